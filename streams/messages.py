@@ -1,0 +1,203 @@
+"""The messages on the topics: their types, how bytes become them, and what is refused.
+
+Pure: no Kafka, no clock but an argument. The JSON Schemas of `streams.schema` are generated from these types.
+"""
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from streams.exceptions import MessageError
+
+InteractionType = Literal["view", "cart", "purchase", "return", "erase"]
+
+MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
+MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, the end of RFC 3339
+
+# Identifiers become keys and file names of others: no control characters, and a length that cannot hurt.
+_PLAIN = r"^[^\x00-\x1f\x7f]+$"
+UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="whose taste this is")]
+ItemId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the thing in the picture")]
+EventId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PLAIN, description="the same for each resend of an event")]
+ImageUrl = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https, of a JPEG, PNG, WebP or GIF")]
+Timestamp = (
+    Annotated[datetime, Meta(tz=True, description="RFC 3339, with a time zone")]
+    | Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP, description="milliseconds since 1970-01-01T00:00:00Z")]
+)
+
+
+class InteractionMessage(Struct, frozen=True, kw_only=True):
+    """What a shop produces to `user-interactions`. Fields that are not named here are ignored."""
+
+    user_id: UserId
+    type: InteractionType
+    timestamp: Timestamp
+    event_id: EventId | None = None
+    item_id: ItemId | None = None
+    image_url: ImageUrl | None = None
+
+
+class Interaction(Struct, frozen=True, kw_only=True):
+    """A valid interaction: the time is integer milliseconds, the event id is there.
+
+    `item_id` is "" for an `erase`; `image_url` may be "" for a `return` and is for an `erase`.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    type: InteractionType
+    timestamp: int
+    image_url: str
+
+
+class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the embed worker publishes, as MessagePack: the interaction and the embedding of its picture.
+
+    `embedding` is `model.quantization`'s bytes, made by the embedder whose version is `embedder`; both are empty for
+    `return` and `erase`, which need no picture.
+    """
+
+    event_id: str
+    user_id: str
+    item_id: str
+    type: InteractionType
+    timestamp: int
+    image_url: str = ""
+    embedder: str = ""
+    embedding: bytes = b""
+
+
+class Model(Struct, frozen=True):
+    """Which bundle made a recommendation."""
+
+    name: str
+    version: str
+
+
+class CategoryScore(Struct, frozen=True):
+    """How likely the user wants this category next."""
+
+    category: str
+    score: Annotated[float, Meta(ge=0, le=1)]
+
+
+class ItemAttention(Struct, frozen=True):
+    """How much an item of the bag said in the scores; the weights of a bag sum to 1."""
+
+    item_id: str
+    weight: Annotated[float, Meta(ge=0, le=1)]
+
+
+class Recommendation(Struct, frozen=True, kw_only=True):
+    """What is published to `user-recommendations`, keyed by user. The value is null after an erasure."""
+
+    user_id: str
+    event_id: Annotated[str, Meta(description="the event that caused it")]
+    timestamp: Annotated[datetime, Meta(tz=True, description="the time of that event")]
+    produced_at: Annotated[datetime, Meta(tz=True)]
+    model: Model
+    bag_size: Annotated[int, Meta(ge=0, description="items that were scored")]
+    cold_start: Annotated[bool, Meta(description="the bag is empty: the categories are the model's prior")]
+    categories: Annotated[list[CategoryScore], Meta(description="best first")]
+    attention: Annotated[list[ItemAttention], Meta(description="heaviest first")]
+
+
+_interaction_decoder = msgspec.json.Decoder(InteractionMessage)
+_embedded_decoder = msgspec.msgpack.Decoder(EmbeddedInteraction)
+encode_embedded = msgspec.msgpack.Encoder().encode
+encode_recommendation = msgspec.json.Encoder().encode
+
+
+def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> Interaction:
+    """The interaction in `value`. `now` is seconds since the epoch, `max_future` seconds beyond it that a time may lie.
+
+    Raises MessageError, whose `field` names what is missing, mistyped, oversized or unsafe.
+    """
+    if not value:
+        raise MessageError("empty_message", "the value is empty; an interaction is a JSON object")
+    if len(value) > MAX_MESSAGE_BYTES:
+        raise MessageError("message_too_large", f"the value has {len(value)} bytes; at most {MAX_MESSAGE_BYTES} are accepted")
+    try:
+        message = _interaction_decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
+
+    timestamp = message.timestamp if isinstance(message.timestamp, int) else milliseconds(message.timestamp)
+    if timestamp < 0:
+        raise MessageError("invalid_field", f"timestamp {message.timestamp} is before 1970", field="timestamp")
+    if timestamp > (now + max_future) * 1000:
+        raise MessageError(
+            "timestamp_in_future",
+            f"timestamp {as_datetime(timestamp).isoformat()} is more than {max_future:g} s ahead of the clock",
+            field="timestamp",
+        )
+    erase = message.type == "erase"
+    if not erase:
+        if message.item_id is None:
+            raise MessageError("missing_field", f"item_id is missing; a {message.type} needs it", field="item_id")
+        if message.image_url is None and message.type != "return":
+            raise MessageError("missing_field", f"image_url is missing; a {message.type} needs it", field="image_url")
+    item_id = "" if erase else message.item_id or ""
+    image_url = "" if erase else message.image_url or ""
+    return Interaction(
+        event_id=message.event_id or derived_event_id(message.user_id, item_id, message.type, timestamp, image_url),
+        user_id=message.user_id,
+        item_id=item_id,
+        type=message.type,
+        timestamp=timestamp,
+        image_url=image_url,
+    )
+
+
+def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
+    """The embedded interaction in `value`. Raises MessageError, as `parse_interaction` does."""
+    if not value:
+        raise MessageError("empty_message", "the value is empty; an embedded interaction is a MessagePack map")
+    try:
+        return _embedded_decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise _invalid(error) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
+
+
+def derived_event_id(user_id: str, item_id: str, kind: str, timestamp: int, image_url: str) -> str:
+    """An event id out of the other fields, so that a resend is still the same event. 128 bits of SHA-256, in hex."""
+    fields = msgspec.json.encode([user_id, item_id, kind, timestamp, image_url])
+    return "derived-" + hashlib.sha256(fields).hexdigest()[:32]
+
+
+def milliseconds(moment: datetime) -> int:
+    """Integer milliseconds since the epoch, rounded down."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def as_datetime(timestamp: int) -> datetime:
+    """The UTC moment of `timestamp` milliseconds since the epoch."""
+    return datetime.fromtimestamp(timestamp // 1000, UTC).replace(microsecond=timestamp % 1000 * 1000)
+
+
+def _invalid(error: msgspec.ValidationError) -> MessageError:
+    """msgspec names the place as JSON path or in backquotes; the dead letter wants the field's bare name."""
+    text = str(error)
+    missing = re.search(r"missing required field `(\w+)`", text)
+    if missing:
+        return MessageError("missing_field", f"{missing[1]} is missing", field=missing[1])
+    place = re.search(r" - at `\$\.?([^`]*)`", text)
+    field = place[1] if place else ""
+    fact = text.removesuffix(place[0]) if place else text
+    fact = fact.replace(f"matching regex {_PLAIN!r}", "without control characters")
+    return MessageError("invalid_field", f"{field or 'the message'}: {fact}", field=field)
+
+
+def json_schema(message: Any) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of one of the types above."""
+    schema = msgspec.json.schema(message)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

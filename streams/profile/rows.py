@@ -1,0 +1,89 @@
+"""A bag as rows of bytes, for RocksDB and the changelog topic. Pure.
+
+One header row for each user (the floor), one row for each slot. The key of a row starts with the user, its length first,
+so that one prefix scan reads one user and never another whose id begins alike:
+
+    key     length of the user id (2 bytes, big-endian) | user id (UTF-8) | 0x00                    header
+            length of the user id                       | user id         | 0x01 | item id (UTF-8)  slot
+    value   format version (1 byte) | MessagePack array
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from streams.profile.bag import Bag, Moment, Slot
+
+Rows = Mapping[bytes, bytes]
+Changes = dict[bytes, bytes | None]  # None deletes the row
+
+_FORMAT = b"\x01"
+_HEADER, _SLOT = b"\x00", b"\x01"
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_floor = msgspec.msgpack.Decoder(Moment).decode
+_decode_slot = msgspec.msgpack.Decoder(Slot).decode
+
+
+class UnknownRowFormat(Exception):
+    """A row was written by a version of tastestream that this one does not know."""
+
+
+def user_prefix(user_id: str) -> bytes:
+    """The first bytes of the keys of all rows of this user, and of no other."""
+    encoded = user_id.encode()
+    return len(encoded).to_bytes(2, "big") + encoded
+
+
+def user_of(key: bytes) -> str:
+    """The user whose row `key` is."""
+    return key[2 : 2 + int.from_bytes(key[:2], "big")].decode()
+
+
+def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
+    """The bag that the rows of one user hold. What lies at or below the floor is left out, wherever it stands."""
+    floor: Moment | None = None
+    slots: list[Slot] = []
+    for key, value in rows:
+        if value[:1] != _FORMAT:
+            raise UnknownRowFormat(f"row {key!r} has format {value[:1]!r}, but this version reads {_FORMAT!r} only")
+        if key[2 + int.from_bytes(key[:2], "big") :] == _HEADER:
+            floor = _decode_floor(value[1:])
+        else:
+            slots.append(_decode_slot(value[1:]))
+    kept = slots if floor is None else [above for slot in slots if (above := slot.above(floor)) is not None]
+    return Bag({slot.item_id: slot for slot in kept}, floor)
+
+
+def encode_bag(user_id: str, bag: Bag) -> dict[bytes, bytes]:
+    """All rows of a bag."""
+    prefix = user_prefix(user_id)
+    rows = {prefix + _SLOT + item_id.encode(): _FORMAT + _encode(slot) for item_id, slot in bag.slots.items()}
+    if bag.floor is not None:
+        rows[prefix + _HEADER] = _FORMAT + _encode(bag.floor)
+    return rows
+
+
+def changes(user_id: str, stored: Collection[bytes], before: Bag, after: Bag) -> Changes:
+    """The rows to write so that a store that holds `before` holds `after`.
+
+    stored: the keys that the store has for this user; those whose slot is gone are deleted, also when the floor had
+        hidden them already.
+    The header comes first and the deletions last: a worker that dies after any part of them leaves rows that
+    mean at least what they meant before, and folding the same event again completes the change.
+    """
+    hidden = len(stored) - len(before.slots) - (before.floor is not None)
+    if after is before and not hidden:
+        return {}
+    prefix = user_prefix(user_id)
+    rows: Changes = {}
+    if after.floor != before.floor:
+        rows[prefix + _HEADER] = _FORMAT + _encode(after.floor)
+    for item_id, slot in after.slots.items():
+        if slot is not before.slots.get(item_id):
+            rows[prefix + _SLOT + item_id.encode()] = _FORMAT + _encode(slot)
+    for key in stored:
+        suffix = key[len(prefix) :]
+        if suffix != _HEADER and suffix[1:].decode() not in after.slots:
+            rows[key] = None
+    return rows

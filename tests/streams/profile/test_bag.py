@@ -1,0 +1,144 @@
+"""The fold: any order and any duplication of the events ends in the same bag."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.messages import EmbeddedInteraction
+from streams.profile.bag import Bag, Moment, fold, items
+
+EMBEDDER = "e1"
+
+
+def event(kind: str, timestamp: int, item: str = "i", event_id: str = "", **fields: object) -> EmbeddedInteraction:
+    picture = kind in {"view", "cart", "purchase"}
+    return EmbeddedInteraction(
+        event_id=event_id or f"{kind}-{item}-{timestamp}",
+        user_id="u",
+        item_id="" if kind == "erase" else item,
+        type=kind,  # pyright: ignore[reportArgumentType]
+        timestamp=timestamp,
+        **{"image_url": "http://x/i.jpg", "embedder": EMBEDDER, "embedding": b"e", **fields} if picture else {},  # pyright: ignore[reportArgumentType]
+    )
+
+
+def fold_all(events: list[EmbeddedInteraction], max_slots: int = 128) -> Bag:
+    bag = Bag()
+    for one in events:
+        bag = fold(bag, one, max_slots=max_slots, embedder=EMBEDDER)
+    return bag
+
+
+def in_bag(bag: Bag, bag_size: int = 64) -> list[str]:
+    return [item.item_id for item in items(bag, embedder=EMBEDDER, bag_size=bag_size)]
+
+
+# Few items, few times and few event ids: ties, returns, erasures and evictions in nearly every example.
+events = st.lists(
+    st.builds(
+        event,
+        kind=st.sampled_from(["view", "cart", "purchase", "return", "view", "purchase", "erase"]),
+        timestamp=st.integers(1, 6),
+        item=st.sampled_from("abcde"),
+        event_id=st.sampled_from(["1", "2", "3"]),
+        embedder=st.sampled_from([EMBEDDER, "e0", "e2"]),
+        embedding=st.sampled_from([b"x", b"y"]),
+        image_url=st.sampled_from(["http://x/1", "http://x/2"]),
+    ),
+    max_size=14,
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(events, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_any_order_and_any_duplication_give_the_same_bag(
+    history: list[EmbeddedInteraction], max_slots: int, rng: random.Random
+) -> None:
+    delivered = history + rng.choices(history, k=rng.randrange(6)) if history else []
+    rng.shuffle(delivered)
+
+    assert fold_all(delivered, max_slots) == fold_all(history, max_slots)
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 4))
+def test_a_replay_of_everything_changes_nothing(history: list[EmbeddedInteraction], max_slots: int) -> None:
+    bag = fold_all(history, max_slots)
+
+    assert fold_all(history + history, max_slots) == bag
+    for one in history:
+        assert fold(bag, one, max_slots=max_slots, embedder=EMBEDDER) is bag
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 4))
+def test_there_are_never_more_slots_than_max_slots_and_none_at_or_below_the_floor(
+    history: list[EmbeddedInteraction], max_slots: int
+) -> None:
+    bag = fold_all(history, max_slots)
+
+    assert len(bag.slots) <= max_slots
+    for slot in bag.slots.values():
+        for moment in slot.newest.values():
+            assert bag.floor is None or moment > bag.floor
+
+
+def test_a_purchase_puts_an_item_in_the_bag_and_its_return_takes_it_out() -> None:
+    assert in_bag(fold_all([event("purchase", 1)])) == ["i"]
+    assert in_bag(fold_all([event("purchase", 1), event("return", 2)])) == []
+    assert in_bag(fold_all([event("purchase", 1), event("return", 2), event("purchase", 3)])) == ["i"]
+
+
+def test_a_return_takes_out_what_came_before_it_only() -> None:
+    bag = fold_all([event("view", 1), event("purchase", 2), event("return", 3), event("view", 4)])
+
+    [item] = items(bag, embedder=EMBEDDER, bag_size=64)
+    assert item.types == {"view"}
+    assert item.timestamp == 4
+
+
+def test_the_newest_items_are_scored_newest_first() -> None:
+    bag = fold_all([event("view", time, item) for time, item in enumerate("abcd", start=1)])
+
+    assert in_bag(bag, bag_size=2) == ["d", "c"]
+
+
+def test_over_max_slots_the_item_that_was_touched_longest_ago_goes_for_good() -> None:
+    history = [event("view", 1, "a"), event("view", 2, "b"), event("purchase", 3, "a"), event("view", 4, "c")]
+
+    bag = fold_all(history, max_slots=2)
+
+    assert in_bag(bag) == ["c", "a"]
+    assert bag.floor == Moment(2, "view-b-2", "b", "view")
+    assert set(bag.slots["a"].newest) == {"purchase"}, "the view of a is below the floor"
+    assert fold(bag, event("purchase", 1, "b"), max_slots=2, embedder=EMBEDDER) is bag
+
+
+def test_an_erasure_leaves_the_floor_and_nothing_else() -> None:
+    bag = fold_all([event("view", 1, "a"), event("purchase", 5, "b"), event("erase", 5)])
+
+    assert bag == Bag({}, Moment(6, "", "", ""))
+
+
+def test_late_and_replayed_events_do_not_bring_an_erased_user_back() -> None:
+    bag = fold_all([event("purchase", 1, "a"), event("erase", 5)])
+
+    for late in (event("purchase", 1, "a"), event("view", 5, "z", event_id="zzz")):
+        assert fold(bag, late, max_slots=8, embedder=EMBEDDER) is bag
+    assert in_bag(fold(bag, event("view", 6, "new"), max_slots=8, embedder=EMBEDDER)) == ["new"]
+
+
+def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:
+    bag = fold_all([event("view", 1, "mine"), event("view", 2, "other", embedder="e0")])
+
+    assert in_bag(bag) == ["mine"]
+    assert set(bag.slots) == {"mine", "other"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_event_embedded_again_counts_with_the_embedder_in_use(order: tuple[int, int]) -> None:
+    twice = [event("view", 1, embedder="zz", event_id="1"), event("view", 1, embedder=EMBEDDER, event_id="1")]
+
+    assert in_bag(fold_all([twice[index] for index in order])) == ["i"]
