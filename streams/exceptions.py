@@ -5,6 +5,7 @@
     │   ├── TopicsError        a topic exists that cannot work
     │   └── DataFolderError    another worker holds the data folder
     ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
+    ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
     └── EventError             one event cannot be processed: it becomes one dead letter
         ├── MessageError       the message itself is broken; `field` names where
         └── FetchError         its picture cannot be had
@@ -27,6 +28,10 @@ class DataFolderError(StartupError):
 
 class BrokerUnreachable(TastestreamError):
     """No broker answered within the time that `BROKER_TIMEOUT` gives."""
+
+
+class DeliveryError(TastestreamError):
+    """The broker did not acknowledge a record. What caused it stays unacknowledged, and is read again after a restart."""
 
 
 class EventError(TastestreamError):

@@ -1,0 +1,54 @@
+"""Bags of embeddings to category scores: the second network of a bundle. `model.scoring` pads bags of different sizes for it."""
+
+from typing import NamedTuple, cast
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+
+class Scored(NamedTuple):
+    """What the aggregator says of a batch of bags (or, from `model.scoring`, of one bag: then without the first axis)."""
+
+    scores: NDArray[np.float32]
+    """[B, D], each in 0..1: a probability for every category by itself; they do not sum to 1."""
+    attention: NDArray[np.float32]
+    """[B, M], sums to 1 over the items of a bag; exactly 0 for padding."""
+
+
+class Aggregator:
+    """Runs `aggregator.onnx`. Made by `Bundle.aggregator`; `score` may be called from several threads at once."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, embedding_size: int, category_count: int) -> None:
+        self._session = session
+        self.embedding_size = embedding_size
+        self.category_count = category_count
+
+    def __repr__(self) -> str:
+        return f"Aggregator(embedding_size={self.embedding_size}, category_count={self.category_count})"
+
+    def score(self, embeddings: NDArray[np.float32], log_prior: NDArray[np.float32]) -> Scored:
+        """Score padded bags.
+
+        Args:
+            embeddings: float32 [B, M, embedding_size]; what stands in padded places does not matter.
+            log_prior: float32 [B, M], the log weight of each item; -inf marks padding. At least one finite weight in each bag.
+
+        Raises:
+            ValueError: when shapes or dtypes are others, or when a bag is empty.
+        """
+        if embeddings.dtype != np.float32 or embeddings.ndim != 3 or embeddings.shape[2] != self.embedding_size:
+            raise ValueError(
+                f"expected embeddings float32 [B, M, {self.embedding_size}], found {embeddings.dtype} {embeddings.shape}"
+            )
+        if log_prior.dtype != np.float32 or log_prior.shape != embeddings.shape[:2]:
+            raise ValueError(
+                f"expected log_prior float32 {embeddings.shape[:2]} as the embeddings, found {log_prior.dtype} {log_prior.shape}"
+            )
+        empty = ~np.isfinite(log_prior).any(axis=1)
+        if empty.any():
+            raise ValueError(f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log prior: answer it with the bundle's prior")
+        if not len(embeddings):
+            return Scored(np.empty((0, self.category_count), np.float32), np.empty(log_prior.shape, np.float32))
+        scores, attention = self._session.run(["scores", "attention"], {"embeddings": embeddings, "log_prior": log_prior})
+        return Scored(cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", attention))

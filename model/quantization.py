@@ -1,0 +1,48 @@
+"""Embeddings as rows of bytes for state and messages: affine uint8, a quarter of float32.
+
+A row is `lo` and `scale` as little-endian float32 (8 bytes), then one byte for each value: value = lo + scale * byte. The range is that of
+the row itself, so that the error is at most scale / 2 = (max - min) / 510 for each value, whatever the network.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+HEADER_BYTES = 8
+_LEVELS = 255
+
+
+def quantize(embedding: NDArray[np.float32]) -> bytes:
+    """Round float32 [d] to a row of 8 + d bytes.
+
+    Raises:
+        ValueError: when `embedding` is not one finite vector.
+    """
+    if embedding.ndim != 1 or embedding.size == 0 or not np.isfinite(embedding).all():
+        raise ValueError(f"an embedding must be one finite vector, found shape {embedding.shape}, {embedding.dtype}")
+    lo = np.float32(embedding.min())
+    scale = np.float32((np.float64(embedding.max()) - np.float64(lo)) / _LEVELS)
+    if scale > 0:
+        levels = np.rint((embedding.astype(np.float64) - lo) / scale).clip(0, _LEVELS).astype(np.uint8)
+    else:
+        levels = np.zeros(embedding.size, np.uint8)
+    return np.array([lo, scale], "<f4").tobytes() + levels.tobytes()
+
+
+def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
+    """Restore rows of 8 + size bytes to float32 [len(rows), size].
+
+    Raises:
+        ValueError: when a row has another length, saying which and how long it is.
+    """
+    expected = HEADER_BYTES + size
+    for number, row in enumerate(rows):
+        if len(row) != expected:
+            raise ValueError(f"row {number} of {len(rows)}: expected {expected} bytes for an embedding of {size}, found {len(row)}")
+    table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), expected)
+    header = table[:, :HEADER_BYTES].copy().view("<f4")  # [n,2]: lo, scale
+    values = table[:, HEADER_BYTES:].astype(np.float32)  # [n,size]
+    values *= header[:, 1:]
+    values += header[:, :1]
+    return values

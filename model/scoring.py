@@ -1,0 +1,48 @@
+"""Bags of any sizes to scores in one call of the aggregator. Pure: the same bags give the same scores, alone or in any company."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.aggregator import Aggregator, Scored
+
+
+class Bag(NamedTuple):
+    """The items of one user."""
+
+    embeddings: NDArray[np.float32]
+    """[m, d], m at least 1."""
+    log_prior: NDArray[np.float32]
+    """[m], the log weight of each item (0: full weight)."""
+
+
+def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
+    """Pad bags to the longest, with log prior -inf, and score all of them at once.
+
+    Returns:
+        For each bag `Scored(scores [D], attention [m])`, in the order of `bags`.
+
+    Raises:
+        ValueError: when a bag is empty or its two arrays differ in length.
+    """
+    if not bags:
+        return []
+    for number, bag in enumerate(bags):
+        if not len(bag.embeddings) or len(bag.embeddings) != len(bag.log_prior):
+            raise ValueError(
+                f"bag {number} of {len(bags)}: expected embeddings and log priors of one item or more, alike in number, "
+                f"found {len(bag.embeddings)} and {len(bag.log_prior)}"
+            )
+    longest = max(len(bag.embeddings) for bag in bags)
+    embeddings = np.zeros((len(bags), longest, aggregator.embedding_size), np.float32)
+    log_prior = np.full((len(bags), longest), -np.inf, np.float32)
+    for row, bag in enumerate(bags):
+        embeddings[row, : len(bag.embeddings)] = bag.embeddings
+        log_prior[row, : len(bag.log_prior)] = bag.log_prior
+    scored = aggregator.score(embeddings, log_prior)
+    return [
+        Scored(scores, attention[: len(bag.embeddings)])
+        for bag, scores, attention in zip(bags, scored.scores, scored.attention, strict=True)
+    ]

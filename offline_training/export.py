@@ -1,0 +1,120 @@
+"""From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends.
+
+Opset and IR version are what ONNX Runtime 1.20 reads; newer tools would write newer ones by default.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
+
+from offline_training.mobilenet import IMAGE_SIZE, MobileNet
+from offline_training.networks import Served
+
+OPSET = 18
+IR_VERSION = 10
+CALIBRATION_BATCH = 8
+
+
+def export_float_embedder(network: MobileNet, path: Path) -> None:
+    """Write `image` uint8 [B,224,224,3] -> `embedding` float32 [B,1024]."""
+    example = torch.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
+    _export(network, (example,), path, ["image"], ["embedding"], ({0: torch.export.Dim("batch")},))
+
+
+def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
+    """Round a float embedder to int8 by post-training static quantization (QDQ; weights int8 by channel, activations uint8).
+
+    Args:
+        float_path: what `export_float_embedder` wrote.
+        path: where to write.
+        pictures: uint8 [N,224,224,3] of the domain, whose activations set the ranges.
+    """
+    with TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(path),
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+    _finish(path)
+
+
+def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
+    """Write `embeddings` float32 [B,M,d], `log_prior` float32 [B,M] -> `scores` float32 [B,D], `attention` float32 [B,M]."""
+    batch, items = torch.export.Dim("batch"), torch.export.Dim("items")
+    _export(
+        network,
+        (torch.zeros((2, 3, embedding_size)), torch.zeros((2, 3))),
+        path,
+        ["embeddings", "log_prior"],
+        ["scores", "attention"],
+        ({0: batch, 1: items}, {0: batch, 1: items}),
+    )
+
+
+class _Pictures(CalibrationDataReader):
+    """Pictures in batches, as the calibration asks for them."""
+
+    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+        self.batches: Iterator[NDArray[np.uint8]] = iter(
+            np.array_split(pictures, max(1, len(pictures) // CALIBRATION_BATCH))
+        )
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"image": batch}
+
+
+def _export(
+    network: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: Path,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
+) -> None:
+    program = torch.onnx.export(
+        network.eval(),
+        example,
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_shapes=dynamic_shapes,
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    _finish(path)
+
+
+def _finish(path: Path) -> None:
+    """Drop what says where and how the graph was traced, set the IR version, and check the whole."""
+    graph = onnx.load(str(path))
+    graph.ir_version = IR_VERSION
+    del graph.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    graph.graph.doc_string = ""
+    for node in graph.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(path))

@@ -1,0 +1,87 @@
+"""The labelled pictures that the default bundle learns from: which files, which category, which split. Reads no pixels."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from model.exceptions import TastestreamError
+
+Split = Literal["train", "validation", "test"]
+
+CLOTHING_NAMES = {"longsleeve": "long sleeve", "outwear": "outerwear"}
+"""The data set's folder names that are no words."""
+
+
+class DatasetError(TastestreamError):
+    """A folder does not hold the data set that it should."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One photo of one category. `name` is its path within its source: stable between machines."""
+
+    path: Path
+    name: str
+    category: str
+    source: str
+    split: Split
+
+
+def read_clothing(folder: Path) -> list[Picture]:
+    """The clothing data set: `{train,validation,test}/<category>/*.jpg`."""
+    splits: tuple[Split, ...] = ("train", "validation", "test")
+    pictures = [
+        _picture(folder, path, CLOTHING_NAMES.get(path.parent.name, path.parent.name), "clothing", split)
+        for split in splits
+        for path in sorted((folder / split).glob("*/*.jpg"))
+    ]
+    return _not_empty(pictures, folder, "train/<category>/*.jpg")
+
+
+def read_grocery(folder: Path) -> list[Picture]:
+    """The grocery store data set, by its coarse classes: lines `path, fine class, coarse class` in train.txt, val.txt and test.txt."""
+    if not (folder / "classes.csv").is_file():
+        raise DatasetError(f"{folder}: expected the grocery data set with classes.csv, found none: check --data")
+    with (folder / "classes.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    names = {row["Coarse Class ID (int)"]: row["Coarse Class Name (str)"].lower().replace("-", " ") for row in rows}
+    files: dict[Split, str] = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
+    pictures: list[Picture] = []
+    for split, name in files.items():
+        for line in (folder / name).read_text(encoding="utf-8").splitlines():
+            path, _, coarse = (part.strip() for part in line.split(","))
+            pictures.append(_picture(folder, folder / path, names[coarse], "grocery", split))
+    return _not_empty(pictures, folder, "train.txt")
+
+
+def read_catalogue(folder: Path) -> list[Picture]:
+    """The demo's catalogue: products of `catalogue.json` with split `train`, and those the demo shows, split `demo`, as `test`."""
+    path = folder / "catalogue.json"
+    if not path.is_file():
+        raise DatasetError(f"{folder}: expected the demo's catalogue.json, found none: check --catalogue")
+    products = json.loads(path.read_text(encoding="utf-8"))["products"]
+    pictures = [
+        _picture(folder, folder / product["file"], product["category"].lower(), "catalogue", "train" if product["split"] == "train" else "test")
+        for product in products
+    ]
+    return _not_empty(pictures, folder, "products in catalogue.json")
+
+
+def category_names(pictures: list[Picture]) -> list[str]:
+    """Distinct categories in the order of their first appearance by source, sorted within a source."""
+    by_source: dict[str, set[str]] = {}
+    for picture in pictures:
+        by_source.setdefault(picture.source, set()).add(picture.category)
+    return list(dict.fromkeys(name for names in by_source.values() for name in sorted(names)))
+
+
+def _picture(folder: Path, path: Path, category: str, source: str, split: Split) -> Picture:
+    return Picture(path, f"{source}/{path.relative_to(folder).as_posix()}", category, source, split)
+
+
+def _not_empty(pictures: list[Picture], folder: Path, expected: str) -> list[Picture]:
+    if not pictures:
+        raise DatasetError(f"{folder}: expected {expected}, found none: check --data and --catalogue")
+    return pictures

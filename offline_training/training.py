@@ -1,0 +1,78 @@
+"""Trains a network of `offline_training.networks` on simulated users, drawn afresh for every step.
+
+What keeps NAN and context gating from ending below a plain average, measured on this task: queries that start at zero (attention begins as
+the log prior, not on one item), a tenth of the learning rate for what decides attention, weight decay on the matrices, and a
+one-cycle schedule whose warm-up lets the category layer settle first.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from offline_training.networks import MaskedAverage, NeuralAggregationNetwork
+from offline_training.users import MAX_BAG, Pool, pad, simulate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers of the training; they end in the manifest."""
+
+    steps: int = 1500
+    batch: int = 128
+    learning_rate: float = 2e-3
+    attention_share: float = 0.1
+    """Of the learning rate, for the queries."""
+    weight_decay: float = 0.02
+    warm_up: float = 0.2
+    """Share of the steps."""
+
+
+def train(
+    network: NeuralAggregationNetwork | MaskedAverage, pool: Pool, recipe: Recipe, seed: int, advance: Callable[[float], None]
+) -> None:
+    """Minimize the binary cross-entropy of all categories, in place.
+
+    Args:
+        network: fresh.
+        pool: of training pictures.
+        recipe: the numbers.
+        seed: of the users; the network's own chance was its initialization.
+        advance: told the loss after each step.
+    """
+    rng = np.random.default_rng(seed)
+    optimizer = torch.optim.AdamW(_groups(network, recipe), weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        max_lr=[group["lr"] for group in optimizer.param_groups],
+        total_steps=recipe.steps,
+        pct_start=recipe.warm_up,
+    )
+    categories = network.layer.out_features
+    network.train()
+    for _ in range(recipe.steps):
+        largest = int(2 ** rng.uniform(2, np.log2(MAX_BAG)))  # bags of one step share a bound, so that little is padding
+        users = simulate(pool, recipe.batch, rng, max_bag=max(4, largest))
+        embeddings, log_prior, labels = (torch.from_numpy(array) for array in pad(pool, users, categories))
+        logits, _ = network(embeddings, log_prior)
+        loss = functional.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(dim=1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        advance(float(loss.detach()))
+    network.eval()
+
+
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, object]]:
+    """Parameters by learning rate: what decides attention, and the rest."""
+    attention = [p for name, p in network.named_parameters() if name.startswith(("first_query", "second_query"))]
+    rest = [p for name, p in network.named_parameters() if not name.startswith(("first_query", "second_query"))]
+    groups: list[dict[str, object]] = [{"params": rest, "lr": recipe.learning_rate}]
+    if attention:
+        groups.append({"params": attention, "lr": recipe.learning_rate * recipe.attention_share})
+    return groups

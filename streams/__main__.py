@@ -1,0 +1,5 @@
+"""`python -m streams` is the command `tastestream`."""
+
+from streams.cli import main
+
+main()

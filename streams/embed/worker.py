@@ -1,0 +1,171 @@
+"""The embed worker: reads interactions, finds the embedding of each picture, publishes the embedded interaction.
+
+Events are worked on side by side, so that a slow picture holds back nobody else's event; the fold behind does not mind the
+order. They are acknowledged in order all the same: an offset is committed only when everything before it is delivered.
+What cannot be processed becomes a dead letter, and the partition goes on.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from time import time
+from typing import NamedTuple
+
+import faust
+
+from model.bundle import Bundle
+from streams import metrics
+from streams.app import new_app, raw_topic
+from streams.dead_letters import dead_letter
+from streams.delivery import Headers, InOrderAcks, Pending, Publisher
+from streams.embed.addresses import AddressPolicy
+from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.cache import DiskCache
+from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.pictures import Pictures
+from streams.exceptions import DeliveryError, EventError
+from streams.messages import EmbeddedInteraction, encode_embedded, parse_interaction
+from streams.settings import Settings
+from streams.topics import EMBED_GROUP
+
+logger = logging.getLogger(__name__)
+
+NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
+DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
+
+
+class _Record(NamedTuple):
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+
+
+class EmbedWorker:
+    """Turns interactions into embedded interactions."""
+
+    name = "embed"
+
+    def __init__(self, settings: Settings, bundle: Bundle, folder: Path) -> None:
+        self._settings = settings
+        self._bundle = bundle
+        self._folder = folder
+        self.app = new_app(EMBED_GROUP, settings, folder / "faust")
+        self._publisher = Publisher(self.app)
+        self._acks = InOrderAcks()
+        self._places = asyncio.Semaphore(settings.embed_in_flight)
+        self._open_for_events = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._open = AsyncExitStack()
+        self._pictures: Pictures | None = None
+        self.app.agent(raw_topic(self.app, settings.interactions_topic), name="embed")(self._receive)
+        self.app.on_partitions_revoked.connect(self._on_revoked)
+
+    async def __aenter__(self) -> "EmbedWorker":
+        settings = self._settings
+        limits = FetchLimits(
+            max_bytes=settings.fetch_max_bytes,
+            total_timeout=settings.fetch_timeout,
+            connections=settings.fetch_connections,
+        )
+        fetcher = await self._open.enter_async_context(Fetcher(limits, AddressPolicy(settings.fetch_allow_networks)))
+        decoders = self._open.enter_context(ThreadPoolExecutor(DECODERS, "decode"))
+        model = self._open.enter_context(ThreadPoolExecutor(1, "embed"))
+        disk = DiskCache(
+            self._folder / "cache",
+            embedder=self._bundle.embedder_version,
+            max_bytes=settings.cache_disk,
+            max_age=settings.cache_max_age,
+        )
+        self._open.callback(disk.close)
+        self._pictures = Pictures(
+            fetcher,
+            EmbeddingBatcher(self._bundle.embedder(settings.model_threads), model, settings.embed_batch),
+            disk,
+            memory=settings.cache_memory,
+            image_size=self._bundle.image_size,
+            max_pixels=settings.fetch_max_pixels,
+            concurrency=settings.fetch_connections,
+            attempts=settings.fetch_attempts,
+            failure_age=settings.cache_failure_age,
+            decoders=decoders,
+        )
+        self._open_for_events.set()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._open.aclose()
+
+    async def _receive(self, stream: faust.StreamT) -> None:
+        async for event in stream.noack().events():
+            await self._places.acquire()
+            await self._open_for_events.wait()
+            task = asyncio.create_task(self._handle(self._acks.arrived(event)))
+            self._tasks.add(task)
+            task.add_done_callback(self._done)
+            metrics.in_flight.labels(self.name).set(len(self._tasks))
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._places.release()
+        metrics.in_flight.labels(self.name).set(len(self._tasks))
+
+    async def _on_revoked(self, *_: object, **__: object) -> None:
+        """Whatever is in flight is delivered again to whoever has the partition then; there is no state to protect."""
+        self._acks.forget()
+
+    async def drain(self, timeout: float) -> None:
+        self._open_for_events.clear()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=timeout)
+            if late:
+                logger.warning("%d events were still in flight after %.1f s; they will be delivered again", len(late), timeout)
+
+    async def _handle(self, pending: Pending) -> None:
+        try:
+            record = await self._record(pending.event)
+            await (await self._publisher.send(record.topic, record.key, record.value, headers=record.headers))
+        except DeliveryError as error:
+            await self.app.crash(error)
+        else:
+            pending.finish()
+            metrics.events.labels(self.name).inc()
+
+    async def _record(self, event: faust.EventT) -> _Record:
+        """What the event becomes: an embedded interaction, or a dead letter."""
+        try:
+            embedded = await self._embedded(event.message.value)
+        except EventError as error:
+            logger.info("dead letter: %s", error)
+            problem = error
+        except Exception as error:  # noqa: BLE001 -- our defect must neither lose the event nor hold up its partition for ever
+            logger.exception("dead letter: an unexpected error")
+            problem = EventError("internal_error", repr(error))
+        else:
+            return _Record(self._settings.embedded_topic, embedded.user_id.encode(), encode_embedded(embedded))
+        metrics.dead_letters.labels(self.name, problem.reason).inc()
+        return _Record(self._settings.dlq_topic, *dead_letter(event, problem, worker=self.name, at=datetime.now(UTC)))
+
+    async def _embedded(self, value: bytes | None) -> EmbeddedInteraction:
+        interaction = parse_interaction(value, now=time(), max_future=self._settings.max_future)
+        embedder, embedding = "", b""
+        if interaction.type in NEEDS_PICTURE:
+            if self._pictures is None:
+                raise RuntimeError("the worker has to be entered before its app starts")
+            embedder, embedding = self._bundle.embedder_version, await self._pictures.embedding(interaction.image_url)
+        return EmbeddedInteraction(
+            event_id=interaction.event_id,
+            user_id=interaction.user_id,
+            item_id=interaction.item_id,
+            type=interaction.type,
+            timestamp=interaction.timestamp,
+            image_url=interaction.image_url,
+            embedder=embedder,
+            embedding=embedding,
+        )

@@ -1,0 +1,194 @@
+"""Runs one worker in this process: checks what it needs, starts it, waits for a signal or a crash, stops it cleanly.
+
+Exit codes:  0   stopped by SIGTERM or SIGINT
+             1   crashed; a restart goes on at the last commit
+             69  no broker within `broker_timeout`
+             78  configuration, bundle, topics or data folder are wrong; a restart would not help
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from model.bundle import Bundle
+from model.exceptions import TastestreamError
+from streams.embed.worker import EmbedWorker
+from streams.exceptions import BrokerUnreachable, DataFolderError
+from streams.health import Health
+from streams.profile.store import drop_partition, partitions_on_disk, persisted_offset
+from streams.profile.table import changelog_name
+from streams.profile.worker import ProfileWorker
+from streams.settings import Settings
+from streams.topics import PROFILE_GROUP, ensure_topics
+from streams.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+WorkerKind = Literal["embed", "profile"]
+
+CRASHED, UNAVAILABLE, MISCONFIGURED = 1, os.EX_UNAVAILABLE, os.EX_CONFIG
+DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
+STOP_TIMEOUT = 8.0  # seconds for everything, before the process ends itself
+
+
+def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
+    """Run a worker until it is told to stop: by a signal or, `with_parent`, by the end of its standard input.
+
+    Gives the exit code.
+    """
+    configure_logging(settings)
+    try:
+        with locked_folder(settings.data_dir, kind) as folder:
+            return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
+    except BrokerUnreachable as error:
+        logger.error("%s", error)
+        return UNAVAILABLE
+    except TastestreamError as error:
+        logger.error("%s", error)
+        return MISCONFIGURED
+
+
+@contextmanager
+def locked_folder(data_dir: Path, kind: WorkerKind) -> Iterator[Path]:
+    """The worker's own folder under the data folder, held by a lock for as long as the process lives.
+
+    Raises DataFolderError when another worker holds it, or it cannot be written.
+    """
+    folder = data_dir.absolute() / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "LOCK").open("a+")
+    except OSError as error:
+        raise DataFolderError(f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to one that can be written") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise DataFolderError(
+                f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
+                f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)"
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield folder
+
+
+def stop_event(*, with_parent: bool) -> asyncio.Event:
+    """Set by SIGTERM and SIGINT and, `with_parent`, when whoever holds the other end of standard input is gone."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin)
+            stop.set()
+
+    if with_parent:
+        loop.add_reader(sys.stdin, read)
+    return stop
+
+
+async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
+    stop = stop_event(with_parent=with_parent)
+    bundle = Bundle.load(settings.bundle)
+    states = await ensure_topics(settings)
+    partitions = states[settings.embedded_topic][0].partitions
+    port = settings.embed_port if kind == "embed" else settings.profile_port
+    async with _opened(kind, settings, bundle, folder, partitions) as worker, Health(worker.app, settings.web_host, port) as health:
+        logger.info(
+            "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
+            kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
+        )  # fmt: skip
+        return await _serve(worker, stop)
+
+
+@asynccontextmanager
+async def _opened(
+    kind: WorkerKind, settings: Settings, bundle: Bundle, folder: Path, partitions: int
+) -> AsyncIterator[Worker]:
+    if kind == "embed":
+        async with EmbedWorker(settings, bundle, folder) as worker:
+            yield worker
+    else:
+        await drop_foreign_partitions(settings, folder / "bags")
+        yield ProfileWorker(settings, bundle, folder, partitions)
+
+
+async def drop_foreign_partitions(settings: Settings, folder: Path) -> None:
+    """Delete local databases that are ahead of their changelog: its topic was re-created, so they belong to another life."""
+    topic = changelog_name(PROFILE_GROUP)
+    stored = {TopicPartition(topic, number): persisted_offset(folder, number) for number in partitions_on_disk(folder)}
+    if not stored:
+        return
+    consumer = AIOKafkaConsumer(**settings.aiokafka())
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(list(stored))
+    finally:
+        await consumer.stop()
+    for partition, offset in stored.items():
+        if offset is not None and offset >= ends[partition]:
+            logger.warning(
+                "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
+                partition.partition, offset, topic, ends[partition],
+            )  # fmt: skip
+            drop_partition(folder, partition.partition)
+
+
+async def _serve(worker: Worker, stop: asyncio.Event) -> int:
+    app = worker.app
+    starting = asyncio.create_task(app.start())
+    signalled = asyncio.create_task(stop.wait())
+    ended = asyncio.create_task(app.wait_until_stopped())
+    await asyncio.wait({starting, signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done() and not starting.exception():
+        logger.info("ready")
+        await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
+    failure = (starting.exception() if starting.done() else None) or app.crash_reason
+    if failure is None and not signalled.done():
+        failure = RuntimeError("the app stopped by itself")
+    if failure is not None:
+        logger.error("crashed: %s", failure, exc_info=failure if logger.isEnabledFor(logging.DEBUG) else None)
+    else:
+        logger.info("stopping")
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            if failure is None and starting.done():
+                await worker.drain(DRAIN_TIMEOUT)
+                await app.consumer.commit()
+            await app.stop()
+    except TimeoutError:
+        logger.error("could not stop within %.0f s; ending the process, uncommitted events will be delivered again", STOP_TIMEOUT)
+        logging.shutdown()
+        os._exit(CRASHED)
+    for task in (starting, signalled, ended):
+        task.cancel()
+    return CRASHED if failure else 0
+
+
+def configure_logging(settings: Settings) -> None:
+    """One line for each record, to standard error. The libraries speak up only about trouble."""
+    logging.basicConfig(
+        level=settings.log_level,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        force=True,
+    )
+    if settings.log_level != "DEBUG":
+        for name in ("faust", "mode", "stamina", "asyncio"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -1,0 +1,108 @@
+"""What other systems may rely on, as documents: JSON Schemas of the messages and an AsyncAPI 3.0 description of the topics.
+
+Generated from `streams.messages` and `streams.topics`, so that they cannot drift from the code.
+"""
+
+from typing import Any
+
+import msgspec
+
+from streams.dead_letters import PREFIX
+from streams.messages import EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
+from streams.profile.worker import EVENT_ID_HEADER
+from streams.settings import Settings
+
+VERSION = "1.0.0"
+
+EXAMPLE_INTERACTION = {
+    "event_id": "01HV5S4K2M",
+    "user_id": "A3SGXH7AUHU8GW",
+    "item_id": "B00005N7NQ",
+    "type": "purchase",
+    "timestamp": "2014-05-01T12:00:00Z",
+    "image_url": "https://shop.example/B00005N7NQ.jpg",
+}
+_ERASE = {"properties": {"type": {"const": "erase"}}}
+_RETURN = {"properties": {"type": {"const": "return"}}}
+
+
+def interaction_schema() -> dict[str, Any]:
+    """JSON Schema of what `user-interactions` takes, with the rules that the types alone do not say."""
+    schema = json_schema(InteractionMessage)
+    interaction = schema["$defs"]["InteractionMessage"]
+    interaction["title"] = "Interaction"
+    interaction["if"] = {"not": _ERASE}
+    interaction["then"] = {
+        "required": ["item_id"],
+        "properties": {"item_id": {"type": "string"}},
+        "if": {"not": _RETURN},
+        "then": {"required": ["image_url"], "properties": {"image_url": {"type": "string"}}},
+    }
+    interaction["examples"] = [EXAMPLE_INTERACTION]
+    return schema
+
+
+def recommendation_schema() -> dict[str, Any]:
+    """JSON Schema of the values on `user-recommendations` that are not null."""
+    return json_schema(Recommendation)
+
+
+def asyncapi(settings: Settings) -> dict[str, Any]:
+    """AsyncAPI 3.0: the channels, what stands on them, and who sends and receives."""
+    channels = {
+        "interactions": _channel(
+            settings.interactions_topic, "The shop's events, in.", "interaction",
+            "any; the user id in the body counts. Keyed by user id, a user's events keep their order.", "application/json", interaction_schema(),
+        ),
+        "embedded": _channel(
+            settings.embedded_topic, "Between the workers: the event and its picture's embedding.", "embeddedInteraction",
+            "the user id, UTF-8", "application/msgpack", json_schema(EmbeddedInteraction),
+        ),
+        "recommendations": _channel(
+            settings.recommendations_topic,
+            f"The newest recommendation of each user, out. Null after an erasure, with the event's id in the header {EVENT_ID_HEADER}.",
+            "recommendation", "the user id, UTF-8", "application/json", recommendation_schema(),
+        ),
+        "deadLetters": _channel(
+            settings.dlq_topic,
+            f"Events that cannot be processed: key, value and headers as they came, and headers {PREFIX}* that say why.",
+            "deadLetter", "that of the original", "application/octet-stream", {},
+        ),
+    }  # fmt: skip
+    directions = {"interactions": "receive", "embedded": "send", "recommendations": "send", "deadLetters": "send"}
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "tastestream",
+            "version": VERSION,
+            "description": "Turns a stream of shop events with pictures into category recommendations.",
+            "license": {"name": "Apache-2.0"},
+        },
+        "defaultContentType": "application/json",
+        "channels": channels,
+        "operations": {
+            f"{direction}{name[0].upper()}{name[1:]}": {"action": direction, "channel": {"$ref": f"#/channels/{name}"}}
+            for name, direction in directions.items()
+        },
+    }
+
+
+def _channel(
+    address: str, what: str, message: str, key: str, content_type: str, schema: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "address": address,
+        "description": what,
+        "messages": {
+            message: {
+                "contentType": content_type,
+                "payload": {"schemaFormat": "application/schema+json;version=draft-2020-12", "schema": schema},
+                "bindings": {"kafka": {"key": {"type": "string", "description": key}}},
+            }
+        },
+    }
+
+
+def to_json(document: dict[str, Any]) -> str:
+    """Indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

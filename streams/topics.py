@@ -1,0 +1,171 @@
+"""The topics: which there are, how they have to be, how they come to be.
+
+Start-up creates what is missing and refuses what exists and cannot work, naming the difference.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
+
+from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.profile.table import changelog_name
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+EMBED_GROUP = "tastestream-embed"
+PROFILE_GROUP = "tastestream-profile"
+
+DAY = 86_400_000  # milliseconds
+# A dead letter is the original and its headers, so it may be larger than what a topic takes by default (1 MiB).
+MAX_RECORD_BYTES = 2 * 1024**2
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """How one topic has to be."""
+
+    name: str
+    what: str
+    cleanup: Literal["delete", "compact"]
+    configs: dict[str, str] = field(default_factory=dict[str, str])
+    copartitioned: bool = False  # must have as many partitions as the others that are
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """How a topic is."""
+
+    partitions: int
+    cleanup: str
+
+
+def topic_specs(settings: Settings) -> list[TopicSpec]:
+    """All topics, in the order in which an event meets them."""
+    return [
+        TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
+        TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
+        TopicSpec(
+            changelog_name(PROFILE_GROUP), "rows of the bags, for recovery", "compact", {"segment.ms": str(DAY)}, copartitioned=True
+        ),
+        TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", {"segment.ms": str(DAY)}),
+        TopicSpec(
+            settings.dlq_topic,
+            "dead letters, as they came",
+            "delete",
+            {"retention.ms": str(90 * DAY), "max.message.bytes": str(MAX_RECORD_BYTES)},
+        ),
+    ]
+
+
+def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
+    """Raises TopicsError, naming the topic and the difference, if one that exists cannot work."""
+    for spec in specs:
+        state = states.get(spec.name)
+        if state is None or state.cleanup == spec.cleanup:
+            continue
+        if spec.cleanup == "delete":
+            raise TopicsError(
+                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop events; set it to delete, or name another topic"
+            )
+        if spec.copartitioned:
+            raise TopicsError(
+                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact, or delete the topic"
+            )
+        logger.warning("topic %s has cleanup.policy=%s; compact keeps the newest of each user", spec.name, state.cleanup)
+    counts = {spec.name: states[spec.name].partitions for spec in specs if spec.copartitioned and spec.name in states}
+    if len(set(counts.values())) > 1:
+        listed = " but ".join(f"{name} has {count}" for name, count in counts.items())
+        raise TopicsError(f"partition counts that must be equal differ: {listed}; delete and re-create one of them")
+
+
+def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, TopicState], default: int) -> int:
+    """How many partitions to create a topic with: those of its copartitioned sibling if that exists already."""
+    siblings = [states[other.name].partitions for other in specs if other.copartitioned and other.name in states]
+    return siblings[0] if spec.copartitioned and siblings else default
+
+
+async def ensure_topics(settings: Settings) -> dict[str, tuple[TopicState, bool]]:
+    """Create the topics that are missing and check the others. Gives each topic's state, and whether it was created.
+
+    Waits for a broker as long as `broker_timeout` says. Raises BrokerUnreachable or TopicsError.
+    """
+    admin = await connect(settings)
+    try:
+        specs = topic_specs(settings)
+        states = await _describe(admin, specs)
+        check_topics(specs, states)
+        created: set[str] = set()
+        for spec in specs:
+            if spec.name not in states:
+                partitions = partitions_for(spec, specs, states, settings.partitions)
+                if await _create(admin, spec, partitions, settings.replication_factor):
+                    created.add(spec.name)
+                states[spec.name] = TopicState(partitions, spec.cleanup)
+        return {spec.name: (states[spec.name], spec.name in created) for spec in specs}
+    finally:
+        await admin.close()
+
+
+async def connect(settings: Settings) -> AIOKafkaAdminClient:
+    """A connected admin client, after a wait that is announced. Raises BrokerUnreachable after `broker_timeout`."""
+    deadline = monotonic() + settings.broker_timeout
+    pause = 0.5
+    while True:
+        admin = AIOKafkaAdminClient(**settings.aiokafka(), request_timeout_ms=10_000)
+        try:
+            await admin.start()
+        except (KafkaConnectionError, NodeNotReadyError) as error:
+            await admin.close()
+            left = deadline - monotonic()
+            if left <= 0:
+                raise BrokerUnreachable(
+                    f"no broker at {settings.broker} within {settings.broker_timeout:g} s (TASTESTREAM_BROKER, "
+                    f"TASTESTREAM_BROKER_TIMEOUT): {error}"
+                ) from error
+            logger.warning("no broker at %s yet; trying for another %.0f s", settings.broker, left)
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 2, 5.0)
+        else:
+            return admin
+
+
+async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[str, TopicState]:
+    topics = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    present = [spec.name for spec in specs if spec.name in topics]
+    cleanups: dict[str, str] = {}
+    if present:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in present]
+        for response in await admin.describe_configs(resources):
+            for resource in response.resources:
+                code, name, entries = resource[0], resource[3], resource[4]
+                if code == 0:
+                    cleanups.update({name: entry[1] for entry in entries if entry[0] == "cleanup.policy"})
+    wanted = {spec.name: spec.cleanup for spec in specs}
+    # A broker that does not tell a policy (some Kafka-compatible ones) is believed to have what was asked for.
+    return {name: TopicState(topics[name], cleanups.get(name) or wanted[name]) for name in present}
+
+
+async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> bool:
+    """Whether the topic was created; False when another worker was faster."""
+    configs = {"cleanup.policy": spec.cleanup, **spec.configs}
+    response = await admin.create_topics(
+        [NewTopic(spec.name, partitions, replication_factor, topic_configs=configs)], timeout_ms=30_000
+    )
+    for error in response.topic_errors:
+        code, message = error[1], error[2] if len(error) > 2 else None
+        if code == TopicAlreadyExistsError.errno:
+            return False
+        if code:
+            reason: type[KafkaError] = for_code(code)
+            raise TopicsError(
+                f"topic {spec.name} with {partitions} partitions and replication factor {replication_factor} could not be "
+                f"created: {message or reason.description or reason.__name__}"
+            )
+    return True

@@ -1,0 +1,1 @@
+"""Real Kafka for the tests: a broker as a child process, nothing mocked."""
