@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 _TIME = struct.Struct(">d")  # seconds since the epoch when the embedding was made
 _VERSION_END = b"\x00"
-_WRITE_BUFFER = 4 * 1024**2
+_WRITE_BUFFER = 8 * 1024**2  # also the size of a file, the unit in which the oldest embeddings go
 
 
 class DiskCache:
@@ -59,6 +59,6 @@ def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(_WRITE_BUFFER)
     options.set_max_write_buffer_number(2)
-    options.set_max_open_files(64)
+    options.set_max_open_files(-1)  # FIFO compaction asks for it; max_bytes / write buffer is how many there are
     options.set_keep_log_file_num(2)
     return rocksdict.Rdict(str(folder), options=options)

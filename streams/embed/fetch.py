@@ -34,6 +34,7 @@ AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 SocketFactory = Callable[[AddressInfo], socket.socket]
 
 CHUNK = 64 * 1024  # bytes read at a time
+MAX_FACT_LENGTH = 500  # characters of a message, besides the URL
 LOOKUP_THREADS = 16  # names looked up at once; in threads of their own, so that slow name servers hold up nothing else
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = {
@@ -256,4 +257,6 @@ def guarded_sockets(policy: AddressPolicy, made: weakref.WeakSet[socket.socket])
 
 
 def _failure(reason: str, url: str, fact: str, *, transient: bool = False) -> FetchError:
-    return FetchError(reason, f"image_url {shown(url)}: {fact}", transient=transient)
+    # Some facts come from the client, which quotes what the server sent.
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(fact.split()))[:MAX_FACT_LENGTH]
+    return FetchError(reason, f"image_url {shown(url)}: {line}", transient=transient)

@@ -105,6 +105,15 @@ class BagStore(SerializedStore[bytes, bytes]):
             if tp.topic in changelog:
                 self._close(tp.partition)
 
+    async def backup_partition(self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
+        raise NotImplementedError("the changelog topic is the backup")
+
+    def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
+        raise NotImplementedError("the changelog topic is the backup")
+
+    def reset_state(self) -> None:
+        raise NotImplementedError("delete the partition's folder while the worker is down")
+
     async def on_stop(self) -> None:
         for partition in list(self._databases):
             self._close(partition)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ time.sleep(600)
             assert time.monotonic() < deadline, "the broker still runs"
             time.sleep(0.05)
     finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(broker, signal.SIGKILL)
         os.close(broker)
 
 

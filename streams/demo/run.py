@@ -1,0 +1,201 @@
+"""Runs the demo: broker, workers, pictures; plays the story event by event; stops what it started, and says what was seen."""
+
+import asyncio
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, perf_counter
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from rich.console import Console
+
+from model.exceptions import TastestreamError
+from streams.demo.broker import embedded_broker, free_port
+from streams.demo.catalogue import Product, Shopper, Step, interleaved, read_products, read_shoppers
+from streams.demo.pictures import picture_server
+from streams.demo.screen import Screen
+from streams.settings import PREFIX, Settings
+
+READY_TIMEOUT = 60.0  # seconds for the workers to be ready
+ANSWER_TIMEOUT = 20.0  # seconds for one recommendation
+STOP_TIMEOUT = 12.0  # seconds for the workers to stop
+
+
+class DemoError(TastestreamError):
+    """Something that the demo started did not do its part."""
+
+
+def run_demo(*, keep: bool, pace: float) -> int:
+    """Run the demo. Gives the exit code.
+
+    keep: go on after the story, and show what outside producers cause, until Ctrl-C.
+    pace: seconds to look at each event.
+    """
+    console = Console()
+    try:
+        return asyncio.run(_run(console, keep=keep, pace=pace))
+    except TastestreamError as error:
+        Console(stderr=True).print(f"[red]error:[/red] {error}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 0
+
+
+async def _run(console: Console, *, keep: bool, pace: float) -> int:
+    started = monotonic()
+    products, shoppers = read_products(), read_shoppers()
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tastestream-demo-")))
+        with console.status("starting a broker, a picture server and two workers ..."):
+            broker = await stack.enter_async_context(embedded_broker(folder / "broker.log"))
+            pictures = await stack.enter_async_context(picture_server())
+            await stack.enter_async_context(_workers(broker, folder))
+            shop = await stack.enter_async_context(_Shop(broker, pictures, products))
+        console.print(f"broker on [bold]{broker}[/bold], photos on [bold]{pictures}/[/bold], ready after {monotonic() - started:.1f} s\n")
+        with Screen(console, shoppers, products) as screen:
+            waits = [await _play(shop, screen, shopper, step, pace) for shopper, step in interleaved(shoppers)]
+        console.print(
+            f"\n{len(waits)} events, {len(waits)} recommendations, none lost. "
+            f"From event to recommendation: median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms."
+        )
+        if keep:
+            await _keep(console, screen, shop, broker, pictures)
+        else:
+            console.print("Next: [bold]tastestream demo --keep[/bold] takes your own events; the README shows a producer and a consumer.")
+    return 0
+
+
+async def _play(shop: "_Shop", screen: Screen, shopper: Shopper, step: Step, pace: float) -> float:
+    begun = perf_counter()
+    recommendation = await shop.answer(await shop.send(shopper.user_id, step))
+    milliseconds = (perf_counter() - begun) * 1000
+    screen.event(shopper, step, recommendation, milliseconds)
+    await asyncio.sleep(pace)
+    return milliseconds
+
+
+async def _keep(console: Console, screen: Screen, shop: "_Shop", broker: str, pictures: str) -> None:
+    console.print(
+        f"\nGoing on until Ctrl-C. Produce JSON to [bold]user-interactions[/bold] on [bold]{broker}[/bold], for example\n"
+        f'  {{"user_id": "me", "item_id": "pink-orchid", "type": "purchase", "timestamp": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", '
+        f'"image_url": "{pictures}/pink-orchid.jpg"}}\n',
+        highlight=False,
+    )
+    async for recommendation in shop.all():
+        screen.outside(recommendation)
+
+
+@asynccontextmanager
+async def _workers(broker: str, folder: Path) -> AsyncIterator[None]:
+    """`tastestream worker all` as a process of its own, until it is ready; stopped at the end."""
+    ports = {"embed": free_port(), "profile": free_port()}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {
+        f"{PREFIX}BROKER": broker,
+        f"{PREFIX}DATA_DIR": str(folder / "data"),
+        f"{PREFIX}PARTITIONS": "2",
+        f"{PREFIX}EMBED_PORT": str(ports["embed"]),
+        f"{PREFIX}PROFILE_PORT": str(ports["profile"]),
+        f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
+    }
+    log = folder / "workers.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streams", "worker", "all", "--with-parent"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        await _until_ready(process, list(ports.values()), log)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _until_ready(process: asyncio.subprocess.Process, ports: list[int], log: Path) -> None:
+    deadline = monotonic() + READY_TIMEOUT
+    waiting = set(ports)
+    async with aiohttp.ClientSession() as client:
+        while waiting:
+            if process.returncode is not None or monotonic() > deadline:
+                state = "ended" if process.returncode is not None else f"are not ready after {READY_TIMEOUT:.0f} s"
+                raise DemoError(f"the workers {state}. Their last words:\n{log.read_text(errors='replace')[-2000:]}")
+            for port in list(waiting):
+                try:
+                    async with client.get(f"http://127.0.0.1:{port}/ready") as response:
+                        if response.status == 200:
+                            waiting.discard(port)
+                except aiohttp.ClientConnectionError:
+                    pass  # not listening yet
+            await asyncio.sleep(0.1)
+
+
+class _Shop:
+    """A producer of interactions and a consumer of recommendations. An asynchronous context manager."""
+
+    def __init__(self, broker: str, pictures: str, products: Mapping[str, Product]) -> None:
+        settings = Settings.model_construct()  # the defaults, whatever the environment says, as for the workers
+        self._topic = settings.interactions_topic
+        self._pictures = pictures
+        self._products = products
+        self._producer = AIOKafkaProducer(bootstrap_servers=broker)
+        self._consumer = AIOKafkaConsumer(settings.recommendations_topic, bootstrap_servers=broker, auto_offset_reset="earliest")
+
+    async def __aenter__(self) -> "_Shop":
+        await self._producer.start()
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+        await self._producer.stop()
+
+    async def send(self, user_id: str, step: Step) -> str:
+        """Produce the event of a step; gives its id."""
+        now = datetime.now(UTC)
+        event = {
+            "event_id": f"{user_id}-{now:%H%M%S%f}",
+            "user_id": user_id,
+            "item_id": step.item_id,
+            "type": step.type,
+            "timestamp": now,
+            "image_url": f"{self._pictures}/{self._products[step.item_id].file}",
+        }
+        await self._producer.send_and_wait(self._topic, msgspec.json.encode(event), key=user_id.encode())
+        return event["event_id"]
+
+    async def answer(self, event_id: str) -> Mapping[str, Any]:
+        """The recommendation that the event caused. Raises DemoError if it does not come."""
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                async for recommendation in self.all():
+                    if recommendation["event_id"] == event_id:
+                        return recommendation
+        except TimeoutError:
+            pass
+        raise DemoError(f"no recommendation for event {event_id} within {ANSWER_TIMEOUT:.0f} s")
+
+    async def all(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Recommendations as they come."""
+        async for record in self._consumer:
+            if record.value is not None:
+                yield msgspec.json.decode(record.value)

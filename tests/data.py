@@ -1,0 +1,14 @@
+"""The data sets that some tests measure with. They are not part of the repository: such tests skip where it is missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+DATA = Path(os.environ.get("TASTESTREAM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def needs(*parts: str) -> pytest.MarkDecorator:
+    """Skip a test where this part of the data is missing."""
+    missing = [part for part in parts if not (DATA / part).exists()]
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in {DATA} (TASTESTREAM_TEST_DATA)")

@@ -1,0 +1,236 @@
+"""A whole tastestream for a test: real Kafka, the workers as separate processes started by the public command line, a
+picture server, and the clients to produce and to read. Everything on 127.0.0.1, everything stopped by process id.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.demo.broker import free_port
+from streams.topics import EMBED_GROUP, PROFILE_GROUP
+from tests.kafka.broker import KafkaBroker
+
+READY_TIMEOUT = 60.0  # seconds
+POLL = 0.1  # seconds between two looks at a condition
+
+
+class Record(NamedTuple):
+    """One record of a topic."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, str]
+
+
+class System:
+    """One broker, one data folder, and workers that can be started and stopped."""
+
+    def __init__(self, broker: KafkaBroker, folder: Path, **settings: object) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.ports = {"embed": free_port(), "profile": free_port()}
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
+        self.configure(
+            broker=broker.bootstrap,
+            data_dir=folder / "data",
+            partitions=4,
+            embed_port=self.ports["embed"],
+            profile_port=self.ports["profile"],
+            fetch_allow_networks="127.0.0.0/8",
+            commit_interval=0.2,
+            **settings,
+        )
+
+    def configure(self, **settings: object) -> None:
+        """Settings for the processes that are started from now on."""
+        self.environment |= {f"TASTESTREAM_{name.upper()}": str(value) for name, value in settings.items()}
+
+    # -- processes
+
+    def command(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run `tastestream` to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "streams", *arguments],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    @contextmanager
+    def worker(self, which: str = "all", *, ready: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+        """Run `tastestream worker WHICH`; SIGTERM at the end, SIGKILL if that is not enough. Output goes to worker.log."""
+        with (self.folder / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "streams", "worker", which, "--with-parent"],
+                env=self.environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                if ready:
+                    for kind in self.ports if which == "all" else [which]:
+                        self.wait_ready(kind, process)
+                yield process
+            finally:
+                stop(process)
+
+    def wait_ready(self, kind: str, process: subprocess.Popen[bytes] | None = None) -> None:
+        """Wait until /ready of a worker says yes."""
+
+        def ready() -> bool:
+            if process is not None and process.poll() is not None:
+                raise AssertionError(f"the worker ended with code {process.returncode}:\n{self.log()[-3000:]}")
+            return self.get(kind, "/ready")[0] == 200
+
+        wait_until(ready, READY_TIMEOUT, lambda: f"{kind} worker not ready:\n{self.log()[-3000:]}")
+
+    def get(self, kind: str, path: str) -> tuple[int, str]:
+        """Status and body of a worker's HTTP page; status 0 when nobody listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[kind]}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return 0, ""
+
+    def log(self) -> str:
+        """What the workers printed."""
+        return (self.folder / "worker.log").read_text(errors="replace")
+
+    # -- topics
+
+    async def produce(self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None) -> None:
+        """Produce events to `user-interactions`, keyed by user where they have one, and wait until the broker has them."""
+        async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=5) as producer:
+            sent: list[Any] = []
+            for event in events:
+                value = event if isinstance(event, bytes) else json.dumps(event).encode()
+                key = b"raw" if isinstance(event, bytes) else str(event.get("user_id")).encode()
+                sent.append(await producer.send("user-interactions", value, key=key, partition=partition))
+            for delivery in sent:
+                await delivery
+
+    async def read(self, topic: str) -> list[Record]:
+        """All records that a topic holds now, in order within each partition."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            partitions = await self.partitions(topic)
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            records: list[Record] = []
+            while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+                for tp, batch in (await consumer.getmany(timeout_ms=500)).items():
+                    records += [
+                        Record(tp.partition, one.offset, one.key, one.value, {name: value.decode() for name, value in one.headers})
+                        for one in batch
+                        if one.offset < ends[tp]
+                    ]
+            return records
+        finally:
+            await consumer.stop()
+
+    async def partitions(self, topic: str) -> list[TopicPartition]:
+        """The partitions of a topic. Fails when there is no such topic."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
+        await admin.start()
+        try:
+            [described] = await admin.describe_topics([topic])
+        finally:
+            await admin.close()
+        assert described["partitions"], f"no topic {topic}"
+        return [TopicPartition(topic, number) for number in range(len(described["partitions"]))]
+
+    async def recommendations(self) -> list[dict[str, Any]]:
+        """The recommendations published so far, without the nulls."""
+        return [json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None]
+
+    async def lag(self) -> int:
+        """Events that the two groups have not committed yet."""
+        total = 0
+        for group, topic in ((EMBED_GROUP, "user-interactions"), (PROFILE_GROUP, "embedded-interactions")):
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=group, enable_auto_commit=False)
+            await consumer.start()
+            try:
+                partitions = await self.partitions(topic)
+                ends = await consumer.end_offsets(partitions)
+                for tp in partitions:
+                    total += ends[tp] - (await consumer.committed(tp) or 0)
+            finally:
+                await consumer.stop()
+        return total
+
+    async def settled(self, timeout: float = 120.0) -> None:
+        """Wait until every event that was produced is committed by both groups."""
+        deadline = time.monotonic() + timeout
+        while (lag := await self.lag()) > 0:
+            assert time.monotonic() < deadline, f"{lag} events are still uncommitted:\n{self.log()[-3000:]}"
+
+
+def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
+    """SIGTERM, then SIGKILL. Gives the exit code."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    code = process.wait()
+    if process.stdin:
+        process.stdin.close()
+    return code
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, message: Callable[[], str] = lambda: "") -> None:
+    """Wait for a condition, and fail when it does not come true in time."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, message() or f"not true within {timeout} s"
+        threading.Event().wait(POLL)
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+    daemon_threads = True
+
+
+@contextmanager
+def picture_server(folder: Path) -> Iterator[str]:
+    """Serve a folder over HTTP on 127.0.0.1; gives its URL."""
+    server = _Server(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,90 @@
+"""The main job on real Kafka: real purchases of real products, through both workers as separate processes."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from streams.messages import parse_interaction
+from streams.profile.rows import decode_bag, user_of
+from streams.profile.store import OFFSET_KEY, partitions_on_disk
+from tests.data import DATA, needs
+from tests.kafka.system import System, picture_server
+from tests.oracle import Oracle
+
+pytestmark = needs("hm/purchases.parquet", "hm/images")
+
+
+def purchases(pictures: str) -> list[dict[str, object]]:
+    """The 3,713 purchases of the 150 users, as events. Times are whole days, so they tie."""
+    polars = pytest.importorskip("polars", reason="polars reads the purchases (extra dev)")
+    table = polars.read_parquet(DATA / "hm" / "replay_users.parquet")
+    return [
+        {
+            "user_id": row["customer_id"],
+            "item_id": row["article_id"],
+            "type": "purchase",
+            "timestamp": f"{row['t_dat']!s:.10}T00:00:00Z",
+            "event_id": f"hm-{number}",
+            "image_url": f"{pictures}/{row['article_id']}.jpg",
+        }
+        for number, row in enumerate(table.iter_rows(named=True))
+    ]
+
+
+def stored_bags(folder: Path) -> dict[str, object]:
+    """The bags in the profile worker's databases, read after it has stopped."""
+    import rocksdict
+
+    rows: dict[str, list[tuple[bytes, bytes]]] = {}
+    for partition in partitions_on_disk(folder):
+        database = rocksdict.Rdict(
+            str(folder / f"partition-{partition}"),
+            options=rocksdict.Options(raw_mode=True),
+            access_type=rocksdict.AccessType.read_only(),
+        )
+        for key, value in database.items():
+            if key != OFFSET_KEY:
+                rows.setdefault(user_of(key), []).append((key, value))
+        database.close()
+    return {user: decode_bag(found) for user, found in rows.items()}
+
+
+async def test_every_purchase_comes_out_once_and_the_end_state_is_the_oracles(system: System) -> None:
+    bundle = Bundle.load()
+    images = DATA / "hm" / "images"
+    with picture_server(images) as pictures:
+        events = purchases(pictures)
+        with system.worker("all"):
+            begun = time.monotonic()
+            await system.produce(events)
+            await system.settled()
+            print(f"{len(events)} events in {time.monotonic() - begun:.1f} s")  # noqa: T201
+
+    recommendations = await system.recommendations()
+    assert sorted(one["event_id"] for one in recommendations) == sorted(str(event["event_id"]) for event in events)
+    assert await system.read("user-interactions-dlq") == []
+
+    values = [record.value for record in await system.read("user-interactions")]
+    parsed = [parse_interaction(value, now=time.time(), max_future=0) for value in values]
+    oracle = Oracle(bundle, lambda url: (images / url.rsplit("/", 1)[1]).read_bytes())
+    expected = oracle.expected(parsed)
+
+    assert stored_bags(system.folder / "data" / "profile" / "bags") == {user: one.bag for user, one in expected.items()}
+
+    last = {one["user_id"]: one for one in recommendations}
+    assert last.keys() == expected.keys()
+    places = {category: place for place, category in enumerate(bundle.categories)}
+    worst = 0.0
+    for user, one in expected.items():
+        published = last[user]
+        assert published["bag_size"] == len(one.items)
+        assert {item["item_id"] for item in published["attention"]} <= set(one.items)
+        scores = np.array([category["score"] for category in published["categories"]])
+        direct = one.scores[[places[category["category"]] for category in published["categories"]]]
+        worst = max(worst, float(np.abs(scores - direct).max()))
+        assert scores[0] >= np.sort(one.scores)[-1] - 1e-3
+    print(f"largest difference of a published score from the direct computation: {worst:.2e}")  # noqa: T201
+    assert worst < 1e-3

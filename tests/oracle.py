@@ -1,0 +1,90 @@
+"""The oracle: what the system must end with, computed from the input topic alone, without Kafka, Faust or RocksDB.
+
+Reads the values of `user-interactions`, parses them, embeds their pictures straight from the files, folds, and scores each
+user's final bag alone. Whatever died, moved or was repeated in between, the system has to agree.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.bundle import Bundle
+from model.preprocessing import decode_picture
+from model.quantization import quantize
+from model.scoring import Bag as ScorableBag
+from model.scoring import score_bags
+from streams.messages import EmbeddedInteraction, Interaction
+from streams.profile.bag import Bag, fold, items
+from streams.profile.scoring import ScoringOptions, log_prior
+
+OPTIONS = ScoringOptions(bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None)
+MAX_SLOTS = 128
+BATCH = 32
+
+
+@dataclass
+class Expected:
+    """What one user must end with."""
+
+    bag: Bag
+    items: list[str]
+    scores: NDArray[np.float32]  # [D]
+
+
+class Oracle:
+    """Embeds each picture once; `embeddings` are the floats before any rounding."""
+
+    def __init__(self, bundle: Bundle, read: Callable[[str], bytes]) -> None:
+        """read: the bytes of the picture behind a URL."""
+        self.bundle = bundle
+        self._read = read
+        self.embeddings: dict[str, NDArray[np.float32]] = {}
+
+    def embed(self, urls: Iterable[str]) -> None:
+        embedder = self.bundle.embedder(threads=2)
+        missing = [url for url in dict.fromkeys(urls) if url and url not in self.embeddings]
+        for start in range(0, len(missing), BATCH):
+            some = missing[start : start + BATCH]
+            pixels = np.stack([decode_picture(self._read(url), self.bundle.image_size) for url in some])
+            self.embeddings.update(zip(some, embedder.embed(pixels), strict=True))
+
+    def embedded(self, event: Interaction) -> EmbeddedInteraction:
+        """The event as the embed worker should pass it on."""
+        pictured = event.type in {"view", "cart", "purchase"}
+        return EmbeddedInteraction(
+            event_id=event.event_id,
+            user_id=event.user_id,
+            item_id=event.item_id,
+            type=event.type,
+            timestamp=event.timestamp,
+            image_url=event.image_url,
+            embedder=self.bundle.embedder_version if pictured else "",
+            embedding=quantize(self.embeddings[event.image_url]) if pictured else b"",
+        )
+
+    def bags(self, events: list[Interaction]) -> dict[str, Bag]:
+        """The bag of each user, by the pure fold."""
+        self.embed(event.image_url for event in events)
+        bags: dict[str, Bag] = {}
+        for event in events:
+            bag = bags.get(event.user_id, Bag())
+            embedder = self.bundle.embedder_version
+            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=MAX_SLOTS, embedder=embedder)
+        return bags
+
+    def expected(self, events: list[Interaction]) -> dict[str, Expected]:
+        """What each user with a bag must end with; the scores are computed from the floats of the picture files."""
+        aggregator = self.bundle.aggregator()
+        result: dict[str, Expected] = {}
+        for user, bag in self.bags(events).items():
+            found = items(bag, embedder=self.bundle.embedder_version, bag_size=OPTIONS.bag_size)
+            scores = self.bundle.prior
+            if found:
+                urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
+                matrix = np.stack([self.embeddings[url] for url in urls])
+                [scored] = score_bags(aggregator, [ScorableBag(matrix, log_prior(found, OPTIONS))])
+                scores = scored.scores
+            result[user] = Expected(bag, [item.item_id for item in found], scores)
+        return result
