@@ -141,7 +141,7 @@ async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[
     present = [spec.name for spec in specs if spec.name in topics]
     cleanups: dict[str, str] = {}
     if present:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name, {"cleanup.policy": None}) for name in present]
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in present]  # all settings: Tansu knows no filter
         for response in await admin.describe_configs(resources):
             for resource in response.resources:
                 code, name, entries = resource[0], resource[3], resource[4]

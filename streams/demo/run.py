@@ -43,7 +43,7 @@ def run_demo(*, keep: bool, pace: float) -> int:
     try:
         return asyncio.run(_run(console, keep=keep, pace=pace))
     except TastestreamError as error:
-        Console(stderr=True).print(f"[red]error:[/red] {error}")
+        Console(stderr=True, soft_wrap=True).print("[red]error:[/red]", error, highlight=False, markup=True)
         return 1
     except KeyboardInterrupt:
         console.print("stopped")
