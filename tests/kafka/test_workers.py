@@ -1,0 +1,294 @@
+"""The life of the workers on real Kafka: clean stops, kills, lost disks and topics; no event lost, none doubled, nobody comes back.
+
+One story, in lives that end in different ways, is played once. Each test then holds one sentence against what was recorded.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rocksdict
+from aiokafka.admin import AIOKafkaAdminClient
+from PIL import Image
+
+from model.bundle import Bundle
+from streams.profile.rows import decode_bag, user_of, user_prefix
+from streams.profile.store import OFFSET_KEY, partition_path, partitions_on_disk
+from streams.profile.table import changelog_name
+from streams.topics import PROFILE_GROUP
+from tests.kafka.system import Record, System, picture_server, stop, wait_until
+
+CHANGELOG = changelog_name(PROFILE_GROUP)
+CLEAN_STOP = 10.0  # seconds that a stop may take
+RESTART = 40.0  # seconds: the session of the killed worker ends after 6, and a start takes a few on a busy machine
+
+
+@dataclass
+class Story:
+    """What happened, in the order in which it did."""
+
+    stops: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])  # exit code, seconds
+    bag_sizes: dict[str, int] = field(default_factory=dict[str, int])  # by event id
+    recommendations: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])  # by event id
+    published: dict[str, int] = field(default_factory=dict[str, int])  # how often, by event id, after each life
+    after_life: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
+    rows: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict[str, list[tuple[bytes, bytes]]])  # by user
+    erased: list[Record] = field(default_factory=list[Record])  # what stands under the erased user's key
+    changelog: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])  # newest value by key
+    killed: tuple[int, int] = (0, 0)  # process id of the profile worker before and after
+    pids: list[int] = field(default_factory=list[int])
+    orphans: list[int] = field(default_factory=list[int])
+    log: str = ""
+
+
+class Shop:
+    """Produces the story's events; times go up with each."""
+
+    def __init__(self, system: System, pictures: str) -> None:
+        self.system = system
+        self.pictures = pictures
+        self.clock = 1_400_000_000_000
+
+    def send(self, user: str, item: str, event_id: str, kind: str = "purchase", *, earlier: int = 0) -> None:
+        """Produce one event and wait until both workers have committed it. earlier: milliseconds before the last one."""
+        self.clock += 1000
+        event = {
+            "event_id": event_id,
+            "user_id": user,
+            "item_id": item,
+            "type": kind,
+            "timestamp": self.clock - earlier,
+            "image_url": f"{self.pictures}/{item}.png",
+        }
+        asyncio.run(self.system.produce([event]))
+        asyncio.run(self.system.settled())
+
+
+@pytest.fixture(scope="module")
+def story(system: System) -> Iterator[Story]:
+    folder = system.folder / "pictures"
+    folder.mkdir()
+    for number, item in enumerate(("shoe", "hat", "pear", "sofa", "late", "lamp", "again")):
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{item}.png")
+    with picture_server(folder) as pictures:
+        yield play(system, Shop(system, pictures))
+
+
+def play(system: System, shop: Shop) -> Story:
+    story = Story()
+
+    # The first life ends with SIGTERM.
+    with system.worker("all") as process:
+        shop.send("anna", "shoe", "anna buys")
+        shop.send("bert", "hat", "bert buys")
+        shop.send("bert", "hat", "bert returns", "return")
+        shop.send("carl", "shoe", "carl buys")
+        shop.send("carl", "pear", "carl buys more")
+        shop.send("carl", "", "carl leaves", "erase")
+        shop.send("carl", "late", "an old event of carl's", earlier=3_600_000)
+        story.stops.append(timed_stop(process))
+    story.after_life.append(published(system))
+    story.rows = stored_rows(system.folder / "data" / "profile" / "bags")
+
+    # In the second the profile worker is killed; it ends when the parent closes its end of standard input.
+    with system.worker("all") as process:
+        shop.send("anna", "hat", "anna buys after a stop")
+        before = held_by(system, "profile")
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: held_by(system, "profile") not in (0, before), RESTART, system.log)
+        story.killed = (before, held_by(system, "profile"))
+        shop.send("anna", "pear", "anna buys after a kill")
+        story.pids = [process.pid, held_by(system, "embed"), held_by(system, "profile")]
+        assert process.stdin
+        begun = time.monotonic()
+        process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        story.orphans = [pid for pid in story.pids if lives(pid)]
+        story.stops.append((process.poll() if process.poll() is not None else -1, time.monotonic() - begun))
+    story.after_life.append(published(system))
+
+    # The third begins without a disk.
+    shutil.rmtree(system.folder / "data")
+    with system.worker("all") as process:
+        shop.send("anna", "sofa", "anna buys after the disk was lost")
+        shop.send("carl", "late", "an old event of carl's, again", earlier=3_600_000)
+        story.stops.append(timed_stop(process))
+    for record in asyncio.run(system.read(CHANGELOG)):
+        story.changelog[record.key or b""] = record.value
+
+    # The fourth begins with a changelog topic that is new and empty.
+    asyncio.run(delete_topic(system, CHANGELOG))
+    begins = len(system.log())
+    with system.worker("all") as process:
+        shop.send("anna", "lamp", "anna buys after the topic was lost")
+        shop.send("anna", "again", "anna buys once more")
+        story.stops.append(timed_stop(process))
+    story.log = system.log()[begins:]
+
+    for one in asyncio.run(system.recommendations()):
+        story.recommendations[one["event_id"]] = one
+        story.bag_sizes[one["event_id"]] = one["bag_size"]
+    story.erased = [one for one in asyncio.run(system.read("user-recommendations")) if one.key == b"carl"]
+    story.published = published(system)
+    return story
+
+
+def timed_stop(process: subprocess.Popen[bytes]) -> tuple[int, float]:
+    begun = time.monotonic()
+    return stop(process, timeout=CLEAN_STOP + 5), time.monotonic() - begun
+
+
+def published(system: System) -> dict[str, int]:
+    """How often each event id stands on `user-recommendations`, in a body or beside a null."""
+    counts: dict[str, int] = {}
+    for record in asyncio.run(system.read("user-recommendations")):
+        event_id = record.headers.get("tastestream-event-id") or json.loads(record.value or b"{}")["event_id"]
+        counts[event_id] = counts.get(event_id, 0) + 1
+    return counts
+
+
+def held_by(system: System, kind: str) -> int:
+    """The process that holds a worker's folder; 0 while there is none that lives."""
+    text = (system.folder / "data" / kind / "LOCK").read_text()
+    return int(text) if text and lives(int(text)) else 0
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def stored_rows(folder: Path) -> dict[str, list[tuple[bytes, bytes]]]:
+    """The rows in the profile worker's databases, by user; read after it has stopped."""
+    rows: dict[str, list[tuple[bytes, bytes]]] = {}
+    for partition in partitions_on_disk(folder):
+        database = rocksdict.Rdict(
+            str(partition_path(folder, partition)),
+            options=rocksdict.Options(raw_mode=True),
+            access_type=rocksdict.AccessType.read_only(),
+        )
+        for key, value in database.items():
+            if key != OFFSET_KEY:
+                rows.setdefault(user_of(key), []).append((key, value))
+        database.close()
+    return rows
+
+
+async def delete_topic(system: System, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        async with asyncio.timeout(20):
+            while topic in await admin.list_topics():
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
+# Stopping and starting
+
+
+def test_sigterm_ends_all_within_ten_seconds_with_code_0(story: Story) -> None:
+    code, seconds = story.stops[0]
+    assert code == 0
+    assert seconds < CLEAN_STOP
+
+
+def test_after_a_clean_stop_no_event_comes_out_twice(story: Story) -> None:
+    for life, before in enumerate(story.after_life[:1]):
+        again = {event for event, count in before.items() if story.after_life[life + 1][event] != count}
+        assert not again
+    assert set(story.published.values()) == {1}
+
+
+def test_a_killed_worker_is_started_again_and_events_go_on(story: Story) -> None:
+    before, after = story.killed
+    assert before
+    assert after not in (0, before)
+    assert "anna buys after a kill" in story.recommendations
+
+
+def test_when_the_parent_closes_standard_input_everything_ends(story: Story) -> None:
+    code, seconds = story.stops[1]
+    assert len(set(story.pids)) == 3
+    assert not story.orphans
+    assert code == 0
+    assert seconds < CLEAN_STOP
+
+
+# State
+
+
+def test_the_bag_goes_on_after_a_stop(story: Story) -> None:
+    assert (story.bag_sizes["anna buys"], story.bag_sizes["anna buys after a stop"]) == (1, 2)
+
+
+def test_the_bag_goes_on_after_a_kill(story: Story) -> None:
+    assert story.bag_sizes["anna buys after a kill"] == 3
+
+
+def test_a_lost_disk_comes_back_from_the_changelog(story: Story) -> None:
+    assert story.bag_sizes["anna buys after the disk was lost"] == 4
+
+
+def test_a_worker_whose_disk_is_ahead_of_a_new_changelog_says_so_and_starts_anew(story: Story) -> None:
+    assert f"but {CHANGELOG} ends at 0: dropped" in story.log
+    assert story.bag_sizes["anna buys after the topic was lost"] == 1
+    assert story.bag_sizes["anna buys once more"] == 2
+
+
+# Returns and erasures
+
+
+def test_when_all_is_returned_the_categories_are_the_prior_best_first(story: Story) -> None:
+    bundle = Bundle.load()
+    one = story.recommendations["bert returns"]
+    assert story.recommendations["bert buys"]["cold_start"] is False
+    assert (one["cold_start"], one["bag_size"], one["attention"]) == (True, 0, [])
+    best = np.argsort(-bundle.prior, kind="stable")[:10]
+    assert [category["category"] for category in one["categories"]] == [bundle.categories[place] for place in best]
+    assert [category["score"] for category in one["categories"]] == pytest.approx(bundle.prior[best], abs=1e-6)
+
+
+def test_an_erasure_gives_null_under_the_users_key_with_the_events_id(story: Story) -> None:
+    nulls = [record.headers for record in story.erased if record.value is None]
+    assert nulls[0] == {"tastestream-event-id": "carl leaves"}
+
+
+def test_an_event_from_before_the_erasure_gives_null_again(story: Story) -> None:
+    values = {record.headers.get("tastestream-event-id"): record.value for record in story.erased}
+    assert values["an old event of carl's"] is None
+    assert values["an old event of carl's, again"] is None
+    assert story.erased[-1].value is None, "the newest value of the user stays null"
+    assert "an old event of carl's" not in story.recommendations
+
+
+def test_of_an_erased_user_only_the_floor_is_on_disk(story: Story) -> None:
+    assert [key for key, _ in story.rows["carl"]] == [user_prefix("carl") + b"\x00"]
+    bag = decode_bag(story.rows["carl"])
+    assert not bag.slots
+    assert bag.floor is not None
+    assert len(story.rows["anna"]) == 1, "others keep theirs"
+
+
+def test_of_an_erased_user_no_row_is_left_in_the_changelog(story: Story) -> None:
+    prefix = user_prefix("carl")
+    slots = {key: value for key, value in story.changelog.items() if key.startswith(prefix + b"\x01")}
+    assert len(slots) == 2, "the shoe and the pear were there"
+    assert set(slots.values()) == {None}

@@ -1,0 +1,129 @@
+"""A bundle is whole, or refused with one line that says which file, what was expected and found, and what to do."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, embedder_version, file_sha256
+from model.exceptions import BundleError
+from model.manifest import Manifest
+
+EIGHT_MEGABYTES = 8_000_000
+
+
+@pytest.fixture
+def copy(bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
+
+
+def edit(folder: Path, change: Callable[[dict], object]) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(BundleError) as caught:
+        Bundle.load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "expected" in message and "found" in message
+    return message
+
+
+def test_the_shipped_bundle_is_whole_and_small(bundle: Bundle) -> None:
+    assert sum(file.stat().st_size for file in bundle.path.iterdir()) < EIGHT_MEGABYTES
+    assert len(bundle.categories) == len(set(bundle.categories)) == len(bundle.prior)
+    assert all(name == name.lower().strip() for name in bundle.categories)
+    assert bundle.prior.dtype == np.float32 and bundle.prior.min() > 0 and bundle.prior.max() < 1
+
+
+def test_the_shipped_manifest_says_what_was_measured_and_what_is_owed(bundle: Bundle) -> None:
+    assert {source.licence for source in bundle.manifest.sources} == {"Apache-2.0", "CC0-1.0", "MIT", "Unsplash License"}
+    assert bundle.manifest.metrics["held_out/nan_cg"]["users"] >= 2000
+    assert "/tmp" not in (bundle.path / MANIFEST).read_text()
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "none") in refusal(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, EMBEDDER, AGGREGATOR])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    assert str(copy / name) in refusal(copy)
+
+
+@pytest.mark.parametrize("name", [EMBEDDER, AGGREGATOR])
+def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bundle: Bundle) -> None:
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    message = refusal(copy)
+    assert str(copy / name) in message and bundle.manifest.files[name] in message and file_sha256(copy / name) in message
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}'])
+def test_a_manifest_that_is_none_is_refused(copy: Path, content: bytes) -> None:
+    (copy / MANIFEST).write_bytes(content)
+    assert str(copy / MANIFEST) in refusal(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "file", "expected", "found"),
+    [
+        (lambda m: m["embedding"].update(size=512), EMBEDDER, "512", "1024"),
+        (lambda m: m["image"].update(size=192), EMBEDDER, "192", "224"),
+        (lambda m: (m["categories"].pop(), m["prior"].pop()), AGGREGATOR, "scores float32[batch, 60]", "scores float32[batch, 61]"),
+        (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
+        (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
+        (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),
+        (lambda m: m["files"].pop(EMBEDDER), MANIFEST, EMBEDDER, AGGREGATOR),
+        (lambda m: m["files"].update({"../escape": "0"}), MANIFEST, "names of files", "../escape"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_its_networks_is_refused(
+    copy: Path, change: Callable[[dict], object], file: str, expected: str, found: str
+) -> None:
+    edit(copy, change)
+    message = refusal(copy)
+    assert message.startswith(str(copy / file))
+    assert expected in message and found in message
+
+
+def test_swapped_networks_are_refused(copy: Path) -> None:
+    (copy / EMBEDDER).write_bytes((copy / AGGREGATOR).read_bytes())
+    edit(copy, lambda m: m["files"].update({EMBEDDER: m["files"][AGGREGATOR]}))
+    message = refusal(copy)
+    assert "image uint8[batch, 224, 224, 3]" in message and "log_prior" in message
+
+
+def test_a_file_that_is_no_network_is_refused(copy: Path) -> None:
+    (copy / AGGREGATOR).write_bytes(b"no network")
+    edit(copy, lambda m: m["files"].update({AGGREGATOR: file_sha256(copy / AGGREGATOR)}))
+    with pytest.raises(BundleError, match="cannot load it") as caught:
+        Bundle.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_embedder_version_changes_with_the_network_and_the_preprocessing_only(copy: Path, bundle: Bundle) -> None:
+    edit(copy, lambda m: m.update(name="another", version="9"))
+    assert Bundle.load(copy).embedder_version == bundle.embedder_version
+    edit(copy, lambda m: m["files"].update({EMBEDDER: "0" * 64}))
+    other = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
+    assert embedder_version(other) != bundle.embedder_version
+
+
+def test_loading_does_not_depend_on_the_working_directory(tmp_path: Path) -> None:
+    before = Path.cwd()
+    os.chdir(tmp_path)
+    try:
+        assert Bundle.load().name == "default"
+    finally:
+        os.chdir(before)

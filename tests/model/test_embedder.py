@@ -1,0 +1,63 @@
+"""The shipped embedder: a picture's embedding is its own, whatever the batch, and the demo's pictures are recognised end to end."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.bundle import Bundle
+from model.embedder import Embedder
+from model.preprocessing import decode_picture
+from model.scoring import Bag, score_bags
+
+CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
+
+
+@pytest.fixture(scope="session")
+def embedder(bundle: Bundle) -> Embedder:
+    return bundle.embedder()
+
+
+@pytest.fixture(scope="session")
+def noise() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (6, 224, 224, 3), np.uint8)
+
+
+def test_a_batch_is_its_singles(embedder: Embedder, noise: np.ndarray) -> None:
+    together = embedder.embed(noise)
+    assert together.shape == (6, embedder.embedding_size) and together.dtype == np.float32
+    assert np.allclose(together, np.concatenate([embedder.embed(picture[None]) for picture in noise]), atol=1e-5)
+
+
+def test_threads_may_share_it(embedder: Embedder, noise: np.ndarray) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(embedder.embed, [noise[:2]] * 8))
+    assert all(np.array_equal(result, results[0]) for result in results)
+
+
+def test_no_pictures_give_no_embeddings(embedder: Embedder) -> None:
+    assert embedder.embed(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 1024)
+
+
+@pytest.mark.parametrize("pictures", [np.zeros((1, 224, 224, 3), np.float32), np.zeros((224, 224, 3), np.uint8), np.zeros((1, 192, 192, 3), np.uint8)])
+def test_other_shapes_and_types_are_refused(embedder: Embedder, pictures: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"expected pictures uint8 \[B, 224, 224, 3\], found"):
+        embedder.embed(pictures)
+
+
+def test_two_demo_pictures_of_a_category_put_it_among_the_first(bundle: Bundle, embedder: Embedder) -> None:
+    if not (CATALOGUE / "catalogue.json").exists():
+        pytest.skip(f"needs the demo's catalogue, and {CATALOGUE} has none")
+    products = [p for p in json.loads((CATALOGUE / "catalogue.json").read_text())["products"] if p["split"] == "demo"]
+    by_category: dict[str, list[str]] = {}
+    for product in products:
+        by_category.setdefault(product["category"], []).append(product["file"])
+    found = 0
+    for category, files in by_category.items():
+        pictures = np.stack([decode_picture((CATALOGUE / file).read_bytes(), bundle.image_size) for file in files[:2]])
+        (scored,) = score_bags(bundle.aggregator(), [Bag(embedder.embed(pictures), np.zeros(len(pictures), np.float32))])
+        best = [bundle.categories[i] for i in np.argsort(-scored.scores)[:2]]
+        found += category in best
+    assert found >= len(by_category) - 1

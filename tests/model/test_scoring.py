@@ -1,0 +1,96 @@
+"""The aggregator's contract, on the shipped network: padding is nothing, a batch is its singles, and weights are relative."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.aggregator import Aggregator
+from model.bundle import Bundle
+from model.scoring import Bag, score_bags
+
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="session")
+def aggregator(bundle: Bundle) -> Aggregator:
+    return bundle.aggregator()
+
+
+def bag(size: int, seed: int = 0, d: int = 1024) -> Bag:
+    rng = np.random.default_rng((size, seed))
+    return Bag((rng.random((size, d)) ** 3 * 6).astype(np.float32), np.log(rng.choice([0.3, 0.6, 1.0], size)).astype(np.float32))
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=st.lists(st.integers(1, 64), min_size=1, max_size=6))
+def test_a_batch_is_its_singles(aggregator: Aggregator, sizes: list[int]) -> None:
+    bags = [bag(size, seed) for seed, size in enumerate(sizes)]
+    for together, alone in zip(score_bags(aggregator, bags), [score_bags(aggregator, [b])[0] for b in bags], strict=True):
+        assert np.allclose(together.scores, alone.scores, atol=TOLERANCE)
+        assert np.allclose(together.attention, alone.attention, atol=TOLERANCE)
+
+
+def test_scores_and_attention_are_shares(aggregator: Aggregator, bundle: Bundle) -> None:
+    (scored,) = score_bags(aggregator, [bag(7)])
+    assert scored.scores.shape == (len(bundle.categories),) and scored.attention.shape == (7,)
+    assert ((scored.scores >= 0) & (scored.scores <= 1)).all()
+    assert scored.attention.sum() == pytest.approx(1, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("garbage", [1e30, -1e30, np.inf, np.nan])
+def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage: float) -> None:
+    embeddings, log_prior = (part[None] for part in bag(3))
+    clean = aggregator.score(embeddings, log_prior)
+    padded = aggregator.score(
+        np.concatenate([embeddings, np.full((1, 5, 1024), garbage, np.float32)], axis=1),
+        np.concatenate([log_prior, np.full((1, 5), -np.inf, np.float32)], axis=1),
+    )
+    assert (padded.attention[0, 3:] == 0).all()
+    assert np.allclose(padded.attention[0, :3], clean.attention[0], atol=TOLERANCE)
+    assert np.allclose(padded.scores, clean.scores, atol=TOLERANCE)
+
+
+def test_the_order_of_items_does_not_matter(aggregator: Aggregator) -> None:
+    items = bag(9)
+    order = np.random.default_rng(0).permutation(9)
+    first, second = score_bags(aggregator, [items, Bag(items.embeddings[order], items.log_prior[order])])
+    assert np.allclose(first.scores, second.scores, atol=TOLERANCE)
+    assert np.allclose(first.attention[order], second.attention, atol=TOLERANCE)
+
+
+def test_log_priors_are_relative(aggregator: Aggregator) -> None:
+    items = bag(4)
+    same, shifted = score_bags(aggregator, [items, Bag(items.embeddings, items.log_prior - 3)])
+    assert np.allclose(same.scores, shifted.scores, atol=TOLERANCE)
+
+
+def test_an_item_of_small_weight_counts_as_if_absent(aggregator: Aggregator) -> None:
+    items = bag(3)
+    faded = Bag(items.embeddings, np.array([0, 0, -40], np.float32))
+    without, with_faded = score_bags(aggregator, [Bag(items.embeddings[:2], np.zeros(2, np.float32)), faded])
+    assert np.allclose(without.scores, with_faded.scores, atol=1e-4)
+
+
+def test_no_bags_give_no_scores(aggregator: Aggregator) -> None:
+    assert score_bags(aggregator, []) == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (Bag(np.zeros((0, 1024), np.float32), np.zeros(0, np.float32)), "bag 1 of 2: .* found 0 and 0"),
+        (Bag(np.zeros((2, 1024), np.float32), np.zeros(3, np.float32)), "bag 1 of 2: .* found 2 and 3"),
+        (Bag(np.zeros((1, 1024), np.float32), np.full(1, -np.inf, np.float32)), "bag 1 of 2 has no item"),
+    ],
+)
+def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Bag, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        score_bags(aggregator, [bag(2), broken])
+
+
+def test_other_shapes_and_types_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
+    with pytest.raises(ValueError, match=r"expected embeddings float32 \[B, M, 1024\], found float64"):
+        aggregator.score(np.zeros((1, 1, 1024)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"expected log_prior float32 \(1, 2\)"):
+        aggregator.score(np.zeros((1, 2, 1024), np.float32), np.zeros((1, 3), np.float32))
