@@ -47,8 +47,12 @@ class Aggregator:
             )
         empty = ~np.isfinite(log_prior).any(axis=1)
         if empty.any():
-            raise ValueError(f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log prior: answer it with the bundle's prior")
+            raise ValueError(
+                f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log prior: answer it with the bundle's prior"
+            )
         if not len(embeddings):
             return Scored(np.empty((0, self.category_count), np.float32), np.empty(log_prior.shape, np.float32))
-        scores, attention = self._session.run(["scores", "attention"], {"embeddings": embeddings, "log_prior": log_prior})
+        scores, attention = self._session.run(
+            ["scores", "attention"], {"embeddings": embeddings, "log_prior": log_prior}
+        )
         return Scored(cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", attention))

@@ -1,8 +1,8 @@
 """A model bundle: a folder with two networks and a manifest, checked as a whole before anything of it is used.
 
-    manifest.json     what it is: name, version, checksums, sizes, categories, prior, training, licences, figures
-    embedder.onnx     `image` uint8 [B, H, W, 3] -> `embedding` float32 [B, d]
-    aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] -> `scores` float32 [B, D], `attention` float32 [B, M]
+manifest.json     what it is: name, version, checksums, sizes, categories, prior, training, licences, figures
+embedder.onnx     `image` uint8 [B, H, W, 3] -> `embedding` float32 [B, d]
+aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] -> `scores` float32 [B, D], `attention` float32 [B, M]
 """
 
 import hashlib
@@ -85,14 +85,21 @@ class Bundle:
         sessions.check_ends(
             path,
             session,
-            [Tensor("embeddings", "float32", ("batch", "items", self.embedding_size)), Tensor("log_prior", "float32", ("batch", "items"))],
-            [Tensor("scores", "float32", ("batch", len(self.categories))), Tensor("attention", "float32", ("batch", "items"))],
+            [
+                Tensor("embeddings", "float32", ("batch", "items", self.embedding_size)),
+                Tensor("log_prior", "float32", ("batch", "items")),
+            ],
+            [
+                Tensor("scores", "float32", ("batch", len(self.categories))),
+                Tensor("attention", "float32", ("batch", "items")),
+            ],
         )
         return Aggregator(session, self.embedding_size, len(self.categories))
 
 
 def embedder_version(manifest: Manifest) -> str:
-    """Twelve hexadecimal digits that differ between any two embedders: of the network's file and of what is done to pictures before it."""
+    """Twelve hexadecimal digits that differ between any two embedders: of the network's file and of what is done to
+    pictures before it."""
     identity = f"{manifest.files[EMBEDDER]} {manifest.image.preprocessing} {manifest.image.size}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
@@ -106,7 +113,9 @@ def file_sha256(path: Path) -> str:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not folder.is_dir():
-        raise BundleError(f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'}: {_ADVICE}")
+        raise BundleError(
+            f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'}: {_ADVICE}"
+        )
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
     except FileNotFoundError:
@@ -121,18 +130,24 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     """What the types of the manifest cannot say."""
     for name in (EMBEDDER, AGGREGATOR):
         if name not in manifest.files:
-            raise BundleError(f"{path}: expected a checksum of {name}, found {', '.join(manifest.files) or 'none'}: {_ADVICE}")
+            raise BundleError(
+                f"{path}: expected a checksum of {name}, found {', '.join(manifest.files) or 'none'}: {_ADVICE}"
+            )
     for name in manifest.files:
         if Path(name).name != name:
             raise BundleError(f"{path}: expected names of files in the folder, found {name!r}: {_ADVICE}")
-    categories = len(manifest.categories)
-    if not categories or len(set(manifest.categories)) != categories:
-        raise BundleError(f"{path}: expected categories with distinct names, found {categories} with {len(set(manifest.categories))} names: {_ADVICE}")
+    categories, distinct = len(manifest.categories), len(set(manifest.categories))
+    if not categories or distinct != categories:
+        raise BundleError(f"{path}: expected distinct categories, found {distinct} names for {categories}: {_ADVICE}")
     if len(manifest.prior) != categories or not all(math.isfinite(p) and 0 <= p <= 1 for p in manifest.prior):
-        raise BundleError(f"{path}: expected a prior of {categories} probabilities, one a category, found {len(manifest.prior)} numbers, or one outside 0..1: {_ADVICE}")
+        raise BundleError(
+            f"{path}: expected a prior of {categories} probabilities, one a category, found {len(manifest.prior)} numbers "
+            f"from {min(manifest.prior, default=0)} to {max(manifest.prior, default=0)}: {_ADVICE}"
+        )
     if manifest.image.preprocessing != PREPROCESSING:
         raise BundleError(
-            f"{path}: expected image.preprocessing {PREPROCESSING!r}, the one this version knows, found {manifest.image.preprocessing!r}: "
+            f"{path}: expected image.preprocessing {PREPROCESSING!r}, the one this version knows, "
+            f"found {manifest.image.preprocessing!r}: "
             "install the tastestream version that made the bundle, or train it again"
         )
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 class Embedder:
     """Runs `embedder.onnx`. Made by `Bundle.embedder`; `embed` may be called from several threads at once."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, image_size: int, embedding_size: int, version: str) -> None:
+    def __init__(
+        self, session: onnxruntime.InferenceSession, image_size: int, embedding_size: int, version: str
+    ) -> None:
         self._session = session
         self.image_size = image_size
         self.embedding_size = embedding_size
@@ -33,7 +35,9 @@ class Embedder:
         """
         expected = (self.image_size, self.image_size, 3)
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != expected:
-            raise ValueError(f"expected pictures uint8 [B, {', '.join(map(str, expected))}], found {pictures.dtype} {pictures.shape}")
+            raise ValueError(
+                f"expected pictures uint8 [B, {', '.join(map(str, expected))}], found {pictures.dtype} {pictures.shape}"
+            )
         if not len(pictures):
             return np.empty((0, self.embedding_size), np.float32)
         (embeddings,) = self._session.run(["embedding"], {"image": pictures})

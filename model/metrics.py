@@ -1,7 +1,8 @@
 """How good a ranking of categories is, by the textbook. One definition for training, evaluation and the replay.
 
-Every function takes `scores` [N, D] (higher is better) and `labels` [N, D] (truthy where relevant), one row a user. Users without any label
-are left out of recall, precision and average precision, where they have no value. Ties are broken by the lower category number.
+Every function takes `scores` [N, D] (higher is better) and `labels` [N, D] (truthy where relevant), one row a user.
+Users without any label are left out of recall, precision and average precision, where they have no value. Ties are
+broken by the lower category number.
 """
 
 import numpy as np
@@ -24,7 +25,8 @@ def precision_at(k: int, scores: Scores, labels: Labels) -> float:
 
 
 def mean_average_precision(scores: Scores, labels: Labels) -> float:
-    """Mean over users of the precision at the rank of each relevant category (Manning et al., "Introduction to Information Retrieval", 8.4)."""
+    """Mean over users of the precision at the rank of each relevant category (Manning et al., "Introduction to
+    Information Retrieval", 8.4)."""
     scores, relevance = _with_labels(scores, labels)
     ranked = np.take_along_axis(relevance, _best_first(scores), axis=1)  # [N,D]
     precision = np.cumsum(ranked, axis=1) / np.arange(1, ranked.shape[1] + 1)  # [N,D]
@@ -56,7 +58,9 @@ def _hits(k: int, scores: Scores, labels: Labels) -> tuple[NDArray[np.int64], ND
 
 def _with_labels(scores: Scores, labels: Labels) -> tuple[Scores, NDArray[np.bool_]]:
     if scores.shape != labels.shape or scores.ndim != 2:
-        raise ValueError(f"scores and labels must be [users, categories] alike, found {scores.shape} and {labels.shape}")
+        raise ValueError(
+            f"scores and labels must be [users, categories] alike, found {scores.shape} and {labels.shape}"
+        )
     relevance = labels.astype(bool)
     kept = relevance.any(axis=1)
     if not kept.any():

@@ -1,8 +1,8 @@
 """What the first bytes of a picture say, read without a decoder: the format, the canvas of a GIF or WebP, the EXIF orientation.
 
-Pillow's GIF and WebP classes allocate (and warn) while they open a file, so that their size has to be known before; JPEG and PNG are opened
-lazily, and Pillow may read their headers. EXIF is read here since Pillow's TIFF reader warns and raises on damaged EXIF blocks, and a
-damaged EXIF block does not make a picture unreadable.
+Pillow's GIF and WebP classes allocate (and warn) while they open a file, so that their size has to be known before;
+JPEG and PNG are opened lazily, and Pillow may read their headers. EXIF is read here since Pillow's TIFF reader warns
+and raises on damaged EXIF blocks, and a damaged EXIF block does not make a picture unreadable.
 """
 
 import struct
@@ -68,7 +68,8 @@ def gif_canvas(data: bytes) -> tuple[int, int]:
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation 1 to 8 of an EXIF block (CIPA DC-008, section 4.6.5), with or without its `Exif` preamble; 1 where it cannot be read."""
+    """The orientation 1 to 8 of an EXIF block (CIPA DC-008, section 4.6.5), with or without its `Exif` preamble; 1
+    where it cannot be read."""
     tiff = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

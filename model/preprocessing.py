@@ -1,7 +1,8 @@
 """From the bytes of a picture to the pixels that the embedder takes. Serving and training call this same function.
 
-The bytes come from the internet. What is refused is refused from the header, before anything is decoded, and the format's class is called
-directly: `PIL.Image.open` would consult limits and emit warnings that belong to the whole process. Nothing here is shared between threads.
+The bytes come from the internet. What is refused is refused from the header, before anything is decoded, and the
+format's class is called directly: `PIL.Image.open` would consult limits and emit warnings that belong to the whole
+process. Nothing here is shared between threads.
 """
 
 import io
@@ -21,14 +22,16 @@ PREPROCESSING = "fit-white-1"
 """Names what `decode_picture` does to the pixels; part of the embedder's version, so change it with any change of them."""
 
 DESCRIPTION = (
-    "RGB; EXIF orientation applied; transparency on white; scaled to fit (bilinear with antialiasing), centred on a white square"
+    "RGB; EXIF orientation applied; transparency on white; "
+    "scaled to fit (bilinear with antialiasing), centred on a white square"
 )
 
 MAX_PIXELS = 25_000_000
 """A 24-megapixel camera's photo passes; decoded as RGBA the largest picture takes 100 MB."""
 
 REDUCING_GAP = 2.0
-"""Shrink by whole factors first, down to twice the target: Pillow documents the result as indistinguishable from a full resize at 3, close at 2."""
+"""Shrink by whole factors first, down to twice the target: Pillow documents the result as indistinguishable from a
+full resize at 3, close at 2."""
 
 WHITE = (255, 255, 255)
 
@@ -56,20 +59,23 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
         uint8 [size, size, 3], RGB.
 
     Raises:
-        PictureError: with reason `not_a_picture` (another format, or a header that cannot be read), `picture_too_large` (by its header),
+        PictureError: with reason `not_a_picture` (another format, or a header that cannot be read),
+            `picture_too_large` (by its header),
             or `truncated_picture` (the header is whole, the pixels end early or are damaged).
     """
     picture = _open(data, max_pixels)
     try:
-        picture.draft("RGB", (size, size))  # a JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that covers this
+        # A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that covers the square.
+        picture.draft("RGB", (size, size))
         picture.load()
         fitted = _fit(_with_plain_mode(picture), size)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises whatever its parser trips over (struct, index, zlib, OS and value errors)
+    except Exception as error:  # noqa: BLE001  Pillow raises whatever its parser trips over: struct, index, zlib, OS errors
         raise PictureError(
             "truncated_picture",
-            f"a {picture.format} of {picture.width} x {picture.height} whose pixels end early or are damaged ({error}): send the whole file",
+            f"a {picture.format} of {picture.width} x {picture.height} whose pixels end early or are damaged ({error}): "
+            "send the whole file",
         ) from error
     orientation = _ORIENTATIONS.get(picture_headers.exif_orientation(picture.info.get("exif") or b""))
     if orientation is not None:  # a fitted, centred square commutes with flips and quarter turns
@@ -96,12 +102,15 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile | PngImageFile | GifIma
                 picture = WebPImageFile(file)
             case _:
                 raise PictureError(
-                    "not_a_picture", f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP and GIF are read"
+                    "not_a_picture",
+                    f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP and GIF are read",
                 )
     except (PictureError, MemoryError):
         raise
-    except Exception as error:  # as in `decode_picture`
-        raise PictureError("not_a_picture", f"{len(data)} bytes with a {file_format} header that cannot be read: {error}") from error
+    except Exception as error:  # noqa: BLE001  as in `decode_picture`
+        raise PictureError(
+            "not_a_picture", f"{len(data)} bytes with a {file_format} header that cannot be read: {error}"
+        ) from error
     _refuse_oversized(picture.format or "picture", picture.size, max_pixels)
     return picture
 
@@ -110,7 +119,8 @@ def _refuse_oversized(file_format: str, canvas: tuple[int, int], max_pixels: int
     width, height = canvas
     if width * height > max_pixels:
         raise PictureError(
-            "picture_too_large", f"a {file_format} of {width} x {height} pixels, over the limit of {max_pixels}: send a smaller one"
+            "picture_too_large",
+            f"a {file_format} of {width} x {height} pixels, over the limit of {max_pixels}: send a smaller one",
         )
 
 
@@ -118,15 +128,18 @@ def _refuse_short_webp(data: bytes) -> None:
     """A RIFF header says how long its file is; libwebp's own error does not tell a short file from a wrong one."""
     announced = 8 + int.from_bytes(data[4:8], "little")
     if len(data) < announced:
-        raise PictureError("truncated_picture", f"a WEBP of {announced} bytes of which {len(data)} came: send the whole file")
+        raise PictureError(
+            "truncated_picture", f"a WEBP of {announced} bytes of which {len(data)} came: send the whole file"
+        )
 
 
 def _with_plain_mode(picture: Image.Image) -> Image.Image:
     """To `RGB` or, where anything may be transparent, `RGBA`."""
     if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
         return picture
-    if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips to 255 or divides, depending on its version
-        return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
+    if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips or divides, depending on its version
+        eight_bits = (np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return Image.fromarray(eight_bits).convert("RGB")
     transparent = picture.has_transparency_data
     return picture.convert("RGBA" if transparent else "RGB")
 

@@ -1,7 +1,8 @@
 """Embeddings as rows of bytes for state and messages: affine uint8, a quarter of float32.
 
-A row is `lo` and `scale` as little-endian float32 (8 bytes), then one byte for each value: value = lo + scale * byte. The range is that of
-the row itself, so that the error is at most scale / 2 = (max - min) / 510 for each value, whatever the network.
+A row is `lo` and `scale` as little-endian float32 (8 bytes), then one byte for each value: value = lo + scale * byte.
+The range is that of the row itself, so that the error is at most scale / 2 = (max - min) / 510 for each value, whatever
+the network.
 """
 
 from collections.abc import Sequence
@@ -39,7 +40,9 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
     expected = HEADER_BYTES + size
     for number, row in enumerate(rows):
         if len(row) != expected:
-            raise ValueError(f"row {number} of {len(rows)}: expected {expected} bytes for an embedding of {size}, found {len(row)}")
+            raise ValueError(
+                f"row {number} of {len(rows)}: expected {expected} bytes for an embedding of {size}, found {len(row)}"
+            )
     table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), expected)
     header = table[:, :HEADER_BYTES].copy().view("<f4")  # [n,2]: lo, scale
     values = table[:, HEADER_BYTES:].astype(np.float32)  # [n,size]

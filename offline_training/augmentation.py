@@ -1,4 +1,5 @@
-"""Views of a photo: other crops, scales, colours and tilts of it, so that a handful of photos shows a network what a category may look like."""
+"""Views of a photo: other crops, scales, colours and tilts of it, so that a handful of photos shows a network what a
+category may look like."""
 
 import math
 

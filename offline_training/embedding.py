@@ -49,7 +49,9 @@ def embed_pictures(
     return embeddings.reshape(len(pictures), views, -1)
 
 
-def _embed(pictures: list[Picture], views: int, embedder: Embedder, seed: int, advance: Advance) -> Iterator[NDArray[np.uint8]]:
+def _embed(
+    pictures: list[Picture], views: int, embedder: Embedder, seed: int, advance: Advance
+) -> Iterator[NDArray[np.uint8]]:
     """Quantized rows, uint8 [8 + d] each, view by view within picture by picture."""
 
     def pixels(number: int) -> NDArray[np.uint8]:

@@ -63,7 +63,8 @@ class FoldedConvolution(nn.Module):
 class MobileNet(nn.Module):
     """Pictures to embeddings, normalization included.
 
-    The head that names the 1001 ImageNet classes is kept aside in `classify`: it proves that the weights are read correctly, and is not exported.
+    The head that names the 1001 ImageNet classes is kept aside in `classify`: it proves that the weights are read
+    correctly, and is not exported.
     """
 
     def __init__(self, weights: Weights) -> None:

@@ -4,12 +4,13 @@
 
 `Served` puts the sigmoid behind the logits for export; training works on the logits.
 
-Sources: Savchenko and Demochkin, "Decision-making in visual product recommendation using neural aggregation network and context gating",
-DDA 2018 (the whole); Yang et al., "Neural Aggregation Network for Video Face Recognition", CVPR 2017, eq. 1 to 5 (attention blocks);
-Miech et al., "Learnable pooling with Context Gating for video classification", 2017, eq. 1 (gate).
+Sources: Savchenko and Demochkin, "Decision-making in visual product recommendation using neural aggregation network
+and context gating", DDA 2018 (the whole); Yang et al., "Neural Aggregation Network for Video Face Recognition", CVPR
+2017, eq. 1 to 5 (attention blocks); Miech et al., "Learnable pooling with Context Gating for video classification",
+2017, eq. 1 (gate).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +28,13 @@ class Config:
     embedding_size: int = 1024
     categories: int = 70
     gated: bool = True
-    input_scale: float = 1.0
+    input_scale: float = 1 / 32
     gate_bias: float = 2.0
     """The gate starts open, at sigmoid(2) = .88: the network begins as a linear layer on the average, and learns to close it."""
+
+    def without_gate(self) -> "Config":
+        """The same network, NAN alone."""
+        return replace(self, gated=False)
 
 
 class AttentionBlock(nn.Module):
@@ -69,6 +74,10 @@ class NeuralAggregationNetwork(nn.Module):
         self.gate = ContextGate(size, config.gate_bias) if config.gated else nn.Identity()
         self.layer = nn.Linear(size, config.categories)
 
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """Let the untrained network answer everybody with about the prior: the first steps need not learn it."""
+        start_layer_at(self.layer, prior)
+
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
         items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
         query = self.first_query.expand(items.shape[0], -1)  # [B,d]
@@ -85,6 +94,10 @@ class MaskedAverage(nn.Module):
         super().__init__()
         self.input_scale = config.input_scale
         self.layer = nn.Linear(config.embedding_size, config.categories)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """Let the untrained network answer everybody with about the prior."""
+        start_layer_at(self.layer, prior)
 
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
         items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
@@ -136,6 +149,12 @@ def weighted_sum(items: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:  # [B,
 def blank_padding(embeddings: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,d], [B,M] -> [B,M,d]
     """Zeros in place of padded items: weight 0 alone would let an infinity or NaN through."""
     return torch.where(torch.isneginf(log_prior).unsqueeze(2), torch.zeros((), dtype=embeddings.dtype), embeddings)
+
+
+@torch.no_grad()
+def start_layer_at(layer: nn.Linear, prior: Tensor) -> None:
+    """Set the biases to the log odds of probabilities [D]."""
+    layer.bias.copy_(torch.logit(prior, eps=1e-3))
 
 
 def _constant_layer(size: int, bias: float) -> nn.Linear:

@@ -63,7 +63,13 @@ def read_catalogue(folder: Path) -> list[Picture]:
         raise DatasetError(f"{folder}: expected the demo's catalogue.json, found none: check --catalogue")
     products = json.loads(path.read_text(encoding="utf-8"))["products"]
     pictures = [
-        _picture(folder, folder / product["file"], product["category"].lower(), "catalogue", "train" if product["split"] == "train" else "test")
+        _picture(
+            folder,
+            folder / product["file"],
+            product["category"].lower(),
+            "catalogue",
+            "train" if product["split"] == "train" else "test",
+        )
         for product in products
     ]
     return _not_empty(pictures, folder, "products in catalogue.json")

@@ -1,11 +1,13 @@
-"""Rounds MobileNet's weights to int8 levels so that its outputs, not its weights, stay close: what post-training quantization leaves out.
+"""Rounds MobileNet's weights to int8 levels so that its outputs, not its weights, stay close: what post-training
+quantization leaves out.
 
-Round-to-nearest costs this network more than a twentieth of its embedding's cosine, nearly all of it in the first depthwise layers: their
-filters have large weights that cancel, so the rounding errors of a few taps add up on flat areas. Two closed-form remedies, layer by layer:
+Round-to-nearest costs this network more than a twentieth of its embedding's cosine, nearly all of it in the first
+depthwise layers: their filters have large weights that cancel, so the rounding errors of a few taps add up on flat
+areas. Two closed-form remedies, layer by layer:
 
-- depthwise filters have 9 taps: all 2^9 combinations of rounding up or down are tried, and the one with the least expected squared error of
-  the output is taken (the objective of Nagel et al., "Up or Down? Adaptive Rounding for Post-Training Quantization", ICML 2020, eq. 13,
-  solved exactly);
+- depthwise filters have 9 taps: all 2^9 combinations of rounding up or down are tried, and the one with the least
+  expected squared error of the output is taken (the objective of Nagel et al., "Up or Down? Adaptive Rounding for
+  Post-Training Quantization", ICML 2020, eq. 13, solved exactly);
 - the bias of every layer takes up the mean of the error that is left (Nagel et al., "Data-Free Quantization Through Weight Equalization
   and Bias Correction", ICCV 2019, section 4.2, with means measured on pictures).
 
@@ -28,7 +30,9 @@ LEVELS = 127
 def round_weights(network: MobileNet, pictures: Tensor) -> MobileNet:
     """A copy of `network` whose weights lie on int8 grids, fitted to uint8 [N,224,224,3] `pictures` of the domain."""
     rounded = copy.deepcopy(network)
-    x = exact = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [N,3,H,W]: as the rounded and as the exact network see it
+    x = exact = (
+        pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    )  # [N,3,H,W]: as the rounded and as the exact network see it
     for layer, exact_layer in zip(rounded.features, network.features, strict=True):
         assert isinstance(layer, FoldedConvolution)
         scale = layer.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12) / LEVELS  # [O,1,1,1]

@@ -67,7 +67,9 @@ def make_pool(parts: list[tuple[list[Picture], NDArray[np.float32]]], categories
                 known.append(category)
             embeddings.append(embedding)
             count += views
-    return Pool(np.concatenate(embeddings), {category: np.concatenate(found) for category, found in rows.items()}, sources)
+    return Pool(
+        np.concatenate(embeddings), {category: np.concatenate(found) for category, found in rows.items()}, sources
+    )
 
 
 def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MAX_BAG) -> list[User]:
@@ -75,7 +77,9 @@ def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MA
     return [_user(pool, rng, max_bag) for _ in range(count)]
 
 
-def pad(pool: Pool, users: list[User], categories: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+def pad(
+    pool: Pool, users: list[User], categories: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Users as arrays: embeddings [B, M, d] (zeros in padding), log_prior [B, M] (-inf in padding), labels [B, categories]."""
     longest = max(len(user.rows) for user in users)
     rows = np.zeros((len(users), longest), np.int64)
@@ -98,7 +102,10 @@ def _user(pool: Pool, rng: np.random.Generator, max_bag: int) -> User:
     size = int(math.exp(rng.uniform(0, math.log(max_bag + 1))))
     weights = rng.dirichlet(np.full(taste_size, TASTE_EVENNESS))
     rows = np.concatenate(
-        [_draw(pool.rows[category], wanted, rng) for category, wanted in zip(taste, rng.multinomial(size, weights), strict=True)]
+        [
+            _draw(pool.rows[category], wanted, rng)
+            for category, wanted in zip(taste, rng.multinomial(size, weights), strict=True)
+        ]
     )
     rng.shuffle(rows)
     log_prior = _LOG_WEIGHTS[rng.choice(len(TYPES), len(rows), p=_SHARES)]
@@ -108,5 +115,6 @@ def _user(pool: Pool, rng: np.random.Generator, max_bag: int) -> User:
 
 
 def _draw(rows: NDArray[np.int64], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Distinct rows; as many as there are when there are fewer than wanted. Held-out pools have one view a picture: distinct pictures."""
+    """Distinct rows; as many as there are when there are fewer than wanted. Held-out pools have one view a picture:
+    distinct pictures."""
     return rng.choice(rows, min(wanted, len(rows)), replace=False)

@@ -44,7 +44,9 @@ def new_app(app_id: str, settings: Settings, folder: Path, **options: Any) -> fa
 
 def raw_topic(app: faust.App, name: str) -> faust.TopicT:
     """A topic whose keys and values stay bytes, or None."""
-    return app.topic(name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", allow_empty=True)
+    return app.topic(
+        name, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", allow_empty=True
+    )
 
 
 def _credentials(settings: Settings) -> auth.Credentials | None:
@@ -57,4 +59,3 @@ def _credentials(settings: Settings) -> auth.Credentials | None:
             ssl_context=context,
         )
     return auth.SSLCredentials(context=context) if context else None
-

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -51,7 +51,10 @@ _config: Path | None = None
 @app.callback()
 def common(
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file with settings, named as in `tastestream settings`.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file with settings, named as in `tastestream settings`.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Options of all commands come before the command."""
@@ -61,7 +64,9 @@ def common(
 
 @app.command(epilog="Example: tastestream demo --keep")
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Go on after the story, and take events from outside until Ctrl-C.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Go on after the story, and take events from outside until Ctrl-C.")
+    ] = False,
     pace: Annotated[float, typer.Option(help="Seconds to look at each event.", min=0.0)] = 0.6,
 ) -> None:
     """Watch three shoppers: a broker, both workers, pictures and events, all on this machine; ends by itself."""
@@ -95,8 +100,12 @@ def topics() -> None:
 
 @app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream worker all")
 def worker(
-    which: Annotated[WorkerChoice, typer.Argument(help="One worker, or one of each under a supervisor that restarts them.")],
-    with_parent: Annotated[bool, typer.Option("--with-parent", help="Stop when standard input ends.", hidden=True)] = False,
+    which: Annotated[
+        WorkerChoice, typer.Argument(help="One worker, or one of each under a supervisor that restarts them.")
+    ],
+    with_parent: Annotated[
+        bool, typer.Option("--with-parent", help="Stop when standard input ends.", hidden=True)
+    ] = False,
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C. Creates the topics that are missing first."""
     settings = read()
@@ -141,14 +150,18 @@ def settings() -> None:
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")
 def bundle_show(
-    path: Annotated[Path | None, typer.Argument(help="The bundle's folder; the shipped one if missing.", show_default=False)] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="The bundle's folder; the shipped one if missing.", show_default=False)
+    ] = None,
 ) -> None:
     """Print what a bundle is: its model, categories, training data, licences and measured figures."""
     loaded = load_bundle(path)
     console = Console()
     manifest = loaded.manifest
     console.print(f"[bold]{loaded.name}[/bold] {loaded.version}  ({loaded.path})")
-    console.print(f"embedder {loaded.embedder_version}, {loaded.embedding_size} values, pictures of {loaded.image_size} x {loaded.image_size}")
+    console.print(
+        f"embedder {loaded.embedder_version}, {loaded.embedding_size} values, pictures of {loaded.image_size} x {loaded.image_size}"
+    )
     console.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
     import msgspec
 
@@ -177,7 +190,7 @@ def read() -> Settings:
         fail(str(error), USAGE)
 
 
-def fail(message: str, code: int = 1) -> Any:
+def fail(message: str, code: int = 1) -> NoReturn:
     """End with one line on standard error."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {message}")
     raise typer.Exit(code)

@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from faust.types import EventT
-
-from streams.delivery import Headers
+from streams.delivery import Event, Headers
 from streams.exceptions import EventError
 
 PREFIX = "tastestream-"
@@ -31,7 +29,7 @@ class DeadLetter(NamedTuple):
     headers: Headers
 
 
-def dead_letter(event: EventT, error: EventError, *, worker: str, at: datetime) -> DeadLetter:
+def dead_letter(event: Event, error: EventError, *, worker: str, at: datetime) -> DeadLetter:
     """The dead letter of `event`, which `error` made impossible to process."""
     message = event.message
     original = message.headers or ()

@@ -6,16 +6,19 @@ is still being worked on. Not for: what to send (the workers) or dead letters (`
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiokafka.errors import KafkaError
 from faust import App
 from faust.exceptions import NotReady, ProducerSendError
 from faust.types import TP, EventT
+from faust.types.tuples import RecordMetadata
 
 from streams.exceptions import DeliveryError
 
+Event = EventT[Any]
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -40,9 +43,9 @@ class Publisher:
         return asyncio.ensure_future(_offset(topic, sent))
 
 
-async def _offset(topic: str, sent: "asyncio.Future[object]") -> int:
+async def _offset(topic: str, sent: Awaitable[RecordMetadata]) -> int:
     try:
-        return (await sent).offset  # pyright: ignore[reportAttributeAccessIssue]
+        return (await sent).offset
     except KafkaError as error:
         raise DeliveryError(f"the broker did not take a record for {topic}: {error!r}") from error
 
@@ -51,7 +54,7 @@ async def _offset(topic: str, sent: "asyncio.Future[object]") -> int:
 class Pending:
     """An event that arrived and is not yet acknowledged."""
 
-    event: EventT
+    event: Event
     _queue: "deque[Pending]" = field(repr=False)
     _finished: bool = False
 
@@ -71,7 +74,7 @@ class InOrderAcks:
     def __init__(self) -> None:
         self._queues: dict[TP, deque[Pending]] = {}
 
-    def arrived(self, event: EventT) -> Pending:
+    def arrived(self, event: Event) -> Pending:
         """Note an event, in the order of its partition. Call `finish` on what this returns when its work is done."""
         queue = self._queues.setdefault(event.message.tp, deque())
         pending = Pending(event, queue)
@@ -87,5 +90,3 @@ class InOrderAcks:
     def __len__(self) -> int:
         """Events that are not acknowledged."""
         return sum(map(len, self._queues.values()))
-
-

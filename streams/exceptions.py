@@ -1,14 +1,14 @@
 """The exceptions of the running system; the root is `model.exceptions.TastestreamError`.
 
-    TastestreamError
-    ├── StartupError           the worker must not start: exit code 78, one line, no restart
-    │   ├── TopicsError        a topic exists that cannot work
-    │   └── DataFolderError    another worker holds the data folder
-    ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
-    ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
-    └── EventError             one event cannot be processed: it becomes one dead letter
-        ├── MessageError       the message itself is broken; `field` names where
-        └── FetchError         its picture cannot be had
+TastestreamError
+├── StartupError           the worker must not start: exit code 78, one line, no restart
+│   ├── TopicsError        a topic exists that cannot work
+│   └── DataFolderError    another worker holds the data folder
+├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
+├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
+└── EventError             one event cannot be processed: it becomes one dead letter
+    ├── MessageError       the message itself is broken; `field` names where
+    └── FetchError         its picture cannot be had
 """
 
 from model.exceptions import TastestreamError

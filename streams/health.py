@@ -1,8 +1,8 @@
 """What a worker tells whoever operates it, over HTTP: /live, /ready, /metrics. Bound to 127.0.0.1 unless a setting says otherwise.
 
-    /live     200 while the event loop turns
-    /ready    200 once partitions are assigned and their bags recovered; 503 with the reason until then, and during a rebalance
-    /metrics  Prometheus
+/live     200 while the event loop turns
+/ready    200 once partitions are assigned and their bags recovered; 503 with the reason until then, and during a rebalance
+/metrics  Prometheus
 """
 
 import faust

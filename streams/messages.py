@@ -22,8 +22,12 @@ MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, th
 _PLAIN = r"^[^\x00-\x1f\x7f]+$"
 UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="whose taste this is")]
 ItemId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the thing in the picture")]
-EventId = Annotated[str, Meta(min_length=1, max_length=128, pattern=_PLAIN, description="the same for each resend of an event")]
-ImageUrl = Annotated[str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https, of a JPEG, PNG, WebP or GIF")]
+EventId = Annotated[
+    str, Meta(min_length=1, max_length=128, pattern=_PLAIN, description="the same for each resend of an event")
+]
+ImageUrl = Annotated[
+    str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https, of a JPEG, PNG, WebP or GIF")
+]
 Timestamp = (
     Annotated[datetime, Meta(tz=True, description="RFC 3339, with a time zone")]
     | Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP, description="milliseconds since 1970-01-01T00:00:00Z")]
@@ -59,14 +63,14 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What the embed worker publishes, as MessagePack: the interaction and the embedding of its picture.
 
     `embedding` is `model.quantization`'s bytes, made by the embedder whose version is `embedder`; both are empty for
-    `return` and `erase`, which need no picture.
+    `return` and `erase`, which need no picture. Ids and times have the bounds of an interaction: they become row keys.
     """
 
-    event_id: str
-    user_id: str
-    item_id: str
+    event_id: EventId
+    user_id: UserId
+    item_id: Annotated[str, Meta(max_length=256)]  # "" for an `erase`
     type: InteractionType
-    timestamp: int
+    timestamp: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
     image_url: str = ""
     embedder: str = ""
     embedding: bytes = b""
@@ -121,12 +125,18 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
     if not value:
         raise MessageError("empty_message", "the value is empty; an interaction is a JSON object")
     if len(value) > MAX_MESSAGE_BYTES:
-        raise MessageError("message_too_large", f"the value has {len(value)} bytes; at most {MAX_MESSAGE_BYTES} are accepted")
+        raise MessageError(
+            "message_too_large", f"the value has {len(value)} bytes; at most {MAX_MESSAGE_BYTES} are accepted"
+        )
     try:
         message = _interaction_decoder.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:  # a few kB can nest deeper than the stack
         raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
 
     timestamp = message.timestamp if isinstance(message.timestamp, int) else milliseconds(message.timestamp)
@@ -164,7 +174,7 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
         return _embedded_decoder.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
 
 

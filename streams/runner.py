@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
 from streams.exceptions import BrokerUnreachable, DataFolderError
 from streams.health import Health
-from streams.profile.store import drop_partition, partitions_on_disk, persisted_offset
+from streams.profile.store import closed_offset, drop_partition, partitions_on_disk
 from streams.profile.table import changelog_name
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
@@ -49,16 +49,13 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
     try:
         with locked_folder(settings.data_dir, kind) as folder:
             return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
-    except BrokerUnreachable as error:
-        logger.error("%s", error)
-        return UNAVAILABLE
     except TastestreamError as error:
-        logger.error("%s", error)
-        return MISCONFIGURED
+        logger.error("%s", error)  # noqa: TRY400 -- one line says it all
+        return UNAVAILABLE if isinstance(error, BrokerUnreachable) else MISCONFIGURED
 
 
 @contextmanager
-def locked_folder(data_dir: Path, kind: WorkerKind) -> Iterator[Path]:
+def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
     """The worker's own folder under the data folder, held by a lock for as long as the process lives.
 
     Raises DataFolderError when another worker holds it, or it cannot be written.
@@ -68,7 +65,9 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "LOCK").open("a+")
     except OSError as error:
-        raise DataFolderError(f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to one that can be written") from error
+        raise DataFolderError(
+            f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to one that can be written"
+        ) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,7 +106,10 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
     states = await ensure_topics(settings)
     partitions = states[settings.embedded_topic][0].partitions
     port = settings.embed_port if kind == "embed" else settings.profile_port
-    async with _opened(kind, settings, bundle, folder, partitions) as worker, Health(worker.app, settings.web_host, port) as health:
+    async with (
+        _opened(kind, settings, bundle, folder, partitions) as worker,
+        Health(worker.app, settings.web_host, port) as health,
+    ):
         logger.info(
             "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
             kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
@@ -118,7 +120,7 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
 @asynccontextmanager
 async def _opened(
     kind: WorkerKind, settings: Settings, bundle: Bundle, folder: Path, partitions: int
-) -> AsyncIterator[Worker]:
+) -> AsyncGenerator[Worker]:
     if kind == "embed":
         async with EmbedWorker(settings, bundle, folder) as worker:
             yield worker
@@ -130,7 +132,7 @@ async def _opened(
 async def drop_foreign_partitions(settings: Settings, folder: Path) -> None:
     """Delete local databases that are ahead of their changelog: its topic was re-created, so they belong to another life."""
     topic = changelog_name(PROFILE_GROUP)
-    stored = {TopicPartition(topic, number): persisted_offset(folder, number) for number in partitions_on_disk(folder)}
+    stored = {TopicPartition(topic, number): closed_offset(folder, number) for number in partitions_on_disk(folder)}
     if not stored:
         return
     consumer = AIOKafkaConsumer(**settings.aiokafka())
@@ -170,9 +172,12 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
                 await worker.drain(DRAIN_TIMEOUT)
                 await app.consumer.commit()
             await app.stop()
-    except TimeoutError:
-        logger.error("could not stop within %.0f s; ending the process, uncommitted events will be delivered again", STOP_TIMEOUT)
-        logging.shutdown()
+    except BaseException as error:  # noqa: BLE001 -- the parts of a crashed app also raise CancelledError out of one another
+        what = f"within {STOP_TIMEOUT:.0f} s" if isinstance(error, TimeoutError) else f"cleanly ({error!r})"
+        logger.error(  # noqa: TRY400 -- the trace would be ours, not the culprit's
+            "could not stop %s; ending the process, uncommitted events will be delivered again", what
+        )
+        logging.shutdown()  # returning instead would wait for the consumer's thread, for ever
         os._exit(CRASHED)
     for task in (starting, signalled, ended):
         task.cancel()

@@ -52,7 +52,8 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
     channels = {
         "interactions": _channel(
             settings.interactions_topic, "The shop's events, in.", "interaction",
-            "any; the user id in the body counts. Keyed by user id, a user's events keep their order.", "application/json", interaction_schema(),
+            "any: the user id in the body counts; with the user id as key, a user's events keep their order",
+            "application/json", interaction_schema(),
         ),
         "embedded": _channel(
             settings.embedded_topic, "Between the workers: the event and its picture's embedding.", "embeddedInteraction",
@@ -87,7 +88,7 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _channel(
+def _channel(  # noqa: PLR0917 -- a table's row
     address: str, what: str, message: str, key: str, content_type: str, schema: dict[str, Any]
 ) -> dict[str, Any]:
     return {

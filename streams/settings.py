@@ -5,12 +5,19 @@ the TOML file given as `--config`, or the default below. Durations are seconds, 
 """
 
 import ssl
-from ipaddress import IPv4Network, IPv6Network
+import tomllib
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from streams.exceptions import StartupError
 
@@ -35,7 +42,9 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = None
     broker_timeout: float = Field(60.0, gt=0, description="how long a start waits for a broker")
     session_timeout: float = Field(6.0, ge=1, description="how soon a dead worker's partitions move")
-    commit_interval: float = Field(1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash")
+    commit_interval: float = Field(
+        1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"
+    )
     partitions: int = Field(8, ge=1, description="of the topics that are created")
     replication_factor: int = Field(1, ge=1, description="of the topics that are created")
     interactions_topic: str = "user-interactions"
@@ -61,7 +70,9 @@ class Settings(BaseSettings):
     )
     fetch_max_bytes: int = Field(10 * 1024**2, ge=1024)
     fetch_max_pixels: int = Field(25_000_000, ge=1024)
-    fetch_timeout: float = Field(10.0, gt=0, description="for one attempt, from the first byte sent to the last received")
+    fetch_timeout: float = Field(
+        10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
+    )
     fetch_attempts: int = Field(3, ge=1, description="for failures that time may heal")
     fetch_connections: int = Field(16, ge=1, description="pictures fetched and decoded at a time; bounds memory")
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
@@ -69,7 +80,9 @@ class Settings(BaseSettings):
     cache_memory: int = Field(32 * 1024**2, ge=0, description="bytes of embeddings kept in memory")
     cache_disk: int = Field(1024**3, ge=0, description="bytes of embeddings kept on disk")
     cache_max_age: float = Field(30 * 86_400.0, gt=0, description="after which a picture is fetched again")
-    cache_failure_age: float = Field(30.0, ge=0, description="for which a picture that could not be had is not tried again")
+    cache_failure_age: float = Field(
+        30.0, ge=0, description="for which a picture that could not be had is not tried again"
+    )
 
     # -- profiles
     bag_size: int = Field(64, ge=1, description="newest items that are scored")
@@ -80,12 +93,14 @@ class Settings(BaseSettings):
     )
     half_life: float | None = Field(None, gt=0, description="age at which an item counts half; none if unset")
     profile_batch: int = Field(256, ge=1, description="events folded and scored in one step at most")
-    rocksdb_memory: int = Field(64 * 1024**2, ge=1024**2, description="RocksDB's cache and write buffers, all partitions together")
+    rocksdb_memory: int = Field(
+        64 * 1024**2, ge=1024**2, description="RocksDB's cache and write buffers, all partitions together"
+    )
 
     @field_validator("fetch_allow_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("type_weights", mode="before")
     @classmethod
@@ -116,7 +131,9 @@ class Settings(BaseSettings):
         if self.bag_size > self.max_slots:
             raise ValueError(f"BAG_SIZE ({self.bag_size}) cannot be above MAX_SLOTS ({self.max_slots})")
         if self.security_protocol.startswith("SASL") and not self.sasl_username:
-            raise ValueError(f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed")
+            raise ValueError(
+                f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed"
+            )
         return self
 
     @classmethod
@@ -178,21 +195,24 @@ def read_settings(config: Path | None = None, **overrides: Any) -> Settings:
 
     unknown = sorted(_unknown_names(config))
     if unknown:
-        raise StartupError(f"--config {config}: unknown setting {', '.join(unknown)}; `tastestream settings` lists them all")
+        raise StartupError(
+            f"--config {config}: unknown setting {', '.join(unknown)}; `tastestream settings` lists them all"
+        )
     try:
         return FromFile(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        given = "" if first["type"] == "missing" or not name else f" is {first['input']!r}"
-        raise StartupError(f"setting {PREFIX}{name}{given}: {first['msg']}" if name else f"settings: {first['msg']}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise StartupError(f"settings: {message}") from error
+        name = str(first["loc"][0])  # what follows is the place within the value
+        given = "" if name == "sasl_password" else f" is {first['input']!r}"
+        raise StartupError(f"setting {PREFIX}{name.upper()}{given}: {message}") from error
 
 
 def _unknown_names(config: Path | None) -> set[str]:
     if config is None:
         return set()
-    import tomllib
-
     try:
         return set(tomllib.loads(config.read_text())) - set(Settings.model_fields)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

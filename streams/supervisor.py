@@ -75,6 +75,6 @@ async def _wait(kind: str, process: asyncio.subprocess.Process, stop: asyncio.Ev
         try:
             await asyncio.wait_for(asyncio.shield(ended), STOP_TIMEOUT + 1)
         except TimeoutError:
-            logger.error("the %s worker did not stop; killed", kind)
+            logger.warning("the %s worker did not stop; killed", kind)
             process.kill()
     return await ended

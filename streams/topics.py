@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -52,7 +52,11 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
         TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
         TopicSpec(
-            changelog_name(PROFILE_GROUP), "rows of the bags, for recovery", "compact", {"segment.ms": str(DAY)}, copartitioned=True
+            changelog_name(PROFILE_GROUP),
+            "rows of the bags, for recovery",
+            "compact",
+            {"segment.ms": str(DAY)},
+            copartitioned=True,
         ),
         TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", {"segment.ms": str(DAY)}),
         TopicSpec(
@@ -72,13 +76,16 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
             continue
         if spec.cleanup == "delete":
             raise TopicsError(
-                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop events; set it to delete, or name another topic"
+                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop events; "
+                "set it to delete, or name another topic"
             )
         if spec.copartitioned:
             raise TopicsError(
                 f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact, or delete the topic"
             )
-        logger.warning("topic %s has cleanup.policy=%s; compact keeps the newest of each user", spec.name, state.cleanup)
+        logger.warning(
+            "topic %s has cleanup.policy=%s; compact keeps the newest of each user", spec.name, state.cleanup
+        )
     counts = {spec.name: states[spec.name].partitions for spec in specs if spec.copartitioned and spec.name in states}
     if len(set(counts.values())) > 1:
         listed = " but ".join(f"{name} has {count}" for name, count in counts.items())
@@ -141,12 +148,15 @@ async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[
     present = [spec.name for spec in specs if spec.name in topics]
     cleanups: dict[str, str] = {}
     if present:
-        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in present]  # all settings: Tansu knows no filter
-        for response in await admin.describe_configs(resources):
-            for resource in response.resources:
-                code, name, entries = resource[0], resource[3], resource[4]
-                if code == 0:
-                    cleanups.update({name: entry[1] for entry in entries if entry[0] == "cleanup.policy"})
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name) for name in present
+        ]  # all settings: Tansu knows no filter
+        responses: list[Any] = await admin.describe_configs(resources)
+        for resource in [resource for response in responses for resource in response.resources]:
+            code, topic, entries = resource[0], resource[3], resource[4]
+            policies = [entry[1] for entry in entries if entry[0] == "cleanup.policy"]
+            if code == 0 and policies:
+                cleanups[topic] = policies[0]
     wanted = {spec.name: spec.cleanup for spec in specs}
     # A broker that does not tell a policy (some Kafka-compatible ones) is believed to have what was asked for.
     return {name: TopicState(topics[name], cleanups.get(name) or wanted[name]) for name in present}
@@ -155,7 +165,7 @@ async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[
 async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> bool:
     """Whether the topic was created; False when another worker was faster."""
     configs = {"cleanup.policy": spec.cleanup, **spec.configs}
-    response = await admin.create_topics(
+    response: Any = await admin.create_topics(
         [NewTopic(spec.name, partitions, replication_factor, topic_configs=configs)], timeout_ms=30_000
     )
     for error in response.topic_errors:

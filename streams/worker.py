@@ -4,6 +4,8 @@ from typing import Protocol
 
 import faust
 
+from streams.delivery import Event
+
 
 class Worker(Protocol):
     """A Faust app with its own acknowledgement."""
@@ -19,6 +21,6 @@ class Worker(Protocol):
         ...
 
 
-def is_current(app: faust.App, event: faust.EventT) -> bool:
+def is_current(app: faust.App, event: Event) -> bool:
     """Whether the event was read since the last rebalance; if not, it is delivered again to whoever has its partition now."""
     return event.message.generation_id == app.consumer_generation_id  # pyright: ignore[reportAttributeAccessIssue]

@@ -19,7 +19,9 @@ from streams.messages import EmbeddedInteraction, Interaction
 from streams.profile.bag import Bag, fold, items
 from streams.profile.scoring import ScoringOptions, log_prior
 
-OPTIONS = ScoringOptions(bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None)
+OPTIONS = ScoringOptions(
+    bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None
+)
 MAX_SLOTS = 128
 BATCH = 32
 

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def embedded_broker(log: Path) -> AsyncIterator[str]:
+async def embedded_broker(log: Path) -> AsyncGenerator[str]:
     """Run the broker; gives `127.0.0.1:port`. What it prints goes to `log`."""
     address = f"127.0.0.1:{free_port()}"
     url = f"tcp://{address}"
@@ -37,7 +37,9 @@ async def embedded_broker(log: Path) -> AsyncIterator[str]:
         )
     try:
         if process.returncode is not None:
-            raise BrokerUnreachable(f"the embedded broker ended with code {process.returncode}: {log.read_text()[-500:]}")
+            raise BrokerUnreachable(
+                f"the embedded broker ended with code {process.returncode}: {log.read_text()[-500:]}"
+            )
         yield address
     finally:
         with contextlib.suppress(ProcessLookupError):

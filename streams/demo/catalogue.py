@@ -60,8 +60,5 @@ def interleaved(shoppers: list[Shopper]) -> list[tuple[Shopper, Step]]:
     """The steps of all shoppers, in turn."""
     longest = max(len(shopper.steps) for shopper in shoppers)
     return [
-        (shopper, shopper.steps[turn])
-        for turn in range(longest)
-        for shopper in shoppers
-        if turn < len(shopper.steps)
+        (shopper, shopper.steps[turn]) for turn in range(longest) for shopper in shoppers if turn < len(shopper.steps)
     ]

@@ -1,6 +1,6 @@
 """The web server that the demo's photos come from, on 127.0.0.1."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -9,7 +9,7 @@ from streams.demo.catalogue import CATALOGUE
 
 
 @asynccontextmanager
-async def picture_server() -> AsyncIterator[str]:
+async def picture_server() -> AsyncGenerator[str]:
     """Serve the catalogue's photos; gives the URL of their folder."""
     server = web.Application()
     server.router.add_static("/pictures", CATALOGUE)

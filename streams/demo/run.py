@@ -5,7 +5,7 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,7 +63,9 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
             pictures = await stack.enter_async_context(picture_server())
             await stack.enter_async_context(_workers(broker, folder))
             shop = await stack.enter_async_context(_Shop(broker, pictures, products))
-        console.print(f"broker on [bold]{broker}[/bold], photos on [bold]{pictures}/[/bold], ready after {monotonic() - started:.1f} s\n")
+        console.print(
+            f"broker on [bold]{broker}[/bold], photos on [bold]{pictures}/[/bold], ready after {monotonic() - started:.1f} s\n"
+        )
         with Screen(console, shoppers, products) as screen:
             waits = [await _play(shop, screen, shopper, step, pace) for shopper, step in interleaved(shoppers)]
         console.print(
@@ -74,7 +76,9 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
         if keep:
             await _keep(console, screen, shop, broker, pictures)
         else:
-            console.print("Next: [bold]tastestream demo --keep[/bold] takes your own events; the README shows a producer and a consumer.")
+            console.print(
+                "Next: [bold]tastestream demo --keep[/bold] takes your own events; the README shows a producer and a consumer."
+            )
     return 0
 
 
@@ -99,7 +103,7 @@ async def _keep(console: Console, screen: Screen, shop: "_Shop", broker: str, pi
 
 
 @asynccontextmanager
-async def _workers(broker: str, folder: Path) -> AsyncIterator[None]:
+async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
     """`tastestream worker all` as a process of its own, until it is ready; stopped at the end."""
     ports = {"embed": free_port(), "profile": free_port()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -178,8 +182,9 @@ class _Shop:
     async def send(self, user_id: str, step: Step) -> str:
         """Produce the event of a step; gives its id."""
         now = datetime.now(UTC)
+        event_id = f"{user_id}-{now:%H%M%S%f}"
         event = {
-            "event_id": f"{user_id}-{now:%H%M%S%f}",
+            "event_id": event_id,
             "user_id": user_id,
             "item_id": step.item_id,
             "type": step.type,
@@ -187,7 +192,7 @@ class _Shop:
             "image_url": f"{self._pictures}/{self._products[step.item_id].file}",
         }
         await self._producer.send_and_wait(self._topic, msgspec.json.encode(event), key=user_id.encode())
-        return event["event_id"]
+        return event_id
 
     async def answer(self, event_id: str) -> Mapping[str, Any]:
         """The recommendation that the event caused. Raises DemoError if it does not come."""

@@ -71,7 +71,9 @@ class Screen:
     def outside(self, recommendation: Mapping[str, Any]) -> None:
         """Show a recommendation for somebody who is not in the story."""
         best = ", ".join(f"{one['category']} {one['score']:.2f}" for one in recommendation["categories"][:TOP])
-        self._console.print(f"[bold]{recommendation['user_id']}[/bold]  →  {best}  [dim]event {recommendation['event_id']}[/dim]")
+        self._console.print(
+            f"[bold]{recommendation['user_id']}[/bold]  →  {best}  [dim]event {recommendation['event_id']}[/dim]"
+        )
 
     def _table(self) -> Table:
         table = Table(expand=True, show_lines=True, title="What each shopper is likely to want next")
@@ -85,7 +87,10 @@ class Screen:
             table.add_row(
                 Group(f"[bold]{shopper.name}[/bold] {row.last}", f"[dim]bag: {bag}[/dim]"),
                 Group(*(_category(one, None) for one in row.before[:TOP])),
-                Group(*(_category(one, earlier) for one in row.after[:TOP]), *(["[dim]cold start[/dim]"] if row.cold_start else [])),
+                Group(
+                    *(_category(one, earlier) for one in row.after[:TOP]),
+                    *(["[dim]cold start[/dim]"] if row.cold_start else []),
+                ),
                 Group(*(self._item(one) for one in row.attention[:TOP])),
             )
         return table

@@ -16,6 +16,7 @@ from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from model.quantization import quantize
 from streams import metrics
+from streams.embed.addresses import shown
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher
@@ -115,7 +116,7 @@ class Pictures:
                     self._decoders, decode_picture, data, self._image_size, self._max_pixels
                 )
         except PictureError as error:
-            raise self._remember(url, FetchError(error.reason, f"{url[:200]}: {error}")) from error
+            raise self._remember(url, FetchError(error.reason, f"image_url {shown(url)}: {error}")) from error
         except FetchError as error:
             self._remember(url, error)
             raise

@@ -12,15 +12,13 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import NamedTuple
-
-import faust
+from typing import Any, NamedTuple
 
 from model.bundle import Bundle
 from streams import metrics
 from streams.app import new_app, raw_topic
 from streams.dead_letters import dead_letter
-from streams.delivery import Headers, InOrderAcks, Pending, Publisher
+from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
 from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
@@ -102,7 +100,7 @@ class EmbedWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._open.aclose()
 
-    async def _receive(self, stream: faust.StreamT) -> None:
+    async def _receive(self, stream: Any) -> None:
         async for event in stream.noack().events():
             await self._places.acquire()
             await self._open_for_events.wait()
@@ -125,7 +123,9 @@ class EmbedWorker:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout)
             if late:
-                logger.warning("%d events were still in flight after %.1f s; they will be delivered again", len(late), timeout)
+                logger.warning(
+                    "%d events were still in flight after %.1f s; they will be delivered again", len(late), timeout
+                )
 
     async def _handle(self, pending: Pending) -> None:
         try:
@@ -137,14 +137,14 @@ class EmbedWorker:
             pending.finish()
             metrics.events.labels(self.name).inc()
 
-    async def _record(self, event: faust.EventT) -> _Record:
+    async def _record(self, event: Event) -> _Record:
         """What the event becomes: an embedded interaction, or a dead letter."""
         try:
             embedded = await self._embedded(event.message.value)
         except EventError as error:
             logger.info("dead letter: %s", error)
             problem = error
-        except Exception as error:  # noqa: BLE001 -- our defect must neither lose the event nor hold up its partition for ever
+        except Exception as error:  # our defect must neither lose the event nor hold up its partition for ever
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class ScoringOptions(NamedTuple):
 
     bag_size: int  # newest items that are scored
     top_k: int  # categories, and items with their attention, in a message
-    type_weights: Mapping[str, float]  # 0..1 of each interaction type
+    type_weights: Mapping[Any, float]  # 0..1 of each interaction type
     half_life: float | None  # seconds after which an item counts half, or None
 
 

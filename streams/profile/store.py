@@ -9,9 +9,10 @@ written here only after the broker has acknowledged them, so a worker that dies 
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import rocksdict
 from faust.stores.base import SerializedStore
@@ -69,7 +70,7 @@ class BagStore(SerializedStore[bytes, bytes]):
         """All rows whose key starts with `prefix`, in key order."""
         bound = rocksdict.ReadOptions()
         bound.set_iterate_upper_bound(prefix + _PREFIX_END)
-        return list(self._databases[partition].items(from_key=prefix, read_opt=bound))
+        return list(_items(self._databases[partition], from_key=prefix, read_opt=bound))
 
     def write(self, partition: int, rows: Changes, offset: int) -> None:
         """Write rows and the changelog offset of the last of them, all or nothing."""
@@ -85,14 +86,14 @@ class BagStore(SerializedStore[bytes, bytes]):
         self._database(tp.partition).put(OFFSET_KEY, b"%d" % offset)
 
     def apply_changelog_batch(
-        self, batch: Iterable[EventT], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+        self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
         """Recovery: rows as they come from the changelog topic."""
         partitions: dict[int, dict[bytes, bytes | None]] = {}
         offsets: dict[int, int] = {}
         for event in batch:
             message = event.message
-            partitions.setdefault(message.partition, {})[message.key] = message.value
+            partitions.setdefault(message.partition, {})[cast(bytes, message.key)] = message.value
             offsets[message.partition] = message.offset
         for partition, rows in partitions.items():
             self._write(self._database(partition), rows.items(), offsets[partition])
@@ -148,9 +149,7 @@ class BagStore(SerializedStore[bytes, bytes]):
 
     def _rows(self) -> Iterator[tuple[bytes, bytes]]:
         for database in self._databases.values():
-            for key, value in database.items():
-                if key != OFFSET_KEY:
-                    yield key, value
+            yield from ((key, value) for key, value in _items(database) if key != OFFSET_KEY)
 
     def _get(self, key: bytes) -> bytes | None:
         return next((value for database in self._databases.values() if (value := database.get(key)) is not None), None)
@@ -180,6 +179,11 @@ class BagStore(SerializedStore[bytes, bytes]):
         self._set(b"", None)
 
 
+def _items(database: rocksdict.Rdict, **options: Any) -> Iterator[tuple[bytes, bytes]]:
+    """The rows of a database in raw mode, whose keys and values are always bytes."""
+    return cast(Iterator[tuple[bytes, bytes]], database.items(**options))
+
+
 def partition_path(folder: Path, partition: int) -> Path:
     """Where the database of a partition lies under the worker's data folder."""
     return folder / f"partition-{partition}"
@@ -190,16 +194,28 @@ def partitions_on_disk(folder: Path) -> list[int]:
     return sorted(int(path.name.removeprefix("partition-")) for path in folder.glob("partition-*"))
 
 
-def persisted_offset(folder: Path, partition: int) -> int | None:
-    """The changelog offset that the closed database of a partition stands for."""
-    database = rocksdict.Rdict(
-        str(partition_path(folder, partition)),
-        options=rocksdict.Options(raw_mode=True),
-        access_type=rocksdict.AccessType.read_only(),
-    )
-    offset = database.get(OFFSET_KEY)
-    database.close()
+@contextmanager
+def closed_partition(folder: Path, partition: int) -> Generator[rocksdict.Rdict]:
+    """The database of a partition that no worker has open, to read from."""
+    options, access = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
+    database = rocksdict.Rdict(str(partition_path(folder, partition)), options=options, access_type=access)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def closed_offset(folder: Path, partition: int) -> int | None:
+    """The changelog offset that the database of a partition stands for."""
+    with closed_partition(folder, partition) as database:
+        offset = database.get(OFFSET_KEY)
     return None if offset is None else int(offset)
+
+
+def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
+    """All rows of a partition."""
+    with closed_partition(folder, partition) as database:
+        return [(key, value) for key, value in _items(database) if key != OFFSET_KEY]
 
 
 def drop_partition(folder: Path, partition: int) -> None:

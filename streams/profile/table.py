@@ -29,7 +29,7 @@ def changelog_name(app_id: str) -> str:
 class BagTable(Table[bytes, bytes]):
     """A table whose rows are read by user and written by partition."""
 
-    data: BagStore
+    data: BagStore  # pyright: ignore[reportIncompatibleVariableOverride] -- it is what _new_store makes
 
     def __init__(self, app: App, *, partitions: int, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
         self._folder = folder

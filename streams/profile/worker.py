@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-
-import faust
+from typing import Any
 
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
 from streams.app import new_app, raw_topic
 from streams.dead_letters import DeadLetter, dead_letter
-from streams.delivery import Publisher
+from streams.delivery import Event, Publisher
 from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
@@ -68,7 +67,7 @@ class ProfileWorker:
         self._publisher = Publisher(self.app)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
         self._recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
-        self._inbox: asyncio.Queue[faust.EventT] = asyncio.Queue(maxsize=2 * settings.profile_batch)
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue(maxsize=2 * settings.profile_batch)
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
@@ -76,7 +75,7 @@ class ProfileWorker:
         self.app.task(self._work)
         self.app.on_partitions_revoked.connect(self._on_revoked)
 
-    async def _receive(self, stream: faust.StreamT) -> None:
+    async def _receive(self, stream: Any) -> None:
         async for event in stream.noack().events():
             await self._inbox.put(event)
 
@@ -107,7 +106,7 @@ class ProfileWorker:
         except TimeoutError:
             logger.warning("a batch was still in flight after %.1f s; its events will be delivered again", timeout)
 
-    async def _process(self, batch: list[faust.EventT]) -> None:
+    async def _process(self, batch: list[Event]) -> None:
         if not batch:
             return
         started = perf_counter()
@@ -185,6 +184,5 @@ class ProfileWorker:
                 sent.append(await send(topic, key, None, headers=[(EVENT_ID_HEADER, event.event_id.encode())]))
             else:
                 sent.append(await send(topic, key, encode_recommendation(message)))
-        for letter in letters:
-            sent.append(await send(self._settings.dlq_topic, letter.key, letter.value, headers=letter.headers))
+        sent += [await send(self._settings.dlq_topic, one.key, one.value, headers=one.headers) for one in letters]
         await asyncio.gather(*writes, *sent)

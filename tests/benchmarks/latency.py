@@ -42,7 +42,9 @@ async def measure(system: System, events: list[dict[str, object]]) -> list[float
     async with AsyncExitStack() as stack:
         producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap))
         consumer = await stack.enter_async_context(
-            AIOKafkaConsumer("user-recommendations", bootstrap_servers=system.broker.bootstrap, auto_offset_reset="latest")
+            AIOKafkaConsumer(
+                "user-recommendations", bootstrap_servers=system.broker.bootstrap, auto_offset_reset="latest"
+            )
         )
         await consumer.seek_to_end()
         for partition in consumer.assignment():
@@ -50,7 +52,9 @@ async def measure(system: System, events: list[dict[str, object]]) -> list[float
         waits: list[float] = []
         for event in track(events, console=Console(stderr=True), transient=True):
             begun = perf_counter()
-            await producer.send_and_wait("user-interactions", json.dumps(event).encode(), key=str(event["user_id"]).encode())
+            await producer.send_and_wait(
+                "user-interactions", json.dumps(event).encode(), key=str(event["user_id"]).encode()
+            )
             async for record in consumer:
                 if json.loads(record.value or b"{}").get("event_id") == event["event_id"]:
                     break
@@ -79,7 +83,7 @@ async def run(count: int, rounds: int) -> None:
             number = 0
             for _ in range(rounds):
                 some = [next(fresh) for _ in range(count)]
-                for kind in rows:
+                for measured in rows.values():
                     events: list[dict[str, object]] = []
                     for url in some:
                         number += 1
@@ -93,9 +97,11 @@ async def run(count: int, rounds: int) -> None:
                                 "image_url": url,
                             }
                         )
-                    rows[kind].append(await measure(system, events))
+                    measured.append(await measure(system, events))
             memory = {kind: resident(pid) for kind, pid in worker_pids(system).items()}
-    table = Table("picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to recommendation")
+    table = Table(
+        "picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to recommendation"
+    )
     for kind, measured in rows.items():
         flat = sorted(value for one in measured for value in one)
         cuts = statistics.quantiles(flat, n=100)

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -76,7 +76,7 @@ class System:
         )
 
     @contextmanager
-    def worker(self, which: str = "all", *, ready: bool = True) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, which: str = "all", *, ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
         """Run `tastestream worker WHICH`; SIGTERM at the end, SIGKILL if that is not enough. Output goes to worker.log."""
         with (self.folder / "worker.log").open("ab") as log:
             process = subprocess.Popen(
@@ -145,7 +145,13 @@ class System:
             while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
                 for tp, batch in (await consumer.getmany(timeout_ms=500)).items():
                     records += [
-                        Record(tp.partition, one.offset, one.key, one.value, {name: value.decode() for name, value in one.headers})
+                        Record(
+                            tp.partition,
+                            one.offset,
+                            one.key,
+                            one.value,
+                            {name: value.decode() for name, value in one.headers},
+                        )
                         for one in batch
                         if one.offset < ends[tp]
                     ]
@@ -166,13 +172,17 @@ class System:
 
     async def recommendations(self) -> list[dict[str, Any]]:
         """The recommendations published so far, without the nulls."""
-        return [json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None]
+        return [
+            json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None
+        ]
 
     async def lag(self) -> int:
         """Events that the two groups have not committed yet."""
         total = 0
         for group, topic in ((EMBED_GROUP, "user-interactions"), (PROFILE_GROUP, "embedded-interactions")):
-            consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, group_id=group, enable_auto_commit=False)
+            consumer = AIOKafkaConsumer(
+                bootstrap_servers=self.broker.bootstrap, group_id=group, enable_auto_commit=False
+            )
             await consumer.start()
             try:
                 partitions = await self.partitions(topic)
@@ -213,7 +223,7 @@ def wait_until(condition: Callable[[], bool], timeout: float, message: Callable[
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
         """Quiet."""
 
 
@@ -223,7 +233,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def picture_server(folder: Path) -> Iterator[str]:
+def picture_server(folder: Path) -> Generator[str]:
     """Serve a folder over HTTP on 127.0.0.1; gives its URL."""
     server = _Server(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)

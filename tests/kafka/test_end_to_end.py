@@ -8,8 +8,9 @@ import pytest
 
 from model.bundle import Bundle
 from streams.messages import parse_interaction
+from streams.profile.bag import Bag
 from streams.profile.rows import decode_bag, user_of
-from streams.profile.store import OFFSET_KEY, partitions_on_disk
+from streams.profile.store import closed_rows, partitions_on_disk
 from tests.data import DATA, needs
 from tests.kafka.system import System, picture_server
 from tests.oracle import Oracle
@@ -34,21 +35,12 @@ def purchases(pictures: str) -> list[dict[str, object]]:
     ]
 
 
-def stored_bags(folder: Path) -> dict[str, object]:
+def stored_bags(folder: Path) -> dict[str, Bag]:
     """The bags in the profile worker's databases, read after it has stopped."""
-    import rocksdict
-
     rows: dict[str, list[tuple[bytes, bytes]]] = {}
     for partition in partitions_on_disk(folder):
-        database = rocksdict.Rdict(
-            str(folder / f"partition-{partition}"),
-            options=rocksdict.Options(raw_mode=True),
-            access_type=rocksdict.AccessType.read_only(),
-        )
-        for key, value in database.items():
-            if key != OFFSET_KEY:
-                rows.setdefault(user_of(key), []).append((key, value))
-        database.close()
+        for key, value in closed_rows(folder, partition):
+            rows.setdefault(user_of(key), []).append((key, value))
     return {user: decode_bag(found) for user, found in rows.items()}
 
 
@@ -84,7 +76,9 @@ async def test_every_purchase_comes_out_once_and_the_end_state_is_the_oracles(sy
         assert {item["item_id"] for item in published["attention"]} <= set(one.items)
         scores = np.array([category["score"] for category in published["categories"]])
         top = [places[category["category"]] for category in published["categories"]]
-        assert scores == pytest.approx(np.sort(one.scores)[::-1][: len(scores)], abs=1e-3), "the highest scores, best first"
+        assert scores == pytest.approx(np.sort(one.scores)[::-1][: len(scores)], abs=1e-3), (
+            "the highest scores, best first"
+        )
         worst = max(worst, float(np.abs(scores - one.scores[top]).max()))
         worst_unrounded = max(worst_unrounded, float(np.abs(scores - one.unrounded_scores[top]).max()))
     print(f"largest difference of a published score: {worst:.1e} from the direct computation,")  # noqa: T201

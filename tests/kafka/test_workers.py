@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rocksdict
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
@@ -47,6 +48,7 @@ class Story:
     erased: list[Record] = field(default_factory=list[Record])  # what stands under the erased user's key
     changelog: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])  # newest value by key
     killed: tuple[int, int] = (0, 0)  # process id of the profile worker before and after
+    crashed: tuple[int, int] = (0, 0)  # the same, of a worker that found somebody else's records in its changelog
     pids: list[int] = field(default_factory=list[int])
     orphans: list[int] = field(default_factory=list[int])
     log: str = ""
@@ -110,6 +112,9 @@ def play(system: System, shop: Shop) -> Story:
         wait_until(lambda: held_by(system, "profile") not in (0, before), RESTART, system.log)
         story.killed = (before, held_by(system, "profile"))
         shop.send("anna", "pear", "anna buys after a kill")
+        asyncio.run(write_from_outside(system))
+        shop.send("dora", "hat", "dora buys")
+        story.crashed = (story.killed[1], held_by(system, "profile"))
         story.pids = [process.pid, held_by(system, "embed"), held_by(system, "profile")]
         assert process.stdin
         begun = time.monotonic()
@@ -189,6 +194,13 @@ def stored_rows(folder: Path) -> dict[str, list[tuple[bytes, bytes]]]:
     return rows
 
 
+async def write_from_outside(system: System) -> None:
+    """Put a record that no worker wrote on each partition of the changelog, as a second owner of them would."""
+    async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
+        for tp in await system.partitions(CHANGELOG):
+            await producer.send_and_wait(CHANGELOG, None, key=user_prefix("nobody") + b"\x00", partition=tp.partition)
+
+
 async def delete_topic(system: System, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
     await admin.start()
@@ -222,6 +234,12 @@ def test_a_killed_worker_is_started_again_and_events_go_on(story: Story) -> None
     assert before
     assert after not in (0, before)
     assert "anna buys after a kill" in story.recommendations
+
+
+def test_a_worker_that_crashes_ends_and_is_started_again_and_events_go_on(story: Story) -> None:
+    before, after = story.crashed
+    assert after not in (0, before), "a second writer of its changelog should have crashed it"
+    assert story.bag_sizes["dora buys"] == 1
 
 
 def test_when_the_parent_closes_standard_input_everything_ends(story: Story) -> None:

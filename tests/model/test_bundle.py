@@ -45,7 +45,12 @@ def test_the_shipped_bundle_is_whole_and_small(bundle: Bundle) -> None:
 
 
 def test_the_shipped_manifest_says_what_was_measured_and_what_is_owed(bundle: Bundle) -> None:
-    assert {source.licence for source in bundle.manifest.sources} == {"Apache-2.0", "CC0-1.0", "MIT", "Unsplash License"}
+    assert {source.licence for source in bundle.manifest.sources} == {
+        "Apache-2.0",
+        "CC0-1.0",
+        "MIT",
+        "Unsplash License",
+    }
     assert bundle.manifest.metrics["held_out/nan_cg"]["users"] >= 2000
     assert "/tmp" not in (bundle.path / MANIFEST).read_text()
 
@@ -66,7 +71,9 @@ def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bund
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
     message = refusal(copy)
-    assert str(copy / name) in message and bundle.manifest.files[name] in message and file_sha256(copy / name) in message
+    assert (
+        str(copy / name) in message and bundle.manifest.files[name] in message and file_sha256(copy / name) in message
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}'])
@@ -80,7 +87,12 @@ def test_a_manifest_that_is_none_is_refused(copy: Path, content: bytes) -> None:
     [
         (lambda m: m["embedding"].update(size=512), EMBEDDER, "512", "1024"),
         (lambda m: m["image"].update(size=192), EMBEDDER, "192", "224"),
-        (lambda m: (m["categories"].pop(), m["prior"].pop()), AGGREGATOR, "scores float32[batch, 60]", "scores float32[batch, 61]"),
+        (
+            lambda m: (m["categories"].pop(), m["prior"].pop()),
+            AGGREGATOR,
+            "scores float32[batch, 60]",
+            "scores float32[batch, 61]",
+        ),
         (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
         (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
         (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),

@@ -41,7 +41,10 @@ def test_no_pictures_give_no_embeddings(embedder: Embedder) -> None:
     assert embedder.embed(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 1024)
 
 
-@pytest.mark.parametrize("pictures", [np.zeros((1, 224, 224, 3), np.float32), np.zeros((224, 224, 3), np.uint8), np.zeros((1, 192, 192, 3), np.uint8)])
+@pytest.mark.parametrize(
+    "pictures",
+    [np.zeros((1, 224, 224, 3), np.float32), np.zeros((224, 224, 3), np.uint8), np.zeros((1, 192, 192, 3), np.uint8)],
+)
 def test_other_shapes_and_types_are_refused(embedder: Embedder, pictures: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected pictures uint8 \[B, 224, 224, 3\], found"):
         embedder.embed(pictures)
@@ -57,7 +60,9 @@ def test_two_demo_pictures_of_a_category_put_it_among_the_first(bundle: Bundle, 
     found = 0
     for category, files in by_category.items():
         pictures = np.stack([decode_picture((CATALOGUE / file).read_bytes(), bundle.image_size) for file in files[:2]])
-        (scored,) = score_bags(bundle.aggregator(), [Bag(embedder.embed(pictures), np.zeros(len(pictures), np.float32))])
+        (scored,) = score_bags(
+            bundle.aggregator(), [Bag(embedder.embed(pictures), np.zeros(len(pictures), np.float32))]
+        )
         best = [bundle.categories[i] for i in np.argsort(-scored.scores)[:2]]
         found += category in best
     assert found >= len(by_category) - 1

@@ -57,7 +57,11 @@ def test_every_format_gives_rgb_in_its_place(file_format: str) -> None:
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
 def test_every_mode_shows_the_same_grey(mode: str) -> None:
-    grey = Image.fromarray(np.full((40, 40), 255 * 257, np.uint16)) if mode == "I;16" else Image.new("L", (40, 40), 255).convert(mode)
+    grey = (
+        Image.fromarray(np.full((40, 40), 255 * 257, np.uint16))
+        if mode == "I;16"
+        else Image.new("L", (40, 40), 255).convert(mode)
+    )
     data = encoded(grey, "JPEG" if mode == "CMYK" else "PNG")
     assert near(decode_picture(data, SIZE)[16, 16], WHITE, 2)
 
@@ -136,7 +140,15 @@ def test_half_a_picture_is_truncated(file_format: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"<html>not found</html>", b"II*\0" + bytes(50), encoded(two_halves(), "BMP"), encoded(two_halves(), "TIFF"), b"\xff\xd8\xff"]
+    "data",
+    [
+        b"",
+        b"<html>not found</html>",
+        b"II*\0" + bytes(50),
+        encoded(two_halves(), "BMP"),
+        encoded(two_halves(), "TIFF"),
+        b"\xff\xd8\xff",
+    ],
 )
 def test_anything_else_is_not_a_picture(data: bytes) -> None:
     assert refused(data) == "not_a_picture"
@@ -156,7 +168,9 @@ def test_damage_is_refused_or_decoded_but_never_anything_else(file_format: str, 
 
 
 def test_threads_do_not_disturb_each_other() -> None:
-    files = [encoded(two_halves(64 + n, 64), file_format) for n in range(8) for file_format in ("JPEG", "PNG", "WEBP", "GIF")]
+    files = [
+        encoded(two_halves(64 + n, 64), file_format) for n in range(8) for file_format in ("JPEG", "PNG", "WEBP", "GIF")
+    ]
     alone = [decode_picture(file, SIZE) for file in files]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda file: decode_picture(file, SIZE), files))

@@ -19,14 +19,19 @@ def aggregator(bundle: Bundle) -> Aggregator:
 
 def bag(size: int, seed: int = 0, d: int = 1024) -> Bag:
     rng = np.random.default_rng((size, seed))
-    return Bag((rng.random((size, d)) ** 3 * 6).astype(np.float32), np.log(rng.choice([0.3, 0.6, 1.0], size)).astype(np.float32))
+    return Bag(
+        (rng.random((size, d)) ** 3 * 6).astype(np.float32),
+        np.log(rng.choice([0.3, 0.6, 1.0], size)).astype(np.float32),
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(1, 64), min_size=1, max_size=6))
 def test_a_batch_is_its_singles(aggregator: Aggregator, sizes: list[int]) -> None:
     bags = [bag(size, seed) for seed, size in enumerate(sizes)]
-    for together, alone in zip(score_bags(aggregator, bags), [score_bags(aggregator, [b])[0] for b in bags], strict=True):
+    for together, alone in zip(
+        score_bags(aggregator, bags), [score_bags(aggregator, [b])[0] for b in bags], strict=True
+    ):
         assert np.allclose(together.scores, alone.scores, atol=TOLERANCE)
         assert np.allclose(together.attention, alone.attention, atol=TOLERANCE)
 

@@ -1,0 +1,45 @@
+# The workers and the command line, without torch and without the demo's broker.
+#
+#     docker build -t tastestream .
+#     docker run --rm -e TASTESTREAM_BROKER=kafka://broker:9092 -v tastestream-embed:/data tastestream worker embed
+#
+# What a worker keeps lies in /data; each worker needs a volume of its own.
+
+FROM python:3.12-slim-bookworm AS build
+
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+
+WORKDIR /src
+RUN python -m venv /opt/tastestream
+
+# Dependencies have a layer of their own: a change of the code does not install them again. Wheels only: there is no compiler here.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
+    && /opt/tastestream/bin/pip install --quiet --only-binary=:all: --requirement requirements.txt
+
+COPY . .
+RUN /opt/tastestream/bin/pip install --quiet --no-deps . \
+    && /opt/tastestream/bin/pip check
+
+
+FROM python:3.12-slim-bookworm
+
+# A fixed number, so that a volume keeps its owner from one image to the next.
+RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tastestream \
+    && install --directory --owner=tastestream --group=tastestream --mode=0750 /data
+
+COPY --from=build /opt/tastestream /opt/tastestream
+
+ENV PATH=/opt/tastestream/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    TASTESTREAM_DATA_DIR=/data
+
+USER tastestream
+WORKDIR /opt/tastestream
+VOLUME /data
+
+ENTRYPOINT ["tastestream"]
+CMD ["--help"]

@@ -1,0 +1,5 @@
+"""`python -m offline_training`: the same as `tastestream train`."""
+
+from offline_training.cli import app
+
+app(prog_name="python -m offline_training")

@@ -1,0 +1,134 @@
+"""A worker that cannot work says why in one line, with an exit code that a supervisor understands. None of this needs a broker."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from model.bundle import DEFAULT_BUNDLE
+from streams.demo.broker import free_port
+from tests.kafka.system import stop, wait_until
+
+UNAVAILABLE, MISCONFIGURED = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Settings under which nobody answers as broker."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
+    return plain | {
+        "TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}",
+        "TASTESTREAM_BROKER_TIMEOUT": "2",
+        "TASTESTREAM_DATA_DIR": str(tmp_path / "data"),
+        "TASTESTREAM_EMBED_PORT": "0",
+        "TASTESTREAM_PROFILE_PORT": "0",
+    }
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A copy of the bundle with one bit of one network flipped."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(DEFAULT_BUNDLE, folder)
+    data = bytearray((folder / "aggregator.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "aggregator.onnx").write_bytes(data)
+    return folder
+
+
+def run(which: str, environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run a worker to its end: its exit code, and the lines that it printed without time, level and logger."""
+    done = subprocess.run(
+        [sys.executable, "-m", "streams", "worker", which],
+        env=environment, capture_output=True, text=True, timeout=40, check=False,
+    )  # fmt: skip
+    return done.returncode, [line.split(": ", 1)[-1] for line in (done.stdout + done.stderr).splitlines()]
+
+
+@contextmanager
+def running(which: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", "streams", "worker", which], env=environment, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+@pytest.mark.parametrize("which", ["embed", "profile"])
+def test_two_workers_may_not_share_a_data_folder(which: str, environment: dict[str, str], tmp_path: Path) -> None:
+    lock = tmp_path / "data" / which / "LOCK"
+    with running(which, environment | {"TASTESTREAM_BROKER_TIMEOUT": "60"}) as first:
+        wait_until(lambda: lock.exists() and lock.read_text() == str(first.pid), 20)
+        code, lines = run(which, environment)
+    assert code == MISCONFIGURED
+    [line] = lines
+    assert f"data folder {lock.parent} is in use by process {first.pid};" in line
+    assert "TASTESTREAM_DATA_DIR" in line
+
+
+def test_the_folder_of_a_worker_that_ended_is_free(environment: dict[str, str]) -> None:
+    assert run("embed", environment)[0] == UNAVAILABLE
+    assert run("embed", environment)[0] == UNAVAILABLE
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code, lines = run("embed", environment | {"TASTESTREAM_DATA_DIR": str(tmp_path / "file")})
+    assert code == MISCONFIGURED
+    [line] = lines
+    assert f"data folder {tmp_path / 'file' / 'embed'}: Not a directory" in line
+    assert "TASTESTREAM_DATA_DIR" in line
+
+
+def test_an_unreachable_broker_is_waited_for_announced_and_given_up(environment: dict[str, str]) -> None:
+    begun = time.monotonic()
+    code, lines = run("profile", environment)
+    broker = environment["TASTESTREAM_BROKER"]
+    assert code == UNAVAILABLE
+    assert time.monotonic() - begun > 2
+    assert lines[0].startswith(f"no broker at {broker} yet; trying for another 2 s")
+    assert lines[-1].startswith(f"no broker at {broker} within 2 s (TASTESTREAM_BROKER, TASTESTREAM_BROKER_TIMEOUT)")
+    assert all(line.startswith("no broker at") for line in lines), "no traceback, nothing of the libraries"
+
+
+def test_a_worker_that_waits_for_a_broker_can_be_stopped(environment: dict[str, str], tmp_path: Path) -> None:
+    lock = tmp_path / "data" / "embed" / "LOCK"
+    with running("embed", environment | {"TASTESTREAM_BROKER_TIMEOUT": "60"}) as process:
+        wait_until(lambda: lock.exists() and lock.read_text() == str(process.pid), 20)
+        begun = time.monotonic()
+        stop(process)
+    assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize("which", ["embed", "profile"])
+def test_a_missing_bundle_is_named(which: str, environment: dict[str, str], tmp_path: Path) -> None:
+    code, lines = run(which, environment | {"TASTESTREAM_BUNDLE": str(tmp_path / "nowhere")})
+    assert code == MISCONFIGURED
+    [line] = lines
+    assert f"{tmp_path / 'nowhere'}: expected a bundle's folder, found nothing" in line
+
+
+def test_a_damaged_bundle_is_named(environment: dict[str, str], damaged: Path) -> None:
+    code, lines = run("profile", environment | {"TASTESTREAM_BUNDLE": str(damaged)})
+    assert code == MISCONFIGURED
+    [line] = lines
+    assert f"{damaged / 'aggregator.onnx'}: expected SHA-256" in line
+
+
+def test_the_supervisor_ends_with_the_code_of_a_failure_that_a_restart_would_not_help(environment: dict[str, str], damaged: Path) -> None:
+    code, lines = run("all", environment | {"TASTESTREAM_BUNDLE": str(damaged)})
+    assert code == MISCONFIGURED
+    assert not any("starting it again" in line for line in lines)
+    assert sum("expected SHA-256" in line for line in lines) in (1, 2), "one line of each worker that came so far"
+
+
+def test_the_supervisor_gives_up_when_the_workers_give_up_on_the_broker(environment: dict[str, str]) -> None:
+    code, lines = run("all", environment)
+    assert code == UNAVAILABLE
+    assert not any("starting it again" in line for line in lines)

@@ -1,0 +1,139 @@
+"""`tastestream topics`, and the check of each start: topics are made as they have to be, and what cannot work is refused by name."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.profile.table import changelog_name
+from streams.topics import PROFILE_GROUP
+from tests.kafka.system import System
+
+CHANGELOG = changelog_name(PROFILE_GROUP)
+EXPECTED = {
+    "user-interactions": "delete",
+    "embedded-interactions": "delete",
+    CHANGELOG: "compact",
+    "user-recommendations": "compact",
+    "user-interactions-dlq": "delete",
+}
+PARTITIONS = 4  # what System sets
+
+
+@pytest.fixture
+def empty(system: System) -> Iterator[System]:
+    """A broker without topics of ours."""
+    yield system
+    asyncio.run(delete_topics(system, list(EXPECTED)))
+
+
+async def described(system: System) -> dict[str, tuple[int, dict[str, str]]]:
+    """Partitions and settings of each of our topics that the broker has."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
+    await admin.start()
+    try:
+        counts = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics() if one["topic"] in EXPECTED}
+        found: dict[str, tuple[int, dict[str, str]]] = {}
+        for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]):
+            for resource in response.resources:
+                found[resource[3]] = (counts[resource[3]], {entry[0]: entry[1] for entry in resource[4]})
+        return found
+    finally:
+        await admin.close()
+
+
+async def create_topic(system: System, name: str, partitions: int, **configs: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
+    await admin.start()
+    try:
+        settings = {key.replace("_", "."): value for key, value in configs.items()}
+        await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
+    finally:
+        await admin.close()
+
+
+async def delete_topics(system: System, names: list[str]) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+        async with asyncio.timeout(20):
+            while set(names) & set(await admin.list_topics()):
+                await asyncio.sleep(0.1)
+    finally:
+        await admin.close()
+
+
+def rows(printed: str) -> dict[str, str]:
+    """The lines of the printed table, by the topic that they begin with."""
+    lines = [line.strip("│ ") for line in printed.splitlines() if line.startswith("│")]
+    return {line.split()[0]: line for line in lines}
+
+
+def test_all_topics_are_created_and_then_they_exist(empty: System) -> None:
+    first, second = empty.command("topics"), empty.command("topics")
+    found = asyncio.run(described(empty))
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert {name: count for name, (count, _) in found.items()} == dict.fromkeys(EXPECTED, PARTITIONS)
+    assert {name: configs["cleanup.policy"] for name, (_, configs) in found.items()} == EXPECTED
+    assert int(found["user-interactions-dlq"][1]["retention.ms"]) == 90 * 86_400_000
+    for name in EXPECTED:
+        assert rows(first.stdout)[name].endswith("created"), first.stdout
+        assert rows(second.stdout)[name].endswith("exists"), second.stdout
+        assert f" {PARTITIONS} " in rows(second.stdout)[name]
+
+
+def test_a_changelog_is_created_with_the_partitions_of_its_existing_sibling(empty: System) -> None:
+    asyncio.run(create_topic(empty, "embedded-interactions", 6))
+    assert empty.command("topics").returncode == 0
+    found = asyncio.run(described(empty))
+    assert found[CHANGELOG][0] == 6
+    assert found["user-interactions"][0] == PARTITIONS, "the others need not be alike"
+
+
+def test_another_partition_count_of_the_changelog_is_refused_with_both_counts(empty: System) -> None:
+    asyncio.run(create_topic(empty, "embedded-interactions", 4))
+    asyncio.run(create_topic(empty, CHANGELOG, 3, cleanup_policy="compact"))
+    for command, code in ((["topics"], 1), (["worker", "profile"], 78)):
+        done = empty.command(*command)
+        assert done.returncode == code
+        [line] = done.stderr.splitlines()
+        assert f"embedded-interactions has 4 but {CHANGELOG} has 3" in line
+
+
+@pytest.mark.parametrize("name", ["user-interactions", "embedded-interactions"])
+def test_events_on_a_compacted_topic_are_refused_by_its_name(empty: System, name: str) -> None:
+    asyncio.run(create_topic(empty, name, 4, cleanup_policy="compact"))
+    done = empty.command("topics")
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert f"topic {name} has cleanup.policy=compact, which would drop events" in line
+    assert set(asyncio.run(described(empty))) == {name}, "nothing is created beside what is wrong"
+
+
+def test_a_changelog_that_forgets_is_refused_by_its_name(empty: System) -> None:
+    asyncio.run(create_topic(empty, CHANGELOG, 4, cleanup_policy="delete"))
+    done = empty.command("topics")
+    assert done.returncode == 1
+    assert f"topic {CHANGELOG} has cleanup.policy=delete, which would drop users" in done.stderr
+
+
+def test_more_replicas_than_brokers_are_refused_with_the_brokers_words(empty: System) -> None:
+    empty.configure(replication_factor=3)
+    done = empty.command("topics")
+    empty.configure(replication_factor=1)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "topic user-interactions with 4 partitions and replication factor 3 could not be created" in line
+
+
+def test_an_unreachable_broker_ends_with_code_69(empty: System) -> None:
+    here = empty.environment["TASTESTREAM_BROKER"]
+    empty.configure(broker="127.0.0.1:1", broker_timeout=1)
+    done = empty.command("topics")
+    empty.configure(broker=here, broker_timeout=60)
+    assert done.returncode == 69
+    assert "no broker at 127.0.0.1:1 within 1 s" in done.stderr.splitlines()[-1]

@@ -1,0 +1,118 @@
+"""One suite that every network passes, in torch and as exported; the answer is known where the data is made."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("onnxscript", reason="needs the extra `train`")
+
+from model import sessions  # noqa: E402
+from offline_training.export import export_aggregator  # noqa: E402
+from offline_training.networks import Config, Int8Linear, MaskedAverage, NeuralAggregationNetwork, Served  # noqa: E402
+
+SIZE, CATEGORIES = 48, 7
+TOLERANCE = 1e-4
+
+
+def network(kind: str) -> Served:
+    torch.manual_seed(1)
+    config = Config(SIZE, CATEGORIES, gated=kind == "nan_cg", input_scale=1.0)
+    made = MaskedAverage(config) if kind == "masked_average" else NeuralAggregationNetwork(config)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return Served(made).eval()
+
+
+@pytest.fixture(scope="module", params=["nan_cg", "nan", "masked_average"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+    """A network in torch, and the session of its export."""
+    made = network(request.param)
+    path: Path = tmp_path_factory.mktemp("export") / "aggregator.onnx"
+    export_aggregator(made, SIZE, path)
+    return made, sessions.open_session(path, threads=1)
+
+
+def bags(batch: int, items: int, padded: float = 0.4):
+    generator = torch.Generator().manual_seed(batch * 1000 + items)
+    embeddings = torch.rand((batch, items, SIZE), generator=generator) * 6
+    log_prior = torch.log(torch.rand((batch, items), generator=generator).clamp_min(0.05))
+    padding = torch.rand((batch, items), generator=generator) < padded
+    padding[:, 0] = False
+    return embeddings, log_prior.masked_fill(padding, -torch.inf), padding
+
+
+@pytest.mark.parametrize("batch", [1, 2, 9])
+@pytest.mark.parametrize("items", [1, 2, 3, 17, 64])
+def test_the_export_says_what_torch_says(pair, batch: int, items: int) -> None:
+    made, session = pair
+    embeddings, log_prior, padding = bags(batch, items)
+    embeddings[padding] = 1e20
+    with torch.inference_mode():
+        scores, attention = made(embeddings, log_prior)
+    found = session.run(["scores", "attention"], {"embeddings": embeddings.numpy(), "log_prior": log_prior.numpy()})
+    assert np.abs(found[0] - scores.numpy()).max() < TOLERANCE
+    assert np.abs(found[1] - attention.numpy()).max() < TOLERANCE
+    assert (found[1][padding.numpy()] == 0).all()
+
+
+def test_padding_is_nothing(pair) -> None:
+    made, _ = pair
+    embeddings, log_prior, _ = bags(3, 5, padded=0)
+    filler = torch.full((3, 4, SIZE), torch.nan)
+    with torch.inference_mode():
+        scores, attention = made(embeddings, log_prior)
+        padded, wider = made(
+            torch.cat([embeddings, filler], 1), torch.cat([log_prior, torch.full((3, 4), -torch.inf)], 1)
+        )
+    assert torch.allclose(scores, padded, atol=1e-6)
+    assert torch.allclose(attention, wider[:, :5], atol=1e-6)
+
+
+def test_a_fresh_network_starts_as_the_weighted_average() -> None:
+    embeddings, log_prior, _ = bags(4, 6)
+    _, attention = NeuralAggregationNetwork(Config(SIZE, CATEGORIES))(embeddings, log_prior)
+    assert torch.allclose(attention, torch.softmax(log_prior, dim=1))
+
+
+def test_a_fresh_network_answers_with_the_prior_it_was_given() -> None:
+    made = MaskedAverage(Config(SIZE, CATEGORIES))
+    prior = torch.linspace(0.05, 0.6, CATEGORIES)
+    made.start_at(prior)
+    logits, _ = made(torch.zeros((1, 1, SIZE)), torch.zeros((1, 1)))
+    assert torch.allclose(torch.sigmoid(logits[0]), prior, atol=1e-5)
+
+
+def test_the_seed_s_equations_hold() -> None:
+    """e_k = q0 f_k; r0; q1 = tanh(W r0 + b); r1; sigmoid(W' r1 + b') * r1; layer: written out in numpy."""
+    made = network("nan_cg").network
+    state = {name: value.numpy().astype(np.float64) for name, value in made.state_dict().items()}
+    embeddings, log_prior, _ = bags(1, 5, padded=0)
+    items, prior = embeddings[0].double().numpy(), log_prior[0].double().numpy()
+
+    def softmax(x: np.ndarray) -> np.ndarray:
+        return np.exp(x - x.max()) / np.exp(x - x.max()).sum()
+
+    def matrix(name: str) -> np.ndarray:
+        return state[f"{name}.levels"] * state[f"{name}.scale"]
+
+    first = softmax(items @ state["first_query"] + prior) @ items
+    query = np.tanh(matrix("second_query") @ first + state["second_query.bias"])
+    attention = softmax(items @ query + prior)
+    second = attention @ items
+    gated = second / (1 + np.exp(-(matrix("gate.transform") @ second + state["gate.transform.bias"])))
+    logits = state["layer.weight"] @ gated + state["layer.bias"]
+
+    with torch.inference_mode():
+        found_logits, found_attention = made(embeddings, log_prior)
+    assert np.allclose(found_logits[0], logits, atol=1e-3)
+    assert np.allclose(found_attention[0], attention, atol=1e-4)
+
+
+def test_int8_matrices_stay_within_half_a_level() -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(16, 8)
+    rounded = Int8Linear(layer)
+    assert rounded.levels.dtype == torch.int8
+    assert ((rounded.levels * rounded.scale - layer.weight).abs() <= rounded.scale / 2 + 1e-7).all()

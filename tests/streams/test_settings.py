@@ -1,0 +1,177 @@
+"""Where a setting comes from, which source wins, and what a wrong one is told."""
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from streams.exceptions import StartupError
+from streams.settings import Settings, read_settings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and an environment without settings."""
+    for name in list(os.environ):
+        if name.startswith("TASTESTREAM_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def toml(folder: Path, text: str) -> Path:
+    path = folder / "settings.toml"
+    path.write_text(text)
+    return path
+
+
+def refusal(config: Path | None = None) -> str:
+    with pytest.raises(StartupError) as refused:
+        read_settings(config)
+    message = str(refused.value)
+    assert "\n" not in message
+    assert "Value error" not in message
+    return message
+
+
+# Which source wins
+
+
+def test_environment_beats_dotenv_beats_toml_beats_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toml(folder, 'broker = "toml:1"\ntop_k = 5\nmax_slots = 500\n')
+    (folder / ".env").write_text("TASTESTREAM_BROKER=dotenv:1\nTASTESTREAM_TOP_K=6\n")
+    monkeypatch.setenv("TASTESTREAM_BROKER", "environment:1")
+    settings = read_settings(config)
+    assert (settings.broker, settings.top_k, settings.max_slots, settings.bag_size) == ("environment:1", 6, 500, 64)
+
+
+def test_an_argument_beats_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_TOP_K", "6")
+    assert read_settings(top_k=7).top_k == 7
+
+
+def test_other_peoples_variables_in_dotenv_are_left_alone(folder: Path) -> None:
+    (folder / ".env").write_text("DATABASE_URL=x\nTASTESTREAM_TOP_K=6\n")
+    assert read_settings().top_k == 6
+
+
+def test_settings_do_not_change_once_read() -> None:
+    settings = read_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.top_k = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+# How values are written
+
+
+def test_networks_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_FETCH_ALLOW_NETWORKS", "127.0.0.0/8, fd00::/8,")
+    assert read_settings().fetch_allow_networks == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+
+
+def test_networks_may_be_a_list_in_toml(folder: Path) -> None:
+    config = toml(folder, 'fetch_allow_networks = ["10.0.0.0/8"]\n[type_weights]\npurchase = 1\ncart = 0.5\nview = 0\n')
+    settings = read_settings(config)
+    assert settings.fetch_allow_networks == (ip_network("10.0.0.0/8"),)
+    assert settings.type_weights == {"purchase": 1, "cart": 0.5, "view": 0}
+
+
+def test_weights_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_TYPE_WEIGHTS", "purchase=1, cart=.5,view=0")
+    assert read_settings().type_weights == {"purchase": 1.0, "cart": 0.5, "view": 0.0}
+
+
+@pytest.mark.parametrize("text", ["", "none"])
+def test_half_life_may_be_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TASTESTREAM_HALF_LIFE", text)
+    assert read_settings().half_life is None
+
+
+def test_brokers_come_with_and_without_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_BROKER", "kafka://a:9092, b:9093")
+    assert read_settings().bootstrap_servers == ["a:9092", "b:9093"]
+
+
+# What a wrong one is told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "fact"),
+    [
+        ("TOP_K", "ten", "valid integer"),
+        ("TOP_K", "0", "greater than or equal to 1"),
+        ("SESSION_TIMEOUT", "-1", "greater than or equal to 1"),
+        ("EMBED_PORT", "70000", "less than or equal to 65535"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG'"),
+        ("FETCH_ALLOW_NETWORKS", "10.0.0.0/8,10.0.0.0/33", "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
+        ("FETCH_ALLOW_NETWORKS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
+        ("FETCH_ALLOW_NETWORKS", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
+        ("HALF_LIFE", "-5", "greater than 0"),
+        ("SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, fact: str
+) -> None:
+    monkeypatch.setenv(f"TASTESTREAM_{name}", value)
+    message = refusal()
+    assert message.startswith(f"setting TASTESTREAM_{name} is {value!r}: ")
+    assert fact in message
+
+
+@pytest.mark.parametrize(
+    ("weights", "fact"),
+    [
+        ("purchase=1", "a weight is missing for cart, view"),
+        ("purchase=2,cart=.6,view=.3", "the weight of purchase is 2.0, but weights are between 0 and 1"),
+        ("purchase=1,cart=.6,view=much", "valid number"),
+        ("purchase=1,cart=.6,view=.3,stare=1", "'purchase', 'cart' or 'view'"),
+    ],
+)
+def test_wrong_weights_are_named(monkeypatch: pytest.MonkeyPatch, weights: str, fact: str) -> None:
+    monkeypatch.setenv("TASTESTREAM_TYPE_WEIGHTS", weights)
+    message = refusal()
+    assert message.startswith("setting TASTESTREAM_TYPE_WEIGHTS is ")
+    assert fact in message
+
+
+def test_settings_that_do_not_fit_together_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_BAG_SIZE", "200")
+    assert refusal() == "settings: BAG_SIZE (200) cannot be above MAX_SLOTS (128)"
+
+
+def test_sasl_without_a_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_SECURITY_PROTOCOL", "SASL_SSL")
+    assert "SASL_USERNAME and SASL_PASSWORD are needed" in refusal()
+
+
+def test_a_password_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_SASL_PASSWORD", "hush-hush")
+    assert "hush" not in repr(read_settings())
+    monkeypatch.delenv("TASTESTREAM_SASL_PASSWORD")
+    message = refusal(toml(folder, "sasl_password = 31337\n"))
+    assert "TASTESTREAM_SASL_PASSWORD" in message
+    assert "31337" not in message
+
+
+# The file
+
+
+def test_an_unknown_name_in_the_file_is_refused(folder: Path) -> None:
+    config = toml(folder, "top_k = 5\nbag_sice = 3\n")
+    assert refusal(config) == f"--config {config}: unknown setting bag_sice; `tastestream settings` lists them all"
+
+
+def test_a_file_that_is_not_there_is_refused(folder: Path) -> None:
+    assert refusal(folder / "none.toml") == f"--config {folder / 'none.toml'}: there is no such file"
+
+
+@pytest.mark.parametrize("content", [b"top_k: 5\n", b"\xff\xfe"])
+def test_a_file_that_is_no_toml_is_refused(folder: Path, content: bytes) -> None:
+    (folder / "settings.toml").write_bytes(content)
+    assert "not a TOML file" in refusal(folder / "settings.toml")
+
+
+def test_every_default_is_valid() -> None:
+    assert read_settings().model_dump() == Settings.model_validate(Settings().model_dump()).model_dump()
