@@ -37,7 +37,7 @@ ENV PATH=/opt/tastestream/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     TASTESTREAM_DATA_DIR=/data
 
-USER tastestream
+USER 10001:10001
 WORKDIR /opt/tastestream
 VOLUME /data
 

@@ -45,7 +45,7 @@ class Aggregator:
             raise ValueError(
                 f"expected log_prior float32 {embeddings.shape[:2]} as the embeddings, found {log_prior.dtype} {log_prior.shape}"
             )
-        empty = ~np.isfinite(log_prior).any(axis=1)
+        empty = np.logical_not(np.asarray(np.isfinite(log_prior).any(axis=1)))
         if empty.any():
             raise ValueError(
                 f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log prior: answer it with the bundle's prior"

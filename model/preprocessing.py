@@ -71,7 +71,7 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
         fitted = _fit(_with_plain_mode(picture), size)
     except MemoryError:
         raise
-    except Exception as error:  # noqa: BLE001  Pillow raises whatever its parser trips over: struct, index, zlib, OS errors
+    except Exception as error:  # Pillow raises whatever its parser trips over: struct, index, zlib, OS errors
         raise PictureError(
             "truncated_picture",
             f"a {picture.format} of {picture.width} x {picture.height} whose pixels end early or are damaged ({error}): "
@@ -86,6 +86,10 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
 def _open(data: bytes, max_pixels: int) -> JpegImageFile | PngImageFile | GifImageFile | WebPImageFile:
     """Read the header only; the picture that comes back is at most `max_pixels` large and not decoded yet."""
     file_format = picture_headers.picture_format(data)
+    if file_format is None:
+        raise PictureError(
+            "not_a_picture", f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP and GIF are read"
+        )
     file = io.BytesIO(data)
     try:
         match file_format:
@@ -96,18 +100,13 @@ def _open(data: bytes, max_pixels: int) -> JpegImageFile | PngImageFile | GifIma
             case "GIF":
                 _refuse_oversized("GIF", picture_headers.gif_canvas(data), max_pixels)
                 picture = GifImageFile(file)
-            case "WEBP":
+            case _:
                 _refuse_oversized("WEBP", picture_headers.webp_canvas(data), max_pixels)
                 _refuse_short_webp(data)
                 picture = WebPImageFile(file)
-            case _:
-                raise PictureError(
-                    "not_a_picture",
-                    f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP and GIF are read",
-                )
     except (PictureError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001  as in `decode_picture`
+    except Exception as error:  # as in `decode_picture`
         raise PictureError(
             "not_a_picture", f"{len(data)} bytes with a {file_format} header that cannot be read: {error}"
         ) from error

@@ -83,7 +83,9 @@ def _has_exact_int8_products() -> bool:
 
 def _as_tensor(end: onnxruntime.NodeArg) -> Tensor:
     names = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
-    return Tensor(end.name, names.get(end.type, end.type), tuple("?" if axis is None else axis for axis in end.shape))
+    return Tensor(
+        end.name, names.get(end.type or "", str(end.type)), tuple("?" if axis is None else axis for axis in end.shape)
+    )
 
 
 def _fits(expected: Tensor, actual: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """The `train` command's subcommands. Imports torch only inside them, so that the command line works without the `train` extra."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -28,7 +28,7 @@ def train() -> None:
 
 
 @app.command("default-bundle")
-def default_bundle(
+def default_bundle(  # noqa: PLR0917  (options all)
     data: Annotated[
         Path, typer.Option(help="Folder with mobilenet/, clothing/ and grocery/.", file_okay=False, exists=True)
     ],
@@ -56,8 +56,8 @@ def default_bundle(
     """
     console = Console(stderr=True)
     try:
-        from offline_training.default_bundle import make_default_bundle
-        from offline_training.training import Recipe
+        from offline_training.default_bundle import make_default_bundle  # noqa: PLC0415
+        from offline_training.training import Recipe  # noqa: PLC0415
     except ImportError as error:
         console.print(
             f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'",
@@ -72,13 +72,19 @@ def default_bundle(
     ) as progress:
 
         @contextmanager
-        def step(title: str, total: float) -> "Iterator[Advance]":
+        def step(title: str, total: float) -> "Generator[Advance]":
             task = progress.add_task(title, total=total)
             yield lambda count: progress.advance(task, count)
 
         try:
             bundle = make_default_bundle(
-                data, catalogue, out, work or Path(gettempdir()) / "tastestream-train", seed, recipe, step
+                data=data,
+                catalogue=catalogue,
+                out=out,
+                work=work or Path(gettempdir()) / "tastestream-train",
+                seed=seed,
+                recipe=recipe,
+                step=step,
             )
         except TastestreamError as error:
             progress.stop()
@@ -93,7 +99,7 @@ def _figures_table(bundle: "Bundle") -> Table:
         title=f"{bundle.name} {bundle.version}: {len(bundle.categories)} categories, embedder {bundle.embedder_version}"
     )
     columns = ("recall@1", "recall@3", "precision@3", "map", "micro_f1")
-    table.add_column("users of / method")
+    table.add_column("users of / method", no_wrap=True)
     for column in columns:
         table.add_column(column, justify="right")
     for name, figures in bundle.manifest.metrics.items():

@@ -4,6 +4,7 @@ openly licensed photos.
 Read `make_default_bundle` from top to bottom; each step is a module of this package.
 """
 
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict
@@ -32,7 +33,7 @@ NAME, VERSION = "default", "1.0.0"
 THREADS = 2
 TRAINING_THREADS = 1
 """The networks are small: a second thread gains little on idle cores, and on shared ones waiting for it costs ten times the step."""
-VIEWS = {"catalogue": 100, "clothing": 3, "grocery": 3}
+VIEWS = {"catalogue": 100, "clothing": 2, "grocery": 2}
 """Views of each training photo, itself included: the catalogue has five photos of a category at most."""
 ROUNDING_PICTURES, CALIBRATION_PICTURES = 64, 160
 PRIOR_USERS, HELD_OUT_USERS = 20_000, 4_000
@@ -67,7 +68,7 @@ Step = Callable[[str, float], AbstractContextManager[Advance]]
 
 
 def make_default_bundle(
-    data: Path, catalogue: Path, out: Path, work: Path, seed: int, recipe: Recipe, step: Step
+    *, data: Path, catalogue: Path, out: Path, work: Path, seed: int, recipe: Recipe, step: Step
 ) -> Bundle:
     """Train and write the default bundle, then load it as a worker would.
 
@@ -81,7 +82,8 @@ def make_default_bundle(
         step: opens progress bars.
     """
     torch.set_num_threads(TRAINING_THREADS)
-    out.mkdir(parents=True, exist_ok=True)
+    built = work / "bundle"  # `out` keeps its old bundle until the new one is measured
+    built.mkdir(parents=True, exist_ok=True)
     sources = [
         pictures.read_catalogue(catalogue),
         pictures.read_clothing(data / "clothing"),
@@ -89,12 +91,19 @@ def make_default_bundle(
     ]
     categories = pictures.category_names([picture for source in sources for picture in source])
 
-    make_embedder(data / "mobilenet" / mobilenet.WEIGHTS_FILE, sources, out / EMBEDDER, work, seed, step)
+    make_embedder(
+        weights=data / "mobilenet" / mobilenet.WEIGHTS_FILE,
+        sources=sources,
+        path=built / EMBEDDER,
+        work=work,
+        seed=seed,
+        step=step,
+    )
     embedder = Embedder(
-        open_session(out / EMBEDDER, THREADS),
+        open_session(built / EMBEDDER, THREADS),
         mobilenet.IMAGE_SIZE,
         mobilenet.EMBEDDING_SIZE,
-        file_sha256(out / EMBEDDER),
+        file_sha256(built / EMBEDDER),
     )
     parts = embed_sources(sources, embedder, work, seed, step)
     training, validation, held_out = (make_pool(parts, categories, split) for split in ("train", "validation", "test"))
@@ -114,11 +123,11 @@ def make_default_bundle(
             train(networks[title], training, recipe, seed, lambda _, advance=advance: advance(1))
 
     served = networks.pop("nan_cg")
-    export.export_aggregator(Served(served).eval(), mobilenet.EMBEDDING_SIZE, out / AGGREGATOR)
+    export.export_aggregator(Served(served).eval(), mobilenet.EMBEDDING_SIZE, built / AGGREGATOR)
     manifest = Manifest(
         name=NAME,
         version=VERSION,
-        files={name: file_sha256(out / name) for name in (EMBEDDER, AGGREGATOR)},
+        files={name: file_sha256(built / name) for name in (EMBEDDER, AGGREGATOR)},
         image=Image(mobilenet.IMAGE_SIZE, PREPROCESSING, DESCRIPTION),
         embedding=Embedding(mobilenet.EMBEDDING_SIZE, "MobileNet v1 1.0 224 without its head, int8 (QDQ)"),
         categories=categories,
@@ -133,15 +142,27 @@ def make_default_bundle(
         ),
         metrics={},
     )
-    write_manifest(out, manifest)
+    write_manifest(built, manifest)
     with step("measuring", 1) as advance:
-        measured = measure(Bundle.load(out), networks, parts, validation, held_out, seed)
+        measured = measure(
+            bundle=Bundle.load(built),
+            baselines=networks,
+            parts=parts,
+            validation=validation,
+            held_out=held_out,
+            seed=seed,
+        )
         advance(1)
-    write_manifest(out, msgspec.structs.replace(manifest, metrics=measured))
+    write_manifest(built, msgspec.structs.replace(manifest, metrics=measured))
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (EMBEDDER, AGGREGATOR, MANIFEST):
+        shutil.copyfile(built / name, out / name)
     return Bundle.load(out)
 
 
-def make_embedder(weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step) -> None:
+def make_embedder(
+    *, weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step
+) -> None:
     """Round and export MobileNet, with ranges from training photos of clothing and grocery."""
     train_pictures = [picture for source in sources[1:] for picture in source if picture.split == "train"]
     chosen = np.random.default_rng((seed, 0)).choice(len(train_pictures), CALIBRATION_PICTURES, replace=False)
@@ -170,7 +191,7 @@ def embed_sources(
             with step(
                 f"embedding {chosen[0].source}, {'training' if training else 'held out'}", len(chosen) * views
             ) as advance:
-                parts.append((chosen, embed_pictures(chosen, views, embedder, seed, work, advance)))
+                parts.append((chosen, embed_pictures(chosen, views, embedder, seed=seed, cache=work, advance=advance)))
     return parts
 
 
@@ -183,6 +204,7 @@ def label_frequency(users: list[User], categories: int) -> NDArray[np.float32]:
 
 
 def measure(
+    *,
     bundle: Bundle,
     baselines: dict[str, NeuralAggregationNetwork | MaskedAverage],
     parts: list[tuple[list[Picture], NDArray[np.float32]]],

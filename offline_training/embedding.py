@@ -22,7 +22,7 @@ Advance = Callable[[int], None]
 
 
 def embed_pictures(
-    pictures: list[Picture], views: int, embedder: Embedder, seed: int, cache: Path, advance: Advance
+    pictures: list[Picture], views: int, embedder: Embedder, *, seed: int, cache: Path, advance: Advance
 ) -> NDArray[np.float32]:
     """Embed each picture as it is, and `views - 1` random views of it.
 

@@ -26,7 +26,14 @@ CALIBRATION_BATCH = 8
 def export_float_embedder(network: MobileNet, path: Path) -> None:
     """Write `image` uint8 [B,224,224,3] -> `embedding` float32 [B,1024]."""
     example = torch.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
-    _export(network, (example,), path, ["image"], ["embedding"], ({0: torch.export.Dim("batch")},))
+    _export(
+        network,
+        (example,),
+        path,
+        inputs=["image"],
+        outputs=["embedding"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
 
 
 def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
@@ -61,9 +68,9 @@ def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
         network,
         (torch.zeros((2, 3, embedding_size)), torch.zeros((2, 3))),
         path,
-        ["embeddings", "log_prior"],
-        ["scores", "attention"],
-        ({0: batch, 1: items}, {0: batch, 1: items}),
+        inputs=["embeddings", "log_prior"],
+        outputs=["scores", "attention"],
+        dynamic_shapes=({0: batch, 1: items}, {0: batch, 1: items}),
     )
 
 
@@ -75,7 +82,9 @@ class _Pictures(CalibrationDataReader):
             np.array_split(pictures, max(1, len(pictures) // CALIBRATION_BATCH))
         )
 
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+    def get_next(  # pyright: ignore[reportIncompatibleMethodOverride]  (None ends it, which the base does not say)
+        self,
+    ) -> dict[str, NDArray[np.uint8]] | None:
         batch = next(self.batches, None)
         return None if batch is None else {"image": batch}
 
@@ -84,6 +93,7 @@ def _export(
     network: nn.Module,
     example: tuple[torch.Tensor, ...],
     path: Path,
+    *,
     inputs: list[str],
     outputs: list[str],
     dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
@@ -98,7 +108,8 @@ def _export(
         dynamo=True,
         verbose=False,
     )
-    assert program is not None
+    if program is None:
+        raise RuntimeError(f"torch gave no ONNX program for {path}")
     program.save(str(path), external_data=False)
     _finish(path)
 

@@ -74,9 +74,8 @@ class MobileNet(nn.Module):
             layers.append(FoldedConvolution(weights, f"Conv2d_{number}_depthwise", stride))
             layers.append(FoldedConvolution(weights, f"Conv2d_{number}_pointwise", stride=1))
         self.features = nn.Sequential(*layers)
-        self.head_weight = nn.Parameter(
-            torch.from_numpy(weights["Logits/Conv2d_1c_1x1/weights"][0, 0].T.copy()), requires_grad=False
-        )  # [1001,1024]
+        head = weights["Logits/Conv2d_1c_1x1/weights"][0, 0].T.copy()  # [1001,1024]
+        self.head_weight = nn.Parameter(torch.from_numpy(head), requires_grad=False)
         self.head_bias = nn.Parameter(torch.from_numpy(weights["Logits/Conv2d_1c_1x1/biases"]), requires_grad=False)
 
     @classmethod

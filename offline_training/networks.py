@@ -41,7 +41,7 @@ class AttentionBlock(nn.Module):
     """Weighs items by their product with a query (Yang et al., eq. 2 and 3), the log prior added."""
 
     def forward(self, items: Tensor, query: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        # items [B,M,d], query [B,d], log_prior [B,M]
+        # Shapes: [B,M,d], [B,d] and [B,M] in.
         energy = torch.matmul(items, query.unsqueeze(2)).squeeze(2)  # [B,M]
         return weighted_sum(items, energy + log_prior)  # [B,d], [B,M]
 

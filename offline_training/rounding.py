@@ -16,6 +16,8 @@ The weights stay float32 but lie on the grid that the quantizer will find (large
 
 import copy
 import itertools
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -30,11 +32,10 @@ LEVELS = 127
 def round_weights(network: MobileNet, pictures: Tensor) -> MobileNet:
     """A copy of `network` whose weights lie on int8 grids, fitted to uint8 [N,224,224,3] `pictures` of the domain."""
     rounded = copy.deepcopy(network)
-    x = exact = (
-        pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0
-    )  # [N,3,H,W]: as the rounded and as the exact network see it
-    for layer, exact_layer in zip(rounded.features, network.features, strict=True):
-        assert isinstance(layer, FoldedConvolution)
+    exact = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [N,3,H,W], as the exact network sees it
+    x = exact  # and as the rounded one does
+    pairs = zip(rounded.features, network.features, strict=True)
+    for layer, exact_layer in cast("Iterator[tuple[FoldedConvolution, FoldedConvolution]]", pairs):
         scale = layer.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12) / LEVELS  # [O,1,1,1]
         if layer.groups > 1:
             layer.weight.copy_(_best_rounding(layer.weight / scale, _tap_covariance(x, layer.stride)) * scale)

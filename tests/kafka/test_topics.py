@@ -34,9 +34,13 @@ async def described(system: System) -> dict[str, tuple[int, dict[str, str]]]:
     admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
     await admin.start()
     try:
-        counts = {one["topic"]: len(one["partitions"]) for one in await admin.describe_topics() if one["topic"] in EXPECTED}
+        counts = {
+            one["topic"]: len(one["partitions"]) for one in await admin.describe_topics() if one["topic"] in EXPECTED
+        }
         found: dict[str, tuple[int, dict[str, str]]] = {}
-        for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]):
+        for response in await admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
+        ):
             for resource in response.resources:
                 found[resource[3]] = (counts[resource[3]], {entry[0]: entry[1] for entry in resource[4]})
         return found
@@ -68,8 +72,8 @@ async def delete_topics(system: System, names: list[str]) -> None:
 
 def rows(printed: str) -> dict[str, str]:
     """The lines of the printed table, by the topic that they begin with."""
-    lines = [line.strip("│ ") for line in printed.splitlines() if line.startswith("│")]
-    return {line.split()[0]: line for line in lines}
+    lines = [line.strip("│ ") for line in printed.splitlines()]
+    return {line.split()[0]: line for line in lines if line}
 
 
 def test_all_topics_are_created_and_then_they_exist(empty: System) -> None:

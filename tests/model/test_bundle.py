@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,13 +17,16 @@ from model.manifest import Manifest
 
 EIGHT_MEGABYTES = 8_000_000
 
+Change = Callable[[dict[str, Any]], object]
+"""Edits a manifest in place."""
+
 
 @pytest.fixture
 def copy(bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
 
 
-def edit(folder: Path, change: Callable[[dict], object]) -> None:
+def edit(folder: Path, change: Change) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -33,7 +37,8 @@ def refusal(folder: Path) -> str:
         Bundle.load(folder)
     message = str(caught.value)
     assert "\n" not in message
-    assert "expected" in message and "found" in message
+    assert "expected" in message
+    assert "found" in message
     return message
 
 
@@ -41,7 +46,9 @@ def test_the_shipped_bundle_is_whole_and_small(bundle: Bundle) -> None:
     assert sum(file.stat().st_size for file in bundle.path.iterdir()) < EIGHT_MEGABYTES
     assert len(bundle.categories) == len(set(bundle.categories)) == len(bundle.prior)
     assert all(name == name.lower().strip() for name in bundle.categories)
-    assert bundle.prior.dtype == np.float32 and bundle.prior.min() > 0 and bundle.prior.max() < 1
+    assert bundle.prior.dtype == np.float32
+    assert bundle.prior.min() > 0
+    assert bundle.prior.max() < 1
 
 
 def test_the_shipped_manifest_says_what_was_measured_and_what_is_owed(bundle: Bundle) -> None:
@@ -52,7 +59,9 @@ def test_the_shipped_manifest_says_what_was_measured_and_what_is_owed(bundle: Bu
         "Unsplash License",
     }
     assert bundle.manifest.metrics["held_out/nan_cg"]["users"] >= 2000
-    assert "/tmp" not in (bundle.path / MANIFEST).read_text()
+    text = (bundle.path / MANIFEST).read_text()
+    assert "/home" not in text
+    assert "/work" not in text
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -71,9 +80,9 @@ def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bund
     content[len(content) // 2] ^= 1
     (copy / name).write_bytes(content)
     message = refusal(copy)
-    assert (
-        str(copy / name) in message and bundle.manifest.files[name] in message and file_sha256(copy / name) in message
-    )
+    assert str(copy / name) in message
+    assert bundle.manifest.files[name] in message
+    assert file_sha256(copy / name) in message
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}'])
@@ -82,38 +91,40 @@ def test_a_manifest_that_is_none_is_refused(copy: Path, content: bytes) -> None:
     assert str(copy / MANIFEST) in refusal(copy)
 
 
-@pytest.mark.parametrize(
-    ("change", "file", "expected", "found"),
-    [
-        (lambda m: m["embedding"].update(size=512), EMBEDDER, "512", "1024"),
-        (lambda m: m["image"].update(size=192), EMBEDDER, "192", "224"),
-        (
-            lambda m: (m["categories"].pop(), m["prior"].pop()),
-            AGGREGATOR,
-            "scores float32[batch, 60]",
-            "scores float32[batch, 61]",
-        ),
-        (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
-        (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
-        (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),
-        (lambda m: m["files"].pop(EMBEDDER), MANIFEST, EMBEDDER, AGGREGATOR),
-        (lambda m: m["files"].update({"../escape": "0"}), MANIFEST, "names of files", "../escape"),
-    ],
-)
+MISFITS: list[tuple[Change, str, str, str]] = [
+    (lambda m: m["embedding"].update(size=512), EMBEDDER, "512", "1024"),
+    (lambda m: m["image"].update(size=192), EMBEDDER, "192", "224"),
+    (
+        lambda m: (m["categories"].pop(), m["prior"].pop()),
+        AGGREGATOR,
+        "scores float32[batch, 60]",
+        "scores float32[batch, 61]",
+    ),
+    (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
+    (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
+    (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),
+    (lambda m: m["files"].pop(EMBEDDER), MANIFEST, EMBEDDER, AGGREGATOR),
+    (lambda m: m["files"].update({"../escape": "0"}), MANIFEST, "names of files", "../escape"),
+]
+
+
+@pytest.mark.parametrize(("change", "file", "expected", "found"), MISFITS)
 def test_a_manifest_that_does_not_fit_its_networks_is_refused(
-    copy: Path, change: Callable[[dict], object], file: str, expected: str, found: str
+    copy: Path, change: Change, file: str, expected: str, found: str
 ) -> None:
     edit(copy, change)
     message = refusal(copy)
     assert message.startswith(str(copy / file))
-    assert expected in message and found in message
+    assert expected in message
+    assert found in message
 
 
 def test_swapped_networks_are_refused(copy: Path) -> None:
     (copy / EMBEDDER).write_bytes((copy / AGGREGATOR).read_bytes())
     edit(copy, lambda m: m["files"].update({EMBEDDER: m["files"][AGGREGATOR]}))
     message = refusal(copy)
-    assert "image uint8[batch, 224, 224, 3]" in message and "log_prior" in message
+    assert "image uint8[batch, 224, 224, 3]" in message
+    assert "log_prior" in message
 
 
 def test_a_file_that_is_no_network_is_refused(copy: Path) -> None:

@@ -27,7 +27,8 @@ def noise() -> np.ndarray:
 
 def test_a_batch_is_its_singles(embedder: Embedder, noise: np.ndarray) -> None:
     together = embedder.embed(noise)
-    assert together.shape == (6, embedder.embedding_size) and together.dtype == np.float32
+    assert together.shape == (6, embedder.embedding_size)
+    assert together.dtype == np.float32
     assert np.allclose(together, np.concatenate([embedder.embed(picture[None]) for picture in noise]), atol=1e-5)
 
 

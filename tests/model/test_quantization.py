@@ -29,7 +29,8 @@ def test_rounding_twice_is_rounding_once() -> None:
 def test_many_rows_are_restored_as_each_alone() -> None:
     rows = [quantize(row) for row in np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)]
     together = dequantize(rows, 16)
-    assert together.shape == (5, 16) and together.dtype == np.float32
+    assert together.shape == (5, 16)
+    assert together.dtype == np.float32
     assert np.array_equal(together, np.concatenate([dequantize([row], 16) for row in rows]))
     assert dequantize([], 16).shape == (0, 16)
 

@@ -38,7 +38,8 @@ def test_a_batch_is_its_singles(aggregator: Aggregator, sizes: list[int]) -> Non
 
 def test_scores_and_attention_are_shares(aggregator: Aggregator, bundle: Bundle) -> None:
     (scored,) = score_bags(aggregator, [bag(7)])
-    assert scored.scores.shape == (len(bundle.categories),) and scored.attention.shape == (7,)
+    assert scored.scores.shape == (len(bundle.categories),)
+    assert scored.attention.shape == (7,)
     assert ((scored.scores >= 0) & (scored.scores <= 1)).all()
     assert scored.attention.sum() == pytest.approx(1, abs=TOLERANCE)
 

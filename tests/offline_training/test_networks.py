@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("onnxscript", reason="needs the extra `train`")
@@ -14,6 +15,8 @@ from offline_training.networks import Config, Int8Linear, MaskedAverage, NeuralA
 
 SIZE, CATEGORIES = 48, 7
 TOLERANCE = 1e-4
+
+Pair = tuple[Served, InferenceSession]
 
 
 def network(kind: str) -> Served:
@@ -26,7 +29,7 @@ def network(kind: str) -> Served:
 
 
 @pytest.fixture(scope="module", params=["nan_cg", "nan", "masked_average"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory):
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A network in torch, and the session of its export."""
     made = network(request.param)
     path: Path = tmp_path_factory.mktemp("export") / "aggregator.onnx"
@@ -45,19 +48,20 @@ def bags(batch: int, items: int, padded: float = 0.4):
 
 @pytest.mark.parametrize("batch", [1, 2, 9])
 @pytest.mark.parametrize("items", [1, 2, 3, 17, 64])
-def test_the_export_says_what_torch_says(pair, batch: int, items: int) -> None:
+def test_the_export_says_what_torch_says(pair: Pair, batch: int, items: int) -> None:
     made, session = pair
     embeddings, log_prior, padding = bags(batch, items)
     embeddings[padding] = 1e20
     with torch.inference_mode():
         scores, attention = made(embeddings, log_prior)
-    found = session.run(["scores", "attention"], {"embeddings": embeddings.numpy(), "log_prior": log_prior.numpy()})
-    assert np.abs(found[0] - scores.numpy()).max() < TOLERANCE
-    assert np.abs(found[1] - attention.numpy()).max() < TOLERANCE
-    assert (found[1][padding.numpy()] == 0).all()
+    feed = {"embeddings": embeddings.numpy(), "log_prior": log_prior.numpy()}
+    onnx_scores, onnx_attention = map(np.asarray, session.run(["scores", "attention"], feed))
+    assert np.abs(onnx_scores - scores.numpy()).max() < TOLERANCE
+    assert np.abs(onnx_attention - attention.numpy()).max() < TOLERANCE
+    assert (onnx_attention[padding.numpy()] == 0).all()
 
 
-def test_padding_is_nothing(pair) -> None:
+def test_padding_is_nothing(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_prior, _ = bags(3, 5, padded=0)
     filler = torch.full((3, 4, SIZE), torch.nan)

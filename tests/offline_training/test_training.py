@@ -11,6 +11,8 @@ from offline_training.users import Pool, pad, simulate  # noqa: E402
 
 CATEGORIES, SIZE = 6, 64
 
+Kind = type[NeuralAggregationNetwork] | type[MaskedAverage]
+
 
 @pytest.fixture(scope="module")
 def pool() -> Pool:
@@ -23,7 +25,7 @@ def pool() -> Pool:
     return Pool(embeddings, rows, {"one": list(rows)})
 
 
-def trained(pool: Pool, kind: type) -> object:
+def trained(pool: Pool, kind: Kind) -> NeuralAggregationNetwork | MaskedAverage:
     torch.manual_seed(0)
     network = kind(Config(SIZE, CATEGORIES, input_scale=1 / 8))
     train(network, pool, Recipe(steps=120, batch=64), seed=3, advance=lambda _: None)
@@ -31,7 +33,7 @@ def trained(pool: Pool, kind: type) -> object:
 
 
 @pytest.mark.parametrize("kind", [NeuralAggregationNetwork, MaskedAverage])
-def test_a_category_that_a_bag_shows_scores_higher_than_the_others(pool: Pool, kind: type) -> None:
+def test_a_category_that_a_bag_shows_scores_higher_than_the_others(pool: Pool, kind: Kind) -> None:
     network = trained(pool, kind)
     for category, rows in pool.rows.items():
         logits, attention = network(torch.from_numpy(pool.embeddings[rows[None, :12]]), torch.zeros((1, 12)))

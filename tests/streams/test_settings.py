@@ -104,7 +104,11 @@ def test_brokers_come_with_and_without_scheme(monkeypatch: pytest.MonkeyPatch) -
         ("SESSION_TIMEOUT", "-1", "greater than or equal to 1"),
         ("EMBED_PORT", "70000", "less than or equal to 65535"),
         ("LOG_LEVEL", "LOUD", "'DEBUG'"),
-        ("FETCH_ALLOW_NETWORKS", "10.0.0.0/8,10.0.0.0/33", "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network"),
+        (
+            "FETCH_ALLOW_NETWORKS",
+            "10.0.0.0/8,10.0.0.0/33",
+            "'10.0.0.0/33' does not appear to be an IPv4 or IPv6 network",
+        ),
         ("FETCH_ALLOW_NETWORKS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("FETCH_ALLOW_NETWORKS", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
         ("HALF_LIFE", "-5", "greater than 0"),

@@ -1,0 +1,64 @@
+"""The README's producer and consumer do what it says, as they stand there."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streams.demo.catalogue import CATALOGUE
+from tests.kafka.system import System, picture_server
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+PICTURE = "https://shop.example/B00005N7NQ.jpg"
+
+
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def shop(system: System) -> Iterator[str]:
+    """Running workers, and the URL of a picture that stands in for the one in the README."""
+    with picture_server(CATALOGUE) as pictures, system.worker("all"):
+        yield f"{pictures}/compact-digital-camera.jpg"
+
+
+def here(snippet: str, system: System, picture: str) -> str:
+    assert "localhost:9092" in snippet
+    return snippet.replace("localhost:9092", system.broker.bootstrap).replace(PICTURE, picture)
+
+
+async def test_the_python_producer_and_consumer_work(system: System, shop: str) -> None:
+    produce, consume = [here(snippet, system, shop) for snippet in snippets("python")]
+    assert max(len(snippet.strip().splitlines()) for snippet in (produce, consume)) <= 13
+
+    subprocess.run([sys.executable, "-c", produce], check=True, timeout=30)
+    await system.settled()
+
+    with subprocess.Popen([sys.executable, "-u", "-c", consume], stdout=subprocess.PIPE, text=True) as consumer:
+        assert consumer.stdout is not None
+        try:
+            line = consumer.stdout.readline()
+        finally:
+            consumer.terminate()
+    assert line.startswith("ada ")
+    assert "'score'" in line
+
+
+async def test_the_console_tools_work(system: System, shop: str) -> None:
+    [commands] = snippets("sh")
+    event = re.search(r"printf '(.*?)\\n'", here(commands, system, shop))
+    assert event is not None
+    lines = commands.splitlines()
+    producing = next(line for line in lines if "console-producer" in line).split("9092", 1)[1].split()
+    consuming = next(line for line in lines if "console-consumer" in line).split("9092", 1)[1].split()
+
+    system.broker.console("producer", *producing, stdin=event[1].replace("\\t", "\t") + "\n")
+    await system.settled()
+
+    shown = system.broker.console("consumer", *consuming, "--timeout-ms", "5000")
+    assert [json.loads(line)["user_id"] for line in shown.splitlines()] == ["ada", "ada"]

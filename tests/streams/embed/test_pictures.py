@@ -1,0 +1,239 @@
+"""Where an embedding comes from: memory, disk, or one flight to a real local server; failures are remembered for a while."""
+
+import asyncio
+import io
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stamina
+from aiohttp import web
+from PIL import Image
+
+from model.bundle import Bundle
+from model.preprocessing import decode_picture
+from model.quantization import quantize
+from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.cache import DiskCache
+from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.pictures import ENTRY_OVERHEAD, Memory, Pictures
+from streams.exceptions import FetchError
+from tests.streams.embed.servers import LOOPBACK, serving
+
+FAILURE_AGE = 30.0  # seconds
+MEMORY = 1024**2  # bytes
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=3, cap=True):
+        yield
+
+
+def png(seed: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@dataclass
+class Shop:
+    """A server of pictures that counts who asks for what. /N is a picture, /text and /cut are none, /missing is a 404."""
+
+    asked: Counter[str] = field(default_factory=Counter[str])
+    answers_wait: asyncio.Event = field(default_factory=asyncio.Event)
+    broken: int = 0  # how many more requests are answered with 503
+    url: str = ""
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        name = request.path.strip("/")
+        self.asked[name] += 1
+        await self.answers_wait.wait()
+        if self.broken:
+            self.broken -= 1
+            return web.Response(status=503)
+        if name.isdigit():
+            return web.Response(body=png(int(name)))
+        bodies = {"text": b"this is no picture", "cut": png(1)[:500]}
+        return web.Response(body=bodies[name]) if name in bodies else web.Response(status=404)
+
+
+@dataclass
+class Clock:
+    now: float = 1_400_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+async def shop() -> AsyncGenerator[Shop]:
+    shop = Shop()
+    shop.answers_wait.set()
+    async with serving(shop.answer) as shop.url:
+        yield shop
+
+
+@asynccontextmanager
+async def opened(
+    bundle: Bundle, folder: Path, clock: Clock, *, memory: int = MEMORY, attempts: int = 1
+) -> AsyncGenerator[Pictures]:
+    """The real thing, from the fetcher to the model."""
+    disk = DiskCache(folder, embedder=bundle.embedder_version, max_bytes=1024**2, max_age=1000)
+    with ThreadPoolExecutor(3) as threads:
+        async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
+            yield Pictures(
+                fetcher,
+                EmbeddingBatcher(bundle.embedder(), threads, 8),
+                disk,
+                memory=memory,
+                image_size=bundle.image_size,
+                max_pixels=10_000,
+                concurrency=4,
+                attempts=attempts,
+                failure_age=FAILURE_AGE,
+                decoders=threads,
+                clock=clock,
+            )
+    disk.close()
+
+
+async def failure(pictures: Pictures, url: str) -> FetchError:
+    with pytest.raises(FetchError) as failed:
+        await pictures.embedding(url)
+    return failed.value
+
+
+async def test_the_embedding_is_the_models_quantized(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        found = await pictures.embedding(f"{shop.url}/7")
+    [direct] = bundle.embedder().embed(decode_picture(png(7), bundle.image_size)[None])
+    assert found == quantize(direct)
+
+
+async def test_many_who_want_one_url_share_one_flight(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    shop.answers_wait.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        wanted = [asyncio.create_task(pictures.embedding(f"{shop.url}/{number % 2}")) for number in range(20)]
+        async with asyncio.timeout(10):
+            while len(shop.asked) < 2:
+                await asyncio.wait(wanted, timeout=0.01)
+        shop.answers_wait.set()
+        found = await asyncio.gather(*wanted)
+    assert shop.asked == {"0": 1, "1": 1}
+    assert len(set(found)) == 2
+
+
+async def test_one_who_gives_up_does_not_take_the_flight_of_others_down(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.answers_wait.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        first, second = (asyncio.create_task(pictures.embedding(f"{shop.url}/1")) for _ in range(2))
+        async with asyncio.timeout(10):
+            while not shop.asked:
+                await asyncio.wait({first}, timeout=0.01)
+        first.cancel()
+        shop.answers_wait.set()
+        assert await second
+    assert shop.asked == {"1": 1}
+
+
+async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        first = await pictures.embedding(f"{shop.url}/1")
+        assert await pictures.embedding(f"{shop.url}/1") == first
+    async with opened(bundle, tmp_path / "c", Clock()) as restarted:
+        assert await restarted.embedding(f"{shop.url}/1") == first
+    assert shop.asked == {"1": 1}
+
+
+async def test_without_room_in_memory_the_disk_answers(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock(), memory=0) as pictures:
+        assert await pictures.embedding(f"{shop.url}/1") == await pictures.embedding(f"{shop.url}/1")
+    assert shop.asked == {"1": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("missing", "http_status"), ("text", "not_a_picture"), ("cut", "truncated_picture")]
+)
+async def test_a_failure_is_remembered_for_its_age_and_then_tried_again(
+    bundle: Bundle, tmp_path: Path, shop: Shop, path: str, reason: str
+) -> None:
+    clock = Clock()
+    async with opened(bundle, tmp_path / "c", clock) as pictures:
+        first = await failure(pictures, f"{shop.url}/{path}")
+        clock.now += FAILURE_AGE - 1
+        again = await failure(pictures, f"{shop.url}/{path}")
+        assert shop.asked == {path: 1}
+        clock.now += 1
+        await failure(pictures, f"{shop.url}/{path}")
+        assert shop.asked == {path: 2}
+    assert (first.reason, str(first)) == (again.reason, str(again))
+    assert first.reason == reason
+    assert f"image_url '{shop.url}/{path}'" in str(first)
+
+
+async def test_a_failure_says_nothing_about_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        await failure(pictures, f"{shop.url}/missing")
+        assert await pictures.embedding(f"{shop.url}/1")
+
+
+async def test_what_time_may_heal_is_tried_again_at_once(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    shop.broken = 2
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
+        assert await pictures.embedding(f"{shop.url}/1")
+    assert shop.asked == {"1": 3}
+
+
+async def test_what_time_does_not_heal_is_not_tried_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
+        await failure(pictures, f"{shop.url}/missing")
+    assert shop.asked == {"missing": 1}
+
+
+async def test_the_attempts_have_an_end(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    shop.broken = 10
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
+        error = await failure(pictures, f"{shop.url}/1")
+    assert (error.reason, error.transient) == ("http_status", True)
+    assert shop.asked == {"1": 3}
+
+
+# The memory
+
+
+def test_memory_holds_as_many_bytes_as_it_may_and_drops_what_was_used_longest_ago() -> None:
+    size = len("url-0") + 100 + ENTRY_OVERHEAD
+    memory = Memory(3 * size)
+    for number in range(3):
+        memory.put(f"url-{number}", bytes(100))
+    memory.get("url-0")
+    memory.put("url-3", bytes(100))
+    assert [number for number in range(4) if memory.get(f"url-{number}") is not None] == [0, 2, 3]
+
+
+def test_memory_counts_bytes_and_not_entries() -> None:
+    memory = Memory(10_000)
+    for number in range(1000):
+        memory.put(f"url-{number % 500}", bytes(number % 700))
+        kept = [found for other in range(500) if (found := memory.get(f"url-{other}")) is not None]
+        assert sum(len(found) + ENTRY_OVERHEAD for found in kept) <= 10_000
+    assert len(kept) >= 10
+
+
+def test_what_is_larger_than_the_memory_is_not_kept() -> None:
+    memory = Memory(100)
+    memory.put("url", bytes(200))
+    assert memory.get("url") is None

@@ -1,0 +1,298 @@
+"""What an interaction is: which bytes are one, which are refused and why, and that the documents say the same."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from streams.exceptions import MessageError
+from streams.messages import (
+    EmbeddedInteraction,
+    Interaction,
+    as_datetime,
+    encode_embedded,
+    milliseconds,
+    parse_embedded,
+    parse_interaction,
+)
+from streams.schema import EXAMPLE_INTERACTION, asyncapi, interaction_schema, recommendation_schema
+from streams.settings import Settings
+
+NOW = datetime(2014, 6, 1, tzinfo=UTC).timestamp()
+PURCHASE: dict[str, Any] = {
+    "event_id": "e1",
+    "user_id": "anna",
+    "item_id": "shoe",
+    "type": "purchase",
+    "timestamp": "2014-05-01T12:00:00Z",
+    "image_url": "https://shop.example/shoe.jpg",
+}
+NOON = 1_398_945_600_000  # 2014-05-01T12:00:00Z
+ABSENT = object()
+
+
+def but(**fields: object) -> dict[str, Any]:
+    """The purchase with other fields; ABSENT leaves one out."""
+    return {name: value for name, value in (PURCHASE | fields).items() if value is not ABSENT}
+
+
+def parse(event: dict[str, Any]) -> Interaction:
+    return parse_interaction(json.dumps(event).encode(), now=NOW, max_future=3600)
+
+
+def refusal(event: dict[str, Any]) -> MessageError:
+    with pytest.raises(MessageError) as refused:
+        parse(event)
+    return refused.value
+
+
+def test_a_whole_event_is_taken_as_it_is() -> None:
+    assert parse(PURCHASE) == Interaction(**(PURCHASE | {"timestamp": NOON}))
+
+
+def test_unknown_fields_are_ignored() -> None:
+    assert parse(but(price=3, nested={"a": [1]})) == parse(PURCHASE)
+
+
+# Times
+
+
+@pytest.mark.parametrize(
+    ("written", "instant"),
+    [
+        (NOON, NOON),
+        ("2014-05-01T12:00:00Z", NOON),
+        ("2014-05-01T12:00:00+00:00", NOON),
+        ("2014-05-01T14:00:00+02:00", NOON),
+        ("2014-05-01T06:30:00-05:30", NOON),
+        ("2014-05-01T12:00:00.123Z", NOON + 123),
+        ("2014-05-01T12:00:00.123999Z", NOON + 123),
+        ("1970-01-01T00:00:00Z", 0),
+        (0, 0),
+    ],
+)
+def test_both_kinds_of_time_are_the_same_instant_in_whole_milliseconds(written: str | int, instant: int) -> None:
+    assert parse(but(timestamp=written)).timestamp == instant
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_milliseconds_survive_the_way_to_a_moment_and_back(timestamp: int) -> None:
+    assert milliseconds(as_datetime(timestamp)) == timestamp
+
+
+@pytest.mark.parametrize("timestamp", [int(NOW * 1000) + 3_600_001, "2014-06-01T01:00:00.001Z", "9999-12-31T23:59:59Z"])
+def test_a_time_too_far_ahead_of_the_clock_is_refused(timestamp: str | int) -> None:
+    error = refusal(but(timestamp=timestamp))
+    assert (error.reason, error.field) == ("timestamp_in_future", "timestamp")
+
+
+def test_a_time_a_little_ahead_of_the_clock_is_taken() -> None:
+    assert parse(but(timestamp=int(NOW * 1000) + 3_600_000))
+
+
+# Event ids
+
+
+@pytest.mark.parametrize(
+    "resend", [{}, {"timestamp": NOON}, {"timestamp": "2014-05-01T14:00:00+02:00"}, {"note": "again"}]
+)
+def test_a_resend_without_an_id_is_the_same_event(resend: dict[str, object]) -> None:
+    assert parse(but(event_id=ABSENT, **resend)).event_id == parse(but(event_id=None)).event_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"user_id": "bert"},
+        {"item_id": "hat"},
+        {"type": "view"},
+        {"timestamp": NOON + 1},
+        {"image_url": "https://a.example/"},
+    ],
+)
+def test_another_event_has_another_id(other: dict[str, object]) -> None:
+    assert parse(but(event_id=ABSENT, **other)).event_id != parse(but(event_id=ABSENT)).event_id
+
+
+def test_a_derived_id_cannot_be_made_equal_by_moving_text_between_fields() -> None:
+    one = parse(but(event_id=ABSENT, user_id="ab", item_id="c"))
+    two = parse(but(event_id=ABSENT, user_id="a", item_id="bc"))
+    assert one.event_id != two.event_id
+
+
+# Which fields which type needs
+
+
+def test_an_erase_needs_a_user_and_a_time_only() -> None:
+    erase = parse({"user_id": "anna", "type": "erase", "timestamp": NOON})
+    assert (erase.item_id, erase.image_url) == ("", "")
+
+
+def test_an_erase_keeps_nothing_of_an_item() -> None:
+    erase = parse(but(type="erase"))
+    assert (erase.item_id, erase.image_url) == ("", "")
+
+
+def test_a_return_needs_no_picture() -> None:
+    assert parse(but(type="return", image_url=ABSENT)).image_url == ""
+
+
+# One table for the parser and the JSON Schema: what one takes the other takes
+
+ACCEPTED: dict[str, dict[str, Any]] = {
+    "purchase": PURCHASE,
+    "view": but(type="view"),
+    "cart": but(type="cart"),
+    "unknown field": but(price=1),
+    "no event_id": but(event_id=ABSENT),
+    "null event_id": but(event_id=None),
+    "integer time": but(timestamp=NOON),
+    "return": but(type="return"),
+    "return without picture": but(type="return", image_url=ABSENT),
+    "return with null picture": but(type="return", image_url=None),
+    "bare erase": {"user_id": "anna", "type": "erase", "timestamp": 0},
+    "erase with null item": but(type="erase", item_id=None, image_url=None),
+    "longest user_id": but(user_id="u" * 256),
+    "unicode user_id": but(user_id="Zoë 🙂"),
+}
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    **{f"no {name}": (but(**{name: ABSENT}), "missing_field", name) for name in PURCHASE if name != "event_id"},
+    **{f"null {name}": (but(**{name: None}), "missing_field", name) for name in ("item_id", "image_url")},
+    **{f"null {name}": (but(**{name: None}), "invalid_field", name) for name in ("user_id", "type", "timestamp")},
+    **{f"{name} a number": (but(**{name: 7}), "invalid_field", name) for name in PURCHASE if name != "timestamp"},
+    **{f"{name} a list": (but(**{name: ["x"]}), "invalid_field", name) for name in PURCHASE},
+    **{f"{name} empty": (but(**{name: ""}), "invalid_field", name) for name in PURCHASE},
+    **{f"{name} with a line end": (but(**{name: "a\nb"}), "invalid_field", name) for name in PURCHASE},
+    "timestamp a bool": (but(timestamp=True), "invalid_field", "timestamp"),
+    "timestamp a fraction": (but(timestamp=1.5), "invalid_field", "timestamp"),
+    "timestamp negative": (but(timestamp=-1), "invalid_field", "timestamp"),
+    "timestamp after 9999": (but(timestamp=253_402_300_800_000), "invalid_field", "timestamp"),
+    "timestamp after 9999 in UTC": (but(timestamp="9999-12-31T23:59:59-14:00"), "invalid_field", "timestamp"),
+    "timestamp without zone": (but(timestamp="2014-05-01T12:00:00"), "invalid_field", "timestamp"),
+    "timestamp a day": (but(timestamp="2014-05-01"), "invalid_field", "timestamp"),
+    "user_id too long": (but(user_id="u" * 257), "invalid_field", "user_id"),
+    "event_id too long": (but(event_id="e" * 129), "invalid_field", "event_id"),
+    "image_url too long": (but(image_url="h" * 2049), "invalid_field", "image_url"),
+    "unknown type": (but(type="stare"), "invalid_field", "type"),
+    "return without item": (but(type="return", item_id=ABSENT), "missing_field", "item_id"),
+}
+NOT_IN_A_SCHEMA = {  # the schema's `format` is advice
+    "timestamp without zone",
+    "timestamp a day",
+    "timestamp with a line end",
+    "timestamp empty",
+    "timestamp after 9999 in UTC",
+}
+
+
+def schema_takes(event: dict[str, Any]) -> bool:
+    return jsonschema.Draft202012Validator(interaction_schema()).is_valid(event)
+
+
+@pytest.mark.parametrize("event", ACCEPTED.values(), ids=ACCEPTED)
+def test_what_the_parser_takes_the_schema_takes(event: dict[str, Any]) -> None:
+    assert parse(event)
+    assert schema_takes(event)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_the_parser_refuses_it_names_and_the_schema_refuses(case: str) -> None:
+    event, reason, field = REFUSED[case]
+    error = refusal(event)
+    assert (error.reason, error.field) == (reason, field)
+    assert field in str(error)
+    assert schema_takes(event) == (case in NOT_IN_A_SCHEMA)
+
+
+# Any bytes
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+nearly_events = st.fixed_dictionaries(
+    {}, optional={name: st.just(value) | json_values for name, value in PURCHASE.items()}
+)
+
+
+@given(st.none() | st.binary() | nearly_events.map(lambda event: json.dumps(event).encode()))
+@example(b'{"x": ' + b"[" * 50_000)
+@example(b'{"user_id": "\\ud800", "type": "erase", "timestamp": 0}')
+@example(b'{"user_id": "anna\xff", "type": "erase", "timestamp": 0}')
+@example(b'{"user_id": "a", "type": "erase", "timestamp": "0001-01-01T00:00:00+14:00"}')
+@example(b'{"user_id": "a", "type": "erase", "timestamp": 1e999}')
+def test_any_bytes_are_an_interaction_or_a_message_error(value: bytes | None) -> None:
+    try:
+        parsed = parse_interaction(value, now=NOW, max_future=3600)
+    except MessageError as error:
+        assert str(error)
+        assert error.reason.isidentifier()
+    else:
+        parsed.user_id.encode()
+        as_datetime(parsed.timestamp)
+        assert parsed.event_id
+
+
+@given(st.none() | st.binary() | nearly_events.map(msgspec.msgpack.encode))
+@example(b"\x81\xa1x" + b"\x91" * 50_000)
+@example(msgspec.msgpack.encode(PURCHASE | {"timestamp": 2**63}))
+def test_any_bytes_are_an_embedded_interaction_or_a_message_error(value: bytes | None) -> None:
+    try:
+        as_datetime(parse_embedded(value).timestamp)
+    except MessageError as error:
+        assert error.reason.isidentifier()
+
+
+@pytest.mark.parametrize("kind", ["purchase", "return", "erase"])
+def test_what_the_embed_worker_writes_the_profile_worker_reads(kind: Any) -> None:
+    event = EmbeddedInteraction(
+        event_id="e1", user_id="anna", item_id="" if kind == "erase" else "shoe", type=kind, timestamp=NOON
+    )
+    assert parse_embedded(encode_embedded(event)) == event
+
+
+# The documents
+
+
+def test_the_example_in_the_schema_is_an_interaction() -> None:
+    assert parse(EXAMPLE_INTERACTION)
+    assert schema_takes(EXAMPLE_INTERACTION)
+
+
+@pytest.mark.parametrize("schema", [interaction_schema(), recommendation_schema()])
+def test_the_schemas_are_valid_schemas(schema: dict[str, Any]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_the_asyncapi_document_has_all_topics_under_their_set_names() -> None:
+    document = asyncapi(Settings(interactions_topic="clicks"))
+    assert [channel["address"] for channel in document["channels"].values()] == [
+        "clicks",
+        "embedded-interactions",
+        "user-recommendations",
+        "user-interactions-dlq",
+    ]
+    assert document["asyncapi"].startswith("3.")
+    channels = {f"#/channels/{name}" for name in document["channels"]}
+    assert {operation["channel"]["$ref"] for operation in document["operations"].values()} == channels
+
+
+@pytest.mark.parametrize(
+    ("name", "document"),
+    [
+        ("asyncapi", asyncapi(Settings())),
+        ("interaction", interaction_schema()),
+        ("recommendation", recommendation_schema()),
+    ],
+)
+def test_the_documents_are_what_the_command_prints(name: str, document: dict[str, Any]) -> None:
+    done = subprocess.run([sys.executable, "-m", "streams", "schema", name], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == document

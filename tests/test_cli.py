@@ -1,0 +1,178 @@
+"""The command line as somebody meets it: every command has help with an example, and a bad argument gets one clear line."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from model.bundle import DEFAULT_BUNDLE
+from streams import cli
+from streams.settings import Settings
+
+COMMANDS = {"demo", "topics", "worker", "schema", "settings", "bundle", "train"}  # train is there without its extra too
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _whole_command() -> None:
+    cli.mount_training()
+
+
+def help_of(*command: str) -> str:
+    result = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "100"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """Runs `tastestream` in this process, under no settings but the given ones."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str, **environment: str) -> Done:
+        with self._monkeypatch.context() as patch:
+            for name in [name for name in os.environ if name.startswith("TASTESTREAM_")]:
+                patch.delenv(name)
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["tastestream", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                cli.main()
+        printed = self._capsys.readouterr()
+        return Done(int(ended.value.code or 0), printed.out, printed.err)
+
+
+@pytest.fixture
+def tastestream(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    monkeypatch.chdir(tmp_path)  # no .env of somebody's
+    return Command(monkeypatch, capsys)
+
+
+def the_one_line(done: Done, code: int) -> str:
+    """What a command that failed with `code` printed: one line, and no traceback."""
+    assert done.code == code, done.err
+    assert done.out == ""
+    [line] = done.err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def listed(printed: str) -> list[str]:
+    """The commands in a help text."""
+    _, _, commands = printed.partition("Commands")
+    return re.findall(r"^│ (\w+)  ", commands, re.MULTILINE)
+
+
+# Help
+
+
+def test_the_help_lists_every_command() -> None:
+    assert set(listed(help_of())) >= COMMANDS
+
+
+def test_each_listed_command_and_each_under_it_has_help_with_an_example_of_itself() -> None:
+    for command in listed(help_of()):
+        for path in [[command, under] for under in listed(help_of(command))] or [[command]]:
+            match = re.search(r"Example: (.+)", help_of(*path))
+            assert match, f"no example in the help of {' '.join(path)}"
+            assert f"tastestream {' '.join(path)}" in match[1]
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run([sys.executable, "-m", "streams", "--help"], capture_output=True, text=True, check=True)
+    assert set(listed(done.stdout)) == set(listed(help_of()))
+
+
+# Bad arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["worker", "bogus"], "'bogus' is not one of 'embed', 'profile', 'all'"),
+        (["worker"], "Missing argument 'which'"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["topics", "--fast"], "No such option: --fast"),
+        (["demo", "--pace", "slow"], "Invalid value for '--pace'"),
+        (["schema", "xml"], "'xml' is not one of"),
+        (["bundle", "check"], "Missing argument 'path'"),
+        (["--config", "/nowhere.toml", "settings"], "--config /nowhere.toml: there is no such file"),
+        (["--config", "/[/b][x].toml", "settings"], "--config /[/b][x].toml: there is no such file"),
+    ],
+)
+def test_a_bad_argument_ends_with_code_2_and_one_line_that_names_it(
+    tastestream: Command, arguments: list[str], named: str
+) -> None:
+    line = the_one_line(tastestream(*arguments), 2)
+    assert named in line
+    assert "Value error" not in line
+
+
+@pytest.mark.parametrize("command", [["settings"], ["topics"], ["worker", "embed"], ["worker", "all"], ["schema"]])
+def test_a_bad_setting_ends_with_code_2_and_one_line_that_names_it(tastestream: Command, command: list[str]) -> None:
+    assert "setting TASTESTREAM_TOP_K is 'many': " in the_one_line(tastestream(*command, TASTESTREAM_TOP_K="many"), 2)
+
+
+# Settings
+
+
+def test_all_settings_are_listed_with_whole_names_and_without_the_password(tastestream: Command) -> None:
+    done = tastestream("settings", TASTESTREAM_TOP_K="7", TASTESTREAM_SASL_PASSWORD="hush")  # noqa: S106
+    assert done.code == 0
+    names = set(re.findall(r"TASTESTREAM_\w+", done.out))
+    assert names == {f"TASTESTREAM_{name.upper()}" for name in Settings.model_fields}
+    assert re.search(r"TASTESTREAM_TOP_K +│ +7 ", done.out)
+    assert "hush" not in done.out
+
+
+# Bundles
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the shipped bundle."""
+    shutil.copytree(DEFAULT_BUNDLE, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_whole_bundle_is_whole(tastestream: Command, copy: Path) -> None:
+    done = tastestream("bundle", "check", str(copy))
+    assert done.code == 0
+    assert done.out.replace("\n", "").endswith("is whole")
+
+
+@pytest.mark.parametrize("name", ["embedder.onnx", "aggregator.onnx"])
+def test_one_flipped_bit_is_found_and_its_file_named(tastestream: Command, copy: Path, name: str) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    assert f"{copy / name}: expected SHA-256" in the_one_line(tastestream("bundle", "check", str(copy)), 1)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "embedder.onnx", "aggregator.onnx"])
+def test_a_missing_file_is_named(tastestream: Command, copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    line = the_one_line(tastestream("bundle", "check", str(copy)), 1)
+    assert str(copy / name) in line
+    assert "found nothing" in line
+
+
+def test_the_shipped_bundle_is_shown(tastestream: Command) -> None:
+    done = tastestream("bundle", "show")
+    assert done.code == 0
+    assert "categories" in done.out

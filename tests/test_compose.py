@@ -1,0 +1,139 @@
+"""docker-compose.yml says nothing that the code does not know: its settings, ports, commands and versions are the code's."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from streams import cli, runner
+from streams.settings import PREFIX, Settings, read_settings
+from tests.kafka.broker import KAFKA_VERSION
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text("utf-8")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+KAFKA = SERVICES["kafka"]
+OURS = [name for name, service in SERVICES.items() if "build" in service]
+WORKERS = [name for name in OURS if SERVICES[name]["command"][0] == "worker"]
+
+
+def settings_of(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
+    """The settings that the service's process reads: from its environment and the image's, and from nothing else."""
+    for variable in [variable for variable in os.environ if variable.upper().startswith(PREFIX)]:
+        monkeypatch.delenv(variable)
+    monkeypatch.chdir(folder)  # away from any .env
+    for variable, value in {**image_environment(), **SERVICES[name]["environment"]}.items():
+        monkeypatch.setenv(variable, value)
+    return read_settings()
+
+
+def image_environment() -> dict[str, str]:
+    return dict(re.findall(rf"\b({PREFIX}\w+)=(\S+)", DOCKERFILE.rsplit("\nFROM ", 1)[1]))
+
+
+def volumes(name: str) -> dict[str, str]:
+    """Where in the container each named volume of a service is, to the volume's name."""
+    pairs = (str(volume).split(":") for volume in SERVICES[name].get("volumes", []))
+    return {pair[1]: pair[0] for pair in pairs if len(pair) > 1 and pair[0] in COMPOSE["volumes"]}
+
+
+def seconds(duration: str) -> int:
+    found = re.fullmatch(r"(\d+)s", duration)
+    assert found, f"{duration} is not a number of seconds"
+    return int(found[1])
+
+
+def test_there_is_a_service_for_each_worker_and_one_for_the_topics() -> None:
+    assert [SERVICES[name]["command"] for name in OURS] == [["topics"], ["worker", "embed"], ["worker", "profile"]]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_variable_of_a_service_is_a_setting(name: str) -> None:
+    variables = {*SERVICES[name]["environment"], *image_environment()}
+    unknown = [variable for variable in variables if variable.removeprefix(PREFIX).lower() not in Settings.model_fields]
+    assert not unknown
+    assert all(variable.startswith(PREFIX) and variable.isupper() for variable in variables)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_value_of_a_service_is_valid(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    settings = settings_of(name, monkeypatch, tmp_path)
+    for variable, value in SERVICES[name]["environment"].items():
+        assert isinstance(value, str), f"{variable} is not quoted: YAML may write {value!r} another way"
+    assert str(settings.data_dir) == "/data"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_services_talk_to_kafka_where_it_advertises_itself(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    advertised = KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    [inside] = settings_of(name, monkeypatch, tmp_path).bootstrap_servers
+    assert inside in [listener.partition("://")[2] for listener in advertised if listener.startswith("INSIDE:")]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_service_runs_a_command_of_the_command_line(name: str) -> None:
+    group: Any = typer.main.get_command(cli.app)
+    words = list(SERVICES[name]["command"])
+    context = group.make_context("tastestream", list(words))
+    command, found, arguments = group.resolve_command(context, words)  # raises UsageError on a name that there is not
+    found.make_context(command, arguments, parent=context)  # and this on a bad argument
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_health_check_asks_the_port_that_its_worker_listens_on(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = settings_of(name, monkeypatch, tmp_path)
+    port = {"embed": settings.embed_port, "profile": settings.profile_port}[SERVICES[name]["command"][1]]
+    health = SERVICES[name]["healthcheck"]
+    assert re.findall(r"http://[^']+", " ".join(health["test"])) == [f"http://127.0.0.1:{port}/ready"]
+    assert health["test"][:2] == ["CMD", "python"]
+    compile(health["test"][3], "the health check", "exec")
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_is_restarted_and_has_the_time_to_stop(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= runner.STOP_TIMEOUT + 4
+    assert SERVICES[name]["mem_limit"]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_starts_after_kafka_and_the_topics(name: str) -> None:
+    conditions = {other: wait["condition"] for other, wait in SERVICES[name]["depends_on"].items()}
+    assert conditions == {"kafka": "service_healthy", "topics": "service_completed_successfully"}
+    assert KAFKA["healthcheck"]["test"]
+
+
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_worker_keeps_its_data_folder_in_a_volume(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert str(settings_of(name, monkeypatch, tmp_path).data_dir) in volumes(name)
+    assert "\nVOLUME /data\n" in DOCKERFILE
+
+
+def test_no_two_services_share_a_volume() -> None:
+    used = [volume for name in SERVICES for volume in volumes(name).values()]
+    assert sorted(used) == sorted(COMPOSE["volumes"])
+
+
+def test_kafka_is_the_version_that_the_tests_run() -> None:
+    image, _, version = KAFKA["image"].partition(":")
+    assert image == "apache/kafka"
+    assert version.split(".")[:2] == KAFKA_VERSION.split(".")[:2]
+
+
+def test_kafka_keeps_its_log_in_its_volume() -> None:
+    assert KAFKA["environment"]["KAFKA_LOG_DIRS"] in volumes("kafka")
+
+
+def test_ports_are_open_to_this_machine_only() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports == ["127.0.0.1:9092:9092"]
+    assert "HOST://localhost:9092" in KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
