@@ -132,16 +132,14 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
         message = _interaction_decoder.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
-    except (
-        msgspec.DecodeError,
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:  # a few kB can nest deeper than the stack
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a few kB nest deeper than the stack
         raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
 
     timestamp = message.timestamp if isinstance(message.timestamp, int) else milliseconds(message.timestamp)
     if not 0 <= timestamp <= MAX_TIMESTAMP:  # in UTC: an offset can lead out of the years that a datetime has
-        raise MessageError("invalid_field", f"timestamp {message.timestamp} is before 1970 or after 9999", field="timestamp")
+        raise MessageError(
+            "invalid_field", f"timestamp {message.timestamp} is before 1970 or after 9999", field="timestamp"
+        )
     if timestamp > (now + max_future) * 1000:
         raise MessageError(
             "timestamp_in_future",

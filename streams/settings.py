@@ -100,7 +100,11 @@ class Settings(BaseSettings):
     @field_validator("fetch_allow_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
-        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return (
+            tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
 
     @field_validator("type_weights", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def run(which: str, environment: dict[str, str]) -> tuple[int, list[str]]:
 
 
 @contextmanager
-def running(which: str, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(which: str, environment: dict[str, str]) -> Generator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "streams", "worker", which], env=environment, stderr=subprocess.DEVNULL
     )

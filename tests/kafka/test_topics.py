@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -38,9 +39,9 @@ async def described(system: System) -> dict[str, tuple[int, dict[str, str]]]:
             one["topic"]: len(one["partitions"]) for one in await admin.describe_topics() if one["topic"] in EXPECTED
         }
         found: dict[str, tuple[int, dict[str, str]]] = {}
-        for response in await admin.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
-        ):
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in counts]
+        responses: list[Any] = await admin.describe_configs(resources)
+        for response in responses:
             for resource in response.resources:
                 found[resource[3]] = (counts[resource[3]], {entry[0]: entry[1] for entry in resource[4]})
         return found
@@ -64,7 +65,7 @@ async def delete_topics(system: System, names: list[str]) -> None:
     try:
         await admin.delete_topics(names)
         async with asyncio.timeout(20):
-            while set(names) & set(await admin.list_topics()):
+            while set(names) & set(await admin.list_topics()):  # noqa: ASYNC110 -- the broker tells nobody
                 await asyncio.sleep(0.1)
     finally:
         await admin.close()

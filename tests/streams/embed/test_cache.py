@@ -1,6 +1,6 @@
 """The cache on disk: it forgets what is old, belongs to one embedder, is bounded, and a damaged one is dropped."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ EMBEDDING = bytes(range(200))
 
 
 @contextmanager
-def cache(folder: Path, *, embedder: str = "v1", max_bytes: int = 1024**2, max_age: float = 60) -> Iterator[DiskCache]:
+def cache(folder: Path, *, embedder: str = "v1", max_bytes: int = 1024**2, max_age: float = 60) -> Generator[DiskCache]:
     opened = DiskCache(folder, embedder=embedder, max_bytes=max_bytes, max_age=max_age)
     try:
         yield opened

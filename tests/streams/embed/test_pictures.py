@@ -14,6 +14,7 @@ import pytest
 import stamina
 from aiohttp import web
 from PIL import Image
+from prometheus_client import REGISTRY
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
@@ -149,18 +150,29 @@ async def test_one_who_gives_up_does_not_take_the_flight_of_others_down(
     assert shop.asked == {"1": 1}
 
 
+def found_in(where: str) -> float:
+    """How often the metric says that an embedding was found there."""
+    return REGISTRY.get_sample_value("tastestream_pictures_total", {"where": where}) or 0
+
+
 async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    memory, disk, fetch = (found_in(where) for where in ("memory", "disk", "fetch"))
     async with opened(bundle, tmp_path / "c", Clock()) as pictures:
         first = await pictures.embedding(f"{shop.url}/1")
         assert await pictures.embedding(f"{shop.url}/1") == first
+    assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 1, disk, fetch + 1)
     async with opened(bundle, tmp_path / "c", Clock()) as restarted:
         assert await restarted.embedding(f"{shop.url}/1") == first
+        assert await restarted.embedding(f"{shop.url}/1") == first
+    assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 2, disk + 1, fetch + 1)
     assert shop.asked == {"1": 1}
 
 
 async def test_without_room_in_memory_the_disk_answers(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    before = found_in("disk")
     async with opened(bundle, tmp_path / "c", Clock(), memory=0) as pictures:
         assert await pictures.embedding(f"{shop.url}/1") == await pictures.embedding(f"{shop.url}/1")
+    assert found_in("disk") == before + 1
     assert shop.asked == {"1": 1}
 
 
@@ -226,6 +238,7 @@ def test_memory_holds_as_many_bytes_as_it_may_and_drops_what_was_used_longest_ag
 
 def test_memory_counts_bytes_and_not_entries() -> None:
     memory = Memory(10_000)
+    kept: list[bytes] = []
     for number in range(1000):
         memory.put(f"url-{number % 500}", bytes(number % 700))
         kept = [found for other in range(500) if (found := memory.get(f"url-{other}")) is not None]
