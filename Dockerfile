@@ -27,7 +27,7 @@ RUN /opt/tastestream/bin/pip install --quiet --no-deps . \
 FROM python:3.12-slim-bookworm
 
 # A fixed number, so that a volume keeps its owner from one image to the next.
-RUN useradd --system --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tastestream \
+RUN useradd --uid 10001 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin tastestream \
     && install --directory --owner=tastestream --group=tastestream --mode=0750 /data
 
 COPY --from=build /opt/tastestream /opt/tastestream
@@ -35,6 +35,7 @@ COPY --from=build /opt/tastestream /opt/tastestream
 ENV PATH=/opt/tastestream/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    ORT_DISABLE_TELEMETRY=1 \
     TASTESTREAM_DATA_DIR=/data
 
 USER 10001:10001

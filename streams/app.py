@@ -7,15 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import faust
+import faust.streams
 from faust import auth
 from yarl import URL
 
+from streams.exceptions import StartupError
 from streams.settings import Settings
-from streams.topics import MAX_RECORD_BYTES
 
 
 def new_app(app_id: str, settings: Settings, folder: Path, **options: Any) -> faust.App:
-    """A Faust app whose consumer group is `app_id` and whose files lie under `folder`."""
+    """A Faust app whose consumer group is `app_id` and whose files lie under `folder`.
+
+    Raises StartupError where Faust's compiled stream is missing: the one in Python acknowledges the events that it skips.
+    """
+    if faust.streams._CStreamIterator is None:  # pyright: ignore[reportAttributeAccessIssue]
+        raise StartupError(
+            "faust-streaming runs without its compiled extension, which would lose events at a rebalance; "
+            "install it from a wheel, and unset NO_CYTHON"
+        )
     return faust.App(
         app_id,
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
@@ -27,7 +36,8 @@ def new_app(app_id: str, settings: Settings, folder: Path, **options: Any) -> fa
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
-        producer_max_request_size=MAX_RECORD_BYTES,
+        stream_wait_empty=False,  # it waits for every slow picture, at each rebalance, and for ever at the stop
+        stream_buffer_maxsize=1024,  # events, each up to a megabyte; also of a recovery's queue
         producer_request_timeout=30.0,  # the default of 20 minutes would hide an outage
         datadir=folder,
         store="memory://",

@@ -8,6 +8,7 @@ The record keeps the key, the value and the headers of the original, byte for by
     tastestream-topic, -partition, -offset    where the original stands
     tastestream-worker      `embed` or `profile`
     tastestream-at          when, RFC 3339
+    tastestream-truncated   only when the original is too large for any dead letter: its bytes; the value ends early
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from streams.exceptions import EventError
 
 PREFIX = "tastestream-"
 MAX_ERROR_CHARACTERS = 1000
+MAX_BYTES = 900_000  # of key, value and headers together: what a topic takes by default (1 MiB) has to hold it
 
 
 class DeadLetter(NamedTuple):
@@ -33,7 +35,7 @@ def dead_letter(event: Event, error: EventError, *, worker: str, at: datetime) -
     """The dead letter of `event`, which `error` made impossible to process."""
     message = event.message
     original = message.headers or ()
-    kept = original.items() if isinstance(original, Mapping) else original
+    kept = list(original.items() if isinstance(original, Mapping) else original)
     added = {
         "reason": error.reason,
         "field": error.field,
@@ -44,5 +46,10 @@ def dead_letter(event: Event, error: EventError, *, worker: str, at: datetime) -
         "worker": worker,
         "at": at.isoformat(),
     }
-    headers = [*kept, *((PREFIX + name, value.encode(errors="replace")) for name, value in added.items())]
-    return DeadLetter(message.key, message.value, headers)
+    headers = [(PREFIX + name, value.encode(errors="replace")) for name, value in added.items()]
+    value = message.value
+    size = sum(len(part or b"") for part in (message.key, value, *(content for _, content in kept)))
+    if size <= MAX_BYTES:
+        return DeadLetter(message.key, value, [*kept, *headers])
+    headers.append((PREFIX + "truncated", b"%d" % len(value or b"")))
+    return DeadLetter((message.key or b"")[: MAX_BYTES // 4] or None, value and value[: MAX_BYTES // 2], headers)

@@ -55,38 +55,72 @@ class Pending:
     """An event that arrived and is not yet acknowledged."""
 
     event: Event
-    _queue: "deque[Pending]" = field(repr=False)
+    forgotten: bool = False  # it will be delivered again, here or elsewhere: drop the work on it
+    _acks: "InOrderAcks" = field(kw_only=True, repr=False)
     _finished: bool = False
 
     def finish(self) -> None:
         """All that the event caused is at the broker: acknowledge it as soon as no older event of its partition is pending."""
         self._finished = True
-        while self._queue and self._queue[0]._finished:
-            self._queue.popleft().event.ack()
+        self._acks._acknowledge(self.event.message.tp)
+
+    @property
+    def finished(self) -> bool:
+        return self._finished
 
 
 class InOrderAcks:
     """Acknowledges the contiguous finished prefix of each partition, however the work finishes.
 
-    A committed offset then never passes an older event that is still in flight.
+    A committed offset then never passes an older event that is still in flight. For the same reason every event has to be
+    noted in the very moment it arrives: one that is not known here could be passed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = 4096) -> None:
+        """limit: unacknowledged events at which `room` starts to wait; it bounds memory while the oldest one is slow."""
+        self._limit = limit
         self._queues: dict[TP, deque[Pending]] = {}
+        self._count = 0
+        self._room = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._changed()
 
     def arrived(self, event: Event) -> Pending:
         """Note an event, in the order of its partition. Call `finish` on what this returns when its work is done."""
-        queue = self._queues.setdefault(event.message.tp, deque())
-        pending = Pending(event, queue)
-        queue.append(pending)
+        pending = Pending(event, _acks=self)
+        self._queues.setdefault(event.message.tp, deque()).append(pending)
+        self._count += 1
+        self._changed()
         return pending
 
     def forget(self) -> None:
         """At a rebalance: whatever is pending will be delivered again, here or elsewhere, so it is never acknowledged."""
         for queue in self._queues.values():
-            queue.clear()
+            for pending in queue:
+                pending.forgotten = True
         self._queues.clear()
+        self._count = 0
+        self._changed()
+
+    async def room(self) -> None:
+        """Wait while more events than the limit are unacknowledged."""
+        await self._room.wait()
+
+    async def empty(self) -> None:
+        """Wait until every event that arrived is acknowledged or forgotten."""
+        await self._empty.wait()
 
     def __len__(self) -> int:
         """Events that are not acknowledged."""
-        return sum(map(len, self._queues.values()))
+        return self._count
+
+    def _acknowledge(self, tp: TP) -> None:
+        queue = self._queues.get(tp)
+        while queue and queue[0].finished:
+            queue.popleft().event.ack()
+            self._count -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        (self._room.set if self._count <= self._limit else self._room.clear)()
+        (self._empty.clear if self._count else self._empty.set)()

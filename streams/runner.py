@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
-from streams.exceptions import BrokerUnreachable, DataFolderError
+from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
 from streams.health import Health
 from streams.profile.store import closed_offset, drop_partition, partitions_on_disk
 from streams.profile.table import changelog_name
@@ -141,29 +142,40 @@ async def _opened(
         async with EmbedWorker(settings, bundle, folder) as worker:
             yield worker
     else:
-        await drop_foreign_partitions(settings, folder / "bags")
+        await drop_foreign_partitions(settings, folder / "bags", partitions)
         yield ProfileWorker(settings, bundle, folder, partitions)
 
 
-async def drop_foreign_partitions(settings: Settings, folder: Path) -> None:
-    """Delete local databases that are ahead of their changelog: its topic was re-created, so they belong to another life."""
+async def drop_foreign_partitions(settings: Settings, folder: Path, partitions: int) -> None:
+    """Delete the local databases that recovery could not build on; the changelog topic brings their rows back.
+
+    Those are: damaged ones; ones ahead of the topic, which was re-created since, so that they belong to another life; and
+    ones of partitions that the topic does not have.
+    """
     topic = changelog_name(PROFILE_GROUP)
-    stored = {TopicPartition(topic, number): closed_offset(folder, number) for number in partitions_on_disk(folder)}
+    stored: dict[int, int] = {}
+    for partition in partitions_on_disk(folder):
+        try:
+            stored[partition] = closed_offset(folder, partition)
+        except DataFolderError as error:
+            logger.warning("%s; dropped, and recovered from %s", error, topic)
+            drop_partition(folder, partition)
     if not stored:
         return
     consumer = AIOKafkaConsumer(**settings.aiokafka())
     await consumer.start()
     try:
-        ends = await consumer.end_offsets(list(stored))
+        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
     finally:
         await consumer.stop()
     for partition, offset in stored.items():
-        if offset is not None and offset >= ends[partition]:
+        end = ends.get(TopicPartition(topic, partition), 0)
+        if offset >= end:
             logger.warning(
                 "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
-                partition.partition, offset, topic, ends[partition],
+                partition, offset, topic, end,
             )  # fmt: skip
-            drop_partition(folder, partition.partition)
+            drop_partition(folder, partition)
 
 
 async def _serve(worker: Worker, stop: asyncio.Event) -> int:
@@ -182,22 +194,44 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
         logger.error("crashed: %s", failure, exc_info=failure if logger.isEnabledFor(logging.DEBUG) else None)
     else:
         logger.info("stopping")
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT):
-            if failure is None and starting.done():
-                await worker.drain(DRAIN_TIMEOUT)
-                await app.consumer.commit()
-            await app.stop()
-    except BaseException as error:  # noqa: BLE001 -- the parts of a crashed app also raise CancelledError out of one another
-        what = f"within {STOP_TIMEOUT:.0f} s" if isinstance(error, TimeoutError) else f"cleanly ({error!r})"
-        logger.error(  # noqa: TRY400 -- the trace would be ours, not the culprit's
-            "could not stop %s; ending the process, uncommitted events will be delivered again", what
-        )
-        logging.shutdown()  # returning instead would wait for the consumer's thread, for ever
-        os._exit(CRASHED)
+    # Parts of a crashed app wait for one another, some in threads where no asyncio time-out reaches.
+    deadline = threading.Timer(STOP_TIMEOUT, _give_up)
+    deadline.daemon = True
+    deadline.start()
+    if failure is None and starting.done():
+        await _finish(worker)
+    await asyncio.gather(app.stop(), return_exceptions=True)
     for task in (starting, signalled, ended):
         task.cancel()
-    return CRASHED if failure else 0
+    deadline.cancel()
+    if failure is None:
+        return 0
+    return MISCONFIGURED if isinstance(failure, StartupError) else CRASHED
+
+
+async def _finish(worker: Worker) -> None:
+    """Take no more events, finish those in flight, commit."""
+    app: Any = worker.app
+    app.consumer.stop_flow()
+    app.flow_control.suspend()
+    app.consumer.pause_partitions(app.consumer.assignment())
+    app.flow_control.clear()
+    try:
+        await asyncio.wait_for(worker.acks.empty(), DRAIN_TIMEOUT)
+    except TimeoutError:
+        logger.warning(
+            "%d events were still in flight after %.0f s; they will be delivered again", len(worker.acks), DRAIN_TIMEOUT
+        )
+    worker.acks.forget()
+    await app.consumer.commit()
+
+
+def _give_up() -> None:
+    logger.error(
+        "could not stop within %.0f s; ending the process, uncommitted events will be delivered again", STOP_TIMEOUT
+    )
+    logging.shutdown()
+    os._exit(CRASHED)
 
 
 def configure_logging(settings: Settings) -> None:

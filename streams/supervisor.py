@@ -1,10 +1,11 @@
 """Runs one embed and one profile worker as processes of their own, and starts again what dies. For one machine.
 
-A worker that ends because something is misconfigured is not started again: that takes the other one down too, and its
-exit code becomes ours.
+A worker that ends because something is misconfigured, or that finds no broker at its first start, is not started again:
+that takes the other one down too, and its exit code becomes ours. A broker that goes away later is waited for.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -19,7 +20,6 @@ logger = logging.getLogger(__name__)
 KINDS = ("embed", "profile")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart, doubled each time
 STEADY = 60.0  # seconds after which a worker counts as having started well
-FINAL = {MISCONFIGURED, UNAVAILABLE}
 
 
 def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool = False) -> int:
@@ -35,12 +35,13 @@ async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     keepers = [asyncio.create_task(_keep(kind, arguments, stop)) for kind in KINDS]
     codes = await asyncio.gather(*keepers)
-    return max(codes)
+    return next((code for code in codes if code), 0)
 
 
 async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int:
     """Keep one worker running until `stop`. Gives 0, or the code of a failure that a restart would not help."""
     pause = FIRST_PAUSE
+    first = True
     while not stop.is_set():
         started = monotonic()
         process = await asyncio.create_subprocess_exec(
@@ -51,11 +52,12 @@ async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int
         code = await _wait(kind, process, stop)
         if stop.is_set():
             return 0 if code in (0, -signal.SIGKILL) else code
-        if code in FINAL:
+        if code == MISCONFIGURED or (code == UNAVAILABLE and first):
             stop.set()
             return code
         if monotonic() - started > STEADY:
             pause = FIRST_PAUSE
+        first = False
         logger.warning("the %s worker ended with code %d; starting it again in %.0f s", kind, code, pause)
         try:
             await asyncio.wait_for(stop.wait(), pause)
@@ -71,10 +73,12 @@ async def _wait(kind: str, process: asyncio.subprocess.Process, stop: asyncio.Ev
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not ended.done():
-        process.terminate()
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
         try:
             await asyncio.wait_for(asyncio.shield(ended), STOP_TIMEOUT + 1)
         except TimeoutError:
             logger.warning("the %s worker did not stop; killed", kind)
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
     return await ended

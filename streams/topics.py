@@ -23,8 +23,6 @@ EMBED_GROUP = "tastestream-embed"
 PROFILE_GROUP = "tastestream-profile"
 
 DAY = 86_400_000  # milliseconds
-# A dead letter is the original and its headers, so it may be larger than what a topic takes by default (1 MiB).
-MAX_RECORD_BYTES = 2 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -59,12 +57,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             copartitioned=True,
         ),
         TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", {"segment.ms": str(DAY)}),
-        TopicSpec(
-            settings.dlq_topic,
-            "dead letters, as they came",
-            "delete",
-            {"retention.ms": str(90 * DAY), "max.message.bytes": str(MAX_RECORD_BYTES)},
-        ),
+        TopicSpec(settings.dlq_topic, "dead letters, as they came", "delete", {"retention.ms": str(90 * DAY)}),
     ]
 
 

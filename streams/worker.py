@@ -1,10 +1,15 @@
 """What the two workers have in common, seen by whoever runs them (`streams.runner`). The work itself is in `embed/` and `profile/`."""
 
+import logging
+from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 import faust
 
-from streams.delivery import Event
+from streams.delivery import InOrderAcks
+
+logger = logging.getLogger(__name__)
 
 
 class Worker(Protocol):
@@ -12,15 +17,24 @@ class Worker(Protocol):
 
     name: str  # "embed" or "profile"
     app: faust.App
-
-    async def drain(self, timeout: float) -> None:
-        """Stop taking events and finish those in flight, for at most `timeout` seconds.
-
-        What is not finished by then stays unacknowledged and is delivered again.
-        """
-        ...
+    acks: InOrderAcks
 
 
-def is_current(app: faust.App, event: Event) -> bool:
-    """Whether the event was read since the last rebalance; if not, it is delivered again to whoever has its partition now."""
-    return event.message.generation_id == app.consumer_generation_id  # pyright: ignore[reportAttributeAccessIssue]
+class FreezeGuard:
+    """Tells whether this process stood still (stopped, swapped out, paused with its machine) for longer than `limit` seconds.
+
+    Others have its partitions then, and it does not know yet.
+    """
+
+    def __init__(self, limit: float, clock: Callable[[], float] = monotonic) -> None:
+        self.limit = limit
+        self._clock = clock
+        self._beat = clock()
+
+    def beat(self) -> None:
+        """To be called several times in `limit` seconds."""
+        self._beat = self._clock()
+
+    @property
+    def stood_still(self) -> bool:
+        return self._clock() - self._beat > self.limit

@@ -33,14 +33,21 @@ class DiskCache:
 
     def get(self, url: str, *, now: float) -> bytes | None:
         """The embedding's bytes, or None if there is none that is young enough."""
-        value = self._database.get(self._prefix + url.encode())
+        try:
+            value = self._database.get(self._prefix + url.encode())
+        except Exception as error:  # noqa: BLE001 -- as above; what cannot be read is computed again
+            logger.warning("the cache could not be read: %s", error)
+            return None
         if value is None or len(value) <= _TIME.size:
             return None
         (made,) = _TIME.unpack_from(value)
         return value[_TIME.size :] if now - made <= self._max_age else None
 
     def put(self, url: str, embedding: bytes, *, now: float) -> None:
-        self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
+        try:
+            self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
+        except Exception as error:  # noqa: BLE001 -- as above; a full disk must not turn good events into dead letters
+            logger.warning("the cache could not be written: %s", error)
 
     def close(self) -> None:
         self._database.close()

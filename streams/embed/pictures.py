@@ -29,27 +29,36 @@ MAX_FAILURES = 10_000
 
 
 class Memory:
-    """The embeddings used last, at most `max_bytes` of them."""
+    """The embeddings used last, at most `max_bytes` of them, each for at most `max_age` seconds; then the disk knows better."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_age: float = 3600.0, clock: Callable[[], float] = time) -> None:
         self._max_bytes = max_bytes
+        self._max_age = max_age
+        self._clock = clock
         self._bytes = 0
-        self._entries: OrderedDict[str, bytes] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
     def get(self, url: str) -> bytes | None:
-        embedding = self._entries.get(url)
-        if embedding is not None:
-            self._entries.move_to_end(url)
+        until, embedding = self._entries.get(url, (0.0, None))
+        if embedding is None:
+            return None
+        if self._clock() > until:
+            self._drop(url)
+            return None
+        self._entries.move_to_end(url)
         return embedding
 
     def put(self, url: str, embedding: bytes) -> None:
-        if url in self._entries:
-            return
-        self._entries[url] = embedding
+        self._drop(url)
+        self._entries[url] = (self._clock() + self._max_age, embedding)
         self._bytes += _size(url, embedding)
         while self._bytes > self._max_bytes:
-            oldest, gone = self._entries.popitem(last=False)
-            self._bytes -= _size(oldest, gone)
+            self._drop(next(iter(self._entries)))
+
+    def _drop(self, url: str) -> None:
+        _, embedding = self._entries.pop(url, (0.0, None))
+        if embedding is not None:
+            self._bytes -= _size(url, embedding)
 
 
 def _size(url: str, embedding: bytes) -> int:
@@ -78,7 +87,7 @@ class Pictures:
         self._fetcher = fetcher
         self._batcher = batcher
         self._disk = disk
-        self._memory = Memory(memory)
+        self._memory = Memory(memory, clock=clock)
         self._image_size = image_size
         self._max_pixels = max_pixels
         self._slots = asyncio.Semaphore(concurrency)

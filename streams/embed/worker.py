@@ -24,7 +24,7 @@ from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
 from streams.embed.pictures import Pictures
-from streams.exceptions import DeliveryError, EventError
+from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_interaction
 from streams.settings import Settings
 from streams.topics import EMBED_GROUP
@@ -32,6 +32,7 @@ from streams.topics import EMBED_GROUP
 logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
+UNACKNOWLEDGED = 16  # events that wait behind a slow one for their acknowledgement, for each that is worked on
 DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
 
 
@@ -53,9 +54,8 @@ class EmbedWorker:
         self._folder = folder
         self.app = new_app(EMBED_GROUP, settings, folder / "faust")
         self._publisher = Publisher(self.app)
-        self._acks = InOrderAcks()
+        self.acks = InOrderAcks(limit=UNACKNOWLEDGED * settings.embed_in_flight)
         self._places = asyncio.Semaphore(settings.embed_in_flight)
-        self._open_for_events = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
         self._pictures: Pictures | None = None
@@ -91,7 +91,6 @@ class EmbedWorker:
             failure_age=settings.cache_failure_age,
             decoders=decoders,
         )
-        self._open_for_events.set()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -102,9 +101,10 @@ class EmbedWorker:
 
     async def _receive(self, stream: Any) -> None:
         async for event in stream.noack().events():
+            pending = self.acks.arrived(event)
             await self._places.acquire()
-            await self._open_for_events.wait()
-            task = asyncio.create_task(self._handle(self._acks.arrived(event)))
+            await self.acks.room()
+            task = asyncio.create_task(self._handle(pending))
             self._tasks.add(task)
             task.add_done_callback(self._done)
             metrics.in_flight.labels(self.name).set(len(self._tasks))
@@ -116,22 +116,15 @@ class EmbedWorker:
 
     async def _on_revoked(self, *_: object, **__: object) -> None:
         """Whatever is in flight is delivered again to whoever has the partition then; there is no state to protect."""
-        self._acks.forget()
-
-    async def drain(self, timeout: float) -> None:
-        self._open_for_events.clear()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=timeout)
-            if late:
-                logger.warning(
-                    "%d events were still in flight after %.1f s; they will be delivered again", len(late), timeout
-                )
+        self.acks.forget()
 
     async def _handle(self, pending: Pending) -> None:
+        if pending.forgotten:
+            return
         try:
             record = await self._record(pending.event)
             await (await self._publisher.send(record.topic, record.key, record.value, headers=record.headers))
-        except DeliveryError as error:
+        except Exception as error:  # noqa: BLE001 -- above all DeliveryError: an event left pending must not go unnoticed
             await self.app.crash(error)
         else:
             pending.finish()

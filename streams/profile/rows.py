@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from streams.exceptions import StartupError
 from streams.profile.bag import Bag, Moment, Slot
 
 Rows = Mapping[bytes, bytes]
@@ -25,7 +26,7 @@ _decode_floor = msgspec.msgpack.Decoder(Moment).decode
 _decode_slot = msgspec.msgpack.Decoder(Slot).decode
 
 
-class UnknownRowFormat(Exception):
+class UnknownRowFormat(StartupError):
     """A row was written by a version of tastestream that this one does not know."""
 
 

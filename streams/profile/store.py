@@ -4,10 +4,11 @@ What it adds to Faust's own store: a prefix scan, a write that carries the chang
 batch, and memory that is bounded for all partitions together. Not for: deciding what to write (`rows.py`) or the changelog
 topic (`table.py`).
 
-Invariant: the database of a partition holds exactly the changelog of that partition up to `persisted_offset`. Rows are
+Invariant: the database of a partition holds exactly the changelog of that partition up to its stored offset. Rows are
 written here only after the broker has acknowledged them, so a worker that dies is never ahead of what others can recover.
 """
 
+import asyncio
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from faust.stores.base import SerializedStore
 from faust.types import TP, EventT
 from mode.utils.logging import get_logger
 
+from streams.exceptions import DataFolderError
 from streams.profile.rows import Changes
 
 logger = get_logger(__name__)
@@ -55,7 +57,7 @@ class RocksDBMemory:
 class BagStore(SerializedStore[bytes, bytes]):
     """Faust's view of the databases. Faust has them opened, recovered and closed; the worker reads and writes rows.
 
-    `scan` and `write` raise KeyError for a partition that is not open: one that is not assigned to this worker.
+    `scan`, `last_offset` and `write` raise KeyError for a partition that is not open: one that is not assigned to this worker.
     """
 
     def __init__(self, *args: Any, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
@@ -72,15 +74,22 @@ class BagStore(SerializedStore[bytes, bytes]):
         bound.set_iterate_upper_bound(prefix + _PREFIX_END)
         return list(_items(self._databases[partition], from_key=prefix, read_opt=bound))
 
+    def last_offset(self, partition: int) -> int:
+        """The changelog offset that an open database stands for; -1 when it is new."""
+        return _offset_in(self._databases[partition])
+
     def write(self, partition: int, rows: Changes, offset: int) -> None:
         """Write rows and the changelog offset of the last of them, all or nothing."""
         self._write(self._databases[partition], rows.items(), offset)
 
     # -- what Faust calls
 
-    def persisted_offset(self, tp: TP) -> int | None:
-        offset = self._database(tp.partition).get(OFFSET_KEY)
-        return None if offset is None else int(offset)
+    def persisted_offset(self, tp: TP) -> int:
+        """The changelog offset that the database stands for; -1 when it is new.
+
+        Not None, for which Faust would take the offset that it remembers from an earlier assignment.
+        """
+        return _offset_in(self._database(tp.partition))
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         self._database(tp.partition).put(OFFSET_KEY, b"%d" % offset)
@@ -88,7 +97,22 @@ class BagStore(SerializedStore[bytes, bytes]):
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Recovery: rows as they come from the changelog topic."""
+        """Recovery: rows as they come from the changelog topic.
+
+        Rows that Faust kept over a rebalance or a stop are left out, since others may be missing before them; they are read
+        again. Faust would log an error that is raised here and go on, so it ends the worker.
+        """
+        try:
+            self._apply(event for event in batch if self._is_current(event))
+        except Exception as error:
+            asyncio.ensure_future(self.app.crash(error))  # noqa: RUF006 -- it ends the process
+            raise
+
+    def _is_current(self, event: EventT[Any]) -> bool:
+        app: Any = self.app
+        return app.flow_control.is_active() and event.message.generation_id == app.consumer_generation_id
+
+    def _apply(self, batch: Iterable[EventT[Any]]) -> None:
         partitions: dict[int, dict[bytes, bytes | None]] = {}
         offsets: dict[int, int] = {}
         for event in batch:
@@ -96,7 +120,7 @@ class BagStore(SerializedStore[bytes, bytes]):
             partitions.setdefault(message.partition, {})[cast(bytes, message.key)] = message.value
             offsets[message.partition] = message.offset
         for partition, rows in partitions.items():
-            self._write(self._database(partition), rows.items(), offsets[partition])
+            self._write(self._databases[partition], rows.items(), offsets[partition])
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -184,6 +208,11 @@ def _items(database: rocksdict.Rdict, **options: Any) -> Iterator[tuple[bytes, b
     return cast(Iterator[tuple[bytes, bytes]], database.items(**options))
 
 
+def _offset_in(database: rocksdict.Rdict) -> int:
+    offset = database.get(OFFSET_KEY)
+    return -1 if offset is None else int(offset)
+
+
 def partition_path(folder: Path, partition: int) -> Path:
     """Where the database of a partition lies under the worker's data folder."""
     return folder / f"partition-{partition}"
@@ -205,11 +234,16 @@ def closed_partition(folder: Path, partition: int) -> Generator[rocksdict.Rdict]
         database.close()
 
 
-def closed_offset(folder: Path, partition: int) -> int | None:
-    """The changelog offset that the database of a partition stands for."""
-    with closed_partition(folder, partition) as database:
-        offset = database.get(OFFSET_KEY)
-    return None if offset is None else int(offset)
+def closed_offset(folder: Path, partition: int) -> int:
+    """The changelog offset that the database of a partition stands for; -1 when it is new.
+
+    Raises DataFolderError when the database cannot be read.
+    """
+    try:
+        with closed_partition(folder, partition) as database:
+            return _offset_in(database)
+    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB reports
+        raise DataFolderError(f"{partition_path(folder, partition)} cannot be read: {error}") from error
 
 
 def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:

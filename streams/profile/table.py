@@ -11,7 +11,6 @@ from typing import Any
 
 from faust import App
 from faust.tables import Table
-from faust.types import TP
 
 from streams.delivery import Publisher
 from streams.exceptions import DeliveryError
@@ -67,8 +66,8 @@ class BagTable(Table[bytes, bytes]):
         topic = self.changelog_topic_name
         sent = [await publisher.send(topic, key, value, partition=partition) for key, value in rows.items()]
         offsets = await asyncio.gather(*sent)
-        last = self.data.persisted_offset(TP(topic, partition))
-        if last is not None and min(offsets) != last + 1:
+        last = self.data.last_offset(partition)
+        if last >= 0 and min(offsets) != last + 1:
             raise DeliveryError(
                 f"another worker writes to partition {partition} of {topic}: offset {min(offsets)} follows {last} here"
             )

@@ -18,15 +18,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
 from streams.app import new_app, raw_topic
 from streams.dead_letters import DeadLetter, dead_letter
-from streams.delivery import Event, Publisher
-from streams.exceptions import EventError, MessageError
+from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
+from streams.exceptions import DeliveryError, EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
 from streams.profile.rows import Changes, changes, decode_bag, user_prefix
@@ -35,7 +37,7 @@ from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
 from streams.settings import Settings
 from streams.topics import PROFILE_GROUP
-from streams.worker import is_current
+from streams.worker import FreezeGuard
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,22 @@ class _Profile:
     stored: list[bytes]
     before: Bag
     after: Bag
+
+
+class _Caused(NamedTuple):
+    """An event and the bag after it."""
+
+    event: Event
+    interaction: EmbeddedInteraction
+    bag: Bag
+
+
+class _Record(NamedTuple):
+    """For `user-recommendations`."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
 
 
 class ProfileWorker:
@@ -67,80 +85,88 @@ class ProfileWorker:
         self._publisher = Publisher(self.app)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
         self._recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue(maxsize=2 * settings.profile_batch)
+        self.acks = InOrderAcks()
+        self._inbox: asyncio.Queue[Pending] = asyncio.Queue(maxsize=2 * settings.profile_batch)
         self._idle = asyncio.Event()
         self._idle.set()
-        self._stopping = False
+        self._guard = FreezeGuard(settings.session_timeout)
         self.app.agent(raw_topic(self.app, settings.embedded_topic), name="profile")(self._receive)
         self.app.task(self._work)
+        self.app.task(self._beat)
         self.app.on_partitions_revoked.connect(self._on_revoked)
 
     async def _receive(self, stream: Any) -> None:
         async for event in stream.noack().events():
-            await self._inbox.put(event)
+            await self._inbox.put(self.acks.arrived(event))
 
     async def _work(self) -> None:
-        while not self._stopping:
+        while True:
             batch = [await self._inbox.get()]
             self._idle.clear()
             while len(batch) < self._settings.profile_batch and not self._inbox.empty():
                 batch.append(self._inbox.get_nowait())
             try:
-                await self._process([event for event in batch if is_current(self.app, event)])
+                await self._process([pending for pending in batch if not pending.forgotten])
             finally:
                 self._idle.set()
 
+    async def _beat(self) -> None:
+        while True:
+            self._refuse_after_standstill()
+            self._guard.beat()
+            await asyncio.sleep(self._guard.limit / 6)
+
+    def _refuse_after_standstill(self) -> None:
+        if self._guard.stood_still:
+            raise DeliveryError(
+                f"this process stood still for more than {self._guard.limit:g} s; somebody else may have its partitions"
+            )
+
     async def _on_revoked(self, *_: object, **__: object) -> None:
         """Before partitions move: finish the batch in hand, so that its rows are in the changelog that others recover from."""
-        await self._wait_until_idle(self._settings.session_timeout / 2)
-
-    async def drain(self, timeout: float) -> None:
-        self._stopping = True
-        await self._wait_until_idle(timeout)
-
-    async def _wait_until_idle(self, timeout: float) -> None:
-        while not self._inbox.empty():
-            self._inbox.get_nowait()
+        self.acks.forget()
+        timeout = self._settings.session_timeout / 2
         try:
             await asyncio.wait_for(self._idle.wait(), timeout)
         except TimeoutError:
-            logger.warning("a batch was still in flight after %.1f s; its events will be delivered again", timeout)
+            logger.warning("partitions move while a batch is in flight, after a wait of %.1f s", timeout)
 
-    async def _process(self, batch: list[Event]) -> None:
+    async def _process(self, batch: list[Pending]) -> None:
         if not batch:
             return
         started = perf_counter()
+        caused: list[_Caused] = []
         letters: list[DeadLetter] = []
-        caused: list[tuple[EmbeddedInteraction, Bag]] = []
         profiles: dict[int, dict[str, _Profile]] = {}
-        for event in batch:
+        for pending in batch:
+            message = pending.event.message
             try:
-                interaction = self._parse(event.message.value)
+                interaction = self._parse(message.value)
             except EventError as error:
                 logger.info("dead letter: %s", error)
-                metrics.dead_letters.labels(self.name, error.reason).inc()
-                letters.append(dead_letter(event, error, worker=self.name, at=datetime.now(UTC)))
+                letters.append(self._letter(pending.event, error))
                 continue
-            partition = event.message.partition
-            users = profiles.setdefault(partition, {})
+            users = profiles.setdefault(message.partition, {})
             profile = users.get(interaction.user_id)
             if profile is None:
-                profile = users[interaction.user_id] = self._load(partition, interaction.user_id)
-            profile.after = fold(
-                profile.after,
-                interaction,
-                max_slots=self._settings.max_slots,
-                embedder=self._bundle.embedder_version,
-            )
-            caused.append((interaction, profile.after))
+                profile = users[interaction.user_id] = self._load(message.partition, interaction.user_id)
+            profile.after = self._fold(profile.after, interaction)
+            caused.append(_Caused(pending.event, interaction, profile.after))
 
         loop = asyncio.get_running_loop()
-        messages = await loop.run_in_executor(None, self._recommend, caused)
-        await self._deliver(profiles, caused, messages, letters)
-        for event in batch:
-            event.ack()
+        records = await loop.run_in_executor(None, self._records, caused)
+        self._refuse_after_standstill()
+        if any(pending.forgotten for pending in batch):
+            return  # a rebalance came in between: nothing was sent yet, and all of it is delivered again
+        await self._deliver(profiles, records, letters)
+        for pending in batch:
+            pending.finish()
         metrics.events.labels(self.name).inc(len(batch))
         metrics.batch_seconds.labels(self.name).observe(perf_counter() - started)
+
+    def _letter(self, event: Event, error: EventError) -> DeadLetter:
+        metrics.dead_letters.labels(self.name, error.reason).inc()
+        return dead_letter(event, error, worker=self.name, at=datetime.now(UTC))
 
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:
         interaction = parse_embedded(value)
@@ -152,6 +178,8 @@ class ProfileWorker:
                 f"embedding has {len(interaction.embedding)} bytes, but embedder {interaction.embedder} makes {expected}",
                 field="embedding",
             )
+        if ours and interaction.embedding and not np.isfinite(np.frombuffer(interaction.embedding, "<f4", 2)).all():
+            raise MessageError("invalid_field", "embedding has a range that is not finite", field="embedding")
         return interaction
 
     def _load(self, partition: int, user_id: str) -> _Profile:
@@ -159,15 +187,17 @@ class ProfileWorker:
         bag = decode_bag(rows)
         return _Profile([key for key, _ in rows], bag, bag)
 
-    def _recommend(self, caused: list[tuple[EmbeddedInteraction, Bag]]) -> list[Recommendation | None]:
-        return self._recommender.recommend(caused, now=datetime.now(UTC))
+    def _fold(self, bag: Bag, interaction: EmbeddedInteraction) -> Bag:
+        return fold(bag, interaction, max_slots=self._settings.max_slots, embedder=self._bundle.embedder_version)
+
+    def _records(self, caused: list[_Caused]) -> list[_Record]:
+        """What is published for each event."""
+        now = datetime.now(UTC)
+        messages = self._recommender.recommend([(one.interaction, one.bag) for one in caused], now=now)
+        return [_record(one.interaction, message) for one, message in zip(caused, messages, strict=True)]
 
     async def _deliver(
-        self,
-        profiles: dict[int, dict[str, _Profile]],
-        caused: list[tuple[EmbeddedInteraction, Bag]],
-        messages: list[Recommendation | None],
-        letters: list[DeadLetter],
+        self, profiles: dict[int, dict[str, _Profile]], records: list[_Record], letters: list[DeadLetter]
     ) -> None:
         writes: list[asyncio.Future[None]] = []
         for partition, users in profiles.items():
@@ -176,13 +206,16 @@ class ProfileWorker:
                 rows |= changes(user_id, profile.stored, profile.before, profile.after)
             if rows:
                 writes.append(asyncio.ensure_future(self.table.write(self._publisher, partition, rows)))
-        send, topic = self._publisher.send, self._settings.recommendations_topic
-        sent: list[asyncio.Future[int]] = []
-        for (event, _), message in zip(caused, messages, strict=True):
-            key = event.user_id.encode()
-            if message is None:
-                sent.append(await send(topic, key, None, headers=[(EVENT_ID_HEADER, event.event_id.encode())]))
-            else:
-                sent.append(await send(topic, key, encode_recommendation(message)))
-        sent += [await send(self._settings.dlq_topic, one.key, one.value, headers=one.headers) for one in letters]
+        send = self._publisher.send
+        topic = self._settings.recommendations_topic
+        sent = [await send(topic, one.key, one.value, headers=one.headers) for one in records]
+        topic = self._settings.dlq_topic
+        sent += [await send(topic, one.key, one.value, headers=one.headers) for one in letters]
         await asyncio.gather(*writes, *sent)
+
+
+def _record(interaction: EmbeddedInteraction, message: Recommendation | None) -> _Record:
+    key = interaction.user_id.encode()
+    if message is None:
+        return _Record(key, None, [(EVENT_ID_HEADER, interaction.event_id.encode())])
+    return _Record(key, encode_recommendation(message), [])

@@ -197,7 +197,10 @@ class System:
         """Wait until every event that was produced is committed by both groups."""
         deadline = time.monotonic() + timeout
         while (lag := await self.lag()) > 0:
-            assert time.monotonic() < deadline, f"{lag} events are still uncommitted:\n{self.log()[-3000:]}"
+            assert time.monotonic() < deadline, (
+                f"{lag} events are still uncommitted; "
+                f"{ {kind: self.get(kind, '/ready') for kind in self.ports} }:\n{self.log()[-3000:]}"
+            )
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
