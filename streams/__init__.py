@@ -1,0 +1,1 @@
+"""What runs: messages, topics, workers, delivery, demo, command line. `streams.cli` is the way in."""

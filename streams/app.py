@@ -20,7 +20,7 @@ def new_app(app_id: str, settings: Settings, folder: Path, **options: Any) -> fa
 
     Raises StartupError where Faust's compiled stream is missing: the one in Python acknowledges the events that it skips.
     """
-    if faust.streams._CStreamIterator is None:  # pyright: ignore[reportAttributeAccessIssue]
+    if getattr(faust.streams, "_CStreamIterator", None) is None:
         raise StartupError(
             "faust-streaming runs without its compiled extension, which would lose events at a rebalance; "
             "install it from a wheel, and unset NO_CYTHON"

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 KINDS = ("embed", "profile")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart, doubled each time
-STEADY = 60.0  # seconds after which a worker counts as having started well
+STEADY = 10.0  # seconds after which a worker counts as having started well
 
 
 def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool = False) -> int:
