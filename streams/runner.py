@@ -26,10 +26,9 @@ from streams.embed.worker import EmbedWorker
 from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
 from streams.health import Health
 from streams.profile.store import closed_offset, drop_partition, partitions_on_disk
-from streams.profile.table import changelog_name
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from streams.topics import PROFILE_GROUP, ensure_topics
+from streams.topics import BAGS_CHANGELOG, ensure_topics
 from streams.worker import Worker
 
 logger = logging.getLogger(__name__)
@@ -152,7 +151,7 @@ async def drop_foreign_partitions(settings: Settings, folder: Path, partitions: 
     Those are: damaged ones; ones ahead of the topic, which was re-created since, so that they belong to another life; and
     ones of partitions that the topic does not have.
     """
-    topic = changelog_name(PROFILE_GROUP)
+    topic = BAGS_CHANGELOG
     stored: dict[int, int] = {}
     for partition in partitions_on_disk(folder):
         try:

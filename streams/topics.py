@@ -14,13 +14,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from streams.exceptions import BrokerUnreachable, TopicsError
-from streams.profile.table import changelog_name
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 EMBED_GROUP = "tastestream-embed"
 PROFILE_GROUP = "tastestream-profile"
+BAGS_TABLE = "bags"
+BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # the name that Faust gives it
 
 DAY = 86_400_000  # milliseconds
 
@@ -50,7 +51,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
         TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
         TopicSpec(
-            changelog_name(PROFILE_GROUP),
+            BAGS_CHANGELOG,
             "rows of the bags, for recovery",
             "compact",
             {"segment.ms": str(DAY)},

@@ -18,16 +18,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 
 from model.exceptions import TastestreamError
-from streams.demo.broker import embedded_broker, free_port
+from streams.demo.broker import embedded_broker
 from streams.demo.catalogue import Product, Shopper, Step, interleaved, read_products, read_shoppers
 from streams.demo.pictures import picture_server
+from streams.demo.processes import free_port, running
 from streams.demo.screen import Screen
 from streams.settings import PREFIX, Settings
 
 READY_TIMEOUT = 60.0  # seconds for the workers to be ready
 ANSWER_TIMEOUT = 20.0  # seconds for one recommendation
 PLAIN_WIDTH = 110  # characters of a line when the output is not a terminal's
-STOP_TIMEOUT = 12.0  # seconds for the workers to stop
 
 
 class DemoError(TastestreamError):
@@ -71,7 +71,7 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
         console.print(
             f"\n{len(waits)} events, {len(waits)} recommendations, none lost. "
             f"From event to recommendation: median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms;\n"
-            "nearly all of it is the embedded broker, which looks for new records four times a second. Kafka does not wait."
+            "nearly all of it is the embedded broker, which looks for new records four times a second. The README has Kafka's figures."
         )
         if keep:
             await _keep(console, screen, shop, broker, pictures)
@@ -116,27 +116,10 @@ async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
         f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     log = folder / "workers.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "streams", "worker", "all", "--with-parent"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT,
-            env=environment,
-            cwd=folder,
-            start_new_session=True,
-        )
-    try:
+    command = (sys.executable, "-m", "streams", "worker", "all", "--with-parent")
+    async with running(*command, log=log, environment=environment) as process:
         await _until_ready(process, list(ports.values()), log)
         yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 async def _until_ready(process: asyncio.subprocess.Process, ports: list[int], log: Path) -> None:

@@ -16,13 +16,7 @@ from streams.delivery import Publisher
 from streams.exceptions import DeliveryError
 from streams.profile.rows import Changes
 from streams.profile.store import BagStore, RocksDBMemory
-
-TABLE_NAME = "bags"
-
-
-def changelog_name(app_id: str) -> str:
-    """The name that Faust gives the changelog topic of the table."""
-    return f"{app_id}-{TABLE_NAME}-changelog"
+from streams.topics import BAGS_TABLE
 
 
 class BagTable(Table[bytes, bytes]):
@@ -35,7 +29,7 @@ class BagTable(Table[bytes, bytes]):
         self._memory = memory
         super().__init__(
             app,
-            name=TABLE_NAME,
+            name=BAGS_TABLE,
             partitions=partitions,
             key_type=bytes,
             value_type=bytes,

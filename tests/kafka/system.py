@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.demo.broker import free_port
+from streams.demo.processes import free_port
 from streams.topics import EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.broker import KafkaBroker
 

@@ -8,15 +8,13 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.profile.table import changelog_name
-from streams.topics import PROFILE_GROUP
+from streams.topics import BAGS_CHANGELOG
 from tests.kafka.system import System
 
-CHANGELOG = changelog_name(PROFILE_GROUP)
 EXPECTED = {
     "user-interactions": "delete",
     "embedded-interactions": "delete",
-    CHANGELOG: "compact",
+    BAGS_CHANGELOG: "compact",
     "user-recommendations": "compact",
     "user-interactions-dlq": "delete",
 }
@@ -95,18 +93,18 @@ def test_a_changelog_is_created_with_the_partitions_of_its_existing_sibling(empt
     asyncio.run(create_topic(empty, "embedded-interactions", 6))
     assert empty.command("topics").returncode == 0
     found = asyncio.run(described(empty))
-    assert found[CHANGELOG][0] == 6
+    assert found[BAGS_CHANGELOG][0] == 6
     assert found["user-interactions"][0] == PARTITIONS, "the others need not be alike"
 
 
 def test_another_partition_count_of_the_changelog_is_refused_with_both_counts(empty: System) -> None:
     asyncio.run(create_topic(empty, "embedded-interactions", 4))
-    asyncio.run(create_topic(empty, CHANGELOG, 3, cleanup_policy="compact"))
+    asyncio.run(create_topic(empty, BAGS_CHANGELOG, 3, cleanup_policy="compact"))
     for command, code in ((["topics"], 1), (["worker", "profile"], 78)):
         done = empty.command(*command)
         assert done.returncode == code
         [line] = done.stderr.splitlines()
-        assert f"embedded-interactions has 4 but {CHANGELOG} has 3" in line
+        assert f"embedded-interactions has 4 but {BAGS_CHANGELOG} has 3" in line
 
 
 @pytest.mark.parametrize("name", ["user-interactions", "embedded-interactions"])
@@ -120,10 +118,10 @@ def test_events_on_a_compacted_topic_are_refused_by_its_name(empty: System, name
 
 
 def test_a_changelog_that_forgets_is_refused_by_its_name(empty: System) -> None:
-    asyncio.run(create_topic(empty, CHANGELOG, 4, cleanup_policy="delete"))
+    asyncio.run(create_topic(empty, BAGS_CHANGELOG, 4, cleanup_policy="delete"))
     done = empty.command("topics")
     assert done.returncode == 1
-    assert f"topic {CHANGELOG} has cleanup.policy=delete, which would drop users" in done.stderr
+    assert f"topic {BAGS_CHANGELOG} has cleanup.policy=delete, which would drop users" in done.stderr
 
 
 def test_more_replicas_than_brokers_are_refused_with_the_brokers_words(empty: System) -> None:

@@ -25,11 +25,9 @@ from PIL import Image
 from model.bundle import Bundle
 from streams.profile.rows import decode_bag, user_of, user_prefix
 from streams.profile.store import closed_rows, partitions_on_disk
-from streams.profile.table import changelog_name
-from streams.topics import PROFILE_GROUP
+from streams.topics import BAGS_CHANGELOG
 from tests.kafka.system import Record, System, picture_server, stop, wait_until
 
-CHANGELOG = changelog_name(PROFILE_GROUP)
 CLEAN_STOP = 10.0  # seconds that a stop may take
 RESTART = 40.0  # seconds: the session of the killed worker ends after 6, and a start takes a few on a busy machine
 
@@ -133,11 +131,11 @@ def play(system: System, shop: Shop) -> Story:
         shop.send("anna", "sofa", "anna buys after the disk was lost")
         shop.send("carl", "late", "an old event of carl's, again", earlier=3_600_000)
         story.stops.append(timed_stop(process))
-    for record in asyncio.run(system.read(CHANGELOG)):
+    for record in asyncio.run(system.read(BAGS_CHANGELOG)):
         story.changelog[record.key or b""] = record.value
 
     # The fourth begins with a changelog topic that is new and empty.
-    asyncio.run(delete_topic(system, CHANGELOG))
+    asyncio.run(delete_topic(system, BAGS_CHANGELOG))
     begins = len(system.log())
     with system.worker("all") as process:
         shop.send("anna", "lamp", "anna buys after the topic was lost")
@@ -194,8 +192,10 @@ def stored_rows(folder: Path) -> dict[str, list[tuple[bytes, bytes]]]:
 async def write_from_outside(system: System) -> None:
     """Put a record that no worker wrote on each partition of the changelog, as a second owner of them would."""
     async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
-        for tp in await system.partitions(CHANGELOG):
-            await producer.send_and_wait(CHANGELOG, None, key=user_prefix("nobody") + b"\x00", partition=tp.partition)
+        for tp in await system.partitions(BAGS_CHANGELOG):
+            await producer.send_and_wait(
+                BAGS_CHANGELOG, None, key=user_prefix("nobody") + b"\x00", partition=tp.partition
+            )
 
 
 async def delete_topic(system: System, topic: str) -> None:
@@ -288,7 +288,7 @@ def test_a_lost_disk_comes_back_from_the_changelog(story: Story) -> None:
 
 
 def test_a_worker_whose_disk_is_ahead_of_a_new_changelog_says_so_and_starts_anew(story: Story) -> None:
-    assert f"but {CHANGELOG} ends at 0: dropped" in story.log
+    assert f"but {BAGS_CHANGELOG} ends at 0: dropped" in story.log
     assert story.bag_sizes["anna buys after the topic was lost"] == 1
     assert story.bag_sizes["anna buys once more"] == 2
 
