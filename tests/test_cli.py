@@ -75,7 +75,7 @@ def the_one_line(done: Done, code: int) -> str:
 def listed(printed: str) -> list[str]:
     """The commands in a help text."""
     _, _, commands = printed.partition("Commands")
-    return re.findall(r"^│ (\w+)  ", commands, re.MULTILINE)
+    return re.findall(r"^│ ([\w-]+)  ", commands, re.MULTILINE)
 
 
 # Help
