@@ -102,13 +102,12 @@ class Screen:
 
 def _category(category: Mapping[str, Any], earlier: Mapping[str, float] | None) -> Text:
     """A bar, and an arrow if the score moved visibly against the `earlier` ones."""
-    text = _bar(category["score"], category["category"], "cyan")
     change = category["score"] - (earlier or {}).get(category["category"], 0.0)
-    if earlier and abs(change) >= 0.02:
-        text.append(" ▲" if change > 0 else " ▼", "green" if change > 0 else "red")
-    return text
+    moved = earlier is not None and abs(change) >= 0.02
+    mark = ("▲", "green") if change > 0 else ("▼", "red")
+    return _bar(category["score"], category["category"], "cyan", mark if moved else (" ", ""))
 
 
-def _bar(share: float, name: str, colour: str) -> Text:
+def _bar(share: float, name: str, colour: str, mark: tuple[str, str] = ("", "")) -> Text:
     filled = round(share * BAR)
-    return Text.assemble(("█" * filled, colour), ("░" * (BAR - filled), "dim"), f" {share:.2f} {name}")
+    return Text.assemble(("█" * filled, colour), ("░" * (BAR - filled), "dim"), f" {share:.2f}", mark, f" {name}")

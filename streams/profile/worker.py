@@ -53,14 +53,6 @@ class _Profile:
     after: Bag
 
 
-class _Caused(NamedTuple):
-    """An event and the bag after it."""
-
-    event: Event
-    interaction: EmbeddedInteraction
-    bag: Bag
-
-
 class _Record(NamedTuple):
     """For `user-recommendations`."""
 
@@ -100,6 +92,7 @@ class ProfileWorker:
             await self._inbox.put(self.acks.arrived(event))
 
     async def _work(self) -> None:
+        self._guard.beat()  # recovery may have taken long
         while True:
             batch = [await self._inbox.get()]
             self._idle.clear()
@@ -112,9 +105,9 @@ class ProfileWorker:
 
     async def _beat(self) -> None:
         while True:
-            self._refuse_after_standstill()
             self._guard.beat()
             await asyncio.sleep(self._guard.limit / 6)
+            self._refuse_after_standstill()
 
     def _refuse_after_standstill(self) -> None:
         if self._guard.stood_still:
@@ -135,7 +128,7 @@ class ProfileWorker:
         if not batch:
             return
         started = perf_counter()
-        caused: list[_Caused] = []
+        caused: list[tuple[EmbeddedInteraction, Bag]] = []  # each event and the bag after it
         letters: list[DeadLetter] = []
         profiles: dict[int, dict[str, _Profile]] = {}
         for pending in batch:
@@ -151,7 +144,7 @@ class ProfileWorker:
             if profile is None:
                 profile = users[interaction.user_id] = self._load(message.partition, interaction.user_id)
             profile.after = self._fold(profile.after, interaction)
-            caused.append(_Caused(pending.event, interaction, profile.after))
+            caused.append((interaction, profile.after))
 
         loop = asyncio.get_running_loop()
         records = await loop.run_in_executor(None, self._records, caused)
@@ -190,11 +183,10 @@ class ProfileWorker:
     def _fold(self, bag: Bag, interaction: EmbeddedInteraction) -> Bag:
         return fold(bag, interaction, max_slots=self._settings.max_slots, embedder=self._bundle.embedder_version)
 
-    def _records(self, caused: list[_Caused]) -> list[_Record]:
+    def _records(self, caused: list[tuple[EmbeddedInteraction, Bag]]) -> list[_Record]:
         """What is published for each event."""
-        now = datetime.now(UTC)
-        messages = self._recommender.recommend([(one.interaction, one.bag) for one in caused], now=now)
-        return [_record(one.interaction, message) for one, message in zip(caused, messages, strict=True)]
+        messages = self._recommender.recommend(caused, now=datetime.now(UTC))
+        return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 
     async def _deliver(
         self, profiles: dict[int, dict[str, _Profile]], records: list[_Record], letters: list[DeadLetter]

@@ -22,6 +22,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.demo.processes import free_port
+from streams.profile.bag import Bag
+from streams.profile.rows import decode_bag, user_of
+from streams.profile.store import closed_rows, partitions_on_disk
 from streams.topics import EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.broker import KafkaBroker
 
@@ -192,6 +195,15 @@ class System:
             finally:
                 await consumer.stop()
         return total
+
+    def stored_bags(self) -> dict[str, Bag]:
+        """The bags on the disk of the profile worker, once it has stopped."""
+        folder = self.folder / "data" / "profile" / "bags"
+        rows: dict[str, list[tuple[bytes, bytes]]] = {}
+        for partition in partitions_on_disk(folder):
+            for key, value in closed_rows(folder, partition):
+                rows.setdefault(user_of(key), []).append((key, value))
+        return {user: decode_bag(found) for user, found in rows.items()}
 
     async def settled(self, timeout: float = 120.0) -> None:
         """Wait until every event that was produced is committed by both groups."""

@@ -1,16 +1,12 @@
 """The main job on real Kafka: real purchases of real products, through both workers as separate processes."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.bundle import Bundle
 from streams.messages import parse_interaction
-from streams.profile.bag import Bag
-from streams.profile.rows import decode_bag, user_of
-from streams.profile.store import closed_rows, partitions_on_disk
 from tests.data import DATA, needs
 from tests.kafka.system import System, picture_server
 from tests.oracle import Oracle
@@ -35,15 +31,6 @@ def purchases(pictures: str) -> list[dict[str, object]]:
     ]
 
 
-def stored_bags(folder: Path) -> dict[str, Bag]:
-    """The bags in the profile worker's databases, read after it has stopped."""
-    rows: dict[str, list[tuple[bytes, bytes]]] = {}
-    for partition in partitions_on_disk(folder):
-        for key, value in closed_rows(folder, partition):
-            rows.setdefault(user_of(key), []).append((key, value))
-    return {user: decode_bag(found) for user, found in rows.items()}
-
-
 async def test_every_purchase_comes_out_once_and_the_end_state_is_the_oracles(system: System) -> None:
     bundle = Bundle.load()
     images = DATA / "hm" / "images"
@@ -64,7 +51,7 @@ async def test_every_purchase_comes_out_once_and_the_end_state_is_the_oracles(sy
     oracle = Oracle(bundle, lambda url: (images / url.rsplit("/", 1)[1]).read_bytes())
     expected = oracle.expected(parsed)
 
-    assert stored_bags(system.folder / "data" / "profile" / "bags") == {user: one.bag for user, one in expected.items()}
+    assert system.stored_bags() == {user: one.bag for user, one in expected.items()}
 
     last = {one["user_id"]: one for one in recommendations}
     assert last.keys() == expected.keys()

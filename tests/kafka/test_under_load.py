@@ -1,0 +1,67 @@
+"""Under load: workers join and leave, and one is told to stop. Nothing is lost, and the bags end as the oracle's."""
+
+import asyncio
+import time
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from streams.messages import parse_interaction
+from streams.profile.bag import Bag
+from tests.kafka.system import System, picture_server, stop
+from tests.oracle import Oracle
+
+USERS = 40
+
+
+def events(pictures: str, count: int, name: str) -> list[dict[str, object]]:
+    """Views, purchases and returns of many users; each picture is fetched once."""
+    photos = sorted(path.name for path in CATALOGUE.glob("*.jpg"))
+    types = ("view", "purchase", "cart", "view", "return")
+    return [
+        {
+            "event_id": f"{name}-{number}",
+            "user_id": f"user-{number % USERS}",
+            "item_id": photos[number * 7 % len(photos)],
+            "type": types[number % len(types)],
+            "timestamp": 1_700_000_000_000 + number // 3,
+            "image_url": f"{pictures}/{photos[number * 7 % len(photos)]}",
+        }
+        for number in range(count)
+    ]
+
+
+async def expected_bags(system: System) -> dict[str, Bag]:
+    values = [record.value for record in await system.read("user-interactions")]
+    oracle = Oracle(Bundle.load(), lambda url: (CATALOGUE / url.rsplit("/", 1)[1]).read_bytes())
+    return oracle.bags([parse_interaction(value, now=time.time(), max_future=0) for value in values])
+
+
+async def test_a_second_profile_worker_comes_and_goes_and_a_stop_under_load_loses_nothing(system: System) -> None:
+    second = System(system.broker, system.folder / "second")
+    second.folder.mkdir()
+    with picture_server(CATALOGUE) as pictures:
+        with system.worker("all"):
+            load = asyncio.create_task(system.produce(events(pictures, 3000, "first")))
+            with second.worker("profile"):
+                system.wait_ready("profile")
+                await load
+                load = asyncio.create_task(system.produce(events(pictures, 3000, "second")))
+            await load
+            await system.settled()
+
+        with system.worker("all") as workers:
+            await system.produce(events(pictures, 6000, "third"))
+            assert await system.lag() > 0, "there is still work when the stop comes"
+            begun = time.monotonic()
+            assert stop(workers, timeout=30) == 0
+            assert time.monotonic() - begun < 10
+
+        with system.worker("all"):
+            await system.settled()
+
+    published = {one["event_id"] for one in await system.recommendations()}
+    parts = {"first": 3000, "second": 3000, "third": 6000}
+    assert published == {f"{name}-{number}" for name, count in parts.items() for number in range(count)}
+    assert await system.read("user-interactions-dlq") == []
+    expected = await expected_bags(system)
+    assert system.stored_bags() == expected
