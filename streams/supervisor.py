@@ -7,7 +7,6 @@ that takes the other one down too, and its exit code becomes ours. A broker that
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import Sequence
 from time import monotonic
@@ -35,7 +34,7 @@ async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     keepers = [asyncio.create_task(_keep(kind, arguments, stop)) for kind in KINDS]
     codes = await asyncio.gather(*keepers)
-    return next((code for code in codes if code), 0)
+    return max(codes)
 
 
 async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int:
@@ -51,7 +50,7 @@ async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int
         )
         code = await _wait(kind, process, stop)
         if stop.is_set():
-            return 0 if code in (0, -signal.SIGKILL) else code
+            return max(code, 0)  # below zero: ended by our own signal, before it could handle it or because it was late
         if code == MISCONFIGURED or (code == UNAVAILABLE and first):
             stop.set()
             return code
