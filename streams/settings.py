@@ -33,13 +33,17 @@ class Settings(BaseSettings):
 
     # -- Kafka
     broker: str = Field("kafka://localhost:9092", description="brokers, separated by commas")
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    sasl_username: str = ""
-    sasl_password: SecretStr = SecretStr("")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
+    )
+    sasl_username: str = Field("", description="needed with SASL")
+    sasl_password: SecretStr = Field(SecretStr(""), description="never shown")
     tls_ca_file: Path | None = Field(None, description="certificate authority of the brokers; the system's if unset")
     tls_cert_file: Path | None = Field(None, description="client certificate, for mutual TLS")
-    tls_key_file: Path | None = None
+    tls_key_file: Path | None = Field(None, description="its private key")
     broker_timeout: float = Field(60.0, gt=0, description="how long a start waits for a broker")
     session_timeout: float = Field(6.0, ge=1, description="how soon a dead worker's partitions move")
     commit_interval: float = Field(
@@ -47,19 +51,19 @@ class Settings(BaseSettings):
     )
     partitions: int = Field(8, ge=1, description="of the topics that are created")
     replication_factor: int = Field(1, ge=1, description="of the topics that are created")
-    interactions_topic: str = "user-interactions"
-    embedded_topic: str = "embedded-interactions"
-    recommendations_topic: str = "user-recommendations"
-    dlq_topic: str = "user-interactions-dlq"
+    interactions_topic: str = Field("user-interactions", description="the shop's events, in")
+    embedded_topic: str = Field("embedded-interactions", description="between the workers")
+    recommendations_topic: str = Field("user-recommendations", description="recommendations, out")
+    dlq_topic: str = Field("user-interactions-dlq", description="dead letters")
 
     # -- this machine
-    data_dir: Path = Path("data")
+    data_dir: Path = Field(Path("data"), description="RocksDB files; each worker needs its own")
     bundle: Path | None = Field(None, description="the model bundle's folder; the shipped one if unset")
     model_threads: int = Field(1, ge=1, description="threads of ONNX Runtime for one batch")
     web_host: str = Field("127.0.0.1", description="address of /live, /ready and /metrics; it asks for no password")
     embed_port: int = Field(6066, ge=0, le=65535, description="of the embed worker; 0 picks a free one")
     profile_port: int = Field(6067, ge=0, le=65535, description="of the profile worker; 0 picks a free one")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
 
     # -- messages
     max_future: float = Field(86_400.0, ge=0, description="how far ahead of the clock an event's time may be")
@@ -68,12 +72,12 @@ class Settings(BaseSettings):
     fetch_allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         (), description="CIDRs beyond the public internet that pictures may come from, separated by commas"
     )
-    fetch_max_bytes: int = Field(10 * 1024**2, ge=1024)
-    fetch_max_pixels: int = Field(25_000_000, ge=1024)
+    fetch_max_bytes: int = Field(10 * 1024**2, ge=1024, description="of one picture")
+    fetch_max_pixels: int = Field(25_000_000, ge=1024, description="of one picture, by its header")
     fetch_timeout: float = Field(
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
-    fetch_attempts: int = Field(3, ge=1, description="for failures that time may heal")
+    fetch_attempts: int = Field(3, ge=1, description="at a picture, for failures that time may heal")
     fetch_connections: int = Field(16, ge=1, description="pictures fetched and decoded at a time; bounds memory")
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
     embed_in_flight: int = Field(256, ge=1, description="events that the embed worker works on at a time")
