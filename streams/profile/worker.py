@@ -3,8 +3,8 @@
 One batch after the other. For each batch:
 
     1. decode; what cannot be decoded becomes a dead letter
-    2. read each user's rows once, fold the user's events one by one, keep the bag after each
-    3. score the bags, off the event loop
+    2. read each user's rows once
+    3. off the event loop, fold the events one by one and score the bag after each
     4. send the changed rows to the changelog, the recommendations and the dead letters; wait until the broker has them all
     5. write the rows to disk, and only now acknowledge the events
 
@@ -128,8 +128,8 @@ class ProfileWorker:
         if not batch:
             return
         started = perf_counter()
-        caused: list[tuple[EmbeddedInteraction, Bag]] = []  # each event and the bag after it
         letters: list[DeadLetter] = []
+        interactions: list[tuple[EmbeddedInteraction, _Profile]] = []
         profiles: dict[int, dict[str, _Profile]] = {}
         for pending in batch:
             message = pending.event.message
@@ -143,11 +143,19 @@ class ProfileWorker:
             profile = users.get(interaction.user_id)
             if profile is None:
                 profile = users[interaction.user_id] = self._load(message.partition, interaction.user_id)
-            profile.after = self._fold(profile.after, interaction)
-            caused.append((interaction, profile.after))
+            interactions.append((interaction, profile))
+        try:
+            records = await asyncio.get_running_loop().run_in_executor(None, self._recommend, interactions)
+        except Exception as error:  # our defect must neither lose an event nor hold up its partition for ever
+            if len(batch) > 1:
+                logger.warning("a batch of %d events failed and is tried one by one: %r", len(batch), error)
+                for pending in batch:
+                    await self._process([pending])
+                return
+            logger.exception("dead letter: an unexpected error")
+            letters = [self._letter(batch[0].event, EventError("internal_error", repr(error)))]
+            profiles, records = {}, []
 
-        loop = asyncio.get_running_loop()
-        records = await loop.run_in_executor(None, self._records, caused)
         self._refuse_after_standstill()
         if any(pending.forgotten for pending in batch):
             return  # a rebalance came in between: nothing was sent yet, and all of it is delivered again
@@ -180,11 +188,13 @@ class ProfileWorker:
         bag = decode_bag(rows)
         return _Profile([key for key, _ in rows], bag, bag)
 
-    def _fold(self, bag: Bag, interaction: EmbeddedInteraction) -> Bag:
-        return fold(bag, interaction, max_slots=self._settings.max_slots, embedder=self._bundle.embedder_version)
-
-    def _records(self, caused: list[tuple[EmbeddedInteraction, Bag]]) -> list[_Record]:
-        """What is published for each event."""
+    def _recommend(self, interactions: list[tuple[EmbeddedInteraction, _Profile]]) -> list[_Record]:
+        """Fold each event into its user's profile, and score the bag after it: what is published for each."""
+        caused: list[tuple[EmbeddedInteraction, Bag]] = []
+        max_slots, embedder = self._settings.max_slots, self._bundle.embedder_version
+        for interaction, profile in interactions:
+            profile.after = fold(profile.after, interaction, max_slots=max_slots, embedder=embedder)
+            caused.append((interaction, profile.after))
         messages = self._recommender.recommend(caused, now=datetime.now(UTC))
         return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 

@@ -1,0 +1,76 @@
+"""The profile worker's batches: an event that breaks our own code takes no other event with it, and is not lost."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from model.bundle import Bundle as ModelBundle
+from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
+from streams.profile.bag import Bag
+from streams.profile.worker import ProfileWorker
+from streams.settings import Settings
+
+POISON = "poison"
+
+
+def event(user: str) -> Any:
+    """As much of Faust's event as a batch needs: a view without a picture."""
+    value = encode_embedded(
+        EmbeddedInteraction(event_id=f"of-{user}", user_id=user, item_id="i", type="view", timestamp=1)
+    )
+    message = SimpleNamespace(
+        tp=("embedded-interactions", 0),
+        topic="embedded-interactions",
+        partition=0,
+        offset=0,
+        key=b"k",
+        value=value,
+        headers=(),
+    )
+    return SimpleNamespace(message=message, ack=lambda: True)
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWorker, list[tuple[str, bytes | None]]]:
+    """A worker without broker and disk, whose scoring fails on one user; and what it sends: topic and key or reason."""
+    worker = ProfileWorker(Settings.model_construct(), ModelBundle.load(), tmp_path, partitions=1)
+    recommend = worker._recommender.recommend
+    sent: list[tuple[str, bytes | None]] = []
+
+    def fail_on_poison(
+        caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime
+    ) -> list[Recommendation | None]:
+        if any(interaction.user_id == POISON for interaction, _ in caused):
+            raise ZeroDivisionError("our defect")
+        return recommend(caused, now=now)
+
+    async def deliver(profiles: dict[int, dict[str, Any]], records: list[Any], letters: list[Any]) -> None:
+        sent.extend(("user-recommendations", record.key) for record in records)
+        sent.extend(("dead letter", dict(letter.headers)["tastestream-reason"]) for letter in letters)
+        assert not letters or not profiles, "a dead letter leaves no trace in a bag"
+
+    monkeypatch.setattr(worker._recommender, "recommend", fail_on_poison)
+
+    def scan(partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        return []
+
+    monkeypatch.setattr(worker.table.data, "scan", scan)
+    monkeypatch.setattr(worker, "_deliver", deliver)
+    return worker, sent
+
+
+async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_others_go_on(worker: Any) -> None:
+    profile_worker, sent = worker
+
+    await profile_worker._process([profile_worker.acks.arrived(event(user)) for user in ("ada", POISON, "cleo")])
+
+    assert sent == [
+        ("user-recommendations", b"ada"),
+        ("dead letter", b"internal_error"),
+        ("user-recommendations", b"cleo"),
+    ]
+    assert len(profile_worker.acks) == 0, "all three are acknowledged"
