@@ -11,11 +11,11 @@ The record keeps the key, the value and the headers of the original, byte for by
     tastestream-truncated   only when the original is too large for any dead letter: its bytes; the value ends early
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
-from streams.delivery import Event, Headers
+from streams.delivery import Headers
+from streams.engine.intake import Record
 from streams.exceptions import EventError
 
 PREFIX = "tastestream-"
@@ -31,25 +31,23 @@ class DeadLetter(NamedTuple):
     headers: Headers
 
 
-def dead_letter(event: Event, error: EventError, *, worker: str, at: datetime) -> DeadLetter:
-    """The dead letter of `event`, which `error` made impossible to process."""
-    message = event.message
-    original = message.headers or ()
-    kept = list(original.items() if isinstance(original, Mapping) else original)
+def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime) -> DeadLetter:
+    """The dead letter of `record`, which `error` made impossible to process."""
+    kept = list(record.headers)
     added = {
         "reason": error.reason,
         "field": error.field,
         "error": str(error)[:MAX_ERROR_CHARACTERS],
-        "topic": message.topic,
-        "partition": str(message.partition),
-        "offset": str(message.offset),
+        "topic": record.topic,
+        "partition": str(record.partition),
+        "offset": str(record.offset),
         "worker": worker,
         "at": at.isoformat(),
     }
     headers = [(PREFIX + name, value.encode(errors="replace")) for name, value in added.items()]
-    value = message.value
-    size = sum(len(part or b"") for part in (message.key, value, *(content for _, content in kept)))
+    value = record.value
+    size = sum(len(part or b"") for part in (record.key, value, *(content for _, content in kept)))
     if size <= MAX_BYTES:
-        return DeadLetter(message.key, value, [*kept, *headers])
+        return DeadLetter(record.key, value, [*kept, *headers])
     headers.append((PREFIX + "truncated", b"%d" % len(value or b"")))
-    return DeadLetter((message.key or b"")[: MAX_BYTES // 4] or None, value and value[: MAX_BYTES // 2], headers)
+    return DeadLetter((record.key or b"")[: MAX_BYTES // 4] or None, value and value[: MAX_BYTES // 2], headers)

@@ -5,6 +5,7 @@ TastestreamError
 │   ├── TopicsError        a topic exists that cannot work
 │   └── DataFolderError    another worker holds the data folder
 ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
+├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
 ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
 └── EventError             one event cannot be processed: it becomes one dead letter
     ├── MessageError       the message itself is broken; `field` names where
@@ -28,6 +29,10 @@ class DataFolderError(StartupError):
 
 class BrokerUnreachable(TastestreamError):
     """No broker answered within the time that `BROKER_TIMEOUT` gives."""
+
+
+class StateError(TastestreamError):
+    """RocksDB reports something: a full disk, a damaged file. What is uncommitted is delivered again after a restart."""
 
 
 class DeliveryError(TastestreamError):

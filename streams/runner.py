@@ -18,25 +18,22 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
 from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
 from streams.health import Health
-from streams.profile.store import closed_offset, drop_partition, partitions_on_disk
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from streams.topics import BAGS_CHANGELOG, ensure_topics
-from streams.worker import Worker
+from streams.topics import ensure_topics
+from streams.worker import CRASHED, Worker
 
 logger = logging.getLogger(__name__)
 
 WorkerKind = Literal["embed", "profile"]
 T = TypeVar("T")
 
-CRASHED, UNAVAILABLE, MISCONFIGURED = 1, os.EX_UNAVAILABLE, os.EX_CONFIG
+UNAVAILABLE, MISCONFIGURED = os.EX_UNAVAILABLE, os.EX_CONFIG
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 STOP_TIMEOUT = 8.0  # seconds for everything, before the process ends itself
 
@@ -141,40 +138,7 @@ async def _opened(
         async with EmbedWorker(settings, bundle, folder) as worker:
             yield worker
     else:
-        await drop_foreign_partitions(settings, folder / "bags", partitions)
         yield ProfileWorker(settings, bundle, folder, partitions)
-
-
-async def drop_foreign_partitions(settings: Settings, folder: Path, partitions: int) -> None:
-    """Delete the local databases that recovery could not build on; the changelog topic brings their rows back.
-
-    Those are: damaged ones; ones ahead of the topic, which was re-created since, so that they belong to another life; and
-    ones of partitions that the topic does not have.
-    """
-    topic = BAGS_CHANGELOG
-    stored: dict[int, int] = {}
-    for partition in partitions_on_disk(folder):
-        try:
-            stored[partition] = closed_offset(folder, partition)
-        except DataFolderError as error:
-            logger.warning("%s; dropped, and recovered from %s", error, topic)
-            drop_partition(folder, partition)
-    if not stored:
-        return
-    consumer = AIOKafkaConsumer(**settings.aiokafka())
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
-    finally:
-        await consumer.stop()
-    for partition, offset in stored.items():
-        end = ends.get(TopicPartition(topic, partition), 0)
-        if offset >= end:
-            logger.warning(
-                "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
-                partition, offset, topic, end,
-            )  # fmt: skip
-            drop_partition(folder, partition)
 
 
 async def _serve(worker: Worker, stop: asyncio.Event) -> int:
@@ -209,20 +173,16 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
 
 
 async def _finish(worker: Worker) -> None:
-    """Take no more events, finish those in flight, commit."""
-    app: Any = worker.app
+    """Take no more events, finish those that are being worked on, commit."""
+    app = worker.app
     app.consumer.stop_flow()
-    app.flow_control.suspend()
-    app.consumer.pause_partitions(app.consumer.assignment())
-    app.flow_control.clear()
+    app.intake.stop()
     try:
-        await asyncio.wait_for(worker.acks.empty(), DRAIN_TIMEOUT)
+        await asyncio.wait_for(app.intake.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
-        logger.warning(
-            "%d events were still in flight after %.0f s; they will be delivered again", len(worker.acks), DRAIN_TIMEOUT
-        )
-    worker.acks.forget()
+        logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
     await app.consumer.commit()
+    app.intake.forget()
 
 
 def _give_up() -> None:
