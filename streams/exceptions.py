@@ -7,6 +7,7 @@ TastestreamError
 ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
 ├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
 ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
+├── StallError             there is work, and no progress: the worker stops, and a restart helps
 └── EventError             one event cannot be processed: it becomes one dead letter
     ├── MessageError       the message itself is broken; `field` names where
     └── FetchError         its picture cannot be had
@@ -37,6 +38,10 @@ class StateError(TastestreamError):
 
 class DeliveryError(TastestreamError):
     """The broker did not acknowledge a record. What caused it stays unacknowledged, and is read again after a restart."""
+
+
+class StallError(TastestreamError):
+    """The worker has work and makes no progress although the broker answers."""
 
 
 class EventError(TastestreamError):

@@ -21,8 +21,9 @@ from typing import Any, Literal, TypeVar
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
+from streams.engine.watchdog import Watchdog
 from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
-from streams.health import Health
+from streams.health import Health, not_ready
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from streams.topics import ensure_topics
@@ -107,15 +108,16 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
         return 0
     partitions = states[settings.embedded_topic][0].partitions
     port = settings.embed_port if kind == "embed" else settings.profile_port
-    async with (
-        _opened(kind, settings, bundle, folder, partitions) as worker,
-        Health(worker.app, settings.web_host, port) as health,
-    ):
-        logger.info(
-            "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
-            kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
-        )  # fmt: skip
-        return await _serve(worker, stop)
+    async with _opened(kind, settings, bundle, folder, partitions) as worker:
+        watchdog = Watchdog(
+            worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
+        )
+        async with Health(worker.app, watchdog, settings.web_host, port) as health:
+            logger.info(
+                "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
+                kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
+            )  # fmt: skip
+            return await _serve(worker, watchdog, stop)
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
@@ -141,16 +143,19 @@ async def _opened(
         yield ProfileWorker(settings, bundle, folder, partitions)
 
 
-async def _serve(worker: Worker, stop: asyncio.Event) -> int:
+async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int:
     app = worker.app
     starting = asyncio.create_task(app.start())
     signalled = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(app.wait_until_stopped())
-    await asyncio.wait({starting, signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
+    watching = asyncio.create_task(watchdog.run())
+    await asyncio.wait({starting, signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not starting.exception():
-        logger.info("ready")
-        await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
-    failure = (starting.exception() if starting.done() else None) or app.crash_reason
+        logger.info("started")
+        await asyncio.wait({signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+    failure = app.crash_reason or next(
+        (error for task in (starting, watching) if task.done() and (error := task.exception())), None
+    )
     if failure is None and not signalled.done():
         failure = RuntimeError("the app stopped by itself")
     if failure is not None:
@@ -164,7 +169,7 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
     if failure is None and starting.done():
         await _finish(worker)
     await asyncio.gather(app.stop(), return_exceptions=True)
-    for task in (starting, signalled, ended):
+    for task in (starting, signalled, ended, watching):
         task.cancel()
     deadline.cancel()
     if failure is None:

@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     commit_interval: float = Field(
         1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"
     )
+    stall_timeout: float = Field(
+        60.0, ge=1, description="work without progress after which a worker ends, to be started again"
+    )
     partitions: int = Field(8, ge=1, description="of the topics that are created")
     replication_factor: int = Field(1, ge=1, description="of the topics that are created")
     interactions_topic: str = Field("user-interactions", description="the shop's events, in")

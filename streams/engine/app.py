@@ -57,6 +57,7 @@ def new_app(
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 6,
+        broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
         broker_request_timeout=max(30.0, settings.session_timeout + 1),
         broker_commit_interval=settings.commit_interval,
         consumer_auto_offset_reset="earliest",

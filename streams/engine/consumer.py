@@ -110,6 +110,12 @@ class Consumer(driver.Consumer):
 
     # -- what runs in the consumer's thread
 
+    @property
+    def thread_alive(self) -> bool:
+        """Whether the thread runs, or has not been started yet."""
+        thread = self._thread._thread
+        return thread is None or thread.is_alive()
+
     async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine in the thread that aiokafka's client lives in."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._thread.thread_loop))

@@ -105,6 +105,11 @@ class Intake:
         """The partitions that are being read, and the offset that comes next in each."""
         return {tp: partition.next for tp, partition in self._partitions.items()}
 
+    @property
+    def unfinished(self) -> dict[TopicPartition, int]:
+        """The partitions that are being read, and the offset below which all is finished in each."""
+        return {tp: partition.done for tp, partition in self._partitions.items()}
+
     def committable(self) -> dict[TopicPartition, int]:
         """For each partition where it has moved: the offset below which all is finished."""
         return {

@@ -13,7 +13,6 @@ from streams.profile.rows import (
     Changes,
     decode_floor,
     decode_slot,
-    encode_floor,
     encode_slot,
     header_of,
     is_header,
@@ -36,8 +35,9 @@ class Merge:
         self._scan = scan
         self._embedder = embedder
         self._floors: set[bytes] = set()  # prefixes of users whose floor may have risen above rows
-        self._deleted: set[bytes] = set()  # keys whose newest record is a tombstone, and which may live all the same
-        self._stale: set[bytes] = set()  # keys whose newest record says less than the join
+        self._newest: dict[
+            bytes, bytes | None
+        ] = {}  # the newest record of each key where it is not what the store holds
 
     def apply(self, records: Iterable[tuple[bytes, bytes | None]]) -> Changes:
         """What a batch of records, in the order of the topic, changes in the store."""
@@ -45,15 +45,16 @@ class Merge:
         for key, value in records:
             before = rows[key] if key in rows else self._get(key)
             if value is None:
+                # A deletion is right when the floor covers the row; which floor it will be is known at the end only.
                 if before is not None:
-                    self._deleted.add(key)
+                    self._newest[key] = None
                     self._floors.add(prefix_of(key))
                 continue
-            self._deleted.discard(key)
-            self._stale.discard(key)
             after = value if before is None or before == value else self._join(key, before, value)
-            if after != value:
-                self._stale.add(key)
+            if after == value:
+                self._newest.pop(key, None)
+            else:
+                self._newest[key] = value
             if is_header(key):
                 self._floors.add(prefix_of(key))
             rows[key] = after
@@ -73,17 +74,18 @@ class Merge:
                 slot = decode_slot(value)
                 kept = slot.above(floor)
                 if kept is not slot:
+                    self._newest.setdefault(key, value)
                     cut[key] = None if kept is None else encode_slot(kept)
-                    if key not in self._deleted:
-                        self._stale.add(key)
-                    self._deleted.discard(key)
         return cut
 
     def repairs(self) -> Changes:
         """After `finish`: what has to be written to the topic, so that its newest records say what the store says."""
-        return {key: self._get(key) for key in sorted(self._stale | self._deleted)}
+        return {key: row for key, newest in sorted(self._newest.items()) if (row := self._get(key)) != newest}
 
     def _join(self, key: bytes, before: bytes, incoming: bytes) -> bytes:
+        """The two rows joined: `incoming` itself, byte for byte, where `before` adds nothing to it."""
         if is_header(key):
-            return encode_floor(max(decode_floor(before), decode_floor(incoming)))
-        return encode_slot(join(decode_slot(before), decode_slot(incoming), embedder=self._embedder))
+            return max(before, incoming, key=decode_floor)
+        slot = decode_slot(incoming)
+        joined = join(slot, decode_slot(before), embedder=self._embedder)
+        return incoming if joined is slot else encode_slot(joined)
