@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     fetch_timeout: float = Field(
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
-    fetch_attempts: int = Field(3, ge=1, description="at a picture, for failures that time may heal")
+    fetch_attempts: int = Field(5, ge=1, description="at a picture, for failures that time may heal")
     fetch_connections: int = Field(16, ge=1, description="pictures fetched and decoded at a time; bounds memory")
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
     embed_in_flight: int = Field(256, ge=1, description="events that the embed worker works on at a time")

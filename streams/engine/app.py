@@ -10,6 +10,7 @@ from typing import Any
 import faust
 from faust import auth
 from faust.types.transports import TransportT
+from mode.utils.logging import get_logger
 from yarl import URL
 
 from streams.engine.consumer import Consumer
@@ -21,6 +22,8 @@ from streams.settings import Settings
 
 class App(faust.App):
     """A Faust app that reads one topic into an `Intake`."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     consumer: Consumer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 

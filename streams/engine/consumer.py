@@ -12,12 +12,13 @@ import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, OffsetAndMetadata, TopicPartition
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.logging import get_logger
 
+from streams.engine.intake import Record
 from streams.exceptions import DeliveryError
 
 if TYPE_CHECKING:
@@ -33,11 +34,14 @@ POLL = 1.0  # seconds that a poll waits for records, and so the time after which
 class Consumer(driver.Consumer):
     """Reads the topics that are not changelogs into the app's intake."""
 
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
     app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.reading = 0  # counts the assignments: what belongs to an earlier one is dropped
+        self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
 
     # -- reading
 
@@ -95,6 +99,12 @@ class Consumer(driver.Consumer):
         intake.forget()
         await super().on_partitions_revoked(revoked)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """The tables read their changelogs themselves, so this client need not."""
+        changelogs = [tp for tp in self._assigned() if tp.topic in self.app.tables.changelog_topics]
+        await self._in_thread(self._pause(changelogs))
+        await super().on_partitions_assigned(assigned, generation_id)
+
     # -- committing
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
@@ -125,7 +135,13 @@ class Consumer(driver.Consumer):
         return self._thread._ensure_consumer()
 
     async def _go_to_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Go to the committed offsets, or to the start where there is none; gives the positions."""
+        """Go to the committed offsets, or to the start where there is none; gives the positions.
+
+        A poll of an earlier reading that still waits would swallow the first records after the seek, so it ends before.
+        """
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.wait({self._polling})
         positions: dict[TopicPartition, int] = {}
         for tp in partitions:
             committed = await self._client.committed(tp)
@@ -139,10 +155,20 @@ class Consumer(driver.Consumer):
 
     async def _poll(
         self, reading: int, partitions: list[TopicPartition], limit: int
-    ) -> Mapping[TopicPartition, list[ConsumerRecord[Any, Any]]]:
+    ) -> dict[TopicPartition, list[Record]]:
         if reading != self.reading:
             return {}
-        return await self._client.getmany(*partitions, timeout_ms=int(POLL * 1000), max_records=limit)
+        polling = self._polling = asyncio.ensure_future(
+            self._client.getmany(*partitions, timeout_ms=int(POLL * 1000), max_records=limit)
+        )
+        try:
+            await asyncio.wait({polling})
+            return {} if polling.cancelled() else polling.result()
+        finally:
+            polling.cancel()
+
+    async def _pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self._client.pause(*partitions)
 
     async def _commit_all(self, reading: int, offsets: Mapping[TopicPartition, int]) -> bool:
         if reading != self.reading:

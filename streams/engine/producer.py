@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import AIOKafkaProducer
 from faust.transport.drivers import aiokafka as driver
+from mode.utils.logging import get_logger
 
 from streams.engine.consumer import Consumer
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 class Producer(driver.Producer):
     """Idempotent: a record that is sent again after a lost answer is not written again."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 

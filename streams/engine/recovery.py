@@ -30,6 +30,8 @@ class RecoverableTable(Protocol):
 class OwnRecovery(Recovery):
     """Faust tells it of each assignment with `signal_recovery_start`; a newer one takes the place of one in hand."""
 
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
     app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     @Service.task
@@ -85,6 +87,8 @@ class OwnRecovery(Recovery):
 
 class OwnTableManager(TableManager):
     """Faust's tables, with our recovery."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     @property
     def recovery(self) -> OwnRecovery:

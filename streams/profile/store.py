@@ -61,6 +61,8 @@ class BagStore(SerializedStore[bytes, bytes]):
     worker; and StateError for what RocksDB reports.
     """
 
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
     def __init__(self, *args: Any, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._folder = folder

@@ -16,6 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
 from faust.types import TP
+from mode.utils.logging import get_logger
 
 from streams.delivery import Publisher
 from streams.engine.app import App
@@ -33,6 +34,8 @@ PROGRESS_INTERVAL = 5.0  # seconds between two lines of progress
 
 class BagTable(Table[bytes, bytes]):
     """A table whose rows are read by user and written by partition."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     data: BagStore  # pyright: ignore[reportIncompatibleVariableOverride] -- it is what _new_store makes
 
