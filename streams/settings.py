@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = Field(None, description="its private key")
     broker_timeout: float = Field(60.0, gt=0, description="how long a start waits for a broker")
     session_timeout: float = Field(6.0, ge=1, description="how soon a dead worker's partitions move")
+    idempotence: bool = Field(
+        True,
+        description="whether a record that is sent again is written once; false for a broker that knows no producer ids",
+    )
     commit_interval: float = Field(
         1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"
     )

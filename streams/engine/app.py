@@ -35,6 +35,7 @@ class App(faust.App):
         """
         self.intake = Intake(in_flight)
         self.finish_before_revocation = finish_before_revocation
+        self.idempotence = True  # of the producer
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
         self.topics.add(
@@ -51,7 +52,7 @@ def new_app(
     app_id: str, settings: Settings, folder: Path, topic: str, *, in_flight: int, finish_before_revocation: bool
 ) -> App:
     """An app whose consumer group is `app_id` and whose files lie under `folder`; the rest as in `App`."""
-    return App(
+    app = App(
         app_id,
         topic,
         in_flight=in_flight,
@@ -79,6 +80,8 @@ def new_app(
         key_serializer="raw",
         value_serializer="raw",
     )
+    app.idempotence = settings.idempotence
+    return app
 
 
 def _credentials(settings: Settings) -> auth.Credentials | None:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Producer(driver.Producer):
-    """Idempotent: a record that is sent again after a lost answer is not written again."""
+    """Idempotent, where the broker can: a record that is sent again after a lost answer is not written again."""
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def _settings_extra(self) -> Mapping[str, Any]:
-        return {"acks": "all", "enable_idempotence": True}
+        return {"acks": "all", "enable_idempotence": self.app.idempotence}
 
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
         producer = super()._new_producer(transactional_id)
