@@ -22,7 +22,7 @@ from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
 from streams.engine.watchdog import Watchdog
-from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
+from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError, StateError
 from streams.health import Health, not_ready
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
@@ -50,14 +50,16 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
             return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
     except TastestreamError as error:
         logger.error("%s", error)  # noqa: TRY400 -- one line says it all
-        return UNAVAILABLE if isinstance(error, BrokerUnreachable) else MISCONFIGURED
+        if isinstance(error, BrokerUnreachable):
+            return UNAVAILABLE
+        return CRASHED if isinstance(error, StateError) else MISCONFIGURED
 
 
 @contextmanager
 def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
     """The worker's own folder under the data folder, held by a lock for as long as the process lives.
 
-    Raises DataFolderError when another worker holds it, or it cannot be written.
+    Raises DataFolderError when another worker holds it or it is not ours to write, StateError when the disk is full.
     """
     folder = data_dir.absolute() / kind
     try:
@@ -76,9 +78,12 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
                 f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
                 f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)"
             ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        except OSError as error:
+            raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
         yield folder
 
 
