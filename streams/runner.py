@@ -214,5 +214,6 @@ def configure_logging(settings: Settings) -> None:
     if settings.log_level != "DEBUG":
         for name in ("faust", "mode", "stamina", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is no news
         # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

@@ -68,7 +68,7 @@ def new_app(
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
         stream_wait_empty=False,  # of Faust's own streams, which are not used here
-        producer_request_timeout=30.0,  # the default of 20 minutes would hide an outage
+        producer_request_timeout=300.0,  # an outage is waited for in place: a restart would take longer to resume
         datadir=folder,
         store="memory://",
         TableManager=OwnTableManager,
