@@ -17,6 +17,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.messages import Interaction
+from streams.settings import read_settings
+from streams.topics import ensure_topics
 from tests.faults.load import USUAL, Load, Mix, Produced, events
 from tests.faults.pictures import PictureServer
 from tests.faults.process import STOP, Worker
@@ -267,8 +269,7 @@ def staged(
     broker = KafkaBroker(folder / "kafka")
     broker.start()
     try:
-        made = System(broker, folder).command("topics")
-        assert made.returncode == 0, made.stderr
+        asyncio.run(ensure_topics(read_settings(broker=broker.bootstrap, partitions=PARTITIONS)))
         stage = Stage(broker, folder, pictures, oracle, row, breaks=breaks)
         with stage.tap:
             try:
