@@ -108,6 +108,8 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and (row := item.stash.get(ROW, None)):
         row.passed = report.passed
+        if report.failed and not row.note:
+            row.note = str(call.excinfo.value if call.excinfo else "").partition("\n")[0][:120]
     return report
 
 

@@ -103,12 +103,13 @@ class Stage:
         with load:
             load.wait()
 
-    def produce_to(self, partition: int, value: bytes | None, topic: str = INPUT) -> None:
-        """One record for one partition of a topic."""
+    def produce_to(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
+        """Records as they are: topic, partition and value of each."""
 
         async def send() -> None:
             async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap) as producer:
-                await producer.send_and_wait(topic, value, partition=partition)
+                for topic, partition, value in records:
+                    await producer.send_and_wait(topic, value, key=b"as it is", partition=partition)
 
         asyncio.run(send())
 
@@ -191,9 +192,9 @@ class Stage:
             self.stop_workers()
             found = self._judge(lambda _: False)
         except Exception as error:  # noqa: BLE001 -- the scenario has failed already
-            self.row.note = f"broke off; {error!r:.80}"
+            self.row.note = f"broke off: {self.row.note}, then {error!r:.80}"
         else:
-            self.notes.insert(0, "broke off")
+            self.notes.insert(0, f"broke off: {self.row.note}")
             self._fill(found)
 
     def _judge(self, may_fail: Callable[[Interaction], bool]) -> Findings:

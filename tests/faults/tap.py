@@ -94,7 +94,10 @@ class Tap:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._open.wait(START_TIMEOUT), f"the tap did not start: {self._failure!r}"
+        deadline = monotonic() + START_TIMEOUT
+        while not self._open.wait(POLL / 1000):
+            self.check()
+            assert monotonic() < deadline, "the tap did not start in time"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -148,10 +151,16 @@ class Tap:
             await consumer.stop()
 
     async def _partitions(self, *topics: str) -> list[TopicPartition]:
+        """All partitions of these topics; waits for what was created just now and is not known everywhere yet."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         await admin.start()
         try:
-            described = await admin.describe_topics(list(topics))
+            async with asyncio.timeout(START_TIMEOUT):
+                while True:
+                    described = await admin.describe_topics(list(topics))
+                    if all(one["partitions"] for one in described):
+                        break
+                    await asyncio.sleep(POLL / 1000)
         finally:
             await admin.close()
         return [TopicPartition(one["topic"], number) for one in described for number in range(len(one["partitions"]))]
