@@ -25,6 +25,9 @@ lint: $(VENV)/.test ## ruff: rules and format
 types: $(VENV)/.test ## pyright, strict
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
+faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with three seeds, and one table (about an hour)
+	@$(BIN)/python -m pytest tests/faults -q --seeds 3 $(FAULTS)
+
 bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 	@for file in tests/benchmarks/[a-z]*.py; do \
 		name=$$(basename $$file .py); \
@@ -48,4 +51,4 @@ $(VENV)/.test: $(VENV)/.demo
 	@$(PIP) install -e '.[demo,dev,train]'
 	@touch $@
 
-.PHONY: help demo test unit lint types bench clean
+.PHONY: help demo test unit lint types faults bench clean

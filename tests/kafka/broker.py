@@ -80,6 +80,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=8388608
+log.cleaner.backoff.ms=1000
 """
 
 # Kills the broker when the pipe to the test process closes, which happens however that process ends. PR_SET_PDEATHSIG
@@ -109,8 +110,8 @@ class KafkaBroker:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
-        self.controller_port = _free_port(besides=self.port)
+        self.port = free_port()
+        self.controller_port = free_port(besides=self.port)
         self._broker: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
 
@@ -265,7 +266,8 @@ def _java() -> list[str]:
     return [java, "-XX:+UseSerialGC", "-cp", f"{jars()}{os.sep}*"]
 
 
-def _free_port(besides: int | None = None) -> int:
+def free_port(besides: int | None = None) -> int:
+    """A port that nobody uses, and that no outgoing connection is given while its server is down for a restart."""
     for port in random.sample(PORTS, k=200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka binds: TIME_WAIT is no obstacle

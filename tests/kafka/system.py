@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -21,12 +21,11 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.demo.processes import free_port
 from streams.profile.bag import Bag
 from streams.profile.rows import decode_bag, user_of
 from streams.profile.store import closed_rows, partitions_on_disk
 from streams.topics import EMBED_GROUP, PROFILE_GROUP
-from tests.kafka.broker import KafkaBroker
+from tests.kafka.broker import KafkaBroker, free_port
 
 READY_TIMEOUT = 60.0  # seconds
 POLL = 0.1  # seconds between two looks at a condition
@@ -81,22 +80,29 @@ class System:
     @contextmanager
     def worker(self, which: str = "all", *, ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
         """Run `tastestream worker WHICH`; SIGTERM at the end, SIGKILL if that is not enough. Output goes to worker.log."""
+        process = self.launch(which)
+        try:
+            if ready:
+                for kind in self.ports if which == "all" else [which]:
+                    self.wait_ready(kind, process)
+            yield process
+        finally:
+            stop(process)
+
+    def launch(self, which: str, *, through: Sequence[str] = ("streams",)) -> subprocess.Popen[bytes]:
+        """Start `tastestream worker WHICH` and return at once. It ends when its standard input does.
+
+        through: the module that has the command line, and its own arguments.
+        """
         with (self.folder / "worker.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "streams", "worker", which, "--with-parent"],
+            return subprocess.Popen(
+                [sys.executable, "-m", *through, "worker", which, "--with-parent"],
                 env=self.environment,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            try:
-                if ready:
-                    for kind in self.ports if which == "all" else [which]:
-                        self.wait_ready(kind, process)
-                yield process
-            finally:
-                stop(process)
 
     def wait_ready(self, kind: str, process: subprocess.Popen[bytes] | None = None) -> None:
         """Wait until /ready of a worker says yes."""

@@ -1,0 +1,108 @@
+"""Whether anything was committed ahead of its effects: each sample of the committed offsets, held against where the next
+topics ended a moment later.
+
+For the embed worker an effect is the embedded event or the dead letter. For the profile worker it is the recommendation or
+the dead letter and, in the changelog, rows in which the event is folded: folding it again changes nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+
+from streams.profile.bag import fold
+from streams.profile.rows import decode_bag, user_of
+from streams.topics import BAGS_CHANGELOG
+from tests.faults.tap import EMBEDDED, INPUT, LETTERS, OUTPUT, Embedded, Seen
+from tests.kafka.system import Record
+from tests.oracle import MAX_SLOTS
+
+if TYPE_CHECKING:
+    from tests.faults.verdict import Input
+
+Place = tuple[TopicPartition, int]
+
+
+def acknowledged_early(given: "Input", seen: Seen, embedder: str) -> list[str]:
+    """The events that were committed too early, in words."""
+    letters = _letters(seen)
+    passed_on: dict[str, Place] = {}
+    for one in seen.embedded:
+        if one.event is not None:
+            passed_on.setdefault(one.event.event_id, (TopicPartition(EMBEDDED, one.partition), one.offset))
+    published: dict[str, Place] = {}
+    for output in seen.outputs:
+        published.setdefault(output.event_id, (TopicPartition(OUTPUT, output.partition), output.offset))
+
+    effects: dict[TopicPartition, dict[int, tuple[str, list[Place]]]] = {}
+    for record in given.records:
+        tp = TopicPartition(INPUT, record.partition)
+        event = given.valid.get((record.partition, record.offset))
+        event_id = event.event_id if event else "poison"
+        places = [passed_on[event_id]] if event and event_id in passed_on else []
+        effects.setdefault(tp, {})[record.offset] = (event_id, places + letters.get((tp, record.offset), []))
+    for one in seen.embedded:
+        tp = TopicPartition(EMBEDDED, one.partition)
+        event_id = one.event.event_id if one.event else "poison"
+        places = [published[event_id]] if one.event and event_id in published else []
+        effects.setdefault(tp, {})[one.offset] = (event_id, places + letters.get((tp, one.offset), []))
+
+    early: list[str] = []
+    done: dict[TopicPartition, int] = {}
+    rows = _Changelog(seen.changelog)
+    by_place = {(one.partition, one.offset): one for one in seen.embedded}
+    for sample in seen.samples:
+        for tp, committed in sample.committed.items():
+            begins = done.get(tp, 0)
+            done[tp] = max(begins, committed)
+            if tp.topic == EMBEDDED and committed > begins:
+                rows.advance(tp.partition, sample.ends[TopicPartition(BAGS_CHANGELOG, tp.partition)])
+            for offset in range(begins, committed):
+                event_id, places = effects.get(tp, {}).get(offset, ("nothing", []))
+                where = f"{event_id} at {tp.topic} {tp.partition}/{offset}"
+                there = [target.topic for target, place in places if place < sample.ends[target]]
+                if not there:
+                    early.append(f"{where}, with nothing behind it")
+                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], embedder):
+                    early.append(f"{where}, not in the changelog")
+    return early
+
+
+def _letters(seen: Seen) -> dict[Place, list[Place]]:
+    """Where the dead letters stand, by the place of their originals."""
+    found: dict[Place, list[Place]] = {}
+    for letter in seen.letters:
+        headers = letter.headers
+        if "tastestream-offset" in headers:
+            original = TopicPartition(headers["tastestream-topic"], int(headers["tastestream-partition"]))
+            place = (TopicPartition(LETTERS, letter.partition), letter.offset)
+            found.setdefault((original, int(headers["tastestream-offset"])), []).append(place)
+    return found
+
+
+class _Changelog:
+    """The rows as recovery would find them at some offset."""
+
+    def __init__(self, changelog: list[Record]) -> None:
+        self._ahead: dict[int, list[Record]] = {}
+        for record in reversed(changelog):
+            self._ahead.setdefault(record.partition, []).append(record)
+        self._users: dict[tuple[int, str], dict[bytes, bytes]] = {}
+
+    def advance(self, partition: int, end: int) -> None:
+        ahead = self._ahead.get(partition, [])
+        while ahead and ahead[-1].offset < end:
+            record = ahead.pop()
+            key = record.key or b""
+            rows = self._users.setdefault((partition, user_of(key)), {})
+            if record.value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = record.value
+
+    def hold(self, one: Embedded, embedder: str) -> bool:
+        """Whether an event is folded in the rows."""
+        event = one.event
+        if event is None:
+            return True
+        bag = decode_bag(self._users.get((one.partition, event.user_id), {}).items())
+        return fold(bag, event, max_slots=MAX_SLOTS, embedder=embedder) is bag

@@ -1,0 +1,133 @@
+"""Options, the stage, and the table at the end.
+
+Given this folder, pytest plays all scenarios but the long ones. Within the whole suite it plays the short ones only.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from tests.faults.pictures import PictureServer
+from tests.faults.stage import Stage, staged
+from tests.faults.verdict import Row
+from tests.kafka.broker import KafkaUnavailable
+from tests.oracle import Oracle
+
+HERE = Path(__file__).parent
+ROW = pytest.StashKey[Row]()
+ROWS = pytest.StashKey[list[Row]]()
+COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s", "crashes", "")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--seeds", type=int, default=None, help="how many seeds each scenario is played with")
+    group.addoption("--faults", choices=("short", "all", "long"), default="all", help="which scenarios are played")
+    group.addoption("--rows", type=Path, default=None, help="a file to add the rows of the table to, as JSON lines")
+    group.addoption("--break", action="append", default=[], help="a fault point of armed.py for all workers")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "short: a fault scenario that is played with the whole suite")
+    config.addinivalue_line("markers", "long: a fault scenario that is played only when asked for")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Options of this file are unknown when the whole suite is run.
+    which = config.getoption("faults", default="short")
+
+    def played(item: pytest.Item) -> bool:
+        if HERE not in item.path.parents or item.get_closest_marker("unit"):
+            return True
+        long = item.get_closest_marker("long") is not None
+        return (
+            long if which == "long" else not long and (which == "all" or item.get_closest_marker("short") is not None)
+        )
+
+    left_out = [item for item in items if not played(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if played(item)]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "seed" in metafunc.fixturenames:
+        count = metafunc.config.getoption("seeds", default=None) or int(os.environ.get("FAULTS_SEEDS", "1"))
+        metafunc.parametrize("seed", range(1, count + 1))
+
+
+@pytest.fixture(scope="session")
+def every_picture() -> Iterator[PictureServer]:
+    with PictureServer(CATALOGUE) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    """One for all scenarios: each photo is embedded once."""
+    return Oracle(Bundle.load(), lambda url: (CATALOGUE / url.rsplit("/", 1)[1]).read_bytes())
+
+
+@pytest.fixture
+def pictures(every_picture: PictureServer) -> PictureServer:
+    every_picture.forget()
+    return every_picture
+
+
+@pytest.fixture
+def stage(
+    request: pytest.FixtureRequest, tmp_path: Path, pictures: PictureServer, oracle: Oracle, seed: int
+) -> Iterator[Stage]:
+    row = Row(request.node.originalname.removeprefix("test_").replace("_", " "), seed)
+    request.node.stash[ROW] = row
+    request.config.stash.setdefault(ROWS, []).append(row)
+    breaks = tuple(request.config.getoption("break", default=None) or ())
+    try:
+        with staged(tmp_path, pictures, oracle, row, breaks) as made:
+            yield made
+            if not row.events:
+                made.account()
+    except KafkaUnavailable as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Kafka for the test: {error}")
+    finally:
+        if path := request.config.getoption("rows", default=None):
+            with path.open("a") as file:
+                file.write(row.line() + "\n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if call.when == "call" and (row := item.stash.get(ROW, None)):
+        row.passed = report.passed
+        if report.failed and not row.note:
+            row.note = str(call.excinfo.value if call.excinfo else "").partition("\n")[0][:120]
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    rows = config.stash.get(ROWS, [])
+    if not rows:
+        return
+    lines = [COLUMNS, *(cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    terminalreporter.section("faults")
+    for line in lines:
+        text = [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True)),
+        ]
+        terminalreporter.write_line("  ".join([*text, line[-1]]).rstrip())
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    numbers = (row.seed, row.events, row.duplicates, row.lost, row.differing_bags, row.silence, row.crashes)
+    return (row.scenario, *map(str, numbers), row.note if row.passed else f"FAILED {row.note}")

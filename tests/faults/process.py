@@ -1,0 +1,134 @@
+"""A worker of a scenario: a process that can be killed, stopped, frozen and started again, with its data folder and its log."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from time import monotonic
+
+from tests.kafka.system import System
+
+STOP = 10.0  # seconds that a worker may take to end
+LOG_TAIL = 40  # lines of the log that a failure shows
+MISCONFIGURED = 78  # the exit code of a worker that a restart would not help
+
+
+class Worker:
+    """One worker: a process that can be killed and started again, its data folder, its log."""
+
+    def __init__(self, kind: str, system: System, always: tuple[str, ...]) -> None:
+        self.kind = kind
+        self.system = system
+        self.crashes: list[int] = []  # exit codes of the times it ended by itself
+        self.hits = 0  # times it died at a fault point
+        self.kept = True  # whether it is started again when it ends by itself
+        self.data = system.folder / "data"
+        self._always = always  # fault points of every start
+        self._process: subprocess.Popen[bytes] | None = None
+        self._points: tuple[str, ...] = ()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def bags(self) -> Path:
+        """The folder of the databases."""
+        return self.data / "profile" / "bags"
+
+    @property
+    def log(self) -> str:
+        return self.system.log()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def wanted(self) -> bool:
+        return self._process is not None
+
+    @property
+    def ready(self) -> bool:
+        return self.running and self.system.get(self.kind, "/ready")[0] == 200
+
+    @property
+    def memory(self) -> int:
+        """Resident bytes."""
+        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def start(self, *points: str) -> None:
+        """Start the process. points: of `armed.py`; a start after a crash is without them."""
+        assert not self.wanted, f"{self.kind} runs already"
+        self._points = points
+        self._launch(*points)
+
+    def _launch(self, *points: str) -> None:
+        named = (*self._always, *points)
+        self._process = self.system.launch(
+            self.kind, through=("tests.faults.armed", *named, "--") if named else ("streams",)
+        )
+
+    def tend(self) -> None:
+        """Start it again if it ended by itself, without its fault points."""
+        if not self.kept or self._process is None or (code := self._process.poll()) is None:
+            return
+        assert code != MISCONFIGURED, f"{self.kind} refuses to run:\n{self.tail()}"
+        self.ended()
+        if self._points and code == -signal.SIGKILL:
+            self.hits += 1
+        else:
+            self.crashes.append(code)
+        self._points = ()
+        self._launch()
+
+    def kill(self) -> None:
+        """kill -9."""
+        if self._process is not None:
+            self._process.kill()
+            self.ended()
+
+    def ended(self, timeout: float = 30.0) -> int:
+        """Wait for its end; the exit code. It is not started again."""
+        assert self._process is not None
+        code = self._process.wait(timeout)
+        if self._process.stdin:
+            self._process.stdin.close()
+        self._process = None
+        return code
+
+    def stop(self) -> tuple[int, float]:
+        """SIGTERM; exit code and seconds. SIGKILL when it takes more than twice what it may."""
+        begun = monotonic()
+        self.terminate()
+        return self._finish(begun)
+
+    def terminate(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def _finish(self, begun: float) -> tuple[int, float]:
+        if self._process is None:
+            return 0, 0.0
+        try:
+            code = self.ended(2 * STOP)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return -signal.SIGKILL, monotonic() - begun
+        return code, monotonic() - begun
+
+    def freeze(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def restart(self, *points: str) -> None:
+        """kill -9 and start."""
+        self.kill()
+        self.start(*points)
+
+    def tail(self) -> str:
+        return f"-- end of the log of {self.system.folder.name}\n" + "\n".join(self.log.splitlines()[-LOG_TAIL:])

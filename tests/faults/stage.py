@@ -1,0 +1,281 @@
+"""A stage for one scenario: a real broker, workers in processes of their own, pictures, loads, a tap, and the verdict.
+
+A scenario starts workers, produces, does harm, and asks for the verdict. Nothing here sleeps for its own sake: every wait is
+for a condition, has a deadline, and starts again what ended by itself, as an operator's service manager would.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from streams.messages import Interaction
+from streams.settings import read_settings
+from streams.topics import ensure_topics
+from tests.faults.load import USUAL, Load, Mix, Produced, events
+from tests.faults.pictures import PictureServer
+from tests.faults.process import STOP, Worker
+from tests.faults.tap import INPUT, Tap
+from tests.faults.verdict import Findings, Input, Row, judge, silence
+from tests.kafka.broker import KafkaBroker, free_port
+from tests.kafka.system import System
+from tests.oracle import Oracle
+
+PARTITIONS = 4
+STALLED = 45.0  # seconds without any commit after which nothing will come any more
+SETTLE = 240.0  # seconds until everything is committed, at most
+FLOW = 60.0  # seconds until output comes again, at most
+POLL = 0.05  # seconds between two looks at a condition
+
+
+class Stage:
+    """What a scenario works with."""
+
+    def __init__(
+        self,
+        broker: KafkaBroker,
+        folder: Path,
+        pictures: PictureServer,
+        oracle: Oracle,
+        row: Row,
+        *,
+        breaks: tuple[str, ...],
+    ) -> None:
+        self.broker = broker
+        self.folder = folder
+        self.pictures = pictures
+        self.oracle = oracle
+        self.row = row
+        self.random = Random(row.seed)
+        self.settings: dict[str, object] = {}  # for the workers made from now on
+        self.notes: list[str] = []  # measured on the way, for the table
+        self.tap = Tap(broker.bootstrap)
+        self._breaks = breaks
+        self._workers: list[Worker] = []
+        self._loads: list[Load] = []
+
+    # -- actors
+
+    def worker(self, kind: str, *, start: bool = True, ready: bool = True) -> Worker:
+        """A new worker with a data folder of its own, started and ready."""
+        worker = Worker(kind, self.system(f"{kind}-{len(self._workers) + 1}"), self._breaks)
+        self._workers.append(worker)
+        if start:
+            worker.start()
+        if start and ready:
+            self.ready()
+        return worker
+
+    def workers(self) -> tuple[Worker, Worker]:
+        """One embed and one profile worker, ready."""
+        pair = self.worker("embed", ready=False), self.worker("profile", ready=False)
+        self.ready()
+        return pair
+
+    def system(self, name: str) -> System:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        system = System(self.broker, folder, **self.settings)
+        system.ports = {kind: free_port() for kind in system.ports}
+        system.configure(commit_interval=1.0, **{f"{kind}_port": port for kind, port in system.ports.items()})
+        return system
+
+    @contextmanager
+    def load(self, *, rate: float = 300, count: int | None = None, mix: Mix = USUAL, name: str = "") -> Generator[Load]:
+        """Events in the background, from here to the end of the block."""
+        source = events(self.row.seed, self.pictures.url, mix, name or f"load{len(self._loads)}")
+        load = Load(self.broker.bootstrap, source, rate=rate, count=count)
+        self._loads.append(load)
+        with load:
+            yield load
+
+    def produce(self, records: Iterable[Produced], rate: float = 3000) -> None:
+        """These records, in order, and wait until the broker has them."""
+        load = Load(self.broker.bootstrap, iter(records), rate=rate)
+        self._loads.append(load)
+        with load:
+            load.wait()
+
+    def produce_to(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
+        """Records as they are: topic, partition and value of each."""
+
+        async def send() -> None:
+            async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap) as producer:
+                for topic, partition, value in records:
+                    await producer.send_and_wait(topic, value, key=b"as it is", partition=partition)
+
+        asyncio.run(send())
+
+    # -- waits
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
+        """Wait for a condition; meanwhile workers that ended by themselves are started again."""
+        deadline = monotonic() + timeout
+        while not condition():
+            self.tap.check()
+            for worker in self._workers:
+                worker.tend()
+            assert monotonic() < deadline, f"within {timeout:.0f} s not {what}\n{self.tails()}"
+            threading.Event().wait(POLL)
+
+    def ready(self) -> None:
+        """Until every worker that should run is ready."""
+        self.wait_for(lambda: all(one.ready for one in self._workers if one.wanted), FLOW, "ready")
+
+    def flow(self, count: int = 300, timeout: float = FLOW) -> None:
+        """Until so many more recommendations have come out."""
+        goal = len(self.tap.seen.outputs) + count
+        self.wait_for(lambda: len(self.tap.seen.outputs) >= goal, timeout, f"{count} more recommendations")
+
+    def flow_everywhere(self, timeout: float = FLOW) -> None:
+        """Until every partition has given a recommendation again."""
+        begun = len(self.tap.seen.outputs)
+
+        def flows() -> bool:
+            return len({output.partition for output in self.tap.seen.outputs[begun:]}) == PARTITIONS
+
+        self.wait_for(flows, timeout, "output of every partition")
+
+    def elapse(self, seconds: float) -> None:
+        """Let time pass, where the fault itself is a length of time."""
+        until = monotonic() + seconds
+        self.wait_for(lambda: monotonic() >= until, seconds + 1, "later")
+
+    def settle(self) -> bool:
+        """Until everything is committed and read. False when nothing moves any more before it is."""
+        deadline = monotonic() + SETTLE
+        asked = moved = monotonic()
+        state: Any = None
+
+        def ended() -> bool:
+            nonlocal moved, state
+            sample = self.tap.latest
+            now = monotonic()
+            if sample is None or sample.at < asked:
+                return now > moved + STALLED
+            if sample.lag == 0 and self.tap.caught_up:
+                return True
+            if sample.committed != state:
+                moved, state = now, sample.committed
+            return now > moved + STALLED or now > deadline
+
+        self.wait_for(ended, SETTLE + STALLED, "settled")
+        return self.tap.latest is not None and self.tap.latest.lag == 0
+
+    # -- the end
+
+    def verdict(self, scenario: str, *, may_fail: Callable[[Interaction], bool] = lambda _: False) -> Row:
+        """Settle, stop everything, judge. Fails with all that is wrong; the row is for the table."""
+        self.row.scenario = scenario
+        self.settle()
+        stops = self.stop_workers()
+        found = self._judge(may_fail)
+        for kind, code, seconds in stops:
+            if code != 0 or seconds > STOP:
+                found.add(f"the {kind} worker ended with code {code} after {seconds:.1f} s")
+        self._fill(found)
+        if found.problems:
+            pytest.fail("\n".join([*found.problems, f"exit codes: {self.crashes()}", self.tails()]), pytrace=False)
+        return self.row
+
+    def account(self) -> None:
+        """Fill the row of a scenario that broke off, as far as that can be."""
+        try:
+            self.settle()
+            self.stop_workers()
+            found = self._judge(lambda _: False)
+        except Exception as error:  # noqa: BLE001 -- the scenario has failed already
+            self.row.note = f"broke off: {self.row.note}, then {error!r:.80}"
+        else:
+            self.notes.insert(0, f"broke off: {self.row.note}")
+            self._fill(found)
+
+    def _judge(self, may_fail: Callable[[Interaction], bool]) -> Findings:
+        given = Input.of(self.read(INPUT))
+        self.row.events = len(given.records)
+        self.read_to_the_end()
+        disks = [one.bags for one in self._workers if one.kind == "profile"]
+        found = judge(given, self.tap.seen, self.tap.latest, disks, self.oracle, may_fail=may_fail)
+        acknowledged = sum(load.acknowledged for load in self._loads)
+        if acknowledged > len(given.records):
+            found.add(f"{acknowledged} events were produced, but the topic has {len(given.records)}")
+        return found
+
+    def _fill(self, found: Findings) -> None:
+        row = self.row
+        row.duplicates, row.lost, row.differing_bags = found.duplicates, found.lost, found.differing_bags
+        row.crashes = sum(map(len, self.crashes().values()))
+        windows = [(load.begun, load.ended) for load in self._loads]
+        row.silence = round(silence(self.tap.seen.outputs, windows, PARTITIONS), 1)
+        row.note = "; ".join([*(problem.partition(":")[0] for problem in found.problems), *self.notes])
+
+    def crashes(self) -> dict[str, list[int]]:
+        return {one.system.folder.name: one.crashes for one in self._workers}
+
+    def stop_workers(self) -> list[tuple[str, int, float]]:
+        """SIGTERM to all at once; kind, exit code and seconds of each that ran."""
+        begun = monotonic()
+        running = [one for one in self._workers if one.running]
+        for one in running:
+            one.terminate()
+        stops = [(one.kind, *one._finish(begun)) for one in running]
+        for one in self._workers:
+            one.kill()
+        return stops
+
+    def read_to_the_end(self) -> None:
+        """Until the tap has read everything that stands on the topics now."""
+        now = monotonic()
+        self.wait_for(
+            lambda: self.tap.latest is not None and self.tap.latest.at > now and self.tap.caught_up,
+            FLOW,
+            "read to the end",
+        )
+
+    def tails(self) -> str:
+        sample = self.tap.latest
+        lags = {
+            f"{tp.topic}/{tp.partition}": f"{sample.committed.get(tp, 0)} of {end}"
+            for tp, end in (sample.ends.items() if sample else ())
+            if sample and sample.committed.get(tp, end) != end
+        }
+        return "\n".join([f"uncommitted: {lags}", *(one.tail() for one in self._workers)])
+
+    def read(self, topic: str) -> list[Any]:
+        """What a topic holds now."""
+        return asyncio.run(self._any_system().read(topic))
+
+    def _any_system(self) -> System:
+        return self._workers[0].system if self._workers else System(self.broker, self.folder)
+
+    def close(self) -> None:
+        for one in self._workers:
+            one.kill()  # a stopped process too
+        for load in self._loads:
+            load._stop.set()
+
+
+@contextmanager
+def staged(
+    folder: Path, pictures: PictureServer, oracle: Oracle, row: Row, breaks: tuple[str, ...] = ()
+) -> Generator[Stage]:
+    """A stage with a fresh broker and its topics."""
+    broker = KafkaBroker(folder / "kafka")
+    broker.start()
+    try:
+        asyncio.run(ensure_topics(read_settings(broker=broker.bootstrap, partitions=PARTITIONS)))
+        stage = Stage(broker, folder, pictures, oracle, row, breaks=breaks)
+        with stage.tap:
+            try:
+                yield stage
+            finally:
+                stage.close()
+    finally:
+        broker.stop()

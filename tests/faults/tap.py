@@ -1,0 +1,232 @@
+"""What comes out, seen while it happens: every record behind the workers with its time of arrival, and what the groups have
+committed, again and again. Reads in a thread of its own and belongs to no group, so the system does not notice.
+"""
+
+import asyncio
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, NamedTuple, Self
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.messages import EmbeddedInteraction, parse_embedded
+from streams.topics import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
+from tests.kafka.system import Record
+
+INPUT, EMBEDDED, OUTPUT, LETTERS = (
+    "user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq"
+)  # fmt: skip
+SOURCES = {EMBED_GROUP: INPUT, PROFILE_GROUP: EMBEDDED}
+EVENT_ID_HEADER = "tastestream-event-id"  # on the null after an erasure
+SAMPLE_INTERVAL = 0.25  # seconds between two looks at what is committed
+POLL = 100  # milliseconds that a read waits for records
+START_TIMEOUT = 30.0  # seconds
+
+
+class Output(NamedTuple):
+    """One record of `user-recommendations`."""
+
+    arrived: float  # monotonic seconds
+    partition: int
+    offset: int
+    user: str
+    event_id: str
+    null: bool
+
+
+class Embedded(NamedTuple):
+    """One record of `embedded-interactions`; `event` is None when it cannot be parsed."""
+
+    partition: int
+    offset: int
+    event: EmbeddedInteraction | None
+
+
+class Sample(NamedTuple):
+    """What the groups had committed and, read a moment later, where the topics ended."""
+
+    committed: dict[TopicPartition, int]
+    ends: dict[TopicPartition, int]
+    at: float  # monotonic seconds
+
+    @property
+    def lag(self) -> int:
+        """Events that are not committed. At least: the ends are the younger half."""
+        return sum(end - self.committed.get(tp, 0) for tp, end in self.ends.items() if tp.topic in SOURCES.values())
+
+
+class _Body(msgspec.Struct):
+    event_id: str
+
+
+@dataclass
+class Seen:
+    """All that was read. Lists are in order within each partition."""
+
+    outputs: list[Output] = field(default_factory=list[Output])
+    last: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])  # newest recommendation by user
+    embedded: list[Embedded] = field(default_factory=list[Embedded])
+    letters: list[Record] = field(default_factory=list[Record])
+    changelog: list[Record] = field(default_factory=list[Record])
+    samples: list[Sample] = field(default_factory=list[Sample])
+
+
+class Tap:
+    """Open it when the topics exist. It lives through outages of the broker."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.seen = Seen()
+        self.latest: Sample | None = None
+        self._bootstrap = bootstrap
+        self._positions: dict[TopicPartition, int] = {}
+        self._open = threading.Event()
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._shared: dict[bytes, bytes] = {}
+        self._decode = msgspec.json.Decoder(_Body).decode
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        deadline = monotonic() + START_TIMEOUT
+        while not self._open.wait(POLL / 1000):
+            self.check()
+            assert monotonic() < deadline, "the tap did not start in time"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that stood on the topics at the latest sample was read."""
+        self.check()
+        sample = self.latest
+        return sample is not None and all(
+            self._positions.get(tp, 0) >= end for tp, end in sample.ends.items() if tp.topic != INPUT
+        )
+
+    def check(self) -> None:
+        """Raise what made the tap fail, if something did."""
+        if self._failure:
+            raise AssertionError("the tap failed") from self._failure
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._watch())
+        except BaseException as error:  # noqa: BLE001 -- told to whoever asks
+            self._failure = error
+
+    async def _watch(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._read())
+            tasks.create_task(self._sample())
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            tps = await self._partitions(EMBEDDED, OUTPUT, LETTERS, BAGS_CHANGELOG)
+            consumer.assign(tps)
+            await consumer.seek_to_beginning(*tps)
+            self._open.set()
+            takers = {
+                OUTPUT: self._output, EMBEDDED: self._embedded,
+                LETTERS: self._letter, BAGS_CHANGELOG: self._row,
+            }  # fmt: skip
+            while not self._stop.is_set():
+                for tp, batch in (await consumer.getmany(timeout_ms=POLL)).items():
+                    now = monotonic()
+                    for one in batch:
+                        takers[tp.topic](one, now)
+                    self._positions[tp] = batch[-1].offset + 1
+        finally:
+            await consumer.stop()
+
+    async def _partitions(self, *topics: str) -> list[TopicPartition]:
+        """All partitions of these topics; waits for what was created just now and is not known everywhere yet."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
+        await admin.start()
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while True:
+                    described = await admin.describe_topics(list(topics))
+                    if all(one["partitions"] for one in described):
+                        break
+                    await asyncio.sleep(POLL / 1000)
+        finally:
+            await admin.close()
+        return [TopicPartition(one["topic"], number) for one in described for number in range(len(one["partitions"]))]
+
+    async def _sample(self) -> None:
+        """Ends are read after what is committed: an effect that is missing below them was missing at the commit."""
+        tps = await self._partitions(*SOURCES.values(), OUTPUT, LETTERS, BAGS_CHANGELOG)
+        while not self._stop.is_set():
+            consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, request_timeout_ms=5000)
+            admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=5000)
+            try:
+                await admin.start()
+                await consumer.start()
+                await self._sample_until_it_fails(consumer, admin, tps)
+            except (KafkaError, OSError, TimeoutError):  # the broker is away
+                await asyncio.sleep(SAMPLE_INTERVAL)
+            finally:
+                with suppress(KafkaError, OSError):
+                    await admin.close()
+                    await consumer.stop()
+
+    async def _sample_until_it_fails(
+        self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
+    ) -> None:
+        while not self._stop.is_set():
+            committed: dict[TopicPartition, int] = {}
+            for group, topic in SOURCES.items():
+                for tp, offset in (await admin.list_consumer_group_offsets(group)).items():
+                    if tp.topic == topic:
+                        committed[tp] = max(offset.offset, 0)
+            sample = Sample(committed, await consumer.end_offsets(tps), monotonic())
+            if self.latest is None or sample.committed != self.latest.committed:
+                self.seen.samples.append(sample)
+            self.latest = sample
+            await asyncio.sleep(SAMPLE_INTERVAL)
+
+    # -- one method for each topic
+
+    def _output(self, record: Any, now: float) -> None:
+        user = record.key.decode()
+        if record.value is None:
+            event_id = dict(record.headers).get(EVENT_ID_HEADER, b"").decode()
+        else:
+            event_id = self._decode(record.value).event_id
+        self.seen.outputs.append(
+            Output(now, record.partition, record.offset, user, sys.intern(event_id), record.value is None)
+        )
+        self.seen.last[user] = record.value
+
+    def _embedded(self, record: Any, _: float) -> None:
+        try:
+            event = parse_embedded(record.value)
+        except Exception:  # noqa: BLE001 -- a scenario may produce such things
+            event = None
+        else:  # the same picture gives the same bytes: keep them once
+            shared = self._shared.setdefault(event.embedding, event.embedding)
+            event = msgspec.structs.replace(event, embedding=shared)
+        self.seen.embedded.append(Embedded(record.partition, record.offset, event))
+
+    def _letter(self, record: Any, _: float) -> None:
+        self.seen.letters.append(_record(record))
+
+    def _row(self, record: Any, _: float) -> None:
+        self.seen.changelog.append(_record(record))
+
+
+def _record(record: Any) -> Record:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    return Record(record.partition, record.offset, record.key, record.value, headers)

@@ -1,0 +1,80 @@
+"""Workers that join, leave, and come back from the dead."""
+
+import pytest
+
+from tests.faults.stage import Stage
+
+FROZEN = 12.0  # seconds: twice the session time-out
+
+
+@pytest.mark.short
+def test_one_profile_worker_then_three_then_one(stage: Stage) -> None:
+    stage.workers()
+    with stage.load(rate=300):
+        stage.flow(600)
+        second = stage.worker("profile")
+        third = stage.worker("profile")
+        stage.flow_everywhere()
+        stage.flow(600)
+        second.stop()
+        stage.flow_everywhere()
+        third.stop()
+        stage.flow_everywhere()
+        stage.flow(600)
+    stage.verdict("1 -> 3 -> 1 profile workers")
+
+
+def test_one_embed_worker_then_two_then_one(stage: Stage) -> None:
+    stage.workers()
+    with stage.load(rate=300):
+        stage.flow(600)
+        second = stage.worker("embed")
+        stage.flow_everywhere()
+        stage.flow(600)
+        second.stop()
+        stage.flow_everywhere()
+        stage.flow(600)
+    stage.verdict("1 -> 2 -> 1 embed workers")
+
+
+def test_a_partition_moves_away_and_comes_back(stage: Stage) -> None:
+    stage.workers()
+    with stage.load(rate=300):
+        for _ in range(3):
+            stage.flow(600)
+            guest = stage.worker("profile")
+            stage.flow_everywhere()
+            stage.flow(600)  # the guest changes bags that the first one knows
+            guest.stop()
+            stage.flow_everywhere()
+    stage.verdict("partitions move away and come back, 3 times")
+
+
+def test_a_profile_worker_stands_still_and_goes_on(stage: Stage) -> None:
+    _, zombie = stage.workers()
+    stage.worker("profile")
+    with stage.load(rate=300):
+        for _ in range(2):
+            stage.flow(600)
+            zombie.freeze()
+            stage.elapse(FROZEN)
+            stage.flow_everywhere()
+            zombie.thaw()
+            stage.flow(600)
+            stage.ready()
+    stage.verdict("profile worker stopped for 12 s (zombie)")
+
+
+def test_an_embed_worker_stands_still_and_goes_on(stage: Stage) -> None:
+    zombie, _ = stage.workers()
+    stage.worker("embed")
+    with stage.load(rate=300):
+        for _ in range(2):
+            stage.flow(600)
+            zombie.freeze()
+            stage.elapse(FROZEN)
+            stage.flow_everywhere()
+            zombie.thaw()
+            stage.flow(600)
+            stage.ready()
+    stage.verdict("embed worker stopped for 12 s (zombie)")

@@ -1,0 +1,99 @@
+"""What producers do: send twice, send late, send everything again, send what cannot be processed, ask to be forgotten."""
+
+import json
+import shutil
+
+from streams.messages import Interaction
+from streams.profile.rows import user_of, user_prefix
+from streams.topics import BAGS_CHANGELOG
+from tests.faults.load import Mix, Produced
+from tests.faults.pictures import PictureServer
+from tests.faults.stage import PARTITIONS, Stage
+from tests.faults.tap import EMBEDDED, INPUT, OUTPUT
+from tests.faults.topics import compact_soon
+from tests.kafka.system import Record
+from tests.kafka.test_bad_input import CASES, PICTURES, make_pictures
+
+COMPACTED = 120.0  # seconds until compaction has come round
+
+
+def again(records: list[Record]) -> list[Produced]:
+    return [Produced(record.key or b"", record.value or b"") for record in records]
+
+
+def test_duplicates_old_events_and_a_replay_of_everything(stage: Stage) -> None:
+    _, profile = stage.workers()
+    with stage.load(rate=300, count=3000, mix=Mix(duplicates=0.1, old=0.1)) as load:
+        stage.flow(900)
+        profile.restart()
+        load.wait()
+    assert stage.settle()
+    before = dict(stage.tap.seen.last)
+    stage.produce(again(stage.read(INPUT)), rate=1000)
+    assert stage.settle()
+    assert {user: scores(value) for user, value in stage.tap.seen.last.items()} == {
+        user: scores(value) for user, value in before.items()
+    }, "a replay changes no score"
+    stage.verdict("duplicates, old events, replay from offset 0")
+
+
+def scores(value: bytes | None) -> object:
+    return value and json.loads(value)["categories"]
+
+
+def test_an_erased_user_stays_away(stage: Stage) -> None:
+    _, profile = stage.workers()
+    users = [f"gone-{number}" for number in range(8)]
+    with stage.load(rate=300, count=1500, mix=Mix(who="gone", users=len(users), erasures=0)) as load:
+        load.wait()
+    assert stage.settle()
+    old = stage.read(INPUT)
+    latest = max(json.loads(record.value or b"")["timestamp"] for record in old)
+    erasures = [{"user_id": user, "type": "erase", "timestamp": latest, "event_id": f"erase {user}"} for user in users]
+    with stage.load(rate=300, mix=Mix(who="other")):
+        stage.produce([Produced(str(one["user_id"]).encode(), json.dumps(one).encode()) for one in erasures])
+        stage.flow(300)
+        profile.kill()
+        shutil.rmtree(profile.bags)
+        profile.start()
+        stage.flow_everywhere()
+        stage.produce(again(old), rate=1000)
+        stage.flow_everywhere()
+    assert stage.settle()
+
+    compact_soon(stage.broker, BAGS_CHANGELOG, OUTPUT)
+    with stage.load(rate=100, mix=Mix(who="other")):  # only what is written later lets a segment be closed
+        stage.wait_for(lambda: not left_of(users, stage), COMPACTED, "compacted")
+    stage.verdict("erase, kill, recovery, replay of the old events")
+    for user in users:
+        assert stage.tap.seen.last[user] is None, "the recommendation is null"
+
+
+def left_of(users: list[str], stage: Stage) -> list[Record]:
+    """The records of the compacted topics that still hold something of these users."""
+    rows = [
+        row
+        for row in stage.read(BAGS_CHANGELOG)
+        if row.key and user_of(row.key) in users and row.value and row.key != user_prefix(user_of(row.key)) + b"\x00"
+    ]
+    return rows + [one for one in stage.read(OUTPUT) if one.key and one.key.decode() in users and one.value]
+
+
+def test_poison_of_each_kind_among_good_events(stage: Stage) -> None:
+    stage.workers()
+    folder = stage.folder / "pictures"
+    folder.mkdir()
+    make_pictures(folder)
+    with PictureServer(folder) as bad_pictures, stage.load(rate=300, count=2000, mix=Mix(poison=0.02)) as load:
+        url = bad_pictures.url.encode()
+        for number, bad in enumerate(CASES):
+            value = None if bad.value is None else bad.value.replace(PICTURES.encode(), url)
+            stage.produce_to(number % PARTITIONS, value, topic=bad.topic)
+        load.wait()
+
+        def may_fail(event: Interaction) -> bool:
+            return event.user_id == "anna"  # who asks for the bad pictures
+
+        stage.verdict("poison of each kind", may_fail=may_fail)
+    of_profile = [one for one in stage.tap.seen.letters if one.headers["tastestream-topic"] == EMBEDDED]
+    assert len(of_profile) >= sum(bad.topic == EMBEDDED for bad in CASES)

@@ -1,0 +1,46 @@
+"""The long run: kills at random times, for as long as it takes to produce all events; memory is watched.
+
+FAULTS_EVENTS and FAULTS_RATE say how many and how fast.
+"""
+
+import os
+
+import pytest
+
+from tests.faults.stage import Stage
+
+EVENTS = int(os.environ.get("FAULTS_EVENTS", "200000"))
+RATE = float(os.environ.get("FAULTS_RATE", "400"))
+PAUSES = (5.0, 15.0)  # seconds between two kills
+GROWTH = 1.25  # of the resident memory between the first and the last quarter of the run, at most
+MEGABYTE = 1024**2
+
+
+@pytest.mark.long
+def test_a_long_run_of_random_kills(stage: Stage) -> None:
+    workers = stage.workers()
+    memory: dict[str, list[int]] = {worker.kind: [] for worker in workers}
+    kills = 0
+    with stage.load(rate=RATE, count=EVENTS) as load:
+        while load.producing:
+            stage.elapse(stage.random.uniform(*PAUSES))
+            victim = stage.random.choice(workers)
+            for worker in workers:
+                memory[worker.kind].append(worker.memory)
+            victim.restart()
+            kills += 1
+    stage.notes.append(f"{kills} kills")
+    stage.notes += [
+        f"{kind} {sum(first) / len(first) / MEGABYTE:.0f} -> {sum(last) / len(last) / MEGABYTE:.0f} MB"
+        for kind, (first, last) in ((kind, quarters(sizes)) for kind, sizes in memory.items())
+    ]
+    stage.verdict(f"{EVENTS:,} events, kills every {PAUSES[0]:.0f} to {PAUSES[1]:.0f} s")
+    for kind, sizes in memory.items():
+        first, last = quarters(sizes)
+        assert sum(last) / len(last) < GROWTH * sum(first) / len(first), f"memory of the {kind} worker grows: {sizes}"
+
+
+def quarters(sizes: list[int]) -> tuple[list[int], list[int]]:
+    """The first and the last quarter."""
+    length = max(1, len(sizes) // 4)
+    return sizes[:length], sizes[-length:]

@@ -1,0 +1,28 @@
+"""kill -9 at the worst moments, which the harness alone can arm."""
+
+import pytest
+
+from tests.faults.stage import Stage
+
+TIMES = 3
+MOMENTS = {  # the worker that dies, and how often it passes the place before, at least and at most
+    "before-disk-write": ("profile", 20, 200),
+    "after-table-write": ("profile", 20, 200),
+    "after-output": ("profile", 20, 200),
+    "before-commit profile": ("profile", 2, 6),
+    "before-commit embed": ("embed", 2, 6),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_kill_at_the_worst_moment(stage: Stage, moment: str) -> None:
+    kind, least, most = MOMENTS[moment]
+    embed, profile = stage.workers()
+    worker = profile if kind == "profile" else embed
+    with stage.load(rate=300):
+        for time in range(TIMES):
+            stage.flow(300)
+            worker.restart(f"{moment.split(maxsplit=1)[0]}:{stage.random.randint(least, most)}")
+            stage.wait_for(lambda hit=time + 1: worker.hits == hit, 60, "killed at its fault point")
+            stage.flow_everywhere()
+    stage.verdict(f"killed {moment}, {TIMES} times")

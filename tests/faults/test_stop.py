@@ -1,0 +1,43 @@
+"""SIGTERM under load, and a consumer that stalls."""
+
+import pytest
+
+from streams.settings import Settings
+from tests.faults.stage import Stage
+
+RATE = 300
+COMMIT_INTERVAL = 1.0  # seconds, the default
+STALL = next((name for name in Settings.model_fields if "stall" in name), "")
+
+
+@pytest.mark.short
+@pytest.mark.parametrize("kind", ["embed", "profile"])
+def test_sigterm_under_load(stage: Stage, kind: str) -> None:
+    embed, profile = stage.workers()
+    worker = embed if kind == "embed" else profile
+    with stage.load(rate=RATE):
+        stage.flow(900)
+        code, seconds = worker.stop()
+        worker.start()
+        stage.flow_everywhere()
+    row = stage.verdict(f"SIGTERM of the {kind} worker under load")
+    assert code == 0
+    assert seconds < 10
+    assert row.duplicates <= RATE * COMMIT_INTERVAL, "no duplicates beyond the last commit interval"
+
+
+@pytest.mark.skipif(not STALL, reason="no watchdog, no setting for it")
+@pytest.mark.parametrize("kind", ["embed", "profile"])
+def test_a_consumer_that_stalls_ends_its_worker(stage: Stage, kind: str) -> None:
+    stage.settings[STALL] = 5
+    embed, profile = stage.workers()
+    worker = embed if kind == "embed" else profile
+    with stage.load(rate=RATE):
+        stage.flow(600)
+        said = len(worker.log)
+        worker.restart("freeze-consumer:3")
+        stage.wait_for(lambda: bool(worker.crashes), 60, "ended by its watchdog")
+        stage.flow_everywhere()
+    assert "stall" in worker.log[said:]
+    stage.verdict(f"the {kind} worker's consumer freezes")
+    assert worker.crashes == [1]

@@ -1,0 +1,245 @@
+"""The verdict on a scenario, always the same, from what went in (the oracle) and from what came out (the tap, the disks).
+
+conservation    every event is in the output, or a dead letter, or a null where an erasure covers it
+bags            the bags on disk and in the changelog are the fold of the input topic
+scores          the last recommendation of each user is the direct computation; null where there is nothing left
+lag             everything is committed
+acknowledgement nothing was committed before its effects stood on the next topic
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from time import time
+from typing import Any
+
+import numpy as np
+
+from model.bundle import Bundle
+from streams.exceptions import MessageError
+from streams.messages import Interaction, parse_interaction
+from streams.profile.bag import Bag
+from streams.profile.rows import decode_bag, user_of
+from streams.profile.store import closed_offset, closed_rows, partitions_on_disk
+from tests.faults.acknowledged import acknowledged_early
+from tests.faults.tap import INPUT, Output, Sample, Seen
+from tests.kafka.system import Record
+from tests.oracle import Expected, Oracle
+
+TOLERANCE = 1e-3  # of a published score
+NAMED = 5  # examples in a message
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    scenario: str
+    seed: int
+    events: int = 0
+    duplicates: int = 0
+    lost: int = 0
+    differing_bags: int = 0
+    silence: float = 0.0  # seconds without output
+    crashes: int = 0  # workers that ended by themselves
+    passed: bool = False
+    note: str = ""
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass
+class Input:
+    """What stands on `user-interactions`, parsed."""
+
+    records: list[Record]
+    valid: dict[tuple[int, int], Interaction] = field(default_factory=dict[tuple[int, int], Interaction])
+
+    @staticmethod
+    def of(records: list[Record]) -> "Input":
+        found = Input(records)
+        for record in records:
+            try:
+                event = parse_interaction(record.value, now=time(), max_future=86_400)
+            except MessageError:
+                continue
+            found.valid[record.partition, record.offset] = event
+        return found
+
+
+@dataclass
+class Findings:
+    """What is wrong, in sentences, and the counts for the table."""
+
+    problems: list[str] = field(default_factory=list[str])
+    duplicates: int = 0
+    lost: int = 0
+    differing_bags: int = 0
+
+    def add(self, what: str, examples: Sequence[Any] = ()) -> None:
+        more = f" and {len(examples) - NAMED} more" if len(examples) > NAMED else ""
+        shown = f": {', '.join(map(str, examples[:NAMED]))}{more}" if examples else ""
+        self.problems.append(what + shown)
+
+
+def judge(
+    given: Input,
+    seen: Seen,
+    last: Sample | None,
+    disks: Iterable[Path],
+    oracle: Oracle,
+    *,
+    may_fail: Callable[[Interaction], bool] = lambda _: False,
+) -> Findings:
+    """Call it when the workers have stopped and the tap has read to the end.
+
+    disks: the `bags` folders of all profile workers. may_fail: events whose picture cannot be had in this scenario.
+    """
+    found = Findings()
+    lettered = _conservation(given, seen, found, may_fail)
+    folded = [event for place, event in given.valid.items() if place not in lettered]
+    expected = oracle.expected(folded)
+    differing: set[str] = set()
+    for where, bags in (("on disk", _on_disk(disks)), ("in the changelog", _in_changelog(seen.changelog))):
+        differ = _differing(expected, bags)
+        if differ:
+            found.add(f"{len(differ)} bags {where} are not the fold of the input", sorted(differ))
+        differing |= differ
+    found.differing_bags = len(differing)
+    wrong = [
+        f"{user} ({reason})"
+        for user, one in sorted(expected.items())
+        if (reason := _wrong_recommendation(oracle.bundle, one, user, seen.last))
+    ]
+    if wrong:
+        found.add(f"{len(wrong)} users have a wrong last recommendation", wrong)
+    if last is None or last.lag:
+        found.add(f"lag {last and last.lag}")
+    if early := acknowledged_early(given, seen, oracle.bundle.embedder_version):
+        found.add(f"{len(early)} events were committed ahead of their effects", early)
+    return found
+
+
+def _conservation(
+    given: Input, seen: Seen, found: Findings, may_fail: Callable[[Interaction], bool]
+) -> set[tuple[int, int]]:
+    """Counts what is lost and what came twice. Gives the places of valid events that ended as dead letters only."""
+    outputs: dict[str, list[Output]] = {}
+    for output in seen.outputs:
+        outputs.setdefault(output.event_id, []).append(output)
+    letters = _letters_by_place(seen)
+    produced = Counter(event.event_id for event in given.valid.values())
+    lettered = {place for place, event in given.valid.items() if event.event_id not in outputs and place in letters}
+    poison = [(record.partition, record.offset) for record in given.records]
+    lost = [f"poison at {place}" for place in poison if place not in given.valid and place not in letters]
+    lost += [
+        f"{event.event_id} of {event.user_id} at {place}"
+        for place, event in given.valid.items()
+        if event.event_id not in outputs and place not in letters
+    ]
+    if lost:
+        found.add(f"{len(lost)} events are lost", lost)
+    refused = [
+        f"{given.valid[place].event_id}: {letters[place].headers.get('tastestream-error')}"
+        for place in sorted(lettered)
+        if not may_fail(given.valid[place])
+    ]
+    if refused:
+        found.add(f"{len(refused)} good events became dead letters", refused)
+    if nulls := _unfounded_nulls(given, outputs):
+        found.add(f"{len(nulls)} events became null, but no erasure covers them", nulls)
+    if strange := [event_id for event_id in outputs if event_id not in produced]:
+        found.add(f"{len(strange)} outputs of events that nobody produced", strange)
+    found.lost = len(lost) + len(refused) + len(nulls)
+    found.duplicates = sum(max(0, len(came) - produced[event_id]) for event_id, came in outputs.items())
+    return lettered
+
+
+def _unfounded_nulls(given: Input, outputs: dict[str, list[Output]]) -> list[str]:
+    erased: dict[str, int] = {}
+    for event in given.valid.values():
+        if event.type == "erase":
+            erased[event.user_id] = max(erased.get(event.user_id, -1), event.timestamp)
+    return [
+        event.event_id
+        for event in given.valid.values()
+        if event.timestamp > erased.get(event.user_id, -1)
+        and any(output.null for output in outputs.get(event.event_id, []))
+    ]
+
+
+def _letters_by_place(seen: Seen) -> dict[tuple[int, int], Record]:
+    """The dead letters by partition and offset of what they stand for on `user-interactions`."""
+    return {
+        (int(letter.headers["tastestream-partition"]), int(letter.headers["tastestream-offset"])): letter
+        for letter in seen.letters
+        if letter.headers.get("tastestream-topic") == INPUT
+    }
+
+
+def _on_disk(disks: Iterable[Path]) -> dict[str, Bag]:
+    """The bags of the newest database of each partition, wherever it was last."""
+    newest: dict[int, tuple[int, Path]] = {}
+    for disk in disks:
+        for partition in partitions_on_disk(disk):
+            found = (closed_offset(disk, partition), disk)
+            newest[partition] = max(newest.get(partition, found), found)
+    rows = [row for partition, (_, disk) in newest.items() for row in closed_rows(disk, partition)]
+    return bags_of(rows)
+
+
+def _in_changelog(changelog: list[Record]) -> dict[str, Bag]:
+    newest = {record.key or b"": record.value for record in changelog}
+    return bags_of((key, value) for key, value in newest.items() if value is not None)
+
+
+def bags_of(rows: Iterable[tuple[bytes, bytes]]) -> dict[str, Bag]:
+    """The bag of each user in these rows."""
+    users: dict[str, list[tuple[bytes, bytes]]] = {}
+    for key, value in rows:
+        users.setdefault(user_of(key), []).append((key, value))
+    return {user: decode_bag(found) for user, found in users.items()}
+
+
+def _differing(expected: dict[str, Expected], bags: dict[str, Bag]) -> set[str]:
+    nothing = Bag()
+    users = expected.keys() | bags.keys()
+    return {user for user in users if bags.get(user, nothing) != (expected[user].bag if user in expected else nothing)}
+
+
+def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: dict[str, bytes | None]) -> str:
+    """What is wrong with the last recommendation of a user; empty when it is right."""
+    if user not in last:
+        return "none"
+    value = last[user]
+    if (value is None) != (not expected.bag.slots):
+        return "null" if value is None else "should be null"
+    if value is None:
+        return ""
+    published = json.loads(value)
+    if published["bag_size"] != len(expected.items):
+        return f"bag of {published['bag_size']} and not {len(expected.items)}"
+    places = {category: place for place, category in enumerate(bundle.categories)}
+    scores = np.array([one["score"] for one in published["categories"]])
+    direct = expected.scores[[places[one["category"]] for one in published["categories"]]]
+    best = np.sort(expected.scores)[::-1][: len(scores)]
+    off = max(float(np.abs(scores - direct).max()), float(np.abs(scores - best).max()))
+    return f"a score is off by {off:.1e}" if off > TOLERANCE else ""
+
+
+def silence(outputs: list[Output], windows: list[tuple[float, float]], partitions: int) -> float:
+    """The longest time in which a partition gave nothing while events were produced (`windows`), in seconds.
+
+    It begins with an output, or with a window, and ends with the next output.
+    """
+    longest = 0.0
+    for begun, ended in windows:
+        for partition in range(partitions):
+            times = [begun, *(o.arrived for o in outputs if o.partition == partition and o.arrived > begun)]
+            gaps = [after - before for before, after in pairwise(times) if before < ended]
+            longest = max(longest, *gaps, 0.0)
+    return longest
