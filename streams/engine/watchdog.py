@@ -93,7 +93,7 @@ class Watchdog:
                 if not sight.thread_alive:
                     raise StallError("the consumer's thread has died")
                 if self.seconds >= self.timeout:
-                    raise StallError(f"no progress for {self.seconds:.0f} s although there is work: {sight}")
+                    raise StallError(f"stalled: no progress for {self.seconds:.0f} s although there is work: {sight}")
                 await asyncio.sleep(self.timeout / LOOKS)
         finally:
             faulthandler.cancel_dump_traceback_later()

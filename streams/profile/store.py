@@ -266,6 +266,12 @@ def closed_partition(folder: Path, partition: int) -> Generator[rocksdict.Rdict]
         database.close()
 
 
+def closed_offset(folder: Path, partition: int) -> int:
+    """The changelog offset that the database of a partition that no worker has open stands for; -1 when it is new."""
+    with closed_partition(folder, partition) as database:
+        return _offset_in(database)
+
+
 def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
     """All rows of a partition."""
     with closed_partition(folder, partition) as database:
