@@ -191,7 +191,7 @@ async def _finish(worker: Worker) -> None:
         await asyncio.wait_for(app.intake.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
         logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
-    await app.consumer.commit()
+    await app.consumer.force_commit()  # `commit` does nothing while another one is under way
     app.intake.forget()
 
 
