@@ -142,9 +142,14 @@ class Settings(BaseSettings):
         return None if value in ("", "none") else value
 
     @model_validator(mode="after")
-    def _bag_within_slots(self) -> "Settings":
+    def _fit_together(self) -> "Settings":
         if self.bag_size > self.max_slots:
             raise ValueError(f"BAG_SIZE ({self.bag_size}) cannot be above MAX_SLOTS ({self.max_slots})")
+        if self.stall_timeout < 2 * self.session_timeout:
+            raise ValueError(
+                f"STALL_TIMEOUT ({self.stall_timeout:g} s) cannot be below twice SESSION_TIMEOUT ({self.session_timeout:g} s): "
+                "joining a group takes that long after a worker has died"
+            )
         if self.security_protocol.startswith("SASL") and not self.sasl_username:
             raise ValueError(
                 f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed"
