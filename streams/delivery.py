@@ -1,7 +1,7 @@
 """Delivery: sending records and knowing that the broker has them; acknowledging events in order, never ahead.
 
 Faust can do both, but not together: it logs a failed record and moves on, and it lets a committed offset pass an event that
-is still being worked on. Not for: what to send (the workers) or dead letters (`dead_letters.py`).
+is still being worked on. Not for: what to send (the workers) or dead letters (`dead_letters/`).
 """
 
 import asyncio

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from model.bundle import Bundle
 from streams import metrics
 from streams.app import new_app, raw_topic
-from streams.dead_letters import dead_letter
+from streams.dead_letters.record import dead_letter
 from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
 from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher

@@ -26,7 +26,7 @@ from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
 from streams.app import new_app, raw_topic
-from streams.dead_letters import DeadLetter, dead_letter
+from streams.dead_letters.record import DeadLetter, dead_letter
 from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
 from streams.exceptions import DeliveryError, EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
