@@ -97,16 +97,18 @@ class DeadLetterTopic:
         """Wait until each partition has a letter; drop those that have no more."""
         answered = monotonic()
         while empty := [tp for tp, letters in waiting.items() if not letters]:
+            over = [tp for tp in empty if await self._consumer.position(tp) >= self._ends[tp]]
+            for tp in over:
+                del waiting[tp]
+            if over:
+                continue
             found = await self._consumer.getmany(*empty, timeout_ms=WAIT)
             for tp, records in found.items():
                 letters = [self._letter(record) for record in records if record.offset < self._ends[tp]]
                 waiting[tp].extend(sorted(letters, key=lambda letter: letter.at))
-            for tp in empty:
-                if not waiting[tp] and await self._consumer.position(tp) >= self._ends[tp]:
-                    del waiting[tp]
             if found:
                 answered = monotonic()
-            elif waiting and monotonic() - answered > self._settings.broker_timeout:
+            elif monotonic() - answered > self._settings.broker_timeout:
                 raise BrokerUnreachable(
                     f"the broker at {self._settings.broker} was silent for {self._settings.broker_timeout:g} s "
                     f"(TASTESTREAM_BROKER_TIMEOUT) while {self.name} was read"

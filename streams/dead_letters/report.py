@@ -15,8 +15,9 @@ MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON 
 
 def table() -> Table:
     """The table of `dlq list`, without rows."""
-    columns = [Column("when (UTC)", no_wrap=True), "reason", "field", "user", "event", "attempts", "stood at", "error"]
-    return Table(*columns)
+    names = ("reason", "field", "user", "event", "attempts")
+    when, stood = Column("when (UTC)", no_wrap=True), Column("stood at", no_wrap=True)
+    return Table(when, *(Column(name, overflow="fold") for name in names), stood, Column("error", overflow="fold"))
 
 
 def row(letter: Letter) -> list[Text]:
