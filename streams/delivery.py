@@ -1,6 +1,6 @@
 """Delivery: sending records and knowing that the broker has them. Faust logs a failed record and moves on.
 
-Not for: what to send (the workers), dead letters (`dead_letters.py`), or when an offset may be committed (`engine/intake.py`).
+Not for: what to send (the workers), dead letters (`dead_letters/`), or when an offset may be committed (`engine/intake.py`).
 """
 
 import asyncio

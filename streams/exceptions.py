@@ -2,7 +2,7 @@
 
 TastestreamError
 ├── StartupError           the worker must not start: exit code 78, one line, no restart
-│   ├── TopicsError        a topic exists that cannot work
+│   ├── TopicsError        a topic is missing, may not be read, or cannot work
 │   └── DataFolderError    another worker holds the data folder
 ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
 ├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
@@ -21,7 +21,7 @@ class StartupError(TastestreamError):
 
 
 class TopicsError(StartupError):
-    """A topic exists with a partition count or a clean-up policy that cannot work."""
+    """A topic is missing, may not be read, or exists with a partition count or a clean-up policy that cannot work."""
 
 
 class DataFolderError(StartupError):

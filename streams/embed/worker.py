@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from model.bundle import Bundle
 from streams import metrics
-from streams.dead_letters import dead_letter
+from streams.dead_letters.record import dead_letter
 from streams.delivery import Headers, Publisher
 from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher

@@ -25,7 +25,7 @@ import numpy as np
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
-from streams.dead_letters import DeadLetter, dead_letter
+from streams.dead_letters.record import DeadLetter, dead_letter
 from streams.delivery import Headers, Publisher
 from streams.engine.app import new_app
 from streams.engine.intake import Pending, Record

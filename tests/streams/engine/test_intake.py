@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.engine.intake import Intake, Pending, Record
+from streams.engine.intake import Intake, Pending
+from tests.records import record
 
 TOPIC = "events"
 
@@ -16,17 +17,13 @@ def tp(partition: int) -> TopicPartition:
     return TopicPartition(TOPIC, partition)
 
 
-def record(partition: int, offset: int) -> Record:
-    return ConsumerRecord(TOPIC, partition, offset, 0, 0, None, None, None, 0, 0, ())
-
-
 async def reading(partitions: list[int], limit: int = 100) -> tuple[Intake, list[Pending]]:
     """An intake that was given one record for each entry, on that partition, and what was taken from it: all of them."""
     intake = Intake(limit)
     intake.begin({tp(number): 0 for number in set(partitions)})
     pending: list[Pending] = []
     for number in partitions:
-        intake.put(tp(number), [record(number, intake.positions[tp(number)])])
+        intake.put(tp(number), [record(TOPIC, number, intake.positions[tp(number)])])
         pending += await intake.take(1)
     return intake, pending
 
@@ -73,7 +70,7 @@ async def test_a_new_reading_does_not_wait_for_what_an_earlier_one_left() -> Non
     intake, [first, second] = await reading([0, 0])
     second.finish()
     intake.begin({tp(0): 0})
-    intake.put(tp(0), [record(0, 0)])
+    intake.put(tp(0), [record(TOPIC, 0, 0)])
     [again] = await intake.take(5)
     again.finish()
     assert intake.committable() == {tp(0): 1}
@@ -101,9 +98,9 @@ async def test_finishing_twice_counts_once() -> None:
 async def test_an_offset_that_was_put_before_and_a_partition_that_is_not_read_are_ignored() -> None:
     intake = Intake(10)
     intake.begin({tp(0): 5})
-    intake.put(tp(0), [record(0, 4), record(0, 5), record(0, 6)])
-    intake.put(tp(0), [record(0, 6), record(0, 7)])
-    intake.put(tp(1), [record(1, 0)])
+    intake.put(tp(0), [record(TOPIC, 0, 4), record(TOPIC, 0, 5), record(TOPIC, 0, 6)])
+    intake.put(tp(0), [record(TOPIC, 0, 6), record(TOPIC, 0, 7)])
+    intake.put(tp(1), [record(TOPIC, 1, 0)])
     assert [one.record.offset for one in await intake.take(10)] == [5, 6, 7]
 
 
@@ -120,7 +117,7 @@ async def test_there_is_room_again_when_the_oldest_record_is_finished() -> None:
 async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_for() -> None:
     intake = Intake(10)
     intake.begin({tp(0): 0})
-    intake.put(tp(0), [record(0, 0), record(0, 1)])
+    intake.put(tp(0), [record(TOPIC, 0, 0), record(TOPIC, 0, 1)])
     [first] = await intake.take(1)
     intake.stop()
     with pytest.raises(TimeoutError):

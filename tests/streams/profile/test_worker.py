@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from model.bundle import Bundle as ModelBundle
 from streams.engine.intake import Record
@@ -14,6 +14,7 @@ from streams.messages import EmbeddedInteraction, Recommendation, encode_embedde
 from streams.profile.bag import Bag
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
+from tests.records import record
 
 POISON = "poison"
 TOPIC = "embedded-interactions"
@@ -22,23 +23,12 @@ TOPIC = "embedded-interactions"
 def records(*users: str) -> list[Record]:
     """A view of each user, without a picture, at offsets from 0."""
     return [
-        ConsumerRecord(
-            TOPIC,
-            0,
-            offset,
-            0,
-            0,
-            b"k",
-            encode_embedded(
-                EmbeddedInteraction(event_id=f"of-{user}", user_id=user, item_id="i", type="view", timestamp=1)
-            ),
-            0,
-            0,
-            0,
-            (),
-        )
-        for offset, user in enumerate(users)
+        record(TOPIC, offset=offset, key=b"k", value=encode_embedded(view(user))) for offset, user in enumerate(users)
     ]
+
+
+def view(user: str) -> EmbeddedInteraction:
+    return EmbeddedInteraction(event_id=f"of-{user}", user_id=user, item_id="i", type="view", timestamp=1)
 
 
 @pytest.fixture
