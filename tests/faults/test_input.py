@@ -86,9 +86,10 @@ def test_poison_of_each_kind_among_good_events(stage: Stage) -> None:
     make_pictures(folder)
     with PictureServer(folder) as bad_pictures, stage.load(rate=300, count=2000, mix=Mix(poison=0.02)) as load:
         url = bad_pictures.url.encode()
-        for number, bad in enumerate(CASES):
-            value = None if bad.value is None else bad.value.replace(PICTURES.encode(), url)
-            stage.produce_to(number % PARTITIONS, value, topic=bad.topic)
+        stage.produce_to(
+            (bad.topic, number % PARTITIONS, bad.value and bad.value.replace(PICTURES.encode(), url))
+            for number, bad in enumerate(CASES)
+        )
         load.wait()
 
         def may_fail(event: Interaction) -> bool:

@@ -25,8 +25,7 @@ def test_the_first_picture_is_slow_then_a_kill(stage: Stage) -> None:
         }).encode()
         for number in range(PARTITIONS)
     ]  # fmt: skip
-    for number, value in enumerate(first):
-        stage.produce_to(number, value)
+    stage.produce_to((INPUT, number, value) for number, value in enumerate(first))
     with stage.load(rate=300, count=600, mix=Mix(photos=tuple(OTHERS))):
         stage.flow(400)
         assert stage.pictures.asked[SLOW] == 1, "the slow picture is on its way"
