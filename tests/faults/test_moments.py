@@ -8,7 +8,7 @@ TIMES = 3
 MOMENTS = {  # the worker that dies, and how often it passes the place before, at least and at most
     "before-disk-write": ("profile", 20, 200),
     "after-table-write": ("profile", 20, 200),
-    "after-output": ("profile", 20, 200),
+    "after-output": ("profile", 5, 60),
     "before-commit profile": ("profile", 2, 6),
     "before-commit embed": ("embed", 2, 6),
 }
