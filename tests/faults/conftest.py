@@ -79,8 +79,6 @@ def stage(
     try:
         with staged(tmp_path, pictures, oracle, row, breaks) as made:
             yield made
-            if not row.events:
-                made.account()
     except KafkaUnavailable as error:
         if os.environ.get("CI"):
             raise
@@ -98,8 +96,11 @@ def pytest_runtest_makereport(
     report = yield
     if call.when == "call" and (row := item.stash.get(ROW, None)):
         row.passed = report.passed
-        if report.failed and not row.note:
-            row.note = str(call.excinfo.value if call.excinfo else "").partition("\n")[0][:120]
+        if report.failed:
+            row.note = row.note or str(call.excinfo.value if call.excinfo else "").partition("\n")[0][:120]
+        if report.failed and not row.events:  # it broke off before its verdict
+            stage: Stage = item.funcargs["stage"]  # pyright: ignore[reportAttributeAccessIssue]
+            report.sections.append(("the verdict all the same", stage.account()))
     return report
 
 

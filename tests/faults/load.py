@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 
 from streams.demo.catalogue import CATALOGUE
 
@@ -143,10 +144,7 @@ class Load:
         self.ended = monotonic()
 
     async def _produce(self) -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, linger_ms=5, request_timeout_ms=int(DELIVERY * 1000)
-        )
-        await producer.start()
+        producer = await self._connected()
         sent: list[asyncio.Future[Any]] = []
         try:
             due, last = 0.0, monotonic()
@@ -167,3 +165,20 @@ class Load:
                 self.acknowledged += 1
         finally:
             await producer.stop()
+
+    async def _connected(self) -> AIOKafkaProducer:
+        """A producer that has found its broker, which may be away yet."""
+        deadline = monotonic() + DELIVERY
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._bootstrap, linger_ms=5, request_timeout_ms=int(DELIVERY * 1000)
+            )
+            try:
+                await producer.start()
+            except KafkaConnectionError:
+                await producer.stop()
+                if self._stop.is_set() or monotonic() > deadline:
+                    raise
+                await asyncio.sleep(TICK)
+            else:
+                return producer

@@ -185,17 +185,20 @@ class Stage:
             pytest.fail("\n".join([*found.problems, f"exit codes: {self.crashes()}", self.tails()]), pytrace=False)
         return self.row
 
-    def account(self) -> None:
-        """Fill the row of a scenario that broke off, as far as that can be."""
+    def account(self) -> str:
+        """The verdict on a scenario that broke off, as far as there can be one."""
+        for load in self._loads:
+            load.stop()
         try:
             self.settle()
             self.stop_workers()
             found = self._judge(lambda _: False)
         except Exception as error:  # noqa: BLE001 -- the scenario has failed already
-            self.row.note = f"broke off: {self.row.note}, then {error!r:.80}"
-        else:
-            self.notes.insert(0, f"broke off: {self.row.note}")
-            self._fill(found)
+            self.row.note = f"broke off: {self.row.note}"
+            return f"none: {error!r}"
+        self.notes.insert(0, f"broke off: {self.row.note}")
+        self._fill(found)
+        return "\n".join([*found.problems, f"exit codes: {self.crashes()}", self.tails()])
 
     def _judge(self, may_fail: Callable[[Interaction], bool]) -> Findings:
         given = Input.of(self.read(INPUT))

@@ -24,8 +24,8 @@ def test_the_folder_is_deleted(stage: Stage) -> None:
         said = len(profile.log)
         profile.start()
         stage.flow_everywhere()
-    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
     stage.verdict("data folder deleted")
+    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
 
 
 def test_the_folder_is_of_an_older_moment(stage: Stage) -> None:
@@ -44,8 +44,8 @@ def test_the_folder_is_of_an_older_moment(stage: Stage) -> None:
         said = len(profile.log)
         profile.start()
         stage.flow_everywhere()
-    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
     stage.verdict("data folder of an older moment")
+    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
 
 
 def flip(path: Path, random: Random) -> None:

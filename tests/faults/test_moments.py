@@ -23,6 +23,6 @@ def test_a_kill_at_the_worst_moment(stage: Stage, moment: str) -> None:
         for time in range(TIMES):
             stage.flow(300)
             worker.restart(f"{moment.split(maxsplit=1)[0]}:{stage.random.randint(least, most)}")
-            stage.wait_for(lambda hit=time + 1: worker.hits == hit, 60, "killed at its fault point")
+            stage.wait_for(lambda hit=time + 1: worker.hits == hit, 90, "killed at its fault point")
             stage.flow_everywhere()
     stage.verdict(f"killed {moment}, {TIMES} times")
