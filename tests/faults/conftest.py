@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        metafunc.parametrize("seed", range(1, metafunc.config.getoption("seeds") + 1))
+        metafunc.parametrize("seed", range(1, int(metafunc.config.getoption("seeds") or 1) + 1))
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def stage(
     row = Row(request.node.originalname.removeprefix("test_").replace("_", " "), seed)
     request.node.stash[ROW] = row
     request.config.stash.setdefault(ROWS, []).append(row)
-    breaks = tuple(request.config.getoption("break"))
+    breaks = tuple(request.config.getoption("break") or ())
     try:
         with staged(tmp_path, pictures, oracle, row, breaks) as made:
             yield made
