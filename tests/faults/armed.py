@@ -158,6 +158,32 @@ def break_skip_changelog(n: int) -> None:
 
 
 @point
+def break_do_not_wait(n: int) -> None:
+    """Nothing waits for the broker: what is sent counts as delivered, and rows go to disk at once."""
+    from streams.delivery import Publisher  # noqa: PLC0415
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    send: Method = Publisher.send
+
+    def read(sent: asyncio.Future[int]) -> None:
+        sent.exception()
+
+    async def at_once(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
+        (await send(*args, **kwargs)).add_done_callback(read)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(0)
+        return done
+
+    async def write(self: Any, partition: int, rows: Any) -> None:
+        for key, value in rows.items():
+            await self._publisher.send(self.changelog_topic_name, key, value, partition=partition)
+        self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
+
+    Publisher.send = at_once
+    BagTable.write = write
+
+
+@point
 def break_keep_cache(n: int) -> None:
     """Bags are cached in memory, and the cache is not emptied when partitions are revoked."""
     from streams.profile.rows import encode_bag  # noqa: PLC0415
