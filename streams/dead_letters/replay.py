@@ -89,7 +89,7 @@ class Sender:
         self._pause = 1 / rate
         self._next = 0.0  # the moment of the next event, on the monotonic clock
         self._in_flight: deque[tuple[tuple[str, str], asyncio.Future[Any]]] = deque()
-        self._producer = AIOKafkaProducer(**settings.aiokafka(), acks="all", enable_idempotence=True)
+        self._producer = AIOKafkaProducer(**settings.aiokafka(), acks="all", enable_idempotence=settings.idempotence)
 
     async def __aenter__(self) -> "Sender":
         try:
