@@ -203,6 +203,7 @@ async def interrupted(system: System) -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "streams", "dlq", "replay", "--reason", "http_status", "--rate", "0.01"],
         env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- a shell's background jobs ignore it
     )  # fmt: skip
     try:
         async with asyncio.timeout(30):
