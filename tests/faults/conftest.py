@@ -26,7 +26,7 @@ COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--seeds", type=int, default=None, help="how many seeds each scenario is played with")
-    group.addoption("--faults", choices=("short", "all", "long"), default="all", help="which scenarios are played")
+    group.addoption("--faults", choices=("short", "all", "long"), default=None, help="which scenarios are played")
     group.addoption("--rows", type=Path, default=None, help="a file to add the rows of the table to, as JSON lines")
     group.addoption("--break", action="append", default=[], help="a fault point of armed.py for all workers")
 
@@ -37,11 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Options of this file are unknown when the whole suite is run.
-    which = config.getoption("faults", default="short")
+    asked_for = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
+    all_here = all(HERE in (path, *path.parents) for path in asked_for)
+    which = config.getoption("faults") or ("all" if all_here else "short")
 
     def played(item: pytest.Item) -> bool:
-        if HERE not in item.path.parents or item.get_closest_marker("unit"):
+        if HERE not in item.path.parents:
             return True
         long = item.get_closest_marker("long") is not None
         return (
