@@ -26,7 +26,7 @@ types: $(VENV)/.test ## pyright, strict
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with three seeds, and one table (about an hour)
-	@$(BIN)/python -m pytest tests/faults -q --seeds 3 $(FAULTS)
+	@$(BIN)/python -m pytest tests/faults -q --faults all --seeds 3 $(FAULTS)
 
 bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 	@for file in tests/benchmarks/[a-z]*.py; do \

@@ -3,10 +3,11 @@
 import asyncio
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +18,11 @@ from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable
 from streams.settings import PREFIX, Settings, read_settings
+
+if TYPE_CHECKING:
+    from streams.dead_letters.selection import Selection
+
+T = TypeVar("T")
 
 app = typer.Typer(
     name="tastestream",
@@ -29,6 +35,8 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is whole.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+dlq_app = typer.Typer(help="Dead letters: look at them, and send their events again.", no_args_is_help=True)
+app.add_typer(dlq_app, name="dlq")
 
 USAGE = 2  # exit code of a bad argument, as the shell's own
 BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
@@ -82,17 +90,10 @@ def demo(
 @app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream topics")
 def topics() -> None:
     """Create the topics that are missing, and check the ones that exist."""
-    from streams.runner import UNAVAILABLE, configure_logging
     from streams.topics import ensure_topics, topic_specs
 
     settings = read()
-    configure_logging(settings)
-    try:
-        states = asyncio.run(ensure_topics(settings))
-    except BrokerUnreachable as error:
-        fail(str(error), UNAVAILABLE)
-    except TastestreamError as error:
-        fail(str(error))
+    states = on_kafka(settings, ensure_topics(settings))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
         state, created = states[spec.name]
@@ -178,6 +179,115 @@ def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's folder.
     Console().print(f"{loaded.path}: {loaded.name} {loaded.version} is whole")
 
 
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option("--reason", help="Only of this reason, as `http_status`; may be given again.", show_default=False),
+]
+User = Annotated[str | None, typer.Option(help="Only of this user.", show_default=False)]
+Since = Annotated[
+    str | None,
+    typer.Option(help="Only from then on: RFC 3339, or back from now, as 90s, 30m, 2h, 7d.", show_default=False),
+]
+Until = Annotated[str | None, typer.Option(help="Only before then; as `--since`.", show_default=False)]
+Limit = Annotated[int | None, typer.Option(help="Only the newest N of those.", metavar="N", min=1, show_default=False)]
+
+
+@dlq_app.command("list", epilog="Example: tastestream dlq list --reason http_status --since 2h")
+def dlq_list(
+    *,
+    reason: Reasons = None,
+    user: User = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, with the original's key, value and headers.")
+    ] = False,
+) -> None:
+    """List the dead letters, newest last, and count them by reason.
+
+    A table, in UTC, that shortens long ids; `--json` shortens nothing.
+    """
+    from streams.dead_letters.commands import list_as_json, list_letters
+
+    selection = select(reason, user, since, until, limit)
+    settings = read()
+    on_kafka(settings, list_as_json(settings, selection) if as_json else list_letters(settings, selection, stdout()))
+
+
+@dlq_app.command("replay", epilog="Example: tastestream dlq replay --reason http_status --since 2h --dry-run")
+def dlq_replay(
+    *,
+    reason: Reasons = None,
+    user: User = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = None,
+    every: Annotated[bool, typer.Option("--all", help="All dead letters, instead of a filter.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")] = False,
+    rate: Annotated[float, typer.Option(help="Events a second at most.", min=0.01)] = 100.0,
+    max_attempts: Annotated[int, typer.Option(help="Times that one event is sent again at most.", min=1)] = 3,
+) -> None:
+    """Send the events of dead letters again, to the topics that they came from.
+
+    Key, value and headers are the original's; one more header, `tastestream-attempts`, counts how often it was sent again.
+
+    An event that fails again becomes a new dead letter. That one stands for it from then on: older ones are left alone.
+
+    Nothing else is remembered: an event that has succeeded is sent again if you select its dead letter again. That changes
+    no bag, but costs the work; `--since` and `--until` keep such letters out.
+    """
+    from streams.dead_letters.commands import replay_letters
+    from streams.dead_letters.selection import Selection
+
+    selection = select(reason, user, since, until, limit)
+    filtered = selection != Selection()
+    if not filtered and not every:
+        fail(
+            "dlq replay needs a filter, such as --reason or --since, or --all. See: tastestream dlq replay --help",
+            USAGE,
+        )
+    if filtered and every:
+        fail("--all is every dead letter: leave it out, or the filters. See: tastestream dlq replay --help", USAGE)
+    settings = read()
+    on_kafka(
+        settings,
+        replay_letters(settings, selection, stdout(), max_attempts=max_attempts, rate=rate, dry_run=dry_run),
+    )
+
+
+def select(
+    reason: list[str] | None, user: str | None, since: str | None, until: str | None, limit: int | None
+) -> "Selection":
+    """The selection that the options mean. Ends with one line where they mean none."""
+    from streams.dead_letters.selection import Selection, moment
+
+    now = datetime.now(UTC)
+    moments: dict[str, datetime | None] = {}
+    for name, text in (("since", since), ("until", until)):
+        try:
+            moments[name] = moment(text, now=now) if text is not None else None
+        except ValueError as error:
+            fail(f"--{name} {error}", USAGE)
+    first, end = moments["since"], moments["until"]
+    if first and end and first >= end:
+        fail(f"--since {since} is not before --until {until}: no dead letter can match", USAGE)
+    return Selection(frozenset(reason or ()), user, first, end, limit)
+
+
+def on_kafka(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; one line and its exit code where the broker or the topics do not let it."""
+    from streams.runner import UNAVAILABLE, configure_logging
+
+    configure_logging(settings)
+    try:
+        return asyncio.run(work)
+    except BrokerUnreachable as error:
+        fail(str(error), UNAVAILABLE)
+    except TastestreamError as error:
+        fail(str(error))
+
+
 def load_bundle(path: Path | None) -> Bundle:
     try:
         return Bundle.load(path)
@@ -205,8 +315,13 @@ def print_error(message: str) -> None:
 
 
 def show(table: Table) -> None:
-    """Print a table; at its full width where it goes to a file or another program."""
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    """Print a table."""
+    stdout().print(table)
+
+
+def stdout() -> Console:
+    """Standard output for tables, which are wide where they go to a file or another program."""
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def mount_training() -> None:

@@ -2,10 +2,12 @@
 
 TastestreamError
 ├── StartupError           the worker must not start: exit code 78, one line, no restart
-│   ├── TopicsError        a topic exists that cannot work
+│   ├── TopicsError        a topic is missing, may not be read, or cannot work
 │   └── DataFolderError    another worker holds the data folder
 ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
+├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
 ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
+├── StallError             there is work, and no progress: the worker stops, and a restart helps
 └── EventError             one event cannot be processed: it becomes one dead letter
     ├── MessageError       the message itself is broken; `field` names where
     └── FetchError         its picture cannot be had
@@ -19,7 +21,7 @@ class StartupError(TastestreamError):
 
 
 class TopicsError(StartupError):
-    """A topic exists with a partition count or a clean-up policy that cannot work."""
+    """A topic is missing, may not be read, or exists with a partition count or a clean-up policy that cannot work."""
 
 
 class DataFolderError(StartupError):
@@ -30,8 +32,16 @@ class BrokerUnreachable(TastestreamError):
     """No broker answered within the time that `BROKER_TIMEOUT` gives."""
 
 
+class StateError(TastestreamError):
+    """RocksDB reports something: a full disk, a damaged file. What is uncommitted is delivered again after a restart."""
+
+
 class DeliveryError(TastestreamError):
     """The broker did not acknowledge a record. What caused it stays unacknowledged, and is read again after a restart."""
+
+
+class StallError(TastestreamError):
+    """The worker has work and makes no progress although the broker answers."""
 
 
 class EventError(TastestreamError):

@@ -1,22 +1,25 @@
 """What a worker tells whoever operates it, over HTTP: /live, /ready, /metrics. Bound to 127.0.0.1 unless a setting says otherwise.
 
-/live     200 while the event loop turns
+/live     200 while the event loop turns and there is progress, or no work; 503 once work stands still for half of the
+          time after which the watchdog ends the worker
 /ready    200 once partitions are assigned and their bags recovered; 503 with the reason until then, and during a rebalance
 /metrics  Prometheus
 """
 
-import faust
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from streams.engine.app import App
+from streams.engine.watchdog import Watchdog
 from streams.exceptions import StartupError
 
 
 class Health:
     """An asynchronous context manager that serves while it is open. `port` is the one that was bound."""
 
-    def __init__(self, app: faust.App, host: str, port: int) -> None:
+    def __init__(self, app: App, watchdog: Watchdog, host: str, port: int) -> None:
         self._app = app
+        self._watchdog = watchdog
         self._host = host
         self.port = port
         self._runner: web.AppRunner | None = None
@@ -43,7 +46,10 @@ class Health:
             await self._runner.cleanup()
 
     async def _live(self, _: web.Request) -> web.Response:
-        return web.json_response({"live": True})
+        dog = self._watchdog
+        live = dog.seconds < dog.timeout / 2
+        body = {"live": live, "seconds_without_progress": round(dog.seconds, 1), "saw": str(dog.sight or "nothing yet")}
+        return web.json_response(body, status=200 if live else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
         reason = not_ready(self._app)
@@ -53,7 +59,7 @@ class Health:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
-def not_ready(app: faust.App) -> str:
+def not_ready(app: App) -> str:
     """Why the worker is not taking events yet; empty when it is."""
     if app.should_stop:
         return "stopping"

@@ -18,25 +18,23 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
-from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError
-from streams.health import Health
-from streams.profile.store import closed_offset, drop_partition, partitions_on_disk
+from streams.engine.watchdog import Watchdog
+from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError, StateError
+from streams.health import Health, not_ready
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from streams.topics import BAGS_CHANGELOG, ensure_topics
-from streams.worker import Worker
+from streams.topics import ensure_topics
+from streams.worker import CRASHED, Worker
 
 logger = logging.getLogger(__name__)
 
 WorkerKind = Literal["embed", "profile"]
 T = TypeVar("T")
 
-CRASHED, UNAVAILABLE, MISCONFIGURED = 1, os.EX_UNAVAILABLE, os.EX_CONFIG
+UNAVAILABLE, MISCONFIGURED = os.EX_UNAVAILABLE, os.EX_CONFIG
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 STOP_TIMEOUT = 8.0  # seconds for everything, before the process ends itself
 
@@ -52,14 +50,16 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
             return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
     except TastestreamError as error:
         logger.error("%s", error)  # noqa: TRY400 -- one line says it all
-        return UNAVAILABLE if isinstance(error, BrokerUnreachable) else MISCONFIGURED
+        if isinstance(error, BrokerUnreachable):
+            return UNAVAILABLE
+        return CRASHED if isinstance(error, StateError) else MISCONFIGURED
 
 
 @contextmanager
 def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
     """The worker's own folder under the data folder, held by a lock for as long as the process lives.
 
-    Raises DataFolderError when another worker holds it, or it cannot be written.
+    Raises DataFolderError when another worker holds it or it is not ours to write, StateError when the disk is full.
     """
     folder = data_dir.absolute() / kind
     try:
@@ -78,9 +78,12 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
                 f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
                 f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)"
             ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+        try:
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+        except OSError as error:
+            raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
         yield folder
 
 
@@ -110,15 +113,16 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
         return 0
     partitions = states[settings.embedded_topic][0].partitions
     port = settings.embed_port if kind == "embed" else settings.profile_port
-    async with (
-        _opened(kind, settings, bundle, folder, partitions) as worker,
-        Health(worker.app, settings.web_host, port) as health,
-    ):
-        logger.info(
-            "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
-            kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
-        )  # fmt: skip
-        return await _serve(worker, stop)
+    async with _opened(kind, settings, bundle, folder, partitions) as worker:
+        watchdog = Watchdog(
+            worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
+        )
+        async with Health(worker.app, watchdog, settings.web_host, port) as health:
+            logger.info(
+                "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
+                kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
+            )  # fmt: skip
+            return await _serve(worker, watchdog, stop)
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
@@ -141,52 +145,22 @@ async def _opened(
         async with EmbedWorker(settings, bundle, folder) as worker:
             yield worker
     else:
-        await drop_foreign_partitions(settings, folder / "bags", partitions)
         yield ProfileWorker(settings, bundle, folder, partitions)
 
 
-async def drop_foreign_partitions(settings: Settings, folder: Path, partitions: int) -> None:
-    """Delete the local databases that recovery could not build on; the changelog topic brings their rows back.
-
-    Those are: damaged ones; ones ahead of the topic, which was re-created since, so that they belong to another life; and
-    ones of partitions that the topic does not have.
-    """
-    topic = BAGS_CHANGELOG
-    stored: dict[int, int] = {}
-    for partition in partitions_on_disk(folder):
-        try:
-            stored[partition] = closed_offset(folder, partition)
-        except DataFolderError as error:
-            logger.warning("%s; dropped, and recovered from %s", error, topic)
-            drop_partition(folder, partition)
-    if not stored:
-        return
-    consumer = AIOKafkaConsumer(**settings.aiokafka())
-    await consumer.start()
-    try:
-        ends = await consumer.end_offsets([TopicPartition(topic, number) for number in range(partitions)])
-    finally:
-        await consumer.stop()
-    for partition, offset in stored.items():
-        end = ends.get(TopicPartition(topic, partition), 0)
-        if offset >= end:
-            logger.warning(
-                "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
-                partition, offset, topic, end,
-            )  # fmt: skip
-            drop_partition(folder, partition)
-
-
-async def _serve(worker: Worker, stop: asyncio.Event) -> int:
+async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int:
     app = worker.app
     starting = asyncio.create_task(app.start())
     signalled = asyncio.create_task(stop.wait())
     ended = asyncio.create_task(app.wait_until_stopped())
-    await asyncio.wait({starting, signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
+    watching = asyncio.create_task(watchdog.run())
+    await asyncio.wait({starting, signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not starting.exception():
-        logger.info("ready")
-        await asyncio.wait({signalled, ended}, return_when=asyncio.FIRST_COMPLETED)
-    failure = (starting.exception() if starting.done() else None) or app.crash_reason
+        logger.info("started")
+        await asyncio.wait({signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
+    failure = app.crash_reason or next(
+        (error for task in (starting, watching) if task.done() and (error := task.exception())), None
+    )
     if failure is None and not signalled.done():
         failure = RuntimeError("the app stopped by itself")
     if failure is not None:
@@ -200,7 +174,7 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
     if failure is None and starting.done():
         await _finish(worker)
     await asyncio.gather(app.stop(), return_exceptions=True)
-    for task in (starting, signalled, ended):
+    for task in (starting, signalled, ended, watching):
         task.cancel()
     deadline.cancel()
     if failure is None:
@@ -209,20 +183,16 @@ async def _serve(worker: Worker, stop: asyncio.Event) -> int:
 
 
 async def _finish(worker: Worker) -> None:
-    """Take no more events, finish those in flight, commit."""
-    app: Any = worker.app
+    """Take no more events, finish those that are being worked on, commit."""
+    app = worker.app
     app.consumer.stop_flow()
-    app.flow_control.suspend()
-    app.consumer.pause_partitions(app.consumer.assignment())
-    app.flow_control.clear()
+    app.intake.stop()
     try:
-        await asyncio.wait_for(worker.acks.empty(), DRAIN_TIMEOUT)
+        await asyncio.wait_for(app.intake.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
-        logger.warning(
-            "%d events were still in flight after %.0f s; they will be delivered again", len(worker.acks), DRAIN_TIMEOUT
-        )
-    worker.acks.forget()
-    await app.consumer.commit()
+        logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
+    await app.consumer.force_commit()  # `commit` does nothing while another one is under way
+    app.intake.forget()
 
 
 def _give_up() -> None:
@@ -244,5 +214,6 @@ def configure_logging(settings: Settings) -> None:
     if settings.log_level != "DEBUG":
         for name in ("faust", "mode", "stamina", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is no news
         # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

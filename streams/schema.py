@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from streams.dead_letters import PREFIX
+from streams.dead_letters.record import PREFIX
 from streams.messages import EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
 from streams.profile.worker import EVENT_ID_HEADER
 from streams.settings import Settings

@@ -46,8 +46,15 @@ class Settings(BaseSettings):
     tls_key_file: Path | None = Field(None, description="its private key")
     broker_timeout: float = Field(60.0, gt=0, description="how long a start waits for a broker")
     session_timeout: float = Field(6.0, ge=1, description="how soon a dead worker's partitions move")
+    idempotence: bool = Field(
+        True,
+        description="whether a record that is sent again is written once; false for a broker that knows no producer ids",
+    )
     commit_interval: float = Field(
         1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"
+    )
+    stall_timeout: float = Field(
+        60.0, ge=1, description="work without progress after which a worker ends, to be started again"
     )
     partitions: int = Field(8, ge=1, description="of the topics that are created")
     replication_factor: int = Field(1, ge=1, description="of the topics that are created")
@@ -77,7 +84,7 @@ class Settings(BaseSettings):
     fetch_timeout: float = Field(
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
-    fetch_attempts: int = Field(3, ge=1, description="at a picture, for failures that time may heal")
+    fetch_attempts: int = Field(5, ge=1, description="at a picture, for failures that time may heal")
     fetch_connections: int = Field(16, ge=1, description="pictures fetched and decoded at a time; bounds memory")
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
     embed_in_flight: int = Field(256, ge=1, description="events that the embed worker works on at a time")
@@ -135,9 +142,14 @@ class Settings(BaseSettings):
         return None if value in ("", "none") else value
 
     @model_validator(mode="after")
-    def _bag_within_slots(self) -> "Settings":
+    def _fit_together(self) -> "Settings":
         if self.bag_size > self.max_slots:
             raise ValueError(f"BAG_SIZE ({self.bag_size}) cannot be above MAX_SLOTS ({self.max_slots})")
+        if self.stall_timeout < 2 * self.session_timeout:
+            raise ValueError(
+                f"STALL_TIMEOUT ({self.stall_timeout:g} s) cannot be below twice SESSION_TIMEOUT ({self.session_timeout:g} s): "
+                "joining a group takes that long after a worker has died"
+            )
         if self.security_protocol.startswith("SASL") and not self.sasl_username:
             raise ValueError(
                 f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed"

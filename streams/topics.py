@@ -132,7 +132,7 @@ async def connect(settings: Settings) -> AIOKafkaAdminClient:
                 ) from error
             logger.warning("no broker at %s yet; trying for another %.0f s", settings.broker, left)
             await asyncio.sleep(min(pause, left))
-            pause = min(pause * 2, 5.0)
+            pause = min(pause * 2, 2.0)
         else:
             return admin
 

@@ -1,40 +1,57 @@
 """What the two workers have in common, seen by whoever runs them (`streams.runner`). The work itself is in `embed/` and `profile/`."""
 
+import asyncio
 import logging
+import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
-import faust
-
-from streams.delivery import InOrderAcks
+from streams.engine.app import App
 
 logger = logging.getLogger(__name__)
 
+CRASHED = 1  # exit code; a restart goes on at the last commit
+
 
 class Worker(Protocol):
-    """A Faust app with its own acknowledgement."""
+    """A Faust app with a task that takes records from its intake."""
 
     name: str  # "embed" or "profile"
-    app: faust.App
-    acks: InOrderAcks
+    app: App
 
 
 class FreezeGuard:
-    """Tells whether this process stood still (stopped, swapped out, paused with its machine) for longer than `limit` seconds.
+    """Ends this process once it has stood still (stopped, swapped out, paused with its machine) for longer than `limit` seconds.
 
-    Others have its partitions then, and it does not know yet.
+    Others have its partitions then, and it does not know yet: whatever it holds or has buffered must not be written. So it
+    ends at once, with nothing flushed, and what it had not committed is delivered again.
     """
 
-    def __init__(self, limit: float, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, limit: float, clock: Callable[[], float] = monotonic, end: Callable[[int], object] = os._exit
+    ) -> None:
         self.limit = limit
         self._clock = clock
-        self._beat = clock()
+        self._end = end
+        self._beat: float | None = None
 
-    def beat(self) -> None:
-        """To be called several times in `limit` seconds."""
-        self._beat = self._clock()
+    async def keep(self) -> None:
+        """Run for as long as the event loop does, and look several times in `limit` seconds."""
+        while True:
+            self._beat = self._clock()
+            await asyncio.sleep(self.limit / 6)
+            self.check()
 
-    @property
-    def stood_still(self) -> bool:
-        return self._clock() - self._beat > self.limit
+    def check(self) -> None:
+        """To be called right before anything is sent, too."""
+        if self._beat is None:
+            return
+        stood_still = self._clock() - self._beat
+        if stood_still > self.limit:
+            logger.error(
+                "this process stood still for %.1f s, and somebody else may have its partitions: ending it, with nothing "
+                "written; what is not committed is delivered again", stood_still,
+            )  # fmt: skip
+            logging.shutdown()
+            self._end(CRASHED)

@@ -15,7 +15,16 @@ from model.bundle import DEFAULT_BUNDLE
 from streams import cli
 from streams.settings import Settings
 
-COMMANDS = {"demo", "topics", "worker", "schema", "settings", "bundle", "train"}  # train is there without its extra too
+COMMANDS = {
+    "demo",
+    "topics",
+    "worker",
+    "dlq",
+    "schema",
+    "settings",
+    "bundle",
+    "train",
+}  # train is there without its extra too
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -111,6 +120,13 @@ def test_the_module_is_the_command() -> None:
         (["demo", "--pace", "slow"], "Invalid value for '--pace'"),
         (["schema", "xml"], "'xml' is not one of"),
         (["bundle", "check"], "Missing argument 'path'"),
+        (["dlq", "replay"], "dlq replay needs a filter, such as --reason or --since, or --all"),
+        (["dlq", "replay", "--dry-run", "--rate", "5"], "dlq replay needs a filter"),
+        (["dlq", "replay", "--all", "--reason", "timeout"], "--all is every dead letter"),
+        (["dlq", "replay", "--all", "--rate", "0"], "Invalid value for '--rate'"),
+        (["dlq", "list", "--since", "2 weeks"], "--since '2 weeks' is neither RFC 3339"),
+        (["dlq", "list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
+        (["dlq", "list", "--limit", "0"], "Invalid value for '--limit'"),
         (["--config", "/nowhere.toml", "settings"], "--config /nowhere.toml: there is no such file"),
         (["--config", "/[/b][x].toml", "settings"], "--config /[/b][x].toml: there is no such file"),
     ],
@@ -123,7 +139,18 @@ def test_a_bad_argument_ends_with_code_2_and_one_line_that_names_it(
     assert "Value error" not in line
 
 
-@pytest.mark.parametrize("command", [["settings"], ["topics"], ["worker", "embed"], ["worker", "all"], ["schema"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["settings"],
+        ["topics"],
+        ["worker", "embed"],
+        ["worker", "all"],
+        ["schema"],
+        ["dlq", "list"],
+        ["dlq", "replay", "--all"],
+    ],
+)
 def test_a_bad_setting_ends_with_code_2_and_one_line_that_names_it(tastestream: Command, command: list[str]) -> None:
     assert "setting TASTESTREAM_TOP_K is 'many': " in the_one_line(tastestream(*command, TASTESTREAM_TOP_K="many"), 2)
 

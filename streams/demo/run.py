@@ -113,6 +113,7 @@ async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
         f"{PREFIX}PARTITIONS": "2",
         f"{PREFIX}EMBED_PORT": str(ports["embed"]),
         f"{PREFIX}PROFILE_PORT": str(ports["profile"]),
+        f"{PREFIX}IDEMPOTENCE": "false",  # the embedded broker knows no producer ids
         f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     log = folder / "workers.log"

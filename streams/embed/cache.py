@@ -9,6 +9,8 @@ from pathlib import Path
 
 import rocksdict
 
+from streams.exceptions import StateError
+
 logger = logging.getLogger(__name__)
 
 _TIME = struct.Struct(">d")  # seconds since the epoch when the embedding was made
@@ -20,7 +22,7 @@ class DiskCache:
     """RocksDB with FIFO compaction: over `max_bytes`, the oldest files go."""
 
     def __init__(self, folder: Path, *, embedder: str, max_bytes: int, max_age: float) -> None:
-        """max_age: seconds after which an embedding is not used any more."""
+        """max_age: seconds after which an embedding is not used any more. Raises StateError when there is no room for one."""
         self._prefix = embedder.encode() + _VERSION_END
         self._max_age = max_age
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -28,8 +30,8 @@ class DiskCache:
             self._database = _open(folder, max_bytes)
         except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for whatever RocksDB reports
             logger.warning("the cache in %s cannot be read and is dropped: %s", folder, error)
-            shutil.rmtree(folder)
-            self._database = _open(folder, max_bytes)
+            shutil.rmtree(folder, ignore_errors=True)
+            self._database = _reopened(folder, max_bytes)
 
     def get(self, url: str, *, now: float) -> bytes | None:
         """The embedding's bytes, or None if there is none that is young enough."""
@@ -51,6 +53,13 @@ class DiskCache:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _reopened(folder: Path, max_bytes: int) -> rocksdict.Rdict:
+    try:
+        return _open(folder, max_bytes)
+    except Exception as error:
+        raise StateError(f"the cache in {folder} cannot be made: {error}") from error
 
 
 def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import time
 
+import numpy as np
 import stamina
+from numpy.typing import NDArray
 
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
@@ -118,12 +120,7 @@ class Pictures:
 
     async def _make(self, url: str) -> bytes:
         try:
-            async with self._slots:
-                data = await self._fetch(url)
-                loop = asyncio.get_running_loop()
-                picture = await loop.run_in_executor(
-                    self._decoders, decode_picture, data, self._image_size, self._max_pixels
-                )
+            picture = await self._fetch_and_decode(url)
         except PictureError as error:
             raise self._remember(url, FetchError(error.reason, f"image_url {shown(url)}: {error}")) from error
         except FetchError as error:
@@ -135,18 +132,23 @@ class Pictures:
         metrics.pictures.labels("fetch").inc()
         return embedding
 
-    async def _fetch(self, url: str) -> bytes:
-        """Tries again what time may heal, with growing pauses."""
+    async def _fetch_and_decode(self, url: str) -> NDArray[np.uint8]:
+        """Tries again what time may heal, with growing pauses in which other pictures have the place."""
         retries = stamina.retry_context(
             on=lambda error: isinstance(error, FetchError) and error.transient,
             attempts=self._attempts,
             timeout=None,
             wait_initial=0.2,
-            wait_max=2.0,
+            wait_max=5.0,
         )
+        loop = asyncio.get_running_loop()
         async for attempt in retries:
             with attempt:
-                return await self._fetcher.fetch(url)
+                async with self._slots:
+                    data = await self._fetcher.fetch(url)
+                    return await loop.run_in_executor(
+                        self._decoders, decode_picture, data, self._image_size, self._max_pixels
+                    )
         raise AssertionError("the last attempt returns or raises")
 
     def _remember(self, url: str, error: FetchError) -> FetchError:

@@ -12,18 +12,19 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from model.bundle import Bundle
 from streams import metrics
-from streams.app import new_app, raw_topic
-from streams.dead_letters import dead_letter
-from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
+from streams.dead_letters.record import dead_letter
+from streams.delivery import Headers, Publisher
 from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
 from streams.embed.pictures import Pictures
+from streams.engine.app import new_app
+from streams.engine.intake import Pending, Record
 from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_interaction
 from streams.settings import Settings
@@ -36,7 +37,7 @@ UNACKNOWLEDGED = 16  # events that wait behind a slow one for their acknowledgem
 DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
 
 
-class _Record(NamedTuple):
+class _Outcome(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes | None
@@ -52,15 +53,20 @@ class EmbedWorker:
         self._settings = settings
         self._bundle = bundle
         self._folder = folder
-        self.app = new_app(EMBED_GROUP, settings, folder / "faust")
+        self.app = new_app(
+            EMBED_GROUP,
+            settings,
+            folder / "faust",
+            settings.interactions_topic,
+            in_flight=UNACKNOWLEDGED * settings.embed_in_flight,
+            finish_before_revocation=False,  # there is no state to protect, and a picture may be slow
+        )
         self._publisher = Publisher(self.app)
-        self.acks = InOrderAcks(limit=UNACKNOWLEDGED * settings.embed_in_flight)
         self._places = asyncio.Semaphore(settings.embed_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
         self._pictures: Pictures | None = None
-        self.app.agent(raw_topic(self.app, settings.interactions_topic), name="embed")(self._receive)
-        self.app.on_partitions_revoked.connect(self._on_revoked)
+        self.app.task(self._work)
 
     async def __aenter__(self) -> "EmbedWorker":
         settings = self._settings
@@ -99,11 +105,10 @@ class EmbedWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._open.aclose()
 
-    async def _receive(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            pending = self.acks.arrived(event)
+    async def _work(self) -> None:
+        while True:
             await self._places.acquire()
-            await self.acks.room()
+            [pending] = await self.app.intake.take(1)
             task = asyncio.create_task(self._handle(pending))
             self._tasks.add(task)
             task.add_done_callback(self._done)
@@ -114,26 +119,20 @@ class EmbedWorker:
         self._places.release()
         metrics.in_flight.labels(self.name).set(len(self._tasks))
 
-    async def _on_revoked(self, *_: object, **__: object) -> None:
-        """Whatever is in flight is delivered again to whoever has the partition then; there is no state to protect."""
-        self.acks.forget()
-
     async def _handle(self, pending: Pending) -> None:
-        if pending.forgotten:
-            return
         try:
-            record = await self._record(pending.event)
-            await (await self._publisher.send(record.topic, record.key, record.value, headers=record.headers))
+            outcome = await self._outcome(pending.record)
+            await (await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers))
         except Exception as error:  # noqa: BLE001 -- above all DeliveryError: an event left pending must not go unnoticed
             await self.app.crash(error)
         else:
             pending.finish()
             metrics.events.labels(self.name).inc()
 
-    async def _record(self, event: Event) -> _Record:
+    async def _outcome(self, record: Record) -> _Outcome:
         """What the event becomes: an embedded interaction, or a dead letter."""
         try:
-            embedded = await self._embedded(event.message.value)
+            embedded = await self._embedded(record.value)
         except EventError as error:
             logger.info("dead letter: %s", error)
             problem = error
@@ -141,9 +140,9 @@ class EmbedWorker:
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))
         else:
-            return _Record(self._settings.embedded_topic, embedded.user_id.encode(), encode_embedded(embedded))
+            return _Outcome(self._settings.embedded_topic, embedded.user_id.encode(), encode_embedded(embedded))
         metrics.dead_letters.labels(self.name, problem.reason).inc()
-        return _Record(self._settings.dlq_topic, *dead_letter(event, problem, worker=self.name, at=datetime.now(UTC)))
+        return _Outcome(self._settings.dlq_topic, *dead_letter(record, problem, worker=self.name, at=datetime.now(UTC)))
 
     async def _embedded(self, value: bytes | None) -> EmbeddedInteraction:
         interaction = parse_interaction(value, now=time(), max_future=self._settings.max_future)

@@ -27,6 +27,9 @@ class Moment(NamedTuple):
     type: str
 
 
+_LOWEST = Moment(-1, "", "", "")  # below every moment
+
+
 class Picture(Struct, frozen=True, array_like=True):
     """The newest picture of an item."""
 
@@ -87,27 +90,31 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder: str)
     moment = Moment(event.timestamp, event.event_id, event.item_id, event.type)
     if bag.floor is not None and moment <= bag.floor:
         return bag
-    before = bag.slots.get(event.item_id) or Slot(event.item_id, {})
-    after = _merge(before, moment, event, embedder)
-    if after is before:
-        return bag
-    bag = replace(bag, slots={**bag.slots, event.item_id: after})
+    picture = Picture(moment, event.embedder, event.image_url, event.embedding) if event.embedding else None
+    alone = Slot(event.item_id, {event.type: moment}, picture)
+    before = bag.slots.get(event.item_id)
+    after = alone if before is None else join(before, alone, embedder=embedder)
+    if after is not before:
+        bag = replace(bag, slots={**bag.slots, event.item_id: after})
     while len(bag.slots) > max_slots:
         bag = _raise_floor(bag, min(slot.last for slot in bag.slots.values()))
     return bag
 
 
-def _merge(slot: Slot, moment: Moment, event: EmbeddedInteraction, embedder: str) -> Slot:
-    newest, picture = slot.newest, slot.picture
-    if moment > newest.get(event.type, Moment(-1, "", "", "")):
-        newest = {**newest, event.type: moment}
-    if event.embedding:
-        candidate = Picture(moment, event.embedder, event.image_url, event.embedding)
-        if picture is None or _rank(candidate, embedder) > _rank(picture, embedder):
-            picture = candidate
-    if newest is slot.newest and picture is slot.picture:
-        return slot
-    return Slot(slot.item_id, newest, picture)
+def join(one: Slot, other: Slot, *, embedder: str) -> Slot:
+    """What two slots of one item know together. Returns `one` itself when `other` adds nothing.
+
+    Commutative, associative and idempotent, and so is the fold, which joins an event at a time.
+    """
+    newest, picture = one.newest, one.picture
+    for kind, moment in other.newest.items():
+        if moment > newest.get(kind, _LOWEST):
+            newest = {**newest, kind: moment}
+    if other.picture and (picture is None or _rank(other.picture, embedder) > _rank(picture, embedder)):
+        picture = other.picture
+    if newest is one.newest and picture is one.picture:
+        return one
+    return Slot(one.item_id, newest, picture)
 
 
 def _rank(picture: Picture, embedder: str) -> tuple[Moment, bool, str, str, bytes]:

@@ -22,8 +22,8 @@ _FORMAT = b"\x01"
 _HEADER, _SLOT = b"\x00", b"\x01"
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_floor = msgspec.msgpack.Decoder(Moment).decode
-_decode_slot = msgspec.msgpack.Decoder(Slot).decode
+_floor_decoder = msgspec.msgpack.Decoder(Moment)
+_slot_decoder = msgspec.msgpack.Decoder(Slot)
 
 
 class UnknownRowFormat(StartupError):
@@ -36,9 +36,50 @@ def user_prefix(user_id: str) -> bytes:
     return len(encoded).to_bytes(2, "big") + encoded
 
 
+def prefix_of(key: bytes) -> bytes:
+    """The `user_prefix` of the user whose row `key` is."""
+    return key[: 2 + int.from_bytes(key[:2], "big")]
+
+
 def user_of(key: bytes) -> str:
     """The user whose row `key` is."""
-    return key[2 : 2 + int.from_bytes(key[:2], "big")].decode()
+    return prefix_of(key)[2:].decode()
+
+
+def header_of(prefix: bytes) -> bytes:
+    """The key of a user's header row."""
+    return prefix + _HEADER
+
+
+def is_header(key: bytes) -> bool:
+    """Whether a row is a header, and not a slot."""
+    return len(key) == len(prefix_of(key)) + 1 and key.endswith(_HEADER)
+
+
+def encode_floor(floor: Moment) -> bytes:
+    """The value of a header row."""
+    return _FORMAT + _encode(floor)
+
+
+def encode_slot(slot: Slot) -> bytes:
+    """The value of a slot's row."""
+    return _FORMAT + _encode(slot)
+
+
+def decode_floor(value: bytes) -> Moment:
+    """The floor in a header row. Raises UnknownRowFormat."""
+    return _floor_decoder.decode(_content(value))
+
+
+def decode_slot(value: bytes) -> Slot:
+    """The slot in its row. Raises UnknownRowFormat."""
+    return _slot_decoder.decode(_content(value))
+
+
+def _content(value: bytes) -> memoryview:
+    if value[:1] != _FORMAT:
+        raise UnknownRowFormat(f"a row has format {value[:1]!r}, but this version reads {_FORMAT!r} only")
+    return memoryview(value)[1:]
 
 
 def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
@@ -46,12 +87,10 @@ def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
     floor: Moment | None = None
     slots: list[Slot] = []
     for key, value in rows:
-        if value[:1] != _FORMAT:
-            raise UnknownRowFormat(f"row {key!r} has format {value[:1]!r}, but this version reads {_FORMAT!r} only")
-        if key[2 + int.from_bytes(key[:2], "big") :] == _HEADER:
-            floor = _decode_floor(value[1:])
+        if is_header(key):
+            floor = decode_floor(value)
         else:
-            slots.append(_decode_slot(value[1:]))
+            slots.append(decode_slot(value))
     kept = slots if floor is None else [above for slot in slots if (above := slot.above(floor)) is not None]
     return Bag({slot.item_id: slot for slot in kept}, floor)
 
@@ -59,9 +98,9 @@ def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
 def encode_bag(user_id: str, bag: Bag) -> dict[bytes, bytes]:
     """All rows of a bag."""
     prefix = user_prefix(user_id)
-    rows = {prefix + _SLOT + item_id.encode(): _FORMAT + _encode(slot) for item_id, slot in bag.slots.items()}
+    rows = {prefix + _SLOT + item_id.encode(): encode_slot(slot) for item_id, slot in bag.slots.items()}
     if bag.floor is not None:
-        rows[prefix + _HEADER] = _FORMAT + _encode(bag.floor)
+        rows[header_of(prefix)] = encode_floor(bag.floor)
     return rows
 
 
@@ -78,11 +117,11 @@ def changes(user_id: str, stored: Collection[bytes], before: Bag, after: Bag) ->
         return {}
     prefix = user_prefix(user_id)
     rows: Changes = {}
-    if after.floor != before.floor:
-        rows[prefix + _HEADER] = _FORMAT + _encode(after.floor)
+    if after.floor is not None and after.floor != before.floor:
+        rows[header_of(prefix)] = encode_floor(after.floor)
     for item_id, slot in after.slots.items():
         if slot is not before.slots.get(item_id):
-            rows[prefix + _SLOT + item_id.encode()] = _FORMAT + _encode(slot)
+            rows[prefix + _SLOT + item_id.encode()] = encode_slot(slot)
     for key in stored:
         suffix = key[len(prefix) :]
         if suffix != _HEADER and suffix[1:].decode() not in after.slots:

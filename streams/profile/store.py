@@ -8,7 +8,6 @@ Invariant: the database of a partition holds exactly the changelog of that parti
 written here only after the broker has acknowledged them, so a worker that dies is never ahead of what others can recover.
 """
 
-import asyncio
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,8 @@ from faust.stores.base import SerializedStore
 from faust.types import TP, EventT
 from mode.utils.logging import get_logger
 
-from streams.exceptions import DataFolderError
+from model.exceptions import TastestreamError
+from streams.exceptions import StateError
 from streams.profile.rows import Changes
 
 logger = get_logger(__name__)
@@ -55,10 +55,13 @@ class RocksDBMemory:
 
 
 class BagStore(SerializedStore[bytes, bytes]):
-    """Faust's view of the databases. Faust has them opened, recovered and closed; the worker reads and writes rows.
+    """The databases of the partitions that are assigned, and Faust's view of them.
 
-    `scan`, `last_offset` and `write` raise KeyError for a partition that is not open: one that is not assigned to this worker.
+    `row`, `scan`, `last_offset` and `write` raise KeyError for a partition that is not open: one that is not assigned to this
+    worker; and StateError for what RocksDB reports.
     """
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     def __init__(self, *args: Any, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -66,61 +69,93 @@ class BagStore(SerializedStore[bytes, bytes]):
         self._memory = memory
         self._databases: dict[int, rocksdict.Rdict] = {}
 
-    # -- what the worker calls
+    # -- what the table calls
+
+    def open(self, partition: int) -> int:
+        """Open or create the database of a partition; gives the changelog offset that it stands for, -1 when it is new.
+
+        A damaged one is dropped, which the log says: the changelog topic brings its rows back. Raises StateError.
+        """
+        database = self._databases.get(partition)
+        if database is None:
+            path = partition_path(self._folder, partition)
+            with _reported(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    database = self._memory.open(path)
+                except Exception as error:
+                    if not _is_damage(error):
+                        raise
+                    logger.warning("%s is damaged and dropped; the changelog brings it back: %s", path, error)
+                    drop_partition(self._folder, partition)
+                    database = self._memory.open(path)
+            self._databases[partition] = database
+        with self._used(partition):
+            return _offset_in(database)
+
+    def drop(self, partition: int) -> None:
+        """Close and delete the database of a partition."""
+        self._close(partition)
+        drop_partition(self._folder, partition)
+
+    def row(self, partition: int, key: bytes) -> bytes | None:
+        """The row under `key`."""
+        with self._used(partition):
+            return cast(bytes | None, self._databases[partition].get(key))
 
     def scan(self, partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """All rows whose key starts with `prefix`, in key order."""
         bound = rocksdict.ReadOptions()
         bound.set_iterate_upper_bound(prefix + _PREFIX_END)
-        return list(_items(self._databases[partition], from_key=prefix, read_opt=bound))
+        with self._used(partition):
+            return list(_items(self._databases[partition], from_key=prefix, read_opt=bound))
 
     def last_offset(self, partition: int) -> int:
         """The changelog offset that an open database stands for; -1 when it is new."""
-        return _offset_in(self._databases[partition])
+        with self._used(partition):
+            return _offset_in(self._databases[partition])
 
-    def write(self, partition: int, rows: Changes, offset: int) -> None:
-        """Write rows and the changelog offset of the last of them, all or nothing."""
-        self._write(self._databases[partition], rows.items(), offset)
+    def write(self, partition: int, rows: Changes, offset: int | None = None) -> None:
+        """Write rows and, unless it is None, the changelog offset that they bring the database to; all or nothing."""
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in rows.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        if offset is not None:
+            batch.put(OFFSET_KEY, b"%d" % offset)
+        with self._used(partition):
+            self._databases[partition].write(batch)
+
+    @contextmanager
+    def _used(self, partition: int) -> Generator[None]:
+        """What RocksDB reports becomes a StateError; a damaged database is dropped, so that the next start recovers it."""
+        path = partition_path(self._folder, partition)
+        with _reported(path):
+            try:
+                yield
+            except KeyError:
+                raise
+            except Exception as error:
+                if _is_damage(error):
+                    logger.warning("%s is damaged and dropped; the changelog brings it back", path)
+                    self.drop(partition)
+                raise
 
     # -- what Faust calls
 
-    def persisted_offset(self, tp: TP) -> int:
-        """The changelog offset that the database stands for; -1 when it is new.
-
-        Not None, for which Faust would take the offset that it remembers from an earlier assignment.
-        """
-        return _offset_in(self._database(tp.partition))
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Nothing: the table recovers by itself, and Faust has nothing to read."""
+        return None
 
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
-        self._database(tp.partition).put(OFFSET_KEY, b"%d" % offset)
+        raise NotImplementedError("an offset is written together with its rows")
 
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Recovery: rows as they come from the changelog topic.
-
-        Rows that Faust kept over a rebalance or a stop are left out, since others may be missing before them; they are read
-        again. Faust would log an error that is raised here and go on, so it ends the worker.
-        """
-        try:
-            self._apply(event for event in batch if self._is_current(event))
-        except Exception as error:
-            asyncio.ensure_future(self.app.crash(error))  # noqa: RUF006 -- it ends the process
-            raise
-
-    def _is_current(self, event: EventT[Any]) -> bool:
-        app: Any = self.app
-        return app.flow_control.is_active() and event.message.generation_id == app.consumer_generation_id
-
-    def _apply(self, batch: Iterable[EventT[Any]]) -> None:
-        partitions: dict[int, dict[bytes, bytes | None]] = {}
-        offsets: dict[int, int] = {}
-        for event in batch:
-            message = event.message
-            partitions.setdefault(message.partition, {})[cast(bytes, message.key)] = message.value
-            offsets[message.partition] = message.offset
-        for partition, rows in partitions.items():
-            self._write(self._databases[partition], rows.items(), offsets[partition])
+        """Nothing: the table recovers by itself, and Faust has read nothing."""
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -142,26 +177,6 @@ class BagStore(SerializedStore[bytes, bytes]):
     async def on_stop(self) -> None:
         for partition in list(self._databases):
             self._close(partition)
-
-    # -- the databases
-
-    def _write(self, database: rocksdict.Rdict, rows: Iterable[tuple[bytes, bytes | None]], offset: int) -> None:
-        batch = rocksdict.WriteBatch(raw_mode=True)
-        for key, value in rows:
-            if value is None:
-                batch.delete(key)
-            else:
-                batch.put(key, value)
-        batch.put(OFFSET_KEY, b"%d" % offset)
-        database.write(batch)
-
-    def _database(self, partition: int) -> rocksdict.Rdict:
-        database = self._databases.get(partition)
-        if database is None:
-            path = partition_path(self._folder, partition)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            database = self._databases[partition] = self._memory.open(path)
-        return database
 
     def _close(self, partition: int) -> None:
         database = self._databases.pop(partition, None)
@@ -213,6 +228,23 @@ def _offset_in(database: rocksdict.Rdict) -> int:
     return -1 if offset is None else int(offset)
 
 
+def _is_damage(error: Exception) -> bool:
+    return str(error).startswith(("Corruption", "IO error: No such file", "Invalid argument"))
+
+
+@contextmanager
+def _reported(path: Path) -> Generator[None]:
+    """rocksdict raises bare Exception for whatever RocksDB reports."""
+    try:
+        yield
+    except (KeyError, TastestreamError):
+        raise
+    except Exception as error:
+        raise StateError(
+            f"the bags in {path} cannot be read or written: {error}; what is not committed is delivered again after a restart"
+        ) from error
+
+
 def partition_path(folder: Path, partition: int) -> Path:
     """Where the database of a partition lies under the worker's data folder."""
     return folder / f"partition-{partition}"
@@ -235,15 +267,9 @@ def closed_partition(folder: Path, partition: int) -> Generator[rocksdict.Rdict]
 
 
 def closed_offset(folder: Path, partition: int) -> int:
-    """The changelog offset that the database of a partition stands for; -1 when it is new.
-
-    Raises DataFolderError when the database cannot be read.
-    """
-    try:
-        with closed_partition(folder, partition) as database:
-            return _offset_in(database)
-    except Exception as error:  # rocksdict raises bare Exception for whatever RocksDB reports
-        raise DataFolderError(f"{partition_path(folder, partition)} cannot be read: {error}") from error
+    """The changelog offset that the database of a partition that no worker has open stands for; -1 when it is new."""
+    with closed_partition(folder, partition) as database:
+        return _offset_in(database)
 
 
 def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
@@ -254,4 +280,4 @@ def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
 
 def drop_partition(folder: Path, partition: int) -> None:
     """Delete the database of a partition; the changelog topic brings its rows back."""
-    shutil.rmtree(partition_path(folder, partition))
+    shutil.rmtree(partition_path(folder, partition), ignore_errors=True)

@@ -1,40 +1,63 @@
 """The bags as a table of Faust: the changelog topic in front of the store.
 
-Faust assigns the partitions and recovers them from the changelog. Writing is ours, because Faust would write to disk first,
-log a failed changelog record at most, and read the partition from a context variable: here a change is sent, awaited,
-and only then written to disk.
+Faust declares the topic and assigns its partitions. Writing is ours, because Faust would write to disk first, log a failed
+changelog record at most, and read the partition from a context variable: here a change is sent, awaited, and only then
+written to disk. Reading it back is ours too, because rows are to be joined (`changelog.py`), and fast.
 """
 
 import asyncio
+import logging
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-from faust import App
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
+from faust.types import TP
+from mode.utils.logging import get_logger
 
 from streams.delivery import Publisher
+from streams.engine.app import App
 from streams.exceptions import DeliveryError
+from streams.profile.changelog import Merge
 from streams.profile.rows import Changes
 from streams.profile.store import BagStore, RocksDBMemory
 from streams.topics import BAGS_TABLE
+
+logger = logging.getLogger(__name__)
+
+RECOVERY_BATCH = 1000  # records; the event loop turns between batches
+PROGRESS_INTERVAL = 5.0  # seconds between two lines of progress
 
 
 class BagTable(Table[bytes, bytes]):
     """A table whose rows are read by user and written by partition."""
 
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
     data: BagStore  # pyright: ignore[reportIncompatibleVariableOverride] -- it is what _new_store makes
 
-    def __init__(self, app: App, *, partitions: int, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        partitions: int,
+        folder: Path,
+        memory: RocksDBMemory,
+        publisher: Publisher,
+        embedder: str,
+        kafka: dict[str, Any],
+    ) -> None:
+        """embedder: the version in use. kafka: how an aiokafka client connects."""
         self._folder = folder
         self._memory = memory
-        super().__init__(
-            app,
-            name=BAGS_TABLE,
-            partitions=partitions,
-            key_type=bytes,
-            value_type=bytes,
-            **kwargs,
-        )
+        self._publisher = publisher
+        self._embedder = embedder
+        self._kafka = kafka
+        self.recovered = 0  # records read back since the start: it moves as long as a recovery makes progress
+        super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 
     def _new_store(self) -> BagStore:
         return BagStore(
@@ -50,7 +73,7 @@ class BagTable(Table[bytes, bytes]):
             memory=self._memory,
         )
 
-    async def write(self, publisher: Publisher, partition: int, rows: Changes) -> None:
+    async def write(self, partition: int, rows: Changes) -> None:
         """Send the rows to the changelog, wait until the broker has them, then write them to disk.
 
         Raises DeliveryError, with the disk untouched, when the broker does not take them, or when records of somebody else
@@ -58,11 +81,87 @@ class BagTable(Table[bytes, bytes]):
         worker has to start again from the changelog.
         """
         topic = self.changelog_topic_name
-        sent = [await publisher.send(topic, key, value, partition=partition) for key, value in rows.items()]
+        sent = [await self._publisher.send(topic, key, value, partition=partition) for key, value in rows.items()]
         offsets = await asyncio.gather(*sent)
         last = self.data.last_offset(partition)
-        if last >= 0 and min(offsets) != last + 1:
+        if min(offsets) != last + 1:
             raise DeliveryError(
                 f"another worker writes to partition {partition} of {topic}: offset {min(offsets)} follows {last} here"
             )
         self.data.write(partition, rows, max(offsets))
+
+    # -- recovery
+
+    async def recover(self, partitions: set[TP]) -> None:
+        """Bring the databases of these changelog partitions up to the topic's end, opening and creating them as needed.
+
+        One that is ahead of the topic belongs to another life of it, and is dropped. Raises StateError and KafkaError.
+        """
+        if not partitions:
+            return
+        consumer = AIOKafkaConsumer(
+            **self._kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 * 1024**2,
+            isolation_level="read_uncommitted",
+        )
+        await consumer.start()
+        try:
+            await self._read_back(consumer, [TopicPartition(tp.topic, tp.partition) for tp in sorted(partitions)])
+        finally:
+            await consumer.stop()
+
+    async def _read_back(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
+        started = spoken = monotonic()
+        before = self.recovered
+        consumer.assign(partitions)
+        starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        merges: dict[TopicPartition, Merge] = {}
+        for tp in partitions:
+            offset = self._opened(tp, ends[tp])
+            consumer.seek(tp, max(offset + 1, starts[tp]))
+            row, scan = partial(self.data.row, tp.partition), partial(self.data.scan, tp.partition)
+            merges[tp] = Merge(row, scan, embedder=self._embedder)
+        behind = set(partitions)
+        while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
+            for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
+                self.data.write(tp.partition, merges[tp].apply(_rows(records)))
+                self.recovered += len(records)
+            if monotonic() - spoken > PROGRESS_INTERVAL:
+                spoken = monotonic()
+                left = sum([ends[tp] - await consumer.position(tp) for tp in behind])
+                logger.info(
+                    "recovering: %d records of the changelog read, at most %d to go", self.recovered - before, left
+                )
+        for tp in partitions:
+            await self._finish(tp.partition, merges[tp], ends[tp] - 1)
+        logger.info(
+            "recovered partitions %s from %d records of the changelog in %.1f s",
+            ", ".join(str(tp.partition) for tp in partitions), self.recovered - before, monotonic() - started,
+        )  # fmt: skip
+
+    def _opened(self, tp: TopicPartition, end: int) -> int:
+        """The changelog offset that the database of a partition stands for, once it is open."""
+        offset = self.data.open(tp.partition)
+        if offset >= end:
+            logger.warning(
+                "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
+                tp.partition, offset, tp.topic, end,
+            )  # fmt: skip
+            self.data.drop(tp.partition)
+            offset = self.data.open(tp.partition)
+        return offset
+
+    async def _finish(self, partition: int, merge: Merge, last: int) -> None:
+        # The offset is written last: a recovery that was cut off starts where this one did, and finds the same repairs.
+        self.data.write(partition, merge.finish())
+        repairs = merge.repairs()
+        self.data.write(partition, {}, last)
+        if repairs:
+            logger.warning("partition %d: %d rows of the changelog are written again, joined", partition, len(repairs))
+            await self.write(partition, repairs)
+
+
+def _rows(records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:
+    return [(record.key, record.value) for record in records if record.key]

@@ -18,17 +18,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
-from streams.app import new_app, raw_topic
-from streams.dead_letters import DeadLetter, dead_letter
-from streams.delivery import Event, Headers, InOrderAcks, Pending, Publisher
-from streams.exceptions import DeliveryError, EventError, MessageError
+from streams.dead_letters.record import DeadLetter, dead_letter
+from streams.delivery import Headers, Publisher
+from streams.engine.app import new_app
+from streams.engine.intake import Pending, Record
+from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
 from streams.profile.rows import Changes, changes, decode_bag, user_prefix
@@ -69,80 +70,53 @@ class ProfileWorker:
     def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
         self._settings = settings
         self._bundle = bundle
-        self.app = new_app(PROFILE_GROUP, settings, folder / "faust")
+        self.app = new_app(
+            PROFILE_GROUP,
+            settings,
+            folder / "faust",
+            settings.embedded_topic,
+            in_flight=2 * settings.profile_batch,
+            finish_before_revocation=True,
+        )
+        self._publisher = Publisher(self.app)
         self.table = BagTable(
-            self.app, partitions=partitions, folder=folder / "bags", memory=RocksDBMemory(settings.rocksdb_memory)
+            self.app,
+            partitions=partitions,
+            folder=folder / "bags",
+            memory=RocksDBMemory(settings.rocksdb_memory),
+            publisher=self._publisher,
+            embedder=bundle.embedder_version,
+            kafka=settings.aiokafka(),
         )
         self.app.tables.add(self.table)
-        self._publisher = Publisher(self.app)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
         self._recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
-        self.acks = InOrderAcks()
-        self._inbox: asyncio.Queue[Pending] = asyncio.Queue(maxsize=2 * settings.profile_batch)
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._guard = FreezeGuard(settings.session_timeout)
-        self.app.agent(raw_topic(self.app, settings.embedded_topic), name="profile")(self._receive)
+        self.app.before_send = self._guard.check
         self.app.task(self._work)
-        self.app.task(self._beat)
-        self.app.on_partitions_revoked.connect(self._on_revoked)
-
-    async def _receive(self, stream: Any) -> None:
-        async for event in stream.noack().events():
-            await self._inbox.put(self.acks.arrived(event))
+        self.app.task(self._guard.keep)
 
     async def _work(self) -> None:
-        self._guard.beat()  # recovery may have taken long
         while True:
-            batch = [await self._inbox.get()]
-            self._idle.clear()
-            while len(batch) < self._settings.profile_batch and not self._inbox.empty():
-                batch.append(self._inbox.get_nowait())
-            try:
-                await self._process([pending for pending in batch if not pending.forgotten])
-            finally:
-                self._idle.set()
-
-    async def _beat(self) -> None:
-        while True:
-            self._guard.beat()
-            await asyncio.sleep(self._guard.limit / 6)
-            self._refuse_after_standstill()
-
-    def _refuse_after_standstill(self) -> None:
-        if self._guard.stood_still:
-            raise DeliveryError(
-                f"this process stood still for more than {self._guard.limit:g} s; somebody else may have its partitions"
-            )
-
-    async def _on_revoked(self, *_: object, **__: object) -> None:
-        """Before partitions move: finish the batch in hand, so that its rows are in the changelog that others recover from."""
-        self.acks.forget()
-        timeout = self._settings.session_timeout / 2
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout)
-        except TimeoutError:
-            logger.warning("partitions move while a batch is in flight, after a wait of %.1f s", timeout)
+            await self._process(await self.app.intake.take(self._settings.profile_batch))
 
     async def _process(self, batch: list[Pending]) -> None:
-        if not batch:
-            return
         started = perf_counter()
         letters: list[DeadLetter] = []
         interactions: list[tuple[EmbeddedInteraction, _Profile]] = []
         profiles: dict[int, dict[str, _Profile]] = {}
         for pending in batch:
-            message = pending.event.message
+            record = pending.record
             try:
-                interaction = self._parse(message.value)
+                interaction = self._parse(record.value)
             except EventError as error:
                 logger.info("dead letter: %s", error)
-                letters.append(self._letter(pending.event, error))
+                letters.append(self._letter(pending.record, error))
                 continue
-            users = profiles.setdefault(message.partition, {})
+            users = profiles.setdefault(record.partition, {})
             profile = users.get(interaction.user_id)
             if profile is None:
-                profile = users[interaction.user_id] = self._load(message.partition, interaction.user_id)
+                profile = users[interaction.user_id] = self._load(record.partition, interaction.user_id)
             interactions.append((interaction, profile))
         try:
             records = await asyncio.get_running_loop().run_in_executor(None, self._recommend, interactions)
@@ -153,10 +127,10 @@ class ProfileWorker:
                     await self._process([pending])
                 return
             logger.exception("dead letter: an unexpected error")
-            letters = [self._letter(batch[0].event, EventError("internal_error", repr(error)))]
+            letters = [self._letter(batch[0].record, EventError("internal_error", repr(error)))]
             profiles, records = {}, []
 
-        self._refuse_after_standstill()
+        self._guard.check()
         if any(pending.forgotten for pending in batch):
             return  # a rebalance came in between: nothing was sent yet, and all of it is delivered again
         await self._deliver(profiles, records, letters)
@@ -165,9 +139,9 @@ class ProfileWorker:
         metrics.events.labels(self.name).inc(len(batch))
         metrics.batch_seconds.labels(self.name).observe(perf_counter() - started)
 
-    def _letter(self, event: Event, error: EventError) -> DeadLetter:
+    def _letter(self, record: Record, error: EventError) -> DeadLetter:
         metrics.dead_letters.labels(self.name, error.reason).inc()
-        return dead_letter(event, error, worker=self.name, at=datetime.now(UTC))
+        return dead_letter(record, error, worker=self.name, at=datetime.now(UTC))
 
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:
         interaction = parse_embedded(value)
@@ -207,7 +181,7 @@ class ProfileWorker:
             for user_id, profile in users.items():
                 rows |= changes(user_id, profile.stored, profile.before, profile.after)
             if rows:
-                writes.append(asyncio.ensure_future(self.table.write(self._publisher, partition, rows)))
+                writes.append(asyncio.ensure_future(self.table.write(partition, rows)))
         send = self._publisher.send
         topic = self._settings.recommendations_topic
         sent = [await send(topic, one.key, one.value, headers=one.headers) for one in records]

@@ -6,7 +6,6 @@ dies or stands still, the N-th time it comes there; and deliberate breaks, each 
 """
 
 import asyncio
-import importlib.util
 import os
 import signal
 import sys
@@ -148,14 +147,40 @@ def break_skip_changelog(n: int) -> None:
     write: Method = BagTable.write
     calls = 0
 
-    async def wrapped(self: Any, publisher: Any, partition: int, rows: Any, *args: Any) -> Any:
+    async def wrapped(self: Any, partition: int, rows: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls % n:
-            return await write(self, publisher, partition, rows, *args)
+            return await write(self, partition, rows)
         return self.data.write(partition, rows, self.data.last_offset(partition))
 
     BagTable.write = wrapped
+
+
+@point
+def break_do_not_wait(n: int) -> None:
+    """Nothing waits for the broker: what is sent counts as delivered, and rows go to disk at once."""
+    from streams.delivery import Publisher  # noqa: PLC0415
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    send: Method = Publisher.send
+
+    def read(sent: asyncio.Future[int]) -> None:
+        sent.exception()
+
+    async def at_once(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
+        (await send(*args, **kwargs)).add_done_callback(read)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(0)
+        return done
+
+    async def write(self: Any, partition: int, rows: Any) -> None:
+        for key, value in rows.items():
+            await self._publisher.send(self.changelog_topic_name, key, value, partition=partition)
+        self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
+
+    Publisher.send = at_once
+    BagTable.write = write
 
 
 @point
@@ -227,30 +252,17 @@ def break_drop_letters(n: int) -> None:
 @point
 def break_acknowledge_out_of_order(n: int) -> None:
     """A finished event is acknowledged whatever is pending before it."""
-    if importlib.util.find_spec("streams.engine") is not None:
-        from streams.engine.intake import Intake  # pyright: ignore  # noqa: PLC0415
+    from streams.engine.intake import Intake  # noqa: PLC0415
 
-        def committable(self: Any) -> dict[Any, int]:
-            newest: dict[Any, int] = {}
-            for tp, partition in self._partitions.items():
-                done = max((one.record.offset + 1 for one in partition.queue if one.finished), default=partition.done)
-                if done > partition.committed:
-                    newest[tp] = done
-            return newest
+    def committable(self: Any) -> dict[Any, int]:
+        newest: dict[Any, int] = {}
+        for tp, partition in self._partitions.items():
+            done = max((one.record.offset + 1 for one in partition.queue if one.finished), default=partition.done)
+            if done > partition.committed:
+                newest[tp] = done
+        return newest
 
-        Intake.committable = committable
-        return
-
-    from streams import delivery  # noqa: PLC0415
-
-    def finish(self: Any) -> None:
-        queue = self._acks._queues.get(self.event.message.tp)
-        while queue and queue[0].event.message.offset <= self.event.message.offset:
-            queue.popleft().event.ack()
-            self._acks._count -= 1
-        self._acks._changed()
-
-    delivery.Pending.finish = finish
+    Intake.committable = committable
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Options, the stage, and the table at the end.
 
-Given this folder, pytest plays all scenarios but the long ones. Within the whole suite it plays the short ones only.
+`--faults` says which scenarios are played: the short ones, unless it says all of them, or the long one.
 """
 
 import os
@@ -23,26 +23,16 @@ ROWS = pytest.StashKey[list[Row]]()
 COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s", "crashes", "")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("faults")
-    group.addoption("--seeds", type=int, default=None, help="how many seeds each scenario is played with")
-    group.addoption("--faults", choices=("short", "all", "long"), default=None, help="which scenarios are played")
-    group.addoption("--rows", type=Path, default=None, help="a file to add the rows of the table to, as JSON lines")
-    group.addoption("--break", action="append", default=[], help="a fault point of armed.py for all workers")
-
-
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "short: a fault scenario that is played with the whole suite")
     config.addinivalue_line("markers", "long: a fault scenario that is played only when asked for")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    asked_for = [Path(argument.partition("::")[0]).resolve() for argument in config.args]
-    all_here = all(HERE in (path, *path.parents) for path in asked_for)
-    which = config.getoption("faults") or ("all" if all_here else "short")
+    which = config.getoption("faults")
 
     def played(item: pytest.Item) -> bool:
-        if HERE not in item.path.parents:
+        if HERE not in item.path.parents or item.get_closest_marker("unit"):
             return True
         long = item.get_closest_marker("long") is not None
         return (
@@ -57,8 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "seed" in metafunc.fixturenames:
-        count = metafunc.config.getoption("seeds", default=None) or int(os.environ.get("FAULTS_SEEDS", "1"))
-        metafunc.parametrize("seed", range(1, count + 1))
+        metafunc.parametrize("seed", range(1, int(metafunc.config.getoption("seeds") or 1) + 1))
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +75,7 @@ def stage(
     row = Row(request.node.originalname.removeprefix("test_").replace("_", " "), seed)
     request.node.stash[ROW] = row
     request.config.stash.setdefault(ROWS, []).append(row)
-    breaks = tuple(request.config.getoption("break", default=None) or ())
+    breaks = tuple(request.config.getoption("break") or ())
     try:
         with staged(tmp_path, pictures, oracle, row, breaks) as made:
             yield made
@@ -95,7 +84,7 @@ def stage(
             raise
         pytest.skip(f"no Kafka for the test: {error}")
     finally:
-        if path := request.config.getoption("rows", default=None):
+        if path := request.config.getoption("rows"):
             with path.open("a") as file:
                 file.write(row.line() + "\n")
 

@@ -28,7 +28,7 @@ def test_sigterm_under_load(stage: Stage, kind: str) -> None:
 @pytest.mark.skipif(not STALL, reason="no watchdog, no setting for it")
 @pytest.mark.parametrize("kind", ["embed", "profile"])
 def test_a_consumer_that_stalls_ends_its_worker(stage: Stage, kind: str) -> None:
-    stage.settings[STALL] = 5
+    stage.settings[STALL] = 15
     embed, profile = stage.workers()
     worker = embed if kind == "embed" else profile
     with stage.load(rate=RATE):

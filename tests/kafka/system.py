@@ -211,13 +211,15 @@ class System:
                 rows.setdefault(user_of(key), []).append((key, value))
         return {user: decode_bag(found) for user, found in rows.items()}
 
-    async def settled(self, timeout: float = 120.0) -> None:
-        """Wait until every event that was produced is committed by both groups."""
-        deadline = time.monotonic() + timeout
+    async def settled(self, timeout: float = 60.0) -> None:
+        """Wait until every event that was produced is committed by both groups. Fails after `timeout` seconds without progress."""
+        least, deadline = -1, 0.0
         while (lag := await self.lag()) > 0:
+            if least < 0 or lag < least:
+                least, deadline = lag, time.monotonic() + timeout
             assert time.monotonic() < deadline, (
-                f"{lag} events are still uncommitted; "
-                f"{ {kind: self.get(kind, '/ready') for kind in self.ports} }:\n{self.log()[-3000:]}"
+                f"{lag} events are still uncommitted, for {timeout:.0f} s; "
+                f"{ {kind: self.get(kind, '/live') for kind in self.ports} }:\n{self.log()[-3000:]}"
             )
 
 

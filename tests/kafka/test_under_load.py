@@ -59,9 +59,10 @@ async def test_a_second_profile_worker_comes_and_goes_and_a_stop_under_load_lose
         with system.worker("all"):
             await system.settled()
 
+    letters = await system.read("user-interactions-dlq")
+    assert [letter.headers["tastestream-error"] for letter in letters] == []
     published = {one["event_id"] for one in await system.recommendations()}
     parts = {"first": 3000, "second": 3000, "third": 6000}
     assert published == {f"{name}-{number}" for name, count in parts.items() for number in range(count)}
-    assert await system.read("user-interactions-dlq") == []
     expected = await expected_bags(system)
     assert system.stored_bags() == expected

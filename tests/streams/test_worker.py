@@ -1,31 +1,33 @@
-"""What the workers are built on: a frozen process is noticed, and Faust without its compiled stream is refused."""
+"""A frozen process is noticed, and ended."""
 
-from pathlib import Path
+import asyncio
 
-import faust.streams
-import pytest
-
-from streams.app import new_app
-from streams.exceptions import StartupError
-from streams.settings import Settings
-from streams.worker import FreezeGuard
+from streams.worker import CRASHED, FreezeGuard
 
 
-def test_a_process_that_stood_still_for_longer_than_the_limit_is_noticed() -> None:
-    now = 100.0
-    guard = FreezeGuard(6.0, clock=lambda: now)
+async def test_a_process_that_stood_still_for_longer_than_the_limit_ends() -> None:
+    now, ends = 100.0, list[int]()
+    guard = FreezeGuard(6.0, clock=lambda: now, end=ends.append)
+    guard.check()
+    keeping = asyncio.create_task(guard.keep())
+    await asyncio.sleep(0)
 
     now += 6.0
-    assert not guard.stood_still
+    guard.check()
+    assert not ends
     now += 0.1
-    assert guard.stood_still
-    guard.beat()
-    assert not guard.stood_still
+    guard.check()
+    assert ends == [CRASHED]
+    keeping.cancel()
 
 
-def test_faust_without_its_compiled_stream_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    new_app("test", Settings.model_construct(), tmp_path)
-
-    monkeypatch.setattr(faust.streams, "_CStreamIterator", None)
-    with pytest.raises(StartupError, match="compiled extension"):
-        new_app("test", Settings.model_construct(), tmp_path)
+async def test_a_process_whose_loop_turns_lives_on() -> None:
+    now, ends = 100.0, list[int]()
+    guard = FreezeGuard(0.06, clock=lambda: now, end=ends.append)
+    keeping = asyncio.create_task(guard.keep())
+    for _ in range(3):
+        await asyncio.sleep(0.02)
+        now += 0.05
+        guard.check()
+    assert not ends
+    keeping.cancel()

@@ -3,35 +3,32 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
 from model.bundle import Bundle as ModelBundle
+from streams.engine.intake import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
+from tests.records import record
 
 POISON = "poison"
+TOPIC = "embedded-interactions"
 
 
-def event(user: str) -> Any:
-    """As much of Faust's event as a batch needs: a view without a picture."""
-    value = encode_embedded(
-        EmbeddedInteraction(event_id=f"of-{user}", user_id=user, item_id="i", type="view", timestamp=1)
-    )
-    message = SimpleNamespace(
-        tp=("embedded-interactions", 0),
-        topic="embedded-interactions",
-        partition=0,
-        offset=0,
-        key=b"k",
-        value=value,
-        headers=(),
-    )
-    return SimpleNamespace(message=message, ack=lambda: True)
+def records(*users: str) -> list[Record]:
+    """A view of each user, without a picture, at offsets from 0."""
+    return [
+        record(TOPIC, offset=offset, key=b"k", value=encode_embedded(view(user))) for offset, user in enumerate(users)
+    ]
+
+
+def view(user: str) -> EmbeddedInteraction:
+    return EmbeddedInteraction(event_id=f"of-{user}", user_id=user, item_id="i", type="view", timestamp=1)
 
 
 @pytest.fixture
@@ -65,12 +62,15 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
 
 async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_others_go_on(worker: Any) -> None:
     profile_worker, sent = worker
+    intake = profile_worker.app.intake
+    intake.begin({TopicPartition(TOPIC, 0): 0})
+    intake.put(TopicPartition(TOPIC, 0), records("ada", POISON, "cleo"))
 
-    await profile_worker._process([profile_worker.acks.arrived(event(user)) for user in ("ada", POISON, "cleo")])
+    await profile_worker._process(await intake.take(3))
 
     assert sent == [
         ("user-recommendations", b"ada"),
         ("dead letter", b"internal_error"),
         ("user-recommendations", b"cleo"),
     ]
-    assert len(profile_worker.acks) == 0, "all three are acknowledged"
+    assert intake.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"

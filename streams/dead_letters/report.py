@@ -1,0 +1,95 @@
+"""A dead letter for people and for programs: as a row of a table, and as a line of JSON. Pure."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from rich.table import Column, Table
+from rich.text import Text
+
+from streams.dead_letters.record import Letter, subject
+
+MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON has all of it
+
+
+def table() -> Table:
+    """The table of `dlq list`, without rows."""
+    names = ("reason", "field", "user", "event", "attempts")
+    when, stood = Column("when (UTC)", no_wrap=True), Column("stood at", no_wrap=True)
+    return Table(when, *(Column(name, overflow="fold") for name in names), stood, Column("error", overflow="fold"))
+
+
+def row(letter: Letter) -> list[Text]:
+    """The letter's row of that table. Whatever strangers wrote comes out as visible text, nothing as a control sequence."""
+    who = subject(letter)
+    origin = letter.origin
+    stood = f"{_short(origin.topic)}/{origin.partition}/{origin.offset}" if origin else ""
+    return [
+        Text(f"{letter.at:%Y-%m-%dT%H:%M:%SZ}"),
+        Text(_visible(letter.reason) or "unknown"),
+        Text(_short(letter.field)),
+        Text(_short(who.user)),
+        Text(_short(who.event_id)),
+        Text(str(letter.attempts), justify="right"),
+        Text(stood),
+        Text(_visible(letter.error)),
+    ]
+
+
+def counts(reasons: Mapping[str, int]) -> str:
+    """How many letters there are of each reason, the most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{_visible(reason) or 'unknown'} {count:,}" for reason, count in ordered)
+
+
+def json_line(letter: Letter) -> str:
+    """The letter with everything in it, as one line of JSON with its end.
+
+    Bytes are text where they are UTF-8, else base64; `key_encoding`, `value_encoding` and a header's `encoding` say
+    which: `utf-8`, `base64`, or null where there is nothing.
+    """
+    who = subject(letter)
+    key, key_encoding = _as_text(letter.key)
+    value, value_encoding = _as_text(letter.value)
+    headers: list[dict[str, Any]] = []
+    for name, content in letter.headers:
+        text, encoding = _as_text(content)
+        headers.append({"name": name, "value": text, "encoding": encoding})
+    fields = {
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "at": letter.at,
+        "reason": letter.reason,
+        "field": letter.field,
+        "error": letter.error,
+        "worker": letter.worker,
+        "user": who.user,
+        "event_id": who.event_id,
+        "attempts": letter.attempts,
+        "truncated": letter.truncated,
+        "original": letter.origin._asdict() if letter.origin else None,
+        "key": key,
+        "key_encoding": key_encoding,
+        "value": value,
+        "value_encoding": value_encoding,
+        "headers": headers,
+    }
+    return msgspec.json.encode(fields).decode() + "\n"
+
+
+def _as_text(content: bytes | None) -> tuple[str | None, str | None]:
+    if content is None:
+        return None, None
+    try:
+        return content.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return b64encode(content).decode(), "base64"
+
+
+def _visible(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _short(text: str) -> str:
+    return _visible(text[:MAX_ID_CHARACTERS]) + ("…" if len(text) > MAX_ID_CHARACTERS else "")

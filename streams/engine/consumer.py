@@ -1,0 +1,186 @@
+"""Faust's consumer, with its own reading and committing.
+
+Faust's reading may leave records out (at a rebalance it drops what it has fetched, and goes on behind it where the position
+was not reset), and its committing counts every hole in the offsets as done. So here records go from aiokafka straight into
+the `Intake`, a reading begins with an explicit seek of each partition and ends with the revocation, and what is committed
+is what the intake says.
+
+aiokafka's client lives in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.logging import get_logger
+
+from streams.engine.intake import Record
+from streams.exceptions import DeliveryError
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+
+logger = get_logger(__name__)
+
+T = TypeVar("T")
+
+POLL = 1.0  # seconds that a poll waits for records, and so the time after which it notices that it should end
+
+
+class Consumer(driver.Consumer):
+    """Reads the topics that are not changelogs into the app's intake."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
+    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reading = 0  # counts the assignments: what belongs to an earlier one is dropped
+        self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
+
+    # -- reading
+
+    async def begin(self, reading: int) -> bool:
+        """Read the assigned partitions, from their committed offsets on.
+
+        reading: the value of `self.reading` when the caller set out; False, with nothing changed, when partitions have
+            moved again since.
+        """
+        partitions = [tp for tp in self._assigned() if tp.topic not in self.app.tables.changelog_topics]
+        positions = await self._in_thread(self._go_to_committed(partitions)) if partitions else {}
+        if reading != self.reading:
+            return False
+        self.app.intake.begin(positions)
+        self.resume_flow()
+        return True
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """What Faust's fetcher runs until it is stopped."""
+        intake = self.app.intake
+        while not (self.should_stop or fetcher.should_stop):
+            await self.can_resume_flow.wait()
+            room = await intake.room()
+            reading, partitions = self.reading, list(intake.positions)
+            if not partitions:
+                await self.suspend_flow.wait()
+                continue
+            polled = await self._in_thread(self._poll(reading, partitions, room))
+            if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
+                for tp, records in polled.items():
+                    intake.put(tp, records)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Before partitions move: finish what is being worked on, commit it, and forget the rest.
+
+        Faust gives no part of the assignment up alone: all of it is revoked, and assigned anew.
+        """
+        self.reading += 1
+        self.stop_flow()
+        intake = self.app.intake
+        intake.stop()
+        timeout = self.app.conf.broker_session_timeout / 2
+        try:
+            async with asyncio.timeout(timeout):
+                if self.app.finish_before_revocation:
+                    await intake.idle()
+                await self.force_commit()
+        except TimeoutError:
+            # What is in flight would reach the changelog after somebody else has read it.
+            await self.app.crash(
+                DeliveryError(f"partitions move, and the work in hand is not done after {timeout:g} s")
+            )
+        except DeliveryError as error:
+            await self.app.crash(error)
+        intake.forget()
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """The tables read their changelogs themselves, so this client need not."""
+        changelogs = [tp for tp in self._assigned() if tp.topic in self.app.tables.changelog_topics]
+        await self._in_thread(self._pause(changelogs))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    # -- committing
+
+    async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Commit what is finished. True when the broker has it. Raises DeliveryError when it will not take it."""
+        offsets = self.app.intake.committable()
+        if not offsets or not await self._in_thread(self._commit_all(self.reading, offsets)):
+            return False
+        self.app.intake.committed(offsets)
+        return True
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust would compare with its own bookkeeping. `streams.engine.watchdog` looks for stalls."""
+
+    # -- what runs in the consumer's thread
+
+    @property
+    def thread_alive(self) -> bool:
+        """Whether the thread runs, or has not been started yet."""
+        thread = self._thread._thread
+        return thread is None or thread.is_alive()
+
+    async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the thread that aiokafka's client lives in."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._thread.thread_loop))
+
+    @property
+    def _client(self) -> AIOKafkaConsumer:
+        return self._thread._ensure_consumer()
+
+    async def _go_to_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Go to the committed offsets, or to the start where there is none; gives the positions.
+
+        A poll of an earlier reading that still waits would swallow the first records after the seek, so it ends before.
+        """
+        if self._polling is not None:
+            self._polling.cancel()
+            await asyncio.wait({self._polling})
+        positions: dict[TopicPartition, int] = {}
+        for tp in partitions:
+            committed = await self._client.committed(tp)
+            if committed is None:
+                await self._client.seek_to_beginning(tp)
+                positions[tp] = await self._client.position(tp)
+            else:
+                self._client.seek(tp, committed)
+                positions[tp] = committed
+        return positions
+
+    async def _poll(
+        self, reading: int, partitions: list[TopicPartition], limit: int
+    ) -> dict[TopicPartition, list[Record]]:
+        if reading != self.reading:
+            return {}
+        polling = self._polling = asyncio.ensure_future(
+            self._client.getmany(*partitions, timeout_ms=int(POLL * 1000), max_records=limit)
+        )
+        try:
+            await asyncio.wait({polling})
+            return {} if polling.cancelled() else polling.result()
+        finally:
+            polling.cancel()
+
+    async def _pause(self, partitions: Iterable[TopicPartition]) -> None:
+        self._client.pause(*partitions)
+
+    async def _commit_all(self, reading: int, offsets: Mapping[TopicPartition, int]) -> bool:
+        if reading != self.reading:
+            return False
+        try:
+            await self._client.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
+        except (CommitFailedError, IllegalStateError) as error:
+            logger.info("not committed, and delivered again: %s", error)  # the partitions have moved
+            return False
+        except KafkaError as error:
+            raise DeliveryError(f"offsets could not be committed: {error!r}") from error
+        return True
+
+    def _assigned(self) -> set[TopicPartition]:
+        return self._client.assignment()

@@ -1,0 +1,157 @@
+"""Records on their way through a worker: given out in order, finished in any order, committed never past an unfinished one.
+
+Pure bookkeeping: no Kafka, no Faust. The consumer puts records in and commits what `committable` says; the worker takes
+records and finishes them.
+
+A *reading* begins at the committed offsets, with `begin`, and ends with `stop` and `forget`. Whatever is unfinished then
+is delivered again, here or elsewhere. Within a reading the records of a partition come without a hole, so that the first
+unfinished record bounds what may be committed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+Record = ConsumerRecord[Any, Any]  # keys and values are bytes, or None
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A record that was read and is not yet committable."""
+
+    record: Record
+    forgotten: bool = False  # it will be delivered again: drop the work on it
+    finished: bool = False
+    _intake: "Intake" = field(kw_only=True, repr=False)
+
+    def finish(self) -> None:
+        """All that the record caused is at the broker."""
+        if not self.finished:
+            self.finished = True
+            self._intake._finished(self)
+
+
+@dataclass(slots=True)
+class _Partition:
+    committed: int  # the offset that the group has at the broker
+    next: int  # the offset that comes next
+    done: int  # all records below are finished
+    queue: deque[Pending] = field(default_factory=deque[Pending])
+
+
+class Intake:
+    """What one worker has read and not finished yet, at most `limit` records."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._partitions: dict[TopicPartition, _Partition] = {}
+        self._waiting: deque[Pending] = deque()
+        self._count = 0
+        self._working = 0
+        self.finished = 0  # records finished since the start: it moves as long as there is progress
+        self._some = asyncio.Event()
+        self._room = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._changed()
+
+    # -- the consumer's side
+
+    def begin(self, positions: Mapping[TopicPartition, int]) -> None:
+        """A new reading, of these partitions, each from the offset given."""
+        self.forget()
+        self._partitions = {tp: _Partition(offset, offset, offset) for tp, offset in positions.items()}
+
+    def put(self, tp: TopicPartition, records: Sequence[Record]) -> None:
+        """Records of a partition, in order. Ones that were put before, and partitions that are not being read, are ignored."""
+        partition = self._partitions.get(tp)
+        if partition is None:
+            return
+        for record in records:
+            if record.offset < partition.next:
+                continue
+            partition.next = record.offset + 1
+            pending = Pending(record, _intake=self)
+            partition.queue.append(pending)
+            self._waiting.append(pending)
+            self._count += 1
+        self._changed()
+
+    def stop(self) -> None:
+        """Give out nothing more. What was given out may still be finished, and committed."""
+        self._waiting.clear()
+        self._changed()
+
+    def forget(self) -> None:
+        """End the reading: whatever is unfinished is delivered again, here or elsewhere, and never committed from here."""
+        for partition in self._partitions.values():
+            for pending in partition.queue:
+                pending.forgotten = True
+        self._partitions = {}
+        self._waiting.clear()
+        self._count = self._working = 0
+        self._changed()
+
+    async def room(self) -> int:
+        """How many records may be put, once it is more than none."""
+        await self._room.wait()
+        return self._limit - self._count
+
+    @property
+    def positions(self) -> dict[TopicPartition, int]:
+        """The partitions that are being read, and the offset that comes next in each."""
+        return {tp: partition.next for tp, partition in self._partitions.items()}
+
+    @property
+    def unfinished(self) -> dict[TopicPartition, int]:
+        """The partitions that are being read, and the offset below which all is finished in each."""
+        return {tp: partition.done for tp, partition in self._partitions.items()}
+
+    def committable(self) -> dict[TopicPartition, int]:
+        """For each partition where it has moved: the offset below which all is finished."""
+        return {
+            tp: partition.done for tp, partition in self._partitions.items() if partition.done > partition.committed
+        }
+
+    def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """The broker has these offsets."""
+        for tp, offset in offsets.items():
+            if tp in self._partitions:
+                self._partitions[tp].committed = offset
+
+    # -- the worker's side
+
+    async def take(self, limit: int) -> list[Pending]:
+        """Between one and `limit` records, as soon as there are any, in the order of each partition."""
+        await self._some.wait()
+        taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        self._working += len(taken)
+        self._changed()
+        return taken
+
+    async def idle(self) -> None:
+        """Wait until every record that was taken is finished or forgotten."""
+        await self._idle.wait()
+
+    def __len__(self) -> int:
+        """Records that were put and are not finished, or wait behind one that is not."""
+        return self._count
+
+    def _finished(self, pending: Pending) -> None:
+        if pending.forgotten:
+            return
+        self.finished += 1
+        self._working -= 1
+        partition = self._partitions[TopicPartition(pending.record.topic, pending.record.partition)]
+        while partition.queue and partition.queue[0].finished:
+            partition.done = partition.queue.popleft().record.offset + 1
+            self._count -= 1
+        self._changed()
+
+    def _changed(self) -> None:
+        (self._some.set if self._waiting else self._some.clear)()
+        (self._room.set if self._count < self._limit else self._room.clear)()
+        (self._idle.clear if self._working else self._idle.set)()

@@ -1,0 +1,97 @@
+"""After each assignment: bring the tables' local state up to their changelogs, then let the reading begin.
+
+In the place of Faust's own recovery, which passes each record through three queues, waits for ever for an offset that
+compaction has removed, and goes on unrecovered when the broker is slow.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from faust.tables.manager import TableManager
+from faust.tables.recovery import Recovery
+from faust.types import TP
+from mode import Service
+from mode.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from streams.engine.app import App
+
+logger = get_logger(__name__)
+
+
+class RecoverableTable(Protocol):
+    """A table that can bring itself up to its changelog."""
+
+    async def recover(self, partitions: set[TP]) -> None:
+        """When this returns, the state of these changelog partitions is the newest there is. May be cancelled."""
+        ...
+
+
+class OwnRecovery(Recovery):
+    """Faust tells it of each assignment with `signal_recovery_start`; a newer one takes the place of one in hand."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
+    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        recovering: asyncio.Task[None] | None = None
+        try:
+            while not self.should_stop:
+                started = asyncio.ensure_future(self.signal_recovery_start.wait())
+                await asyncio.wait(
+                    {started, *([recovering] if recovering else [])}, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not started.done():
+                    started.cancel()
+                if recovering and recovering.done():
+                    recovering.result()  # a failure ends the worker
+                    recovering = None
+                if self.signal_recovery_start.is_set():
+                    self.signal_recovery_start.clear()
+                    if recovering:
+                        recovering.cancel()
+                        await asyncio.gather(recovering, return_exceptions=True)
+                    recovering = asyncio.create_task(self._recover(self.app.consumer.reading))
+        finally:
+            if recovering:
+                recovering.cancel()
+
+    async def _recover(self, reading: int) -> None:
+        app = self.app
+        for name, table in self.tables.items():
+            topic = table.changelog_topic_name
+            partitions = {tp for tp in self.active_tps if tp.topic == topic}
+            logger.debug("recovering %s: %s", name, partitions)
+            await cast(RecoverableTable, table).recover(partitions)
+        if not await app.consumer.begin(reading):
+            return
+        self.completed.set()
+        app.flow_control.resume()
+        fetcher: Any = app._fetcher
+        await fetcher.maybe_start()
+        self.tables.on_actives_ready()
+        self.tables.on_standbys_ready()
+        await app.on_rebalance_complete.send()
+        app.on_rebalance_end()
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Nothing: the tables read their changelogs themselves."""
+
+    @Service.task
+    async def _publish_stats(self) -> None:
+        """Nothing: the tables log their progress."""
+
+
+class OwnTableManager(TableManager):
+    """Faust's tables, with our recovery."""
+
+    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+
+    @property
+    def recovery(self) -> OwnRecovery:
+        if self._recovery is None:
+            self._recovery = OwnRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return cast(OwnRecovery, self._recovery)

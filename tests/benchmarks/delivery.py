@@ -1,0 +1,136 @@
+"""What it costs to wait for the broker before an event counts as done: the workers as they are, beside ones that do not wait.
+
+    python -m tests.benchmarks.delivery
+
+Each round lays a backlog of events with cached pictures on the topic, starts one embed and one profile worker, and takes
+the rate from the times of the first and the last recommendation. The two kinds take turns, on the same broker.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer
+from rich.console import Console
+from rich.table import Table
+
+from streams.demo.catalogue import CATALOGUE
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import System, picture_server, stop
+from tests.kafka.test_under_load import events
+
+OUTPUT = "user-recommendations"
+VARIANTS = {"as it is": (), "without waiting": ("break-do-not-wait",)}
+
+
+@contextmanager
+def workers(system: System, points: tuple[str, ...]) -> Generator[list[subprocess.Popen[bytes]]]:
+    """One embed and one profile worker with these fault points, ready."""
+    with (system.folder / "worker.log").open("ab") as log:
+        running = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.faults.armed", *points, "--", "worker", kind],
+                env=system.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            for kind in system.ports
+        ]
+    try:
+        yield running
+    finally:
+        for process in running:
+            stop(process)
+
+
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def ends(system: System) -> dict[int, int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap)
+    await consumer.start()
+    try:
+        found = await consumer.end_offsets(await system.partitions(OUTPUT))
+        return {tp.partition: offset for tp, offset in found.items()}
+    finally:
+        await consumer.stop()
+
+
+async def span(system: System, begin: dict[int, int]) -> tuple[int, float]:
+    """How many recommendations came after these offsets, and the seconds between the first and the last."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap)
+    await consumer.start()
+    try:
+        partitions = await system.partitions(OUTPUT)
+        consumer.assign(partitions)
+        until = await consumer.end_offsets(partitions)
+        for tp in partitions:
+            consumer.seek(tp, begin[tp.partition])
+        times: list[int] = []
+        while any([await consumer.position(tp) < until[tp] for tp in partitions]):
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                times += [record.timestamp for record in records]
+        return len(times), (max(times) - min(times)) / 1000
+    finally:
+        await consumer.stop()
+
+
+async def measure(system: System, points: tuple[str, ...], backlog: list[dict[str, object]]) -> tuple[float, float]:
+    """Events a second, and milliseconds of both workers' processors for each."""
+    await system.produce(backlog)
+    begin = await ends(system)
+    with workers(system, points) as running:
+        for kind in system.ports:
+            system.wait_ready(kind)
+        before = sum(map(processor_seconds, running))
+        await system.settled()
+        used = sum(map(processor_seconds, running)) - before
+    count, seconds = await span(system, begin)
+    return count / seconds, used / count * 1000
+
+
+async def run(count: int, rounds: int) -> None:
+    rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    used: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
+        system = System(broker, Path(temporary), profile_batch=256)
+        system.configure(commit_interval=1.0)
+        assert system.command("topics").returncode == 0
+        with picture_server(CATALOGUE) as pictures:
+            await measure(system, (), events(pictures, 500, "warm"))
+            for number in range(rounds):
+                for name, points in VARIANTS.items():
+                    backlog = events(pictures, count, f"{name}-{number}")
+                    rate, milliseconds = await measure(system, points, backlog)
+                    rates[name].append(rate)
+                    used[name].append(milliseconds)
+    table = Table("workers", "events/s, median", "each round", "processor ms per event, median", title="delivery")
+    for name, found in rates.items():
+        shown = ", ".join(f"{rate:,.0f}" for rate in found)
+        table.add_row(name, f"{statistics.median(found):,.0f}", shown, f"{statistics.median(used[name]):.2f}")
+    console = Console(width=120)
+    console.print(table)
+    ratios = [safe / unsafe for safe, unsafe in zip(*rates.values(), strict=True)]
+    console.print(f"as it is / without waiting, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20_000, help="events in a round (default 20000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind, in turn (default 5)")
+    arguments = parser.parse_args()
+    asyncio.run(run(arguments.count, arguments.rounds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Options that have to be known whichever part of the tests is run."""
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("faults")
+    group.addoption("--seeds", type=int, default=1, help="how many seeds each fault scenario is played with")
+    group.addoption(
+        "--faults", choices=("short", "all", "long"), default="short", help="which fault scenarios are played"
+    )
+    group.addoption("--rows", type=Path, default=None, help="a file to add a line to for each scenario, as JSON")
+    group.addoption(
+        "--break", action="append", default=[], help="a fault point of tests/faults/armed.py for all workers"
+    )

@@ -1,0 +1,390 @@
+"""The dead letters' way back, on real Kafka and with real workers: they are listed, sent again, healed or dead once more.
+
+One story is played once: events fail, the pictures heal, and replay is called again and again. Each test then holds one
+sentence against what was recorded.
+"""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from PIL import Image
+
+from model.bundle import Bundle
+from streams.demo.processes import free_port
+from streams.messages import Interaction, derived_event_id, parse_interaction
+from streams.profile.bag import Bag
+from tests.kafka.system import Record, System
+from tests.kafka.test_bad_input import embedded
+from tests.oracle import Oracle
+
+BROKEN = b'{"user_id": "anna", "type"'
+TOPICS = ("user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq")
+POISON = {"invalid_json", "not_a_picture", "invalid_field"}  # the reasons that no time heals
+ROUNDS = 4  # calls of replay; one more than --max-attempts allows
+
+
+class Pictures(SimpleHTTPRequestHandler):
+    """Serves a folder; answers 503 while `down` is set."""
+
+    down = threading.Event()
+
+    def do_GET(self) -> None:
+        if self.down.is_set() and self.path != "/shoe.png":
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
+        """Quiet."""
+
+
+@contextmanager
+def picture_server(folder: Path) -> Generator[str]:
+    """Serve the folder on 127.0.0.1 until the end; gives its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Pictures, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@dataclass
+class Replayed:
+    """One call of `dlq replay --all`, and what the topics held once the workers had taken what it sent."""
+
+    lines: list[str]
+    letters: list[dict[str, Any]]
+    recommended: dict[str, int]  # how often, by event id
+
+
+@dataclass
+class Story:
+    """What happened, in the order in which it did."""
+
+    pictures: str = ""
+    table: str = ""
+    letters: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    filtered: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # event ids, by the filter
+    dry_run: list[str] = field(default_factory=list[str])
+    ends: list[dict[str, int]] = field(default_factory=list[dict[str, int]])  # of all topics, around the dry run
+    replays: list[Replayed] = field(default_factory=list[Replayed])
+    bags: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # after the first replay, after the last
+    expected: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # the oracle's, at the same moments
+    interactions: list[Record] = field(default_factory=list[Record])
+    interrupted: tuple[int, str] = (0, "")
+
+
+@pytest.fixture(scope="module")
+def story(system: System) -> Iterator[Story]:
+    folder = system.folder / "pictures"
+    folder.mkdir()
+    for number, item in enumerate(("shoe", "lamp", "sofa")):
+        pixels = np.random.default_rng(number).integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{item}.png")
+    (folder / "text.png").write_text("this is no picture")
+    system.configure(cache_failure_age=0, fetch_attempts=1)
+    Pictures.down.set()
+    with picture_server(folder) as pictures:
+        yield play(system, pictures, folder)
+
+
+def event(pictures: str, user: str, item: str, **fields: object) -> dict[str, Any]:
+    return {
+        "user_id": user,
+        "item_id": item,
+        "type": "purchase",
+        "timestamp": 1_400_000_000_000,
+        "image_url": f"{pictures}/{item}.png",
+        **fields,
+    }
+
+
+def play(system: System, pictures: str, folder: Path) -> Story:
+    story = Story(pictures)
+    with system.worker("all"):
+        asyncio.run(produce_all(system, pictures))
+        asyncio.run(system.settled())
+        look(system, story)
+        story.ends.append(asyncio.run(ends(system)))
+        story.dry_run = done(system, "dlq", "replay", "--all", "--dry-run").splitlines()
+        story.ends.append(asyncio.run(ends(system)))
+
+    Pictures.down.clear()
+    (folder / "text.png").write_text("this is still no picture")
+    oracle = Oracle(Bundle.load(), lambda url: (folder / url.rsplit("/", 1)[1]).read_bytes())
+    for rounds in (1, ROUNDS - 1):
+        with system.worker("all"):
+            story.replays += [replay_all(system) for _ in range(rounds)]
+        story.interactions = asyncio.run(system.read("user-interactions"))
+        story.bags.append(system.stored_bags())
+        story.expected.append(oracle.bags(valid(story.interactions)))
+    story.interrupted = asyncio.run(interrupted(system))
+    return story
+
+
+def replay_all(system: System) -> Replayed:
+    lines = done(system, "dlq", "replay", "--all").splitlines()
+    asyncio.run(system.settled())
+    recommended = Counter(one["event_id"] for one in asyncio.run(system.recommendations()))
+    return Replayed(lines, listed(system), dict(recommended))
+
+
+async def produce_all(system: System, pictures: str) -> None:
+    """Two kinds of events that will heal, three that never will, one that is too large, and a stranger on the topic."""
+    await system.produce([
+        event(pictures, "anna", "shoe", event_id="good"),
+        event(pictures, "anna", "text", event_id="text"),
+        BROKEN,
+    ])  # fmt: skip
+    async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
+        for healing in (event(pictures, "anna", "lamp", event_id="lamp"), event(pictures, "bob", "sofa")):
+            value = json.dumps(healing).encode()
+            headers = [("trace", b"7"), ("trace", b"8")]
+            await producer.send_and_wait("user-interactions", value, key=healing["user_id"].encode(), headers=headers)
+        short = embedded(event_id="short", user_id="carl", embedding=b"\0" * 100)
+        await producer.send_and_wait("embedded-interactions", short, key=b"carl")
+        large = json.dumps(event(pictures, "dora", "shoe", event_id="large", note="x" * 950_000)).encode()
+        await producer.send_and_wait("user-interactions", large, key=b"dora")
+        await producer.send_and_wait("user-interactions-dlq", b"\xff", key=b"stranger")
+
+
+def done(system: System, *arguments: str) -> str:
+    """What a command printed that has to succeed."""
+    ended = system.command(*arguments)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def listed(system: System, *filters: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done(system, "dlq", "list", "--json", *filters).splitlines()]
+
+
+def look(system: System, story: Story) -> None:
+    story.table = done(system, "dlq", "list")
+    story.letters = listed(system)
+    for filters in (
+        "--reason http_status",
+        "--reason http_status --reason invalid_field",
+        "--user anna --since 1h",
+        "--since 2014-05-01T12:00:00Z --until 1h",
+        "--reason http_status --limit 1",
+    ):
+        story.filtered[filters] = [letter["event_id"] for letter in listed(system, *filters.split())]
+
+
+async def ends(system: System) -> dict[str, int]:
+    """How many records each topic has had."""
+    async with AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap) as consumer:
+        return {topic: sum((await consumer.end_offsets(await system.partitions(topic))).values()) for topic in TOPICS}
+
+
+async def interrupted(system: System) -> tuple[int, str]:
+    """Exit code and output of a replay that gets Ctrl-C between its first event and its second."""
+    before = (await ends(system))["user-interactions"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams", "dlq", "replay", "--reason", "http_status", "--rate", "0.01"],
+        env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(30):
+            while (await ends(system))["user-interactions"] == before:
+                assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=15)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    return process.returncode, output
+
+
+def valid(records: list[Record]) -> list[Interaction]:
+    """What the embed worker can make of them, once the pictures are back."""
+    values = [record.value or b"" for record in records]
+    whole = [value for value in values if value != BROKEN and b"/text.png" not in value and len(value) < 65_536]
+    return [parse_interaction(value, now=2e9, max_future=0) for value in whole]
+
+
+def of_reason(letters: list[dict[str, Any]], reason: str) -> list[dict[str, Any]]:
+    return [letter for letter in letters if letter["reason"] == reason]
+
+
+# Listing
+
+
+def test_every_dead_letter_is_listed_with_whose_it_is_and_where_it_stood(story: Story) -> None:
+    derived = derived_event_id("bob", "sofa", "purchase", 1_400_000_000_000, f"{story.pictures}/sofa.png")
+    found = {(one["reason"], one["user"], one["event_id"], one["worker"]) for one in story.letters}
+    assert found == {
+        ("http_status", "anna", "lamp", "embed"),
+        ("http_status", "bob", derived, "embed"),
+        ("http_status", "anna", "text", "embed"),
+        ("invalid_json", "raw", "", "embed"),
+        ("invalid_field", "carl", "short", "profile"),
+        ("message_too_large", "dora", "", "embed"),
+        ("", "stranger", "", ""),
+    }
+    assert len(story.letters) == len(found)
+    assert {one["original"]["topic"] for one in story.letters if one["original"]} == set(TOPICS[:2])
+
+
+def test_json_has_the_original_as_it_came(story: Story) -> None:
+    [broken] = of_reason(story.letters, "invalid_json")
+    assert (broken["key"], broken["value"], broken["value_encoding"]) == ("raw", BROKEN.decode(), "utf-8")
+    [short] = of_reason(story.letters, "invalid_field")
+    assert short["value_encoding"] == "base64"
+    [lamp] = [one for one in story.letters if one["event_id"] == "lamp"]
+    assert [(one["name"], one["value"]) for one in lamp["headers"]] == [("trace", "7"), ("trace", "8")]
+    [large] = of_reason(story.letters, "message_too_large")
+    assert large["truncated"] > 950_000
+
+
+def test_letters_are_listed_newest_last(story: Story) -> None:
+    times = [one["at"] for one in story.letters]
+    assert times == sorted(times)
+
+
+def test_filters_take_what_they_name(story: Story) -> None:
+    every = [one["event_id"] for one in story.letters]
+    status = [one["event_id"] for one in of_reason(story.letters, "http_status")]
+    assert len(every) == 7
+    assert story.filtered == {
+        "--reason http_status": status,
+        "--reason http_status --reason invalid_field": [one for one in every if one in [*status, "short"]],
+        "--user anna --since 1h": [one for one in every if one in {"lamp", "text"}],
+        "--since 2014-05-01T12:00:00Z --until 1h": [],
+        "--reason http_status --limit 1": status[-1:],
+    }
+
+
+def test_the_table_ends_with_the_counts(story: Story) -> None:
+    lines = story.table.splitlines()
+    assert lines[-1] == (
+        "7 dead letters: http_status 3, unknown 1, invalid_field 1, invalid_json 1, message_too_large 1"
+    )
+    [lamp] = [line for line in lines if "lamp" in line and "http_status" in line]
+    assert "user-interactions/" in lamp
+    assert "anna" in lamp
+
+
+# Replay
+
+
+def test_a_dry_run_says_what_it_would_send_and_sends_nothing(story: Story) -> None:
+    assert story.dry_run == [
+        "would send 5 of 7 dead letters",
+        "  1 to embedded-interactions: invalid_field 1",
+        "  4 to user-interactions: http_status 3, invalid_json 1",
+        "  not 1: was cut when it became a dead letter: its value is not whole",
+        "  not 1: comes from a topic that the workers do not read",
+    ]
+    before, after = story.ends
+    assert before == after
+
+
+def test_what_has_healed_comes_back_as_a_recommendation(story: Story) -> None:
+    first = story.replays[0]
+    derived = derived_event_id("bob", "sofa", "purchase", 1_400_000_000_000, f"{story.pictures}/sofa.png")
+    assert first.lines == ["sent" + story.dry_run[0].removeprefix("would send"), *story.dry_run[1:]]
+    assert first.recommended == {"good": 1, "lamp": 1, derived: 1}
+
+
+def test_what_goes_back_is_the_original_with_one_header_more(story: Story) -> None:
+    lamps = [record for record in story.interactions if b'"lamp"' in (record.value or b"")]
+    original, *again = sorted(lamps, key=lambda record: record.offset)
+    assert {record.partition for record in again} == {original.partition}
+    assert {(record.key, record.value) for record in again} == {(original.key, original.value)}
+    assert original.headers == {"trace": "8"}
+    assert all(record.headers == {"trace": "8", "tastestream-attempts": "1"} for record in again)
+
+
+def test_what_fails_again_is_a_dead_letter_again_and_counts_on_up_to_the_maximum(story: Story) -> None:
+    for number, replayed in enumerate(story.replays, 1):
+        for value, worker in ((BROKEN.decode(), "embed"), ("text", "embed"), ("short", "profile")):
+            letters = [one for one in replayed.letters if value in (one["value"], one["event_id"])]
+            assert [one["attempts"] for one in letters] == list(range(min(number, 3) + 1))
+            assert {one["worker"] for one in letters} == {worker}
+            assert letters[-1]["reason"] in POISON
+            assert not any(header["name"].startswith("tastestream-") for one in letters for header in one["headers"])
+
+
+def test_an_older_letter_of_an_event_that_failed_again_is_left_alone(story: Story) -> None:
+    superseded = "has a newer dead letter of the same event, from a later attempt"
+    exhausted = "was replayed as often as --max-attempts allows"
+    assert f"  not 3: {superseded}" in story.replays[1].lines
+    assert story.replays[1].lines[0] == "sent 5 of 10 dead letters"
+    assert story.replays[2].lines[0] == "sent 5 of 13 dead letters"
+    assert story.replays[3].lines[0] == "sent 2 of 16 dead letters"
+    assert {f"  not 9: {superseded}", f"  not 3: {exhausted}"} <= set(story.replays[3].lines)
+
+
+def test_replaying_again_and_again_changes_no_bag(story: Story) -> None:
+    first, last = story.bags
+    assert {user: set(bag.slots) for user, bag in first.items()} == {"anna": {"shoe", "lamp"}, "bob": {"sofa"}}
+    assert last == first
+    assert story.bags == story.expected
+    assert story.replays[-1].recommended["lamp"] == ROUNDS, "they were sent, though"
+
+
+def test_an_interrupted_replay_says_how_many_were_sent(story: Story) -> None:
+    code, output = story.interrupted
+    assert code == 130
+    assert output.splitlines()[:2] == [
+        "stopped: sent 1 of 3 dead letters",
+        "  1 to user-interactions: http_status 1",
+    ]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["replay", "--all"]])
+def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: System, command: list[str]) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "streams", "dlq", *command],
+        env=system.environment | {"TASTESTREAM_DLQ_TOPIC": "nowhere"}, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    [line] = ended.stderr.splitlines()
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert line.startswith(
+        f"error: there is no topic nowhere at {system.broker.bootstrap}; `tastestream topics` creates it"
+    )
+    with pytest.raises(AssertionError, match="no topic nowhere"):
+        asyncio.run(system.partitions("nowhere"))
+
+
+def test_no_broker_ends_with_its_own_code(system: System) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "streams", "dlq", "list"],
+        env=system.environment | {"TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}", "TASTESTREAM_BROKER_TIMEOUT": "1"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (69, "")
+    assert ended.stderr.splitlines()[-1].startswith("error: no broker at 127.0.0.1:")
+
+
+def test_a_reader_that_has_enough_ends_the_list_quietly(story: Story, system: System) -> None:
+    ended = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m streams dlq list --json | head -1"],
+        env=system.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == story.replays[-1].letters[0]
+    assert ended.stderr == ""

@@ -1,0 +1,84 @@
+"""A letter in a table cannot harm a terminal; a letter in JSON can be made into its bytes again."""
+
+import json
+from base64 import b64decode
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.dead_letters.record import Letter, Origin
+from streams.dead_letters.report import counts, json_line, row
+
+BYTES = st.none() | st.binary() | st.text().map(str.encode)
+
+
+def letter(**fields: Any) -> Letter:
+    ordinary: dict[str, Any] = {
+        "partition": 0, "offset": 5, "at": datetime(2026, 5, 1, 12, tzinfo=UTC), "reason": "http_status", "field": "image_url",
+        "error": "the answer was 503", "worker": "embed", "origin": Origin("user-interactions", 3, 7), "attempts": 1,
+        "truncated": None, "key": b"ada", "value": b'{"user_id": "ada", "event_id": "e1"}', "headers": (("trace", b"7"),),
+    }  # fmt: skip
+    return Letter(**ordinary | fields)
+
+
+def content(text: str | None, encoding: str | None) -> bytes | None:
+    """The bytes that the JSON stands for."""
+    if text is None:
+        assert encoding is None
+        return None
+    return b64decode(text) if encoding == "base64" else text.encode()
+
+
+def test_a_row_says_when_why_whose_and_where() -> None:
+    assert [cell.plain for cell in row(letter())] == [
+        "2026-05-01T12:00:00Z",
+        "http_status",
+        "image_url",
+        "ada",
+        "e1",
+        "1",
+        "user-interactions/3/7",
+        "the answer was 503",
+    ]
+
+
+@given(st.text(), st.text(max_size=60))
+def test_a_row_has_nothing_that_a_terminal_would_obey(text: str, user: str) -> None:
+    origin = Origin(text, 0, 0)
+    cells = row(
+        letter(reason=text, field=text, error=text, origin=origin, value=json.dumps({"user_id": user}).encode())
+    )
+    assert all(cell.plain.isprintable() for cell in cells)
+
+
+def test_long_ids_are_cut_in_a_row_and_whole_in_json() -> None:
+    long = letter(value=json.dumps({"user_id": "u" * 70_000}).encode())
+    assert row(long)[3].plain == "u" * 40 + "…"
+    assert json.loads(json_line(long))["user"] == "u" * 70_000
+
+
+@given(BYTES, BYTES, st.lists(st.tuples(st.text(), BYTES), max_size=3))
+def test_json_gives_back_every_byte_on_one_line(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
+) -> None:
+    line = json_line(letter(key=key, value=value, headers=tuple(headers)))
+    assert line.count("\n") == 1 and line.endswith("\n")
+    found = json.loads(line)
+    assert content(found["key"], found["key_encoding"]) == key
+    assert content(found["value"], found["value_encoding"]) == value
+    assert [(one["name"], content(one["value"], one["encoding"])) for one in found["headers"]] == headers
+
+
+def test_json_has_the_rest_beside_them() -> None:
+    found = json.loads(json_line(letter(truncated=20_000_000)))
+    assert {name: found[name] for name in ("partition", "offset", "at", "attempts", "truncated", "user", "event_id")} == {
+        "partition": 0, "offset": 5, "at": "2026-05-01T12:00:00Z", "attempts": 1, "truncated": 20_000_000,
+        "user": "ada", "event_id": "e1",
+    }  # fmt: skip
+    assert found["original"] == {"topic": "user-interactions", "partition": 3, "offset": 7}
+
+
+def test_counts_have_the_most_frequent_reason_first() -> None:
+    assert counts({"timeout": 1, "http_status": 1200, "": 1}) == "http_status 1,200, unknown 1, timeout 1"

@@ -1,0 +1,130 @@
+"""What is committable is the finished prefix of each partition, whatever the order in which the work ends."""
+
+import asyncio
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.engine.intake import Intake, Pending
+from tests.records import record
+
+TOPIC = "events"
+
+
+def tp(partition: int) -> TopicPartition:
+    return TopicPartition(TOPIC, partition)
+
+
+async def reading(partitions: list[int], limit: int = 100) -> tuple[Intake, list[Pending]]:
+    """An intake that was given one record for each entry, on that partition, and what was taken from it: all of them."""
+    intake = Intake(limit)
+    intake.begin({tp(number): 0 for number in set(partitions)})
+    pending: list[Pending] = []
+    for number in partitions:
+        intake.put(tp(number), [record(TOPIC, number, intake.positions[tp(number)])])
+        pending += await intake.take(1)
+    return intake, pending
+
+
+def finished_prefix(pending: list[Pending], partition: int) -> int:
+    mine = [one for one in pending if one.record.partition == partition]
+    return next((one.record.offset for one in mine if not one.finished), len(mine))
+
+
+arrivals = st.lists(st.integers(0, 2), min_size=1, max_size=20)
+
+
+@given(arrivals, st.data())
+async def test_at_any_time_exactly_the_finished_prefix_of_each_partition_is_committable(
+    partitions: list[int], data: st.DataObject
+) -> None:
+    intake, pending = await reading(partitions)
+    for number in data.draw(st.permutations(range(len(pending)))):
+        pending[number].finish()
+        expected = {tp(one): finished_prefix(pending, one) for one in set(partitions)}
+        assert intake.committable() == {one: offset for one, offset in expected.items() if offset}
+        assert len(intake) == len(pending) - sum(expected.values())
+    assert len(intake) == 0
+
+
+@given(arrivals, st.data())
+async def test_after_a_reading_has_ended_nothing_of_it_becomes_committable(
+    partitions: list[int], data: st.DataObject
+) -> None:
+    intake, pending = await reading(partitions)
+    order = data.draw(st.permutations(range(len(pending))))
+    cut = data.draw(st.integers(0, len(pending)))
+    for number in order[:cut]:
+        pending[number].finish()
+    intake.begin({tp(number): 0 for number in set(partitions)})
+    for number in order[cut:]:
+        assert pending[number].forgotten or pending[number].finished
+        pending[number].finish()
+    assert intake.committable() == {}
+    assert len(intake) == 0
+
+
+async def test_a_new_reading_does_not_wait_for_what_an_earlier_one_left() -> None:
+    intake, [first, second] = await reading([0, 0])
+    second.finish()
+    intake.begin({tp(0): 0})
+    intake.put(tp(0), [record(TOPIC, 0, 0)])
+    [again] = await intake.take(5)
+    again.finish()
+    assert intake.committable() == {tp(0): 1}
+    first.finish()
+    assert intake.committable() == {tp(0): 1}
+
+
+async def test_what_is_committed_is_committable_no_more() -> None:
+    intake, pending = await reading([0, 0])
+    pending[0].finish()
+    intake.committed(intake.committable())
+    assert intake.committable() == {}
+    pending[1].finish()
+    assert intake.committable() == {tp(0): 2}
+
+
+async def test_finishing_twice_counts_once() -> None:
+    intake, pending = await reading([0, 0])
+    pending[0].finish()
+    pending[0].finish()
+    assert intake.committable() == {tp(0): 1}
+    assert (len(intake), intake.finished) == (1, 1)
+
+
+async def test_an_offset_that_was_put_before_and_a_partition_that_is_not_read_are_ignored() -> None:
+    intake = Intake(10)
+    intake.begin({tp(0): 5})
+    intake.put(tp(0), [record(TOPIC, 0, 4), record(TOPIC, 0, 5), record(TOPIC, 0, 6)])
+    intake.put(tp(0), [record(TOPIC, 0, 6), record(TOPIC, 0, 7)])
+    intake.put(tp(1), [record(TOPIC, 1, 0)])
+    assert [one.record.offset for one in await intake.take(10)] == [5, 6, 7]
+
+
+async def test_there_is_room_again_when_the_oldest_record_is_finished() -> None:
+    intake, pending = await reading([0, 0], limit=2)
+    waiting = asyncio.ensure_future(intake.room())
+    pending[1].finish()
+    await asyncio.sleep(0)
+    assert not waiting.done(), "the second waits behind the first"
+    pending[0].finish()
+    assert await waiting == 2
+
+
+async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_for() -> None:
+    intake = Intake(10)
+    intake.begin({tp(0): 0})
+    intake.put(tp(0), [record(TOPIC, 0, 0), record(TOPIC, 0, 1)])
+    [first] = await intake.take(1)
+    intake.stop()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(intake.take(1), 0.01)
+    idle = asyncio.ensure_future(intake.idle())
+    await asyncio.sleep(0)
+    assert not idle.done()
+    first.finish()
+    await idle
+    assert intake.committable() == {tp(0): 1}

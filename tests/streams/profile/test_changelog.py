@@ -1,0 +1,121 @@
+"""Reading a changelog back: whoever wrote last, nothing that was written is taken back, and the topic is put right."""
+
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.messages import EmbeddedInteraction
+from streams.profile.bag import Bag, fold
+from streams.profile.changelog import Merge
+from streams.profile.rows import changes, decode_bag
+from tests.streams.profile.test_bag import EMBEDDER, events, fold_all
+
+Log = list[tuple[bytes, bytes | None]]
+
+
+class Writer:
+    """A worker that knows only its own events, and writes the changes of each to a log."""
+
+    def __init__(self, max_slots: int, store: dict[bytes, bytes] | None = None) -> None:
+        self.max_slots = max_slots
+        self.store = dict(store or {})
+
+    def write(self, event: EmbeddedInteraction) -> Log:
+        before = decode_bag(self.store.items())
+        after = fold(before, event, max_slots=self.max_slots, embedder=EMBEDDER)
+        rows = changes("u", list(self.store), before, after)
+        apply(self.store, rows.items())
+        return list(rows.items())
+
+
+def apply(store: dict[bytes, bytes], rows: Iterator[tuple[bytes, bytes | None]] | Log | object) -> None:
+    for key, value in rows:  # type: ignore[attr-defined]
+        if value is None:
+            store.pop(key, None)
+        else:
+            store[key] = value
+
+
+def recover(log: Log, store: dict[bytes, bytes] | None = None, batch: int = 3) -> tuple[dict[bytes, bytes], Log]:
+    """The store after a recovery that begins with `store`, and what is written to the log again."""
+    recovered = dict(store or {})
+
+    def scan(prefix: bytes) -> list[tuple[bytes, bytes]]:
+        return sorted((key, value) for key, value in recovered.items() if key.startswith(prefix))
+
+    merge = Merge(recovered.get, scan, embedder=EMBEDDER)
+    for start in range(0, len(log), batch):
+        apply(recovered, merge.apply(log[start : start + batch]).items())
+    apply(recovered, merge.finish().items())
+    return recovered, list(merge.repairs().items())
+
+
+def newest(log: Log) -> dict[bytes, bytes]:
+    """What compaction leaves of a log, without the tombstones."""
+    rows: dict[bytes, bytes] = {}
+    apply(rows, log)
+    return rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 4), st.integers(1, 5), st.data())
+def test_a_log_of_one_writer_gives_its_store_and_needs_no_repair(
+    history: list[EmbeddedInteraction], max_slots: int, batch: int, data: st.DataObject
+) -> None:
+    writer = Writer(max_slots)
+    log = [row for event in history for row in writer.write(event)]
+    start = data.draw(st.integers(0, len(log)), label="offset of a store that was kept")
+
+    assert recover(log, batch=batch) == (writer.store, [])
+    assert recover(log[start:], newest(log[:start]), batch)[0] == writer.store
+
+
+@settings(max_examples=500, deadline=None)
+@given(events, events, events, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_of_two_writers_neither_takes_anything_back_whoever_wrote_last(
+    shared: list[EmbeddedInteraction],
+    one: list[EmbeddedInteraction],
+    other: list[EmbeddedInteraction],
+    max_slots: int,
+    random: object,
+) -> None:
+    """A zombie folds `one`, the new owner `other`, from the same start; their records mix. The zombie's events come again."""
+    first = Writer(max_slots)
+    log = [row for event in shared for row in first.write(event)]
+    zombie, owner = Writer(max_slots, first.store), Writer(max_slots, first.store)
+    writes = [(zombie, event) for event in one] + [(owner, event) for event in other]
+    random.shuffle(writes)  # type: ignore[attr-defined]
+    for writer, event in writes:
+        log += writer.write(event)
+
+    store, repairs = recover(log)
+    log += repairs
+    assert recover(log)[0] == store, "what was repaired stays"
+    assert decode_bag(newest(log).items()) == decode_bag(store.items()), "compaction takes nothing away"
+
+    after = Writer(max_slots, store)
+    for event in one:  # of the zombie nothing was committed
+        log += after.write(event)
+    assert decode_bag(after.store.items()) == fold_all([*shared, *one, *other], max_slots)
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 4), st.data())
+def test_rows_that_a_floor_covers_do_not_stay_in_the_log(
+    history: list[EmbeddedInteraction], max_slots: int, data: st.DataObject
+) -> None:
+    """A worker that died between a header and its deletions, say of an erasure, leaves rows behind."""
+    writer = Writer(max_slots)
+    log = [row for event in history for row in writer.write(event)]
+    cut = data.draw(st.integers(0, len(log)))
+    store, repairs = recover(log[:cut])
+
+    assert newest(log[:cut] + repairs) == store
+    bag = decode_bag(store.items())
+    assert len(store) == len(bag.slots) + (bag.floor is not None), "no row that the bag does not have"
+
+
+def test_a_log_without_records_is_an_empty_bag() -> None:
+    assert recover([]) == ({}, [])
+    assert decode_bag([]) == Bag()
