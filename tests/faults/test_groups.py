@@ -37,6 +37,18 @@ def test_one_embed_worker_then_two_then_one(stage: Stage) -> None:
     stage.verdict("1 -> 2 -> 1 embed workers")
 
 
+def test_profile_workers_come_and_go_while_there_is_a_backlog(stage: Stage) -> None:
+    stage.workers()
+    with stage.load(rate=2500):  # more than a machine with two cores can keep up with
+        stage.flow(300)
+        for _ in range(2):
+            guest = stage.worker("profile")
+            stage.flow_everywhere()
+            guest.stop()
+            stage.flow_everywhere()
+    stage.verdict("profile workers come and go over a backlog")
+
+
 def test_a_partition_moves_away_and_comes_back(stage: Stage) -> None:
     stage.workers()
     with stage.load(rate=300):

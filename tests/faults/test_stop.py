@@ -10,8 +10,7 @@ COMMIT_INTERVAL = 1.0  # seconds, the default
 STALL = next((name for name in Settings.model_fields if "stall" in name), "")
 
 
-@pytest.mark.short
-@pytest.mark.parametrize("kind", ["embed", "profile"])
+@pytest.mark.parametrize("kind", ["embed", pytest.param("profile", marks=pytest.mark.short)])
 def test_sigterm_under_load(stage: Stage, kind: str) -> None:
     embed, profile = stage.workers()
     worker = embed if kind == "embed" else profile
