@@ -25,7 +25,7 @@ lint: $(VENV)/.test ## ruff: rules and format
 types: $(VENV)/.test ## pyright, strict
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
-faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with three seeds, and one table (about an hour)
+faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with three seeds, and one table (about two hours)
 	@$(BIN)/python -m pytest tests/faults -q --faults all --seeds 3 $(FAULTS)
 
 bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
