@@ -22,19 +22,26 @@ from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
 from streams.engine.watchdog import Watchdog
-from streams.exceptions import BrokerUnreachable, DataFolderError, StartupError, StateError
+from streams.exceptions import (
+    BrokerUnreachable,
+    DataFolderError,
+    DeliveryError,
+    StallError,
+    StartupError,
+    StateError,
+)
+from streams.exits import CRASHED, MISCONFIGURED, UNAVAILABLE, end_at_once
 from streams.health import Health, not_ready
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from streams.topics import ensure_topics
-from streams.worker import CRASHED, Worker
+from streams.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 WorkerKind = Literal["embed", "profile"]
 T = TypeVar("T")
 
-UNAVAILABLE, MISCONFIGURED = os.EX_UNAVAILABLE, os.EX_CONFIG
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 STOP_TIMEOUT = 8.0  # seconds for everything, before the process ends itself
 
@@ -52,7 +59,7 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
         logger.error("%s", error)  # noqa: TRY400 -- one line says it all
         if isinstance(error, BrokerUnreachable):
             return UNAVAILABLE
-        return CRASHED if isinstance(error, StateError) else MISCONFIGURED
+        return CRASHED if isinstance(error, StateError | DeliveryError | StallError) else MISCONFIGURED
 
 
 @contextmanager
@@ -191,16 +198,15 @@ async def _finish(worker: Worker) -> None:
         await asyncio.wait_for(app.intake.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
         logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
-    await app.consumer.force_commit()  # `commit` does nothing while another one is under way
+    try:
+        await app.consumer.force_commit()  # `commit` does nothing while another one is under way
+    except DeliveryError as error:
+        logger.warning("%s; what was not committed is delivered again", error)
     app.intake.forget()
 
 
 def _give_up() -> None:
-    logger.error(
-        "could not stop within %.0f s; ending the process, uncommitted events will be delivered again", STOP_TIMEOUT
-    )
-    logging.shutdown()
-    os._exit(CRASHED)
+    end_at_once(f"could not stop within {STOP_TIMEOUT:.0f} s")
 
 
 def configure_logging(settings: Settings) -> None:

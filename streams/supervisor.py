@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from time import monotonic
 
-from streams.runner import MISCONFIGURED, STOP_TIMEOUT, UNAVAILABLE, configure_logging, stop_event
+from streams.exits import MISCONFIGURED, UNAVAILABLE
+from streams.runner import STOP_TIMEOUT, configure_logging, stop_event
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -25,6 +25,9 @@ BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # the name that Faus
 
 DAY = 86_400_000  # milliseconds
 
+# Of a compacted topic: what was replaced or erased is gone after two days or so, however little is written.
+FORGETFUL = {"segment.ms": str(DAY), "max.compaction.lag.ms": str(DAY)}
+
 
 @dataclass(frozen=True)
 class TopicSpec:
@@ -54,10 +57,10 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             BAGS_CHANGELOG,
             "rows of the bags, for recovery",
             "compact",
-            {"segment.ms": str(DAY)},
+            FORGETFUL,
             copartitioned=True,
         ),
-        TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", {"segment.ms": str(DAY)}),
+        TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", FORGETFUL),
         TopicSpec(settings.dlq_topic, "dead letters, as they came", "delete", {"retention.ms": str(90 * DAY)}),
     ]
 

@@ -1,17 +1,12 @@
 """What the two workers have in common, seen by whoever runs them (`streams.runner`). The work itself is in `embed/` and `profile/`."""
 
 import asyncio
-import logging
-import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
 from streams.engine.app import App
-
-logger = logging.getLogger(__name__)
-
-CRASHED = 1  # exit code; a restart goes on at the last commit
+from streams.exits import end_at_once
 
 
 class Worker(Protocol):
@@ -29,7 +24,7 @@ class FreezeGuard:
     """
 
     def __init__(
-        self, limit: float, clock: Callable[[], float] = monotonic, end: Callable[[int], object] = os._exit
+        self, limit: float, clock: Callable[[], float] = monotonic, end: Callable[[str], object] = end_at_once
     ) -> None:
         self.limit = limit
         self._clock = clock
@@ -49,9 +44,4 @@ class FreezeGuard:
             return
         stood_still = self._clock() - self._beat
         if stood_still > self.limit:
-            logger.error(
-                "this process stood still for %.1f s, and somebody else may have its partitions: ending it, with nothing "
-                "written; what is not committed is delivered again", stood_still,
-            )  # fmt: skip
-            logging.shutdown()
-            self._end(CRASHED)
+            self._end(f"this process stood still for {stood_still:.1f} s, and somebody else may have its partitions")

@@ -31,6 +31,7 @@ from streams.messages import MAX_TIMESTAMP, as_datetime, parse_interaction
 PREFIX = "tastestream-"
 ATTEMPTS = PREFIX + "attempts"
 MAX_ERROR_CHARACTERS = 1000
+HEADER_OVERHEAD = 10  # bytes of lengths around one header, at most
 MAX_BYTES = 900_000  # of key, value and headers together: what a topic takes by default (1 MiB) has to hold it
 
 
@@ -60,6 +61,7 @@ def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime)
     headers = [(PREFIX + name, value.encode(errors="replace")) for name, value in added.items()]
     value = record.value
     size = sum(len(part or b"") for part in (record.key, value, *(content for _, content in kept)))
+    size += sum(len(name.encode()) + HEADER_OVERHEAD for name, _ in kept)
     if size <= MAX_BYTES:
         return DeadLetter(record.key, value, [*kept, *headers])
     headers.append((PREFIX + "truncated", b"%d" % len(value or b"")))

@@ -83,9 +83,11 @@ class Pictures:
         attempts: int,
         failure_age: float,
         decoders: ThreadPoolExecutor,
+        attempted: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time,
     ) -> None:
-        """memory: bytes. concurrency: pictures fetched and decoded at a time. failure_age: seconds a failure is remembered."""
+        """memory: bytes. concurrency: pictures fetched and decoded at a time. failure_age: seconds a failure is remembered.
+        attempted: called at the end of each attempt at a picture."""
         self._fetcher = fetcher
         self._batcher = batcher
         self._disk = disk
@@ -96,6 +98,7 @@ class Pictures:
         self._attempts = attempts
         self._failure_age = failure_age
         self._decoders = decoders
+        self._attempted = attempted
         self._clock = clock
         self._flights: dict[str, asyncio.Task[bytes]] = {}
         self._failures: OrderedDict[str, tuple[float, EventError]] = OrderedDict()
@@ -145,7 +148,10 @@ class Pictures:
         async for attempt in retries:
             with attempt:
                 async with self._slots:
-                    data = await self._fetcher.fetch(url)
+                    try:
+                        data = await self._fetcher.fetch(url)
+                    finally:
+                        self._attempted()
                     return await loop.run_in_executor(
                         self._decoders, decode_picture, data, self._image_size, self._max_pixels
                     )

@@ -96,6 +96,7 @@ class EmbedWorker:
             attempts=settings.fetch_attempts,
             failure_age=settings.cache_failure_age,
             decoders=decoders,
+            attempted=self.app.intake.progressed,
         )
         return self
 

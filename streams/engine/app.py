@@ -17,6 +17,7 @@ from streams.engine.consumer import Consumer
 from streams.engine.intake import Intake
 from streams.engine.producer import Transport
 from streams.engine.recovery import OwnTableManager
+from streams.exits import end_at_once
 from streams.settings import Settings
 
 
@@ -35,6 +36,7 @@ class App(faust.App):
         """
         self.intake = Intake(in_flight)
         self.finish_before_revocation = finish_before_revocation
+        self.end_at_once = end_at_once  # without flushing anything
         self.idempotence = True  # of the producer
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
@@ -61,6 +63,9 @@ def new_app(
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 6,
+        broker_max_poll_interval=10
+        * 365
+        * 86_400.0,  # seconds; a spare without partitions has nothing to poll, and stays
         broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
         broker_request_timeout=max(30.0, settings.session_timeout + 1),
         broker_commit_interval=settings.commit_interval,

@@ -52,7 +52,12 @@ class Consumer(driver.Consumer):
             moved again since.
         """
         partitions = [tp for tp in self._assigned() if tp.topic not in self.app.tables.changelog_topics]
-        positions = await self._in_thread(self._go_to_committed(partitions)) if partitions else {}
+        try:
+            positions = await self._in_thread(self._go_to_committed(partitions)) if partitions else {}
+        except IllegalStateError:  # no longer assigned
+            if reading == self.reading:
+                raise
+            return False
         if reading != self.reading:
             return False
         self.app.intake.begin(positions)
@@ -66,13 +71,12 @@ class Consumer(driver.Consumer):
             await self.can_resume_flow.wait()
             room = await intake.room()
             reading, partitions = self.reading, list(intake.positions)
-            if not partitions:
-                await self.suspend_flow.wait()
-                continue
-            polled = await self._in_thread(self._poll(reading, partitions, room))
+            polled, positions = await self._in_thread(self._poll(reading, partitions, room))
             if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
                 for tp, records in polled.items():
                     intake.put(tp, records)
+                for tp, position in positions.items():
+                    intake.advance(tp, position)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Before partitions move: finish what is being worked on, commit it, and forget the rest.
@@ -90,10 +94,9 @@ class Consumer(driver.Consumer):
                     await intake.idle()
                 await self.force_commit()
         except TimeoutError:
-            # What is in flight would reach the changelog after somebody else has read it.
-            await self.app.crash(
-                DeliveryError(f"partitions move, and the work in hand is not done after {timeout:g} s")
-            )
+            if self.app.finish_before_revocation:
+                # What is in flight would reach the changelog after somebody else has read it.
+                self.app.end_at_once(f"partitions move, and the work in hand is not done after {timeout:g} s")
         except DeliveryError as error:
             await self.app.crash(error)
         intake.forget()
@@ -143,9 +146,15 @@ class Consumer(driver.Consumer):
             self._polling.cancel()
             await asyncio.wait({self._polling})
         positions: dict[TopicPartition, int] = {}
-        for tp in partitions:
+        ends = await self._client.end_offsets(list(partitions))
+        for tp, end in ends.items():
             committed = await self._client.committed(tp)
-            if committed is None:
+            if committed is not None and committed > end:
+                logger.warning(
+                    "the group has committed %d of %s/%d, which ends at %d: another life of the topic, read from its start",
+                    committed, tp.topic, tp.partition, end,
+                )  # fmt: skip
+            if committed is None or committed > end:
                 await self._client.seek_to_beginning(tp)
                 positions[tp] = await self._client.position(tp)
             else:
@@ -155,15 +164,21 @@ class Consumer(driver.Consumer):
 
     async def _poll(
         self, reading: int, partitions: list[TopicPartition], limit: int
-    ) -> dict[TopicPartition, list[Record]]:
+    ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
+        """What has arrived, and how far each partition is read then. Without partitions it is for the group's errors only."""
         if reading != self.reading:
-            return {}
+            return {}, {}
         polling = self._polling = asyncio.ensure_future(
             self._client.getmany(*partitions, timeout_ms=int(POLL * 1000), max_records=limit)
         )
         try:
             await asyncio.wait({polling})
-            return {} if polling.cancelled() else polling.result()
+            if polling.cancelled():
+                return {}, {}
+            polled = polling.result()
+            return polled, {tp: await self._client.position(tp) for tp in partitions}
+        except IllegalStateError:  # no longer assigned
+            return {}, {}
         finally:
             polling.cancel()
 

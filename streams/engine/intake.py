@@ -52,7 +52,7 @@ class Intake:
         self._waiting: deque[Pending] = deque()
         self._count = 0
         self._working = 0
-        self.finished = 0  # records finished since the start: it moves as long as there is progress
+        self.progress = 0  # moves with each finished record, and with whatever else a worker reports with `progressed`
         self._some = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -79,6 +79,15 @@ class Intake:
             self._waiting.append(pending)
             self._count += 1
         self._changed()
+
+    def advance(self, tp: TopicPartition, position: int) -> None:
+        """There is no record below this offset that was not put: what is left out are markers of transactions, or has expired."""
+        partition = self._partitions.get(tp)
+        if partition is None or position <= partition.next:
+            return
+        partition.next = position
+        if not partition.queue:
+            partition.done = position
 
     def stop(self) -> None:
         """Give out nothing more. What was given out may still be finished, and committed."""
@@ -126,11 +135,16 @@ class Intake:
 
     async def take(self, limit: int) -> list[Pending]:
         """Between one and `limit` records, as soon as there are any, in the order of each partition."""
-        await self._some.wait()
+        while not self._waiting:
+            await self._some.wait()
         taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         self._working += len(taken)
         self._changed()
         return taken
+
+    def progressed(self) -> None:
+        """Something was done that finishes no record yet, say an attempt at a picture."""
+        self.progress += 1
 
     async def idle(self) -> None:
         """Wait until every record that was taken is finished or forgotten."""
@@ -143,11 +157,12 @@ class Intake:
     def _finished(self, pending: Pending) -> None:
         if pending.forgotten:
             return
-        self.finished += 1
+        self.progress += 1
         self._working -= 1
         partition = self._partitions[TopicPartition(pending.record.topic, pending.record.partition)]
         while partition.queue and partition.queue[0].finished:
-            partition.done = partition.queue.popleft().record.offset + 1
+            done = partition.queue.popleft().record.offset + 1
+            partition.done = done if partition.queue else partition.next
             self._count -= 1
         self._changed()
 

@@ -32,7 +32,13 @@ class OwnRecovery(Recovery):
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
+    _reading = 0
     app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+
+    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+        """An assignment: what it is for is the reading that begins with it."""
+        self._reading = self.app.consumer.reading
+        await super().on_rebalance(*args, **kwargs)
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -53,7 +59,7 @@ class OwnRecovery(Recovery):
                     if recovering:
                         recovering.cancel()
                         await asyncio.gather(recovering, return_exceptions=True)
-                    recovering = asyncio.create_task(self._recover(self.app.consumer.reading))
+                    recovering = asyncio.create_task(self._recover(self._reading))
         finally:
             if recovering:
                 recovering.cancel()

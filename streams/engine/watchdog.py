@@ -79,7 +79,8 @@ class Watchdog:
         self.sight: Sight | None = None
 
     async def run(self) -> None:
-        """Raises StallError when work has made no progress for `timeout` seconds, or the consumer's thread has died.
+        """Raises StallError when work has made no progress for `timeout` seconds, the consumer's thread has died, or a topic
+        ends before the place up to which it was read.
 
         An event loop that does not turn for that long cannot raise: then Python prints where all threads are, and the
         process ends with code 1.
@@ -104,7 +105,7 @@ class Watchdog:
         tables: Any = app.tables.values()
         recovered = sum(table.recovered for table in tables)
         return Sight(
-            (app.intake.finished, recovered),
+            (app.intake.progress, recovered),
             self._not_ready(app),
             len(app.intake),
             await self._lag(app.intake.unfinished),
@@ -126,7 +127,12 @@ class Watchdog:
             logger.warning("no answer from the broker: %r", error)
             await self._close()
             return None
-        return sum(max(0, end - positions[tp]) for tp, end in ends.items())
+        for tp, end in ends.items():
+            if end < positions[tp]:
+                raise StallError(
+                    f"{tp.topic}/{tp.partition} ends at {end}, but is read up to {positions[tp]}: it was cut off or made anew"
+                )
+        return sum(end - positions[tp] for tp, end in ends.items())
 
     async def _close(self) -> None:
         probe, self._probe = self._probe, None

@@ -6,7 +6,7 @@ that an erasure covers still stands in the topic, the difference has to be writt
 for compaction keeps the newest record only.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from streams.profile.bag import join
 from streams.profile.rows import (
@@ -21,6 +21,9 @@ from streams.profile.rows import (
 
 Get = Callable[[bytes], bytes | None]
 Scan = Callable[[bytes], Iterable[tuple[bytes, bytes]]]  # prefix to rows
+
+
+USERS_AT_ONCE = 100  # whose rows are looked through in one go: some tens of milliseconds
 
 
 class Merge:
@@ -45,8 +48,12 @@ class Merge:
         for key, value in records:
             before = rows[key] if key in rows else self._get(key)
             if value is None:
-                # A deletion is right when the floor covers the row; which floor it will be is known at the end only.
-                if before is not None:
+                if before is None:
+                    continue
+                if self._covered(key, before, rows):
+                    rows[key] = None
+                    self._newest.pop(key, None)
+                else:  # by somebody who knew less, or whose floor stands further on: the end will tell
                     self._newest[key] = None
                     self._floors.add(prefix_of(key))
                 continue
@@ -55,15 +62,20 @@ class Merge:
                 self._newest.pop(key, None)
             else:
                 self._newest[key] = value
-            if is_header(key):
+            if after != value or is_header(key):
                 self._floors.add(prefix_of(key))
             rows[key] = after
         return rows
 
-    def finish(self) -> Changes:
-        """What the floors cut off, once all records are applied. To be written to the store."""
+    def finish(self) -> Iterator[Changes]:
+        """What the floors cut off, once all records are applied: each part is to be written to the store before the next."""
+        prefixes = sorted(self._floors)
+        for start in range(0, len(prefixes), USERS_AT_ONCE):
+            yield self._cut(prefixes[start : start + USERS_AT_ONCE])
+
+    def _cut(self, prefixes: Iterable[bytes]) -> Changes:
         cut: Changes = {}
-        for prefix in self._floors:
+        for prefix in prefixes:
             header = self._get(header_of(prefix))
             if header is None:
                 continue
@@ -77,6 +89,12 @@ class Merge:
                     self._newest.setdefault(key, value)
                     cut[key] = None if kept is None else encode_slot(kept)
         return cut
+
+    def _covered(self, key: bytes, row: bytes, rows: Changes) -> bool:
+        """Whether the floor that is known so far covers a row."""
+        header = header_of(prefix_of(key))
+        floor = rows[header] if header in rows else self._get(header)
+        return floor is not None and not is_header(key) and decode_slot(row).above(decode_floor(floor)) is None
 
     def repairs(self) -> Changes:
         """After `finish`: what has to be written to the topic, so that its newest records say what the store says."""

@@ -80,15 +80,19 @@ class BagTable(Table[bytes, bytes]):
         stand between the last ones and these: then the rows were folded from a state that is not the newest, and the
         worker has to start again from the changelog.
         """
+        last = await self._append(partition, rows, after=self.data.last_offset(partition))
+        self.data.write(partition, rows, last)
+
+    async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
+        """Send rows to the changelog, whose last offset so far is `after`; gives the last offset with them."""
         topic = self.changelog_topic_name
         sent = [await self._publisher.send(topic, key, value, partition=partition) for key, value in rows.items()]
-        offsets = await asyncio.gather(*sent)
-        last = self.data.last_offset(partition)
-        if min(offsets) != last + 1:
+        last = max(await asyncio.gather(*sent))
+        if last != after + len(rows):
             raise DeliveryError(
-                f"another worker writes to partition {partition} of {topic}: offset {min(offsets)} follows {last} here"
+                f"another worker writes to partition {partition} of {topic}: {len(rows)} rows after offset {after} end at {last}"
             )
-        self.data.write(partition, rows, max(offsets))
+        return last
 
     # -- recovery
 
@@ -154,13 +158,14 @@ class BagTable(Table[bytes, bytes]):
         return offset
 
     async def _finish(self, partition: int, merge: Merge, last: int) -> None:
-        # The offset is written last: a recovery that was cut off starts where this one did, and finds the same repairs.
-        self.data.write(partition, merge.finish())
-        repairs = merge.repairs()
-        self.data.write(partition, {}, last)
-        if repairs:
+        for cut in merge.finish():
+            self.data.write(partition, cut)
+            await asyncio.sleep(0)
+        if repairs := merge.repairs():
             logger.warning("partition %d: %d rows of the changelog are written again, joined", partition, len(repairs))
-            await self.write(partition, repairs)
+            last = await self._append(partition, repairs, after=last)
+        # The offset comes last: a recovery that was cut off begins where this one did, and finds the same repairs.
+        self.data.write(partition, {}, last)
 
 
 def _rows(records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:

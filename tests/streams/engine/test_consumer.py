@@ -17,6 +17,7 @@ class Client:
     def __init__(self) -> None:
         self.log: list[int] = []
         self.position_of = 0
+        self.end = 10
         self._arrived = asyncio.Event()
 
     def append(self, *offsets: int) -> None:
@@ -34,6 +35,15 @@ class Client:
     async def committed(self, tp: TopicPartition) -> int:
         await asyncio.sleep(0)
         return 3
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.end)
+
+    async def position(self, tp: TopicPartition) -> int:
+        return self.position_of
+
+    async def seek_to_beginning(self, tp: TopicPartition) -> None:
+        self.position_of = 0
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
         self.position_of = offset
@@ -55,14 +65,14 @@ async def test_a_poll_of_an_earlier_reading_swallows_nothing_of_the_next(consume
     assert await consumer._go_to_committed([TP]) == {TP: 3}
     consumer._client.append(3, 4)
 
-    assert await stale == {}
-    assert await consumer._poll(2, [TP], 10) == {TP: [3, 4]}
+    assert await stale == ({}, {})
+    assert await consumer._poll(2, [TP], 10) == ({TP: [3, 4]}, {TP: 5})
 
 
 async def test_a_poll_that_comes_too_late_does_not_begin(consumer: Any) -> None:
     consumer._client.append(0)
     consumer.reading = 2
-    assert await consumer._poll(1, [TP], 10) == {}
+    assert await consumer._poll(1, [TP], 10) == ({}, {})
     assert consumer._client.position_of == 0
 
 
@@ -70,4 +80,10 @@ async def test_what_is_polled_comes_back(consumer: Any) -> None:
     polling = asyncio.create_task(consumer._poll(1, [TP], 10))
     await asyncio.sleep(0)
     consumer._client.append(0, 1)
-    assert await polling == {TP: [0, 1]}
+    assert await polling == ({TP: [0, 1]}, {TP: 2})
+
+
+async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(consumer: Any) -> None:
+    """It was cut off or made anew; aiokafka would go to the start by itself, and tell nobody."""
+    consumer._client.end = 2
+    assert await consumer._go_to_committed([TP]) == {TP: 0}

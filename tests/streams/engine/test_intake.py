@@ -92,7 +92,7 @@ async def test_finishing_twice_counts_once() -> None:
     pending[0].finish()
     pending[0].finish()
     assert intake.committable() == {tp(0): 1}
-    assert (len(intake), intake.finished) == (1, 1)
+    assert (len(intake), intake.progress) == (1, 1)
 
 
 async def test_an_offset_that_was_put_before_and_a_partition_that_is_not_read_are_ignored() -> None:
@@ -128,3 +128,29 @@ async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_
     first.finish()
     await idle
     assert intake.committable() == {tp(0): 1}
+
+
+async def test_what_is_no_record_is_committable_once_everything_before_it_is_finished() -> None:
+    """The marker at the end of a transaction takes an offset, and is given to nobody."""
+    intake, [first, second] = await reading([0, 0])
+    intake.advance(tp(0), 3)
+    first.finish()
+    assert intake.committable() == {tp(0): 1}
+    second.finish()
+    assert intake.committable() == {tp(0): 3}
+    intake.advance(tp(0), 4)
+    assert intake.committable() == {tp(0): 4}
+
+
+async def test_a_taker_that_was_woken_for_records_that_are_gone_waits_on() -> None:
+    intake = Intake(10)
+    intake.begin({tp(0): 0})
+    taking = asyncio.ensure_future(intake.take(1))
+    await asyncio.sleep(0)
+    intake.put(tp(0), [record(TOPIC, 0, 0)])
+    intake.stop()
+    await asyncio.sleep(0)
+    assert not taking.done()
+    intake.begin({tp(0): 0})
+    intake.put(tp(0), [record(TOPIC, 0, 0)])
+    assert len(await taking) == 1
