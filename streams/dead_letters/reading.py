@@ -40,7 +40,7 @@ class DeadLetterTopic:
     async def __aenter__(self) -> "DeadLetterTopic":
         try:
             await self._open()
-        except BaseException:
+        except BaseException:  # Ctrl-C too: without `__aexit__`, nobody else would stop it
             await self._consumer.stop()
             raise
         return self

@@ -58,7 +58,7 @@ class DiskCache:
 def _reopened(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     try:
         return _open(folder, max_bytes)
-    except Exception as error:
+    except Exception as error:  # as above
         raise StateError(f"the cache in {folder} cannot be made: {error}") from error
 
 

@@ -17,8 +17,9 @@ from streams.engine.consumer import Consumer
 from streams.engine.intake import Intake
 from streams.engine.producer import Transport
 from streams.engine.recovery import OwnTableManager
-from streams.exits import end_at_once
 from streams.settings import Settings
+
+NEVER = 10 * 365 * 86_400.0  # seconds
 
 
 class App(faust.App):
@@ -29,15 +30,22 @@ class App(faust.App):
     consumer: Consumer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 
     def __init__(
-        self, app_id: str, topic: str, *, in_flight: int, finish_before_revocation: bool, **options: Any
+        self,
+        app_id: str,
+        topic: str,
+        *,
+        in_flight: int,
+        finish_before_revocation: bool,
+        idempotence: bool,
+        **options: Any,
     ) -> None:
         """topic: what is read. in_flight: records that are read and not committable yet, at most.
         finish_before_revocation: whether partitions wait for the work in hand before they move, because it writes state.
+        idempotence: of the producer.
         """
         self.intake = Intake(in_flight)
         self.finish_before_revocation = finish_before_revocation
-        self.end_at_once = end_at_once  # without flushing anything
-        self.idempotence = True  # of the producer
+        self.idempotence = idempotence
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
         self.topics.add(
@@ -54,18 +62,17 @@ def new_app(
     app_id: str, settings: Settings, folder: Path, topic: str, *, in_flight: int, finish_before_revocation: bool
 ) -> App:
     """An app whose consumer group is `app_id` and whose files lie under `folder`; the rest as in `App`."""
-    app = App(
+    return App(
         app_id,
         topic,
         in_flight=in_flight,
         finish_before_revocation=finish_before_revocation,
+        idempotence=settings.idempotence,
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 6,
-        broker_max_poll_interval=10
-        * 365
-        * 86_400.0,  # seconds; a spare without partitions has nothing to poll, and stays
+        broker_max_poll_interval=NEVER,  # a spare without partitions has nothing to poll, and stays in the group
         broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
         broker_request_timeout=max(30.0, settings.session_timeout + 1),
         broker_commit_interval=settings.commit_interval,
@@ -85,8 +92,6 @@ def new_app(
         key_serializer="raw",
         value_serializer="raw",
     )
-    app.idempotence = settings.idempotence
-    return app
 
 
 def _credentials(settings: Settings) -> auth.Credentials | None:

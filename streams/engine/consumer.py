@@ -20,6 +20,7 @@ from mode.utils.logging import get_logger
 
 from streams.engine.intake import Record
 from streams.exceptions import DeliveryError
+from streams.exits import end_at_once
 
 if TYPE_CHECKING:
     from streams.engine.app import App
@@ -96,7 +97,7 @@ class Consumer(driver.Consumer):
         except TimeoutError:
             if self.app.finish_before_revocation:
                 # What is in flight would reach the changelog after somebody else has read it.
-                self.app.end_at_once(f"partitions move, and the work in hand is not done after {timeout:g} s")
+                end_at_once(f"partitions move, and the work in hand is not done after {timeout:g} s")
         except DeliveryError as error:
             await self.app.crash(error)
         intake.forget()

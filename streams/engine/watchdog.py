@@ -33,7 +33,7 @@ class Sight:
     progress: tuple[int, ...]  # moves while there is progress, of whatever kind
     not_ready: str  # why no events are taken yet; empty when they are
     in_flight: int  # records read and not finished
-    lag: int | None  # records of our partitions that are not committed yet; None when the broker does not answer
+    lag: int | None  # records of our partitions that are not finished yet; None when the broker does not answer
     thread_alive: bool = True
 
     @property

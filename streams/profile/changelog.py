@@ -9,19 +9,10 @@ for compaction keeps the newest record only.
 from collections.abc import Callable, Iterable, Iterator
 
 from streams.profile.bag import join
-from streams.profile.rows import (
-    Changes,
-    decode_floor,
-    decode_slot,
-    encode_slot,
-    header_of,
-    is_header,
-    prefix_of,
-)
+from streams.profile.rows import Changes, decode_floor, decode_slot, encode_slot, header_of, is_header, prefix_of
 
 Get = Callable[[bytes], bytes | None]
 Scan = Callable[[bytes], Iterable[tuple[bytes, bytes]]]  # prefix to rows
-
 
 USERS_AT_ONCE = 100  # whose rows are looked through in one go: some tens of milliseconds
 
@@ -38,9 +29,8 @@ class Merge:
         self._scan = scan
         self._embedder = embedder
         self._floors: set[bytes] = set()  # prefixes of users whose floor may have risen above rows
-        self._newest: dict[
-            bytes, bytes | None
-        ] = {}  # the newest record of each key where it is not what the store holds
+        # The newest record of each key where it is not what the store holds.
+        self._newest: dict[bytes, bytes | None] = {}
 
     def apply(self, records: Iterable[tuple[bytes, bytes | None]]) -> Changes:
         """What a batch of records, in the order of the topic, changes in the store."""

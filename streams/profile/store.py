@@ -4,8 +4,9 @@ What it adds to Faust's own store: a prefix scan, a write that carries the chang
 batch, and memory that is bounded for all partitions together. Not for: deciding what to write (`rows.py`) or the changelog
 topic (`table.py`).
 
-Invariant: the database of a partition holds exactly the changelog of that partition up to its stored offset. Rows are
-written here only after the broker has acknowledged them, so a worker that dies is never ahead of what others can recover.
+Invariant: the database of a partition holds at least the changelog of that partition up to its stored offset, its rows joined
+(`changelog.py`); a recovery that is under way is ahead of the offset. Rows are written here only after the broker has
+acknowledged them, so a worker that dies is never ahead of what others can recover.
 """
 
 import shutil
@@ -19,7 +20,6 @@ from faust.stores.base import SerializedStore
 from faust.types import TP, EventT
 from mode.utils.logging import get_logger
 
-from model.exceptions import TastestreamError
 from streams.exceptions import StateError
 from streams.profile.rows import Changes
 
@@ -135,9 +135,7 @@ class BagStore(SerializedStore[bytes, bytes]):
         with _reported(path):
             try:
                 yield
-            except KeyError:
-                raise
-            except Exception as error:
+            except Exception as error:  # whatever it is goes on to `_reported`
                 if _is_damage(error):
                     logger.warning("%s is damaged and dropped; the changelog brings it back", path)
                     self.drop(partition)
@@ -247,7 +245,7 @@ def _reported(path: Path) -> Generator[None]:
     """rocksdict raises bare Exception for whatever RocksDB reports."""
     try:
         yield
-    except (KeyError, TastestreamError):
+    except KeyError:
         raise
     except Exception as error:
         raise StateError(

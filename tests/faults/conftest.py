@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     which = config.getoption("faults")
 
     def played(item: pytest.Item) -> bool:
-        if HERE not in item.path.parents or item.get_closest_marker("unit"):
+        if HERE not in item.path.parents:
             return True
         long = item.get_closest_marker("long") is not None
         return (

@@ -2,12 +2,10 @@
 
 import pytest
 
-from streams.settings import Settings
 from tests.faults.stage import Stage
 
 RATE = 300
 COMMIT_INTERVAL = 1.0  # seconds, the default
-STALL = next((name for name in Settings.model_fields if "stall" in name), "")
 
 
 @pytest.mark.parametrize("kind", ["embed", pytest.param("profile", marks=pytest.mark.short)])
@@ -25,10 +23,9 @@ def test_sigterm_under_load(stage: Stage, kind: str) -> None:
     assert row.duplicates <= RATE * COMMIT_INTERVAL, "no duplicates beyond the last commit interval"
 
 
-@pytest.mark.skipif(not STALL, reason="no watchdog, no setting for it")
 @pytest.mark.parametrize("kind", ["embed", "profile"])
 def test_a_consumer_that_stalls_ends_its_worker(stage: Stage, kind: str) -> None:
-    stage.settings[STALL] = 15
+    stage.settings["stall_timeout"] = 15
     embed, profile = stage.workers()
     worker = embed if kind == "embed" else profile
     with stage.load(rate=RATE):
