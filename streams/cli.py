@@ -277,7 +277,7 @@ def select(
 
 def on_kafka(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; one line and its exit code where the broker or the topics do not let it."""
-    from streams.runner import UNAVAILABLE, configure_logging
+    from streams.process import UNAVAILABLE, configure_logging
 
     configure_logging(settings)
     try:

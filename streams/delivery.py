@@ -4,16 +4,15 @@ Not for: what to send (the workers), dead letters (`dead_letters/`), or when an 
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 from aiokafka.errors import KafkaError
 from faust import App
 from faust.exceptions import NotReady, ProducerSendError
 from faust.types.tuples import RecordMetadata
 
+from streams.engine.intake import Headers
 from streams.exceptions import DeliveryError
-
-Headers = Sequence[tuple[str, bytes]]
 
 
 class Publisher:

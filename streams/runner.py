@@ -10,8 +10,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import signal
-import sys
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -30,8 +28,16 @@ from streams.exceptions import (
     StartupError,
     StateError,
 )
-from streams.exits import CRASHED, MISCONFIGURED, UNAVAILABLE, end_at_once
 from streams.health import Health, not_ready
+from streams.process import (
+    CRASHED,
+    MISCONFIGURED,
+    STOP_TIMEOUT,
+    UNAVAILABLE,
+    configure_logging,
+    end_at_once,
+    stop_event,
+)
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from streams.topics import ensure_topics
@@ -43,7 +49,6 @@ WorkerKind = Literal["embed", "profile"]
 T = TypeVar("T")
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
-STOP_TIMEOUT = 8.0  # seconds for everything, before the process ends itself
 
 
 def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
@@ -92,23 +97,6 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
         except OSError as error:
             raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
         yield folder
-
-
-def stop_event(*, with_parent: bool) -> asyncio.Event:
-    """Set by SIGTERM and SIGINT and, `with_parent`, when whoever holds the other end of standard input is gone."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-
-    def read() -> None:
-        if not os.read(sys.stdin.fileno(), 4096):
-            loop.remove_reader(sys.stdin)
-            stop.set()
-
-    if with_parent:
-        loop.add_reader(sys.stdin, read)
-    return stop
 
 
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
@@ -207,19 +195,3 @@ async def _finish(worker: Worker) -> None:
 
 def _give_up() -> None:
     end_at_once(f"could not stop within {STOP_TIMEOUT:.0f} s")
-
-
-def configure_logging(settings: Settings) -> None:
-    """One line for each record, to standard error. The libraries speak up only about trouble."""
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        force=True,
-    )
-    if settings.log_level != "DEBUG":
-        for name in ("faust", "mode", "stamina", "asyncio"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is no news
-        # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

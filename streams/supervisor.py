@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from time import monotonic
 
-from streams.exits import MISCONFIGURED, UNAVAILABLE
-from streams.runner import STOP_TIMEOUT, configure_logging, stop_event
+from streams.process import MISCONFIGURED, STOP_TIMEOUT, UNAVAILABLE, configure_logging, stop_event
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)

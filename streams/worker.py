@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from streams.engine.app import App
-from streams.exits import end_at_once
+from streams.process import end_at_once
 
 
 class Worker(Protocol):

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from streams.delivery import Headers
-from streams.engine.intake import Record
+from streams.engine.intake import Headers, Record
 from streams.exceptions import EventError, MessageError
 from streams.messages import MAX_TIMESTAMP, as_datetime, parse_interaction
 

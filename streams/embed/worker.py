@@ -17,14 +17,14 @@ from typing import NamedTuple
 from model.bundle import Bundle
 from streams import metrics
 from streams.dead_letters.record import dead_letter
-from streams.delivery import Headers, Publisher
+from streams.delivery import Publisher
 from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
 from streams.embed.pictures import Pictures
 from streams.engine.app import new_app
-from streams.engine.intake import Pending, Record
+from streams.engine.intake import Headers, Pending, Record
 from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_interaction
 from streams.settings import Settings

@@ -20,7 +20,7 @@ from mode.utils.logging import get_logger
 
 from streams.engine.intake import Record
 from streams.exceptions import DeliveryError
-from streams.exits import end_at_once
+from streams.process import end_at_once
 
 if TYPE_CHECKING:
     from streams.engine.app import App

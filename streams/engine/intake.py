@@ -17,6 +17,7 @@ from typing import Any
 from aiokafka import ConsumerRecord, TopicPartition
 
 Record = ConsumerRecord[Any, Any]  # keys and values are bytes, or None
+Headers = Sequence[tuple[str, bytes]]
 
 
 @dataclass(slots=True, eq=False)

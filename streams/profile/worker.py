@@ -26,9 +26,9 @@ from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
 from streams.dead_letters.record import DeadLetter, dead_letter
-from streams.delivery import Headers, Publisher
+from streams.delivery import Publisher
 from streams.engine.app import new_app
-from streams.engine.intake import Pending, Record
+from streams.engine.intake import Headers, Pending, Record
 from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
