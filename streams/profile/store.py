@@ -91,7 +91,7 @@ class BagStore(SerializedStore[bytes, bytes]):
                     database = self._memory.open(path)
             self._databases[partition] = database
         with self._used(partition):
-            return _offset_in(database)
+            return offset_in(database)
 
     def drop(self, partition: int) -> None:
         """Close and delete the database of a partition."""
@@ -108,12 +108,12 @@ class BagStore(SerializedStore[bytes, bytes]):
         bound = rocksdict.ReadOptions()
         bound.set_iterate_upper_bound(prefix + _PREFIX_END)
         with self._used(partition):
-            return list(_items(self._databases[partition], from_key=prefix, read_opt=bound))
+            return list(items_in(self._databases[partition], from_key=prefix, read_opt=bound))
 
     def last_offset(self, partition: int) -> int:
         """The changelog offset that an open database stands for; -1 when it is new."""
         with self._used(partition):
-            return _offset_in(self._databases[partition])
+            return offset_in(self._databases[partition])
 
     def write(self, partition: int, rows: Changes, offset: int | None = None) -> None:
         """Write rows and, unless it is None, the changelog offset that they bring the database to; all or nothing."""
@@ -186,7 +186,7 @@ class BagStore(SerializedStore[bytes, bytes]):
 
     def _rows(self) -> Iterator[tuple[bytes, bytes]]:
         for database in self._databases.values():
-            yield from ((key, value) for key, value in _items(database) if key != OFFSET_KEY)
+            yield from ((key, value) for key, value in items_in(database) if key != OFFSET_KEY)
 
     def _get(self, key: bytes) -> bytes | None:
         return next((value for database in self._databases.values() if (value := database.get(key)) is not None), None)
@@ -216,7 +216,7 @@ class BagStore(SerializedStore[bytes, bytes]):
         self._set(b"", None)
 
 
-def _items(
+def items_in(
     database: rocksdict.Rdict, *, from_key: bytes = b"", read_opt: rocksdict.ReadOptions | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
     """The rows of a database in raw mode, whose keys and values are always bytes.
@@ -231,7 +231,8 @@ def _items(
     rows.status()
 
 
-def _offset_in(database: rocksdict.Rdict) -> int:
+def offset_in(database: rocksdict.Rdict) -> int:
+    """The changelog offset that a database stands for; -1 when it is new."""
     offset = database.get(OFFSET_KEY)
     return -1 if offset is None else int(offset)
 
@@ -256,34 +257,6 @@ def _reported(path: Path) -> Generator[None]:
 def partition_path(folder: Path, partition: int) -> Path:
     """Where the database of a partition lies under the worker's data folder."""
     return folder / f"partition-{partition}"
-
-
-def partitions_on_disk(folder: Path) -> list[int]:
-    """The partitions that have a database under `folder`."""
-    return sorted(int(path.name.removeprefix("partition-")) for path in folder.glob("partition-*"))
-
-
-@contextmanager
-def closed_partition(folder: Path, partition: int) -> Generator[rocksdict.Rdict]:
-    """The database of a partition that no worker has open, to read from."""
-    options, access = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
-    database = rocksdict.Rdict(str(partition_path(folder, partition)), options=options, access_type=access)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def closed_offset(folder: Path, partition: int) -> int:
-    """The changelog offset that the database of a partition that no worker has open stands for; -1 when it is new."""
-    with closed_partition(folder, partition) as database:
-        return _offset_in(database)
-
-
-def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
-    """All rows of a partition."""
-    with closed_partition(folder, partition) as database:
-        return [(key, value) for key, value in _items(database) if key != OFFSET_KEY]
 
 
 def drop_partition(folder: Path, partition: int) -> None:

@@ -22,12 +22,11 @@ from model.bundle import Bundle
 from streams.exceptions import MessageError
 from streams.messages import Interaction, parse_interaction
 from streams.profile.bag import Bag
-from streams.profile.rows import decode_bag, user_of
-from streams.profile.store import closed_offset, closed_rows, partitions_on_disk
 from tests.faults.acknowledged import acknowledged_early
 from tests.faults.tap import INPUT, Output, Sample, Seen
 from tests.kafka.system import Record
 from tests.oracle import Expected, Oracle
+from tests.stored import bags_of, closed_offset, closed_rows, partitions_on_disk
 
 TOLERANCE = 1e-3  # of a published score
 NAMED = 5  # examples in a message
@@ -200,14 +199,6 @@ def _on_disk(disks: Iterable[Path]) -> dict[str, Bag]:
 def _in_changelog(changelog: list[Record]) -> dict[str, Bag]:
     newest = {record.key or b"": record.value for record in changelog}
     return bags_of((key, value) for key, value in newest.items() if value is not None)
-
-
-def bags_of(rows: Iterable[tuple[bytes, bytes]]) -> dict[str, Bag]:
-    """The bag of each user in these rows."""
-    users: dict[str, list[tuple[bytes, bytes]]] = {}
-    for key, value in rows:
-        users.setdefault(user_of(key), []).append((key, value))
-    return {user: decode_bag(found) for user, found in users.items()}
 
 
 def _differing(expected: dict[str, Expected], bags: dict[str, Bag]) -> set[str]:

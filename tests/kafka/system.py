@@ -22,10 +22,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.profile.bag import Bag
-from streams.profile.rows import decode_bag, user_of
-from streams.profile.store import closed_rows, partitions_on_disk
 from streams.topics import EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.broker import KafkaBroker, free_port
+from tests.stored import bags_of, rows_on_disk
 
 READY_TIMEOUT = 60.0  # seconds
 POLL = 0.1  # seconds between two looks at a condition
@@ -204,12 +203,7 @@ class System:
 
     def stored_bags(self) -> dict[str, Bag]:
         """The bags on the disk of the profile worker, once it has stopped."""
-        folder = self.folder / "data" / "profile" / "bags"
-        rows: dict[str, list[tuple[bytes, bytes]]] = {}
-        for partition in partitions_on_disk(folder):
-            for key, value in closed_rows(folder, partition):
-                rows.setdefault(user_of(key), []).append((key, value))
-        return {user: decode_bag(found) for user, found in rows.items()}
+        return bags_of(rows_on_disk(self.folder / "data" / "profile" / "bags"))
 
     async def settled(self, timeout: float = 60.0) -> None:
         """Wait until every event that was produced is committed by both groups. Fails after `timeout` seconds without progress."""
@@ -245,7 +239,9 @@ def wait_until(condition: Callable[[], bool], timeout: float, message: Callable[
         threading.Event().wait(POLL)
 
 
-class _Handler(SimpleHTTPRequestHandler):
+class PictureHandler(SimpleHTTPRequestHandler):
+    """Serves a folder."""
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
         """Quiet."""
 
@@ -256,9 +252,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def picture_server(folder: Path) -> Generator[str]:
+def picture_server(folder: Path, handler: type[PictureHandler] = PictureHandler) -> Generator[str]:
     """Serve a folder over HTTP on 127.0.0.1; gives its URL."""
-    server = _Server(("127.0.0.1", 0), partial(_Handler, directory=str(folder)))
+    server = _Server(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

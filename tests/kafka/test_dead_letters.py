@@ -11,11 +11,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from model.bundle import Bundle
 from streams.demo.processes import free_port
 from streams.messages import Interaction, derived_event_id, parse_interaction
 from streams.profile.bag import Bag
-from tests.kafka.system import Record, System
+from tests.kafka.system import PictureHandler, Record, System, picture_server
 from tests.kafka.test_bad_input import embedded
 from tests.oracle import Oracle
 
@@ -38,33 +35,16 @@ POISON = {"invalid_json", "not_a_picture", "invalid_field"}  # the reasons that 
 ROUNDS = 4  # calls of replay; one more than --max-attempts allows
 
 
-class Pictures(SimpleHTTPRequestHandler):
+class Pictures(PictureHandler):
     """Serves a folder; answers 503 while `down` is set."""
 
     down = threading.Event()
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 -- the name is the base's
         if self.down.is_set() and self.path != "/shoe.png":
             self.send_error(503)
         else:
             super().do_GET()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
-        """Quiet."""
-
-
-@contextmanager
-def picture_server(folder: Path) -> Generator[str]:
-    """Serve the folder on 127.0.0.1 until the end; gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Pictures, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @dataclass
@@ -103,7 +83,7 @@ def story(system: System) -> Iterator[Story]:
     (folder / "text.png").write_text("this is no picture")
     system.configure(cache_failure_age=0, fetch_attempts=1)
     Pictures.down.set()
-    with picture_server(folder) as pictures:
+    with picture_server(folder, Pictures) as pictures:
         yield play(system, pictures, folder)
 
 

@@ -23,10 +23,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
 from model.bundle import Bundle
-from streams.profile.rows import decode_bag, user_of, user_prefix
-from streams.profile.store import closed_rows, partitions_on_disk
+from streams.profile.rows import decode_bag, user_prefix
 from streams.topics import BAGS_CHANGELOG
 from tests.kafka.system import Record, System, picture_server, stop, wait_until
+from tests.stored import by_user, rows_on_disk
 
 CLEAN_STOP = 10.0  # seconds that a stop may take
 RESTART = 40.0  # seconds: the session of the killed worker ends after 6, and a start takes a few on a busy machine
@@ -102,7 +102,7 @@ def play(system: System, shop: Shop) -> Story:
         shop.send("carl", "late", "an old event of carl's", earlier=3_600_000)
         story.stops.append(timed_stop(process))
     story.after_life.append(published(system))
-    story.rows = stored_rows(system.folder / "data" / "profile" / "bags")
+    story.rows = by_user(rows_on_disk(system.folder / "data" / "profile" / "bags"))
 
     # In the second the profile worker is killed; it ends when the parent closes its end of standard input.
     with system.worker("all") as process:
@@ -178,15 +178,6 @@ def lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def stored_rows(folder: Path) -> dict[str, list[tuple[bytes, bytes]]]:
-    """The rows in the profile worker's databases, by user; read after it has stopped."""
-    rows: dict[str, list[tuple[bytes, bytes]]] = {}
-    for partition in partitions_on_disk(folder):
-        for key, value in closed_rows(folder, partition):
-            rows.setdefault(user_of(key), []).append((key, value))
-    return rows
 
 
 async def write_from_outside(system: System) -> None:

@@ -9,9 +9,10 @@ import pytest
 from model.bundle import Bundle
 from streams.exceptions import StateError
 from streams.profile.rows import user_prefix
-from streams.profile.store import BagStore, closed_rows, partition_path
+from streams.profile.store import BagStore, partition_path
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
+from tests.stored import closed_rows
 
 USERS = [f"user-{number}" for number in range(200)]
 ROWS = {

@@ -1,0 +1,58 @@
+"""The bags as the workers left them: what stands in databases that nobody has open, and the bags that rows mean."""
+
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+
+import rocksdict
+
+from streams.profile.bag import Bag
+from streams.profile.rows import decode_bag, user_of
+from streams.profile.store import OFFSET_KEY, items_in, offset_in, partition_path
+
+Rows = Iterable[tuple[bytes, bytes]]
+
+
+def partitions_on_disk(folder: Path) -> list[int]:
+    """The partitions that have a database under `folder`."""
+    return sorted(int(path.name.removeprefix("partition-")) for path in folder.glob("partition-*"))
+
+
+def closed_offset(folder: Path, partition: int) -> int:
+    """The changelog offset that the database of a partition stands for; -1 when it is new."""
+    with _closed(folder, partition) as database:
+        return offset_in(database)
+
+
+def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
+    """All rows of a partition. Raises what RocksDB reports."""
+    with _closed(folder, partition) as database:
+        return [(key, value) for key, value in items_in(database) if key != OFFSET_KEY]
+
+
+def rows_on_disk(folder: Path) -> list[tuple[bytes, bytes]]:
+    """All rows of all partitions."""
+    return [row for partition in partitions_on_disk(folder) for row in closed_rows(folder, partition)]
+
+
+def by_user(rows: Rows) -> dict[str, list[tuple[bytes, bytes]]]:
+    """Rows, by the user whose they are."""
+    users: dict[str, list[tuple[bytes, bytes]]] = {}
+    for key, value in rows:
+        users.setdefault(user_of(key), []).append((key, value))
+    return users
+
+
+def bags_of(rows: Rows) -> dict[str, Bag]:
+    """The bag of each user in these rows."""
+    return {user: decode_bag(found) for user, found in by_user(rows).items()}
+
+
+@contextmanager
+def _closed(folder: Path, partition: int) -> Generator[rocksdict.Rdict]:
+    options, access = rocksdict.Options(raw_mode=True), rocksdict.AccessType.read_only()
+    database = rocksdict.Rdict(str(partition_path(folder, partition)), options=options, access_type=access)
+    try:
+        yield database
+    finally:
+        database.close()
