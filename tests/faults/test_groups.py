@@ -62,9 +62,11 @@ def test_a_partition_moves_away_and_comes_back(stage: Stage) -> None:
     stage.verdict("partitions move away and come back, 3 times")
 
 
-def test_a_profile_worker_stands_still_and_goes_on(stage: Stage) -> None:
-    _, zombie = stage.workers()
-    stage.worker("profile")
+@pytest.mark.parametrize("kind", ["profile", "embed"])
+def test_a_worker_stands_still_and_goes_on(stage: Stage, kind: str) -> None:
+    embed, profile = stage.workers()
+    zombie = profile if kind == "profile" else embed
+    stage.worker(kind)
     with stage.load(rate=300):
         for _ in range(2):
             stage.flow(600)
@@ -74,19 +76,4 @@ def test_a_profile_worker_stands_still_and_goes_on(stage: Stage) -> None:
             zombie.thaw()
             stage.flow(600)
             stage.ready()
-    stage.verdict("profile worker stopped for 12 s (zombie)")
-
-
-def test_an_embed_worker_stands_still_and_goes_on(stage: Stage) -> None:
-    zombie, _ = stage.workers()
-    stage.worker("embed")
-    with stage.load(rate=300):
-        for _ in range(2):
-            stage.flow(600)
-            zombie.freeze()
-            stage.elapse(FROZEN)
-            stage.flow_everywhere()
-            zombie.thaw()
-            stage.flow(600)
-            stage.ready()
-    stage.verdict("embed worker stopped for 12 s (zombie)")
+    stage.verdict(f"{kind} worker stopped for 12 s (zombie)")

@@ -20,33 +20,16 @@ def test_a_kill_of_both_workers(stage: Stage) -> None:
     stage.verdict("kill -9 of both workers")
 
 
-def test_ten_kills_of_the_embed_worker(stage: Stage) -> None:
-    embed, _ = stage.workers()
-    with stage.load(rate=300):
-        for _ in range(KILLS):
-            stage.flow(stage.random.randrange(200, 900))
-            embed.restart()
-            stage.flow_everywhere()
-    stage.verdict("kill -9 of the embed worker, 10 times")
-
-
-def test_ten_kills_of_the_profile_worker(stage: Stage) -> None:
-    _, profile = stage.workers()
-    with stage.load(rate=300):
-        for _ in range(KILLS):
-            stage.flow(stage.random.randrange(200, 900))
-            profile.restart()
-            stage.flow_everywhere()
-    stage.verdict("kill -9 of the profile worker, 10 times")
-
-
-def test_ten_kills_of_both_workers(stage: Stage) -> None:
+@pytest.mark.parametrize("victims", ["the embed worker", "the profile worker", "both workers"])
+def test_ten_kills(stage: Stage, victims: str) -> None:
     embed, profile = stage.workers()
+    chosen = {"the embed worker": [embed], "the profile worker": [profile], "both workers": [embed, profile]}[victims]
     with stage.load(rate=300):
         for _ in range(KILLS):
             stage.flow(stage.random.randrange(200, 900))
-            embed.kill()
-            profile.restart()
-            embed.start()
+            for worker in chosen:
+                worker.kill()
+            for worker in chosen:
+                worker.start()
             stage.flow_everywhere()
-    stage.verdict("kill -9 of both workers, 10 times")
+    stage.verdict(f"kill -9 of {victims}, 10 times")
