@@ -30,6 +30,7 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 POLL = 1.0  # seconds that a poll waits for records, and so the time after which it notices that it should end
+POLL_BESIDE_FULL = 0.02  # the same while the intake has no room for some partitions, which may have some at any moment
 
 
 class Consumer(driver.Consumer):
@@ -70,9 +71,10 @@ class Consumer(driver.Consumer):
         intake = self.app.intake
         while not (self.should_stop or fetcher.should_stop):
             await self.can_resume_flow.wait()
-            room = await intake.room()
-            reading, partitions = self.reading, list(intake.positions)
-            polled, positions = await self._in_thread(self._poll(reading, partitions, room))
+            rooms = await intake.room()
+            timeout = POLL if len(rooms) == len(intake.positions) else POLL_BESIDE_FULL
+            reading = self.reading
+            polled, positions = await self._in_thread(self._poll(reading, rooms, timeout))
             if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
                 for tp, records in polled.items():
                     intake.put(tp, records)
@@ -164,24 +166,36 @@ class Consumer(driver.Consumer):
         return positions
 
     async def _poll(
-        self, reading: int, partitions: list[TopicPartition], limit: int
+        self, reading: int, rooms: Mapping[TopicPartition, int], timeout: float
     ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
-        """What has arrived, and how far each partition is read then. Without partitions it is for the group's errors only."""
+        """What has arrived, of each partition as many records as there is room for, and how far it is read then.
+
+        Without partitions it is for the group's errors only. timeout: seconds to wait while there is nothing.
+        """
         if reading != self.reading:
             return {}, {}
-        polling = self._polling = asyncio.ensure_future(
-            self._client.getmany(*partitions, timeout_ms=int(POLL * 1000), max_records=limit)
-        )
+        polling = self._polling = asyncio.ensure_future(self._records(rooms, timeout))
         try:
             await asyncio.wait({polling})
             if polling.cancelled():
                 return {}, {}
             polled = polling.result()
-            return polled, {tp: await self._client.position(tp) for tp in partitions}
+            return polled, {tp: await self._client.position(tp) for tp in rooms}
         except IllegalStateError:  # no longer assigned
             return {}, {}
         finally:
             polling.cancel()
+
+    async def _records(self, rooms: Mapping[TopicPartition, int], timeout: float) -> dict[TopicPartition, list[Record]]:
+        """aiokafka gives what it has of one partition before it turns to the next, so each is asked for its own."""
+        client = self._client
+        found: dict[TopicPartition, list[Record]] = {}
+        for tp, room in rooms.items():
+            found |= await client.getmany(tp, max_records=room)
+        if found:
+            return found
+        smallest = min(rooms.values(), default=None)
+        return await client.getmany(*rooms, timeout_ms=int(timeout * 1000), max_records=smallest)
 
     async def _pause(self, partitions: Iterable[TopicPartition]) -> None:
         self._client.pause(*partitions)

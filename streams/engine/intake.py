@@ -1,5 +1,8 @@
 """Records on their way through a worker: given out in order, finished in any order, committed never past an unfinished one.
 
+Partitions take turns: each has a room of its own, and what is given out comes from all of them, so that a partition with a
+long backlog, or with a record that takes long, holds back no other.
+
 Pure bookkeeping: no Kafka, no Faust. The consumer puts records in and commits what `committable` says; the worker takes
 records and finishes them.
 
@@ -18,6 +21,8 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 Record = ConsumerRecord[Any, Any]  # keys and values are bytes, or None
 Headers = Sequence[tuple[str, bytes]]
+
+SMALLEST_SHARE = 16  # records of one partition
 
 
 @dataclass(slots=True, eq=False)
@@ -41,16 +46,19 @@ class _Partition:
     committed: int  # the offset that the group has at the broker
     next: int  # the offset that comes next
     done: int  # all records below are finished
-    queue: deque[Pending] = field(default_factory=deque[Pending])
+    queue: deque[Pending] = field(default_factory=deque[Pending])  # those from `done` on
+    waiting: deque[Pending] = field(default_factory=deque[Pending])  # those that nobody has taken yet
 
 
 class Intake:
-    """What one worker has read and not finished yet, at most `limit` records."""
+    """What one worker has read and not finished yet."""
 
     def __init__(self, limit: int) -> None:
+        """limit: records, at most, in equal shares for the partitions; no share is smaller than `SMALLEST_SHARE`."""
         self._limit = limit
+        self._share = limit
         self._partitions: dict[TopicPartition, _Partition] = {}
-        self._waiting: deque[Pending] = deque()
+        self._turns: deque[_Partition] = deque()  # the partitions with waiting records; the first is next
         self._count = 0
         self._working = 0
         self.progress = 0  # moves with each finished record, and with whatever else a worker reports with `progressed`
@@ -65,20 +73,26 @@ class Intake:
         """A new reading, of these partitions, each from the offset given."""
         self.forget()
         self._partitions = {tp: _Partition(offset, offset, offset) for tp, offset in positions.items()}
+        self._share = max(self._limit // max(len(positions), 1), min(SMALLEST_SHARE, self._limit))
+        self._changed()
 
     def put(self, tp: TopicPartition, records: Sequence[Record]) -> None:
         """Records of a partition, in order. Ones that were put before, and partitions that are not being read, are ignored."""
         partition = self._partitions.get(tp)
         if partition is None:
             return
+        if not partition.waiting:
+            self._turns.append(partition)
         for record in records:
             if record.offset < partition.next:
                 continue
             partition.next = record.offset + 1
             pending = Pending(record, _intake=self)
             partition.queue.append(pending)
-            self._waiting.append(pending)
+            partition.waiting.append(pending)
             self._count += 1
+        if not partition.waiting:
+            self._turns.remove(partition)
         self._changed()
 
     def advance(self, tp: TopicPartition, position: int) -> None:
@@ -92,7 +106,7 @@ class Intake:
 
     def stop(self) -> None:
         """Give out nothing more. What was given out may still be finished, and committed."""
-        self._waiting.clear()
+        self._turns.clear()
         self._changed()
 
     def forget(self) -> None:
@@ -101,14 +115,15 @@ class Intake:
             for pending in partition.queue:
                 pending.forgotten = True
         self._partitions = {}
-        self._waiting.clear()
+        self._turns.clear()
         self._count = self._working = 0
         self._changed()
 
-    async def room(self) -> int:
-        """How many records may be put, once it is more than none."""
+    async def room(self) -> dict[TopicPartition, int]:
+        """How many records may be put of which partitions, once there is room for any or nothing is read at all."""
         await self._room.wait()
-        return self._limit - self._count
+        rooms = {tp: self._share - len(partition.queue) for tp, partition in self._partitions.items()}
+        return {tp: room for tp, room in rooms.items() if room > 0}
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -135,10 +150,17 @@ class Intake:
     # -- the worker's side
 
     async def take(self, limit: int) -> list[Pending]:
-        """Between one and `limit` records, as soon as there are any, in the order of each partition."""
-        while not self._waiting:
+        """Between one and `limit` records, as soon as there are any: of all partitions, in the order of each."""
+        while not self._turns:
             await self._some.wait()
-        taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
+        taken: list[Pending] = []
+        while self._turns and len(taken) < limit:
+            count = -((len(taken) - limit) // len(self._turns))  # an equal part of what is still to take, rounded up
+            partition = self._turns.popleft()
+            waiting = partition.waiting
+            taken += [waiting.popleft() for _ in range(min(count, len(waiting)))]
+            if waiting:
+                self._turns.append(partition)
         self._working += len(taken)
         self._changed()
         return taken
@@ -168,6 +190,7 @@ class Intake:
         self._changed()
 
     def _changed(self) -> None:
-        (self._some.set if self._waiting else self._some.clear)()
-        (self._room.set if self._count < self._limit else self._room.clear)()
+        (self._some.set if self._turns else self._some.clear)()
+        full = self._partitions and self._count >= self._share * len(self._partitions)
+        (self._room.clear if full else self._room.set)()
         (self._idle.clear if self._working else self._idle.set)()

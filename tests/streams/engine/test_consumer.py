@@ -12,25 +12,31 @@ TP = TopicPartition("events", 0)
 
 
 class Client:
-    """As much of aiokafka's client as matters here: a log, and a position that a poll moves."""
+    """As much of aiokafka's client as matters here: a log of each partition, and positions that a poll moves."""
 
     def __init__(self) -> None:
-        self.log: list[int] = []
-        self.position_of = 0
+        self.logs: dict[TopicPartition, list[int]] = {}
+        self.positions: dict[TopicPartition, int] = {}
         self.end = 10
         self._arrived = asyncio.Event()
 
-    def append(self, *offsets: int) -> None:
-        self.log += offsets
+    def append(self, *offsets: int, tp: TopicPartition = TP) -> None:
+        self.logs[tp] = self.logs.get(tp, []) + list(offsets)
         self._arrived.set()
 
-    async def getmany(self, *partitions: TopicPartition, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
-        async with asyncio.timeout(timeout_ms / 1000):
-            while not (found := [offset for offset in self.log if offset >= self.position_of]):
-                self._arrived.clear()
-                await self._arrived.wait()
-        self.position_of = found[-1] + 1
-        return {TP: found}
+    async def getmany(self, *partitions: TopicPartition, max_records: int, timeout_ms: int = 0) -> dict[Any, list[Any]]:
+        """Of the first partition that has something, as aiokafka does, up to `max_records`."""
+        while not (found := self._drained(partitions, max_records)) and timeout_ms:
+            self._arrived.clear()
+            await asyncio.wait_for(self._arrived.wait(), timeout_ms / 1000)
+        return found
+
+    def _drained(self, partitions: tuple[TopicPartition, ...], count: int) -> dict[Any, list[Any]]:
+        for tp in partitions:
+            if found := [offset for offset in self.logs.get(tp, []) if offset >= self.positions.get(tp, 0)][:count]:
+                self.positions[tp] = found[-1] + 1
+                return {tp: found}
+        return {}
 
     async def committed(self, tp: TopicPartition) -> int:
         await asyncio.sleep(0)
@@ -40,13 +46,13 @@ class Client:
         return dict.fromkeys(partitions, self.end)
 
     async def position(self, tp: TopicPartition) -> int:
-        return self.position_of
+        return self.positions.get(tp, 0)
 
     async def seek_to_beginning(self, tp: TopicPartition) -> None:
-        self.position_of = 0
+        self.positions[tp] = 0
 
     def seek(self, tp: TopicPartition, offset: int) -> None:
-        self.position_of = offset
+        self.positions[tp] = offset
 
 
 @pytest.fixture
@@ -59,28 +65,36 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_a_poll_of_an_earlier_reading_swallows_nothing_of_the_next(consumer: Any) -> None:
-    stale = asyncio.create_task(consumer._poll(1, [TP], 10))
+    stale = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
     consumer.reading = 2  # the partitions are revoked, and assigned again
     assert await consumer._go_to_committed([TP]) == {TP: 3}
     consumer._client.append(3, 4)
 
     assert await stale == ({}, {})
-    assert await consumer._poll(2, [TP], 10) == ({TP: [3, 4]}, {TP: 5})
+    assert await consumer._poll(2, {TP: 10}, 1) == ({TP: [3, 4]}, {TP: 5})
 
 
 async def test_a_poll_that_comes_too_late_does_not_begin(consumer: Any) -> None:
     consumer._client.append(0)
     consumer.reading = 2
-    assert await consumer._poll(1, [TP], 10) == ({}, {})
-    assert consumer._client.position_of == 0
+    assert await consumer._poll(1, {TP: 10}, 1) == ({}, {})
+    assert consumer._client.positions == {}
 
 
 async def test_what_is_polled_comes_back(consumer: Any) -> None:
-    polling = asyncio.create_task(consumer._poll(1, [TP], 10))
+    polling = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
     consumer._client.append(0, 1)
     assert await polling == ({TP: [0, 1]}, {TP: 2})
+
+
+async def test_a_long_backlog_of_one_partition_leaves_room_for_the_others(consumer: Any) -> None:
+    other = TopicPartition("events", 1)
+    consumer._client.append(*range(100))
+    consumer._client.append(7, 8, tp=other)
+    polled = {TP: [0, 1, 2], other: [7, 8]}
+    assert await consumer._poll(1, {TP: 3, other: 3}, 1) == (polled, {TP: 3, other: 9})
 
 
 async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(consumer: Any) -> None:

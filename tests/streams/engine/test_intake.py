@@ -111,7 +111,44 @@ async def test_there_is_room_again_when_the_oldest_record_is_finished() -> None:
     await asyncio.sleep(0)
     assert not waiting.done(), "the second waits behind the first"
     pending[0].finish()
-    assert await waiting == 2
+    assert await waiting == {tp(0): 2}
+
+
+async def test_a_partition_that_is_full_leaves_room_for_the_others() -> None:
+    intake = Intake(200)
+    intake.begin({tp(0): 0, tp(1): 0})
+    intake.put(tp(0), [record(TOPIC, 0, offset) for offset in range(100)])
+    assert await intake.room() == {tp(1): 100}
+    intake.put(tp(1), [record(TOPIC, 1, offset) for offset in range(100)])
+    waiting = asyncio.ensure_future(intake.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    intake.forget()
+    assert await waiting == {}, "nothing is read: there is nothing to wait for"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+async def test_partitions_take_turns_whatever_their_backlog(limit: int) -> None:
+    intake = Intake(1000)
+    intake.begin({tp(0): 0, tp(1): 0, tp(2): 0})
+    for number, count in enumerate((100, 20, 20)):
+        intake.put(tp(number), [record(TOPIC, number, offset) for offset in range(count)])
+    taken: list[Pending] = []
+    while len(taken) < 60:
+        taken += await intake.take(limit)
+    assert len({one.record.partition for one in taken[:3]}) == (3 if limit < 50 else 1)
+    of = {number: [one.record.offset for one in taken if one.record.partition == number] for number in range(3)}
+    assert all(offsets == sorted(offsets) for offsets in of.values())
+    assert sum(len(offsets) == 20 for offsets in of.values()) >= 2, "the short ones are through"
+
+
+async def test_a_taker_takes_as_much_as_it_may_though_one_partition_has_little() -> None:
+    intake = Intake(1000)
+    intake.begin({tp(0): 0, tp(1): 0})
+    for number, count in enumerate((3, 100)):
+        intake.put(tp(number), [record(TOPIC, number, offset) for offset in range(count)])
+    taken = [one.record.partition for one in await intake.take(50)]
+    assert (taken.count(0), taken.count(1)) == (3, 47)
 
 
 async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_for() -> None:
