@@ -1,6 +1,6 @@
 """The profile worker: reads embedded interactions in micro-batches, folds, scores, publishes, acknowledges.
 
-One batch after the other. For each batch:
+For each batch:
 
     1. decode; what cannot be decoded becomes a dead letter
     2. read each user's rows once
@@ -8,13 +8,16 @@ One batch after the other. For each batch:
     4. send the changed rows to the changelog, the recommendations and the dead letters; wait until the broker has them all
     5. write the rows to disk, and only now acknowledge the events
 
-A worker that dies anywhere in between has acknowledged nothing of the batch, and its disk is not ahead of the changelog.
+Steps 1 to 3 of a batch overlap with 4 and 5 of the one before, whose bags are read from memory until they are on disk. No
+batch is sent before the one before it is done. A worker that dies anywhere in between has acknowledged nothing of these
+batches, and its disk is not ahead of the changelog.
+
 Batches are as large as what has arrived meanwhile: single events when idle, hundreds under load.
 """
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -32,7 +35,7 @@ from streams.engine.intake import Headers, Pending, Record
 from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
-from streams.profile.rows import Changes, changes, decode_bag, user_prefix
+from streams.profile.rows import Changes, changes, decode_bag, encode_bag, user_prefix
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
@@ -60,6 +63,18 @@ class _Record(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Headers
+
+
+@dataclass(slots=True)
+class _Work:
+    """A batch, and what it comes to."""
+
+    batch: list[Pending]
+    interactions: list[tuple[EmbeddedInteraction, _Profile]] = field(default_factory=list)
+    profiles: dict[int, dict[str, _Profile]] = field(default_factory=dict)  # by partition and user
+    records: list[_Record] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    started: float = field(default_factory=perf_counter)  # seconds
 
 
 class ProfileWorker:
@@ -91,6 +106,8 @@ class ProfileWorker:
         self.app.tables.add(self.table)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
         self._recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
+        self._delivery: asyncio.Task[None] | None = None  # of the batch before
+        self._unwritten: dict[tuple[int, str], Bag] = {}  # the bags of that batch, which are not on disk yet
         self._guard = FreezeGuard(settings.session_timeout)
         self.app.before_send = self._guard.check
         self.app.task(self._work)
@@ -101,25 +118,10 @@ class ProfileWorker:
             await self._process(await self.app.intake.take(self._settings.profile_batch))
 
     async def _process(self, batch: list[Pending]) -> None:
-        started = perf_counter()
-        letters: list[DeadLetter] = []
-        interactions: list[tuple[EmbeddedInteraction, _Profile]] = []
-        profiles: dict[int, dict[str, _Profile]] = {}
-        for pending in batch:
-            record = pending.record
-            try:
-                interaction = self._parse(record.value)
-            except EventError as error:
-                logger.info("dead letter: %s", error)
-                letters.append(self._letter(pending.record, error))
-                continue
-            users = profiles.setdefault(record.partition, {})
-            profile = users.get(interaction.user_id)
-            if profile is None:
-                profile = users[interaction.user_id] = self._load(record.partition, interaction.user_id)
-            interactions.append((interaction, profile))
+        """Prepare a batch while the one before is being delivered, then begin to deliver it."""
+        work = self._parsed(batch)
         try:
-            records = await asyncio.get_running_loop().run_in_executor(None, self._recommend, interactions)
+            work.records = await asyncio.get_running_loop().run_in_executor(None, self._recommend, work)
         except Exception as error:  # our defect must neither lose an event nor hold up its partition for ever
             if len(batch) > 1:
                 logger.warning("a batch of %d events failed and is tried one by one: %r", len(batch), error)
@@ -127,17 +129,54 @@ class ProfileWorker:
                     await self._process([pending])
                 return
             logger.exception("dead letter: an unexpected error")
-            letters = [self._letter(batch[0].record, EventError("internal_error", repr(error)))]
-            profiles, records = {}, []
-
+            letter = self._letter(batch[0].record, EventError("internal_error", repr(error)))
+            work = _Work(batch, letters=[letter])
+        await self.delivered()
         self._guard.check()
         if any(pending.forgotten for pending in batch):
             return  # a rebalance came in between: nothing was sent yet, and all of it is delivered again
-        await self._deliver(profiles, records, letters)
-        for pending in batch:
+        self._unwritten = {
+            (partition, user_id): profile.after
+            for partition, users in work.profiles.items()
+            for user_id, profile in users.items()
+        }
+        self._delivery = asyncio.create_task(self._finish(work))
+
+    async def delivered(self) -> None:
+        """Wait until no batch is being delivered. Raises what a delivery raised."""
+        if self._delivery is not None:
+            await self._delivery
+
+    async def _finish(self, work: _Work) -> None:
+        """Deliver a batch and acknowledge it."""
+        try:
+            await self._deliver(work.profiles, work.records, work.letters)
+        except Exception as error:
+            await self.app.crash(error)
+            raise
+        self._unwritten = {}
+        for pending in work.batch:
             pending.finish()
-        metrics.events.labels(self.name).inc(len(batch))
-        metrics.batch_seconds.labels(self.name).observe(perf_counter() - started)
+        metrics.events.labels(self.name).inc(len(work.batch))
+        metrics.batch_seconds.labels(self.name).observe(perf_counter() - work.started)
+
+    def _parsed(self, batch: list[Pending]) -> _Work:
+        """The events of a batch with the profiles that they will change, and dead letters for what is none."""
+        work = _Work(batch)
+        for pending in batch:
+            record = pending.record
+            try:
+                interaction = self._parse(record.value)
+            except EventError as error:
+                logger.info("dead letter: %s", error)
+                work.letters.append(self._letter(record, error))
+                continue
+            users = work.profiles.setdefault(record.partition, {})
+            profile = users.get(interaction.user_id)
+            if profile is None:
+                profile = users[interaction.user_id] = self._load(record.partition, interaction.user_id)
+            work.interactions.append((interaction, profile))
+        return work
 
     def _letter(self, record: Record, error: EventError) -> DeadLetter:
         metrics.dead_letters.labels(self.name, error.reason).inc()
@@ -158,15 +197,18 @@ class ProfileWorker:
         return interaction
 
     def _load(self, partition: int, user_id: str) -> _Profile:
+        bag = self._unwritten.get((partition, user_id))
+        if bag is not None:
+            return _Profile(list(encode_bag(user_id, bag)), bag, bag)
         rows = self.table.data.scan(partition, user_prefix(user_id))
         bag = decode_bag(rows)
         return _Profile([key for key, _ in rows], bag, bag)
 
-    def _recommend(self, interactions: list[tuple[EmbeddedInteraction, _Profile]]) -> list[_Record]:
+    def _recommend(self, work: _Work) -> list[_Record]:
         """Fold each event into its user's profile, and score the bag after it: what is published for each."""
         caused: list[tuple[EmbeddedInteraction, Bag]] = []
         max_slots, embedder = self._settings.max_slots, self._bundle.embedder_version
-        for interaction, profile in interactions:
+        for interaction, profile in work.interactions:
             profile.after = fold(profile.after, interaction, max_slots=max_slots, embedder=embedder)
             caused.append((interaction, profile.after))
         messages = self._recommender.recommend(caused, now=datetime.now(UTC))

@@ -1,5 +1,6 @@
 """The profile worker's batches: an event that breaks our own code takes no other event with it, and is not lost."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from msgspec.structs import replace
 
 from model.bundle import Bundle as ModelBundle
 from streams.engine.intake import Record
+from streams.exceptions import DeliveryError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag
 from streams.profile.worker import ProfileWorker
@@ -67,6 +70,7 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
     intake.put(TopicPartition(TOPIC, 0), records("ada", POISON, "cleo"))
 
     await profile_worker._process(await intake.take(3))
+    await profile_worker.delivered()
 
     assert sent == [
         ("user-recommendations", b"ada"),
@@ -74,3 +78,62 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
         ("user-recommendations", b"cleo"),
     ]
     assert intake.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"
+
+
+async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_worker, _ = worker
+    arrived = asyncio.Event()
+    delivered: list[list[str]] = []  # the items in ada's bag, at the beginning of each delivery
+
+    async def deliver(profiles: Any, records: Any, letters: Any) -> None:
+        delivered.append(list(profiles[0]["ada"].after.slots))
+        await arrived.wait()
+
+    monkeypatch.setattr(profile_worker, "_deliver", deliver)
+    intake = profile_worker.app.intake
+    intake.begin({TopicPartition(TOPIC, 0): 0})
+    for offset, item in enumerate(("first", "second")):
+        value = encode_embedded(replace(view("ada"), item_id=item, event_id=item))
+        intake.put(TopicPartition(TOPIC, 0), [record(TOPIC, offset=offset, key=b"k", value=value)])
+
+    async def work() -> None:  # one after the other, as the worker does, with no turn of the loop in between
+        for _ in range(2):
+            await profile_worker._process(await intake.take(1))
+
+    working = asyncio.create_task(work())
+    await asyncio.wait({working}, timeout=0.2)
+    assert delivered == [["first"]], "nothing of the second batch leaves before the first has arrived"
+    assert intake.committable() == {}
+    arrived.set()
+    await working
+    await profile_worker.delivered()
+    assert delivered == [["first"], ["first", "second"]]
+    assert intake.committable() == {TopicPartition(TOPIC, 0): 2}
+
+
+async def test_after_a_delivery_that_failed_nothing_more_leaves(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_worker, _ = worker
+    deliveries = 0
+
+    async def deliver(profiles: Any, records: Any, letters: Any) -> None:
+        nonlocal deliveries
+        deliveries += 1
+        raise DeliveryError("the broker said no")
+
+    crashes: list[BaseException] = []
+
+    async def crash(error: BaseException) -> None:
+        crashes.append(error)
+
+    monkeypatch.setattr(profile_worker, "_deliver", deliver)
+    monkeypatch.setattr(profile_worker.app, "crash", crash)
+    intake = profile_worker.app.intake
+    intake.begin({TopicPartition(TOPIC, 0): 0})
+    intake.put(TopicPartition(TOPIC, 0), records("ada", "ada"))
+    await profile_worker._process(await intake.take(1))
+    with pytest.raises(DeliveryError):
+        await profile_worker._process(await intake.take(1))
+    assert (deliveries, len(crashes)) == (1, 1)
+    assert intake.committable() == {}
