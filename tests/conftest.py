@@ -13,5 +13,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--rows", type=Path, default=None, help="a file to add a line to for each scenario, as JSON")
     group.addoption(
-        "--break", action="append", default=[], help="a fault point of tests/faults/armed.py for all workers"
+        "--broken", action="store_true", help="play each scenario with the break that it has to find, and expect it to"
+    )
+    group.addoption(
+        "--break",
+        action="append",
+        default=[],
+        help="a fault point of tests/faults/points.py or breaks.py for all workers",
     )

@@ -26,6 +26,7 @@ COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "short: a fault scenario that is played with the whole suite")
     config.addinivalue_line("markers", "long: a fault scenario that is played only when asked for")
+    config.addinivalue_line("markers", "broken_by(point): the deliberate break that a fault scenario has to find")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,6 +77,9 @@ def stage(
     request.node.stash[ROW] = row
     request.config.stash.setdefault(ROWS, []).append(row)
     breaks = tuple(request.config.getoption("break") or ())
+    if request.config.getoption("broken"):
+        row.broken_by = request.node.get_closest_marker("broken_by").args[0]
+        breaks += (row.broken_by,)
     try:
         with staged(tmp_path, pictures, oracle, row, breaks) as made:
             yield made
@@ -101,7 +105,19 @@ def pytest_runtest_makereport(
         if report.failed and not row.events:  # it broke off before its verdict
             stage: Stage = item.funcargs["stage"]  # pyright: ignore[reportAttributeAccessIssue]
             report.sections.append(("the verdict all the same", stage.account()))
+        if row.broken_by:
+            expect_failure(report, row)
     return report
+
+
+def expect_failure(report: pytest.TestReport, row: Row) -> None:
+    """The scenario was played with a deliberate break: turn the report round."""
+    row.passed = report.failed
+    row.note = f"{row.broken_by}: {row.note if report.failed else 'not found'}"
+    if report.failed:
+        report.outcome, report.longrepr, report.sections = "passed", None, []
+    elif report.passed:
+        report.outcome, report.longrepr = "failed", f"{row.scenario} has not found {row.broken_by}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 OUTAGE = 30.0  # seconds
@@ -15,6 +16,7 @@ def output_after_return(stage: Stage) -> None:
     stage.notes.append(f"output {monotonic() - back:.1f} s after the broker's return")
 
 
+@broken_by("ignore-failed-sends")
 def test_the_broker_is_killed_under_load(stage: Stage) -> None:
     stage.workers()
     with stage.load(rate=300):
@@ -26,6 +28,7 @@ def test_the_broker_is_killed_under_load(stage: Stage) -> None:
     stage.verdict("broker killed for 30 s under load")
 
 
+@broken_by("read-from-the-end")
 def test_the_broker_is_away_at_the_start(stage: Stage) -> None:
     stage.broker.stop()
     stage.worker("embed", ready=False)
@@ -37,6 +40,7 @@ def test_the_broker_is_away_at_the_start(stage: Stage) -> None:
     stage.verdict("broker down at the start")
 
 
+@broken_by("never-reconnect")
 def test_the_broker_is_restarted_while_nobody_works(stage: Stage) -> None:
     stage.workers()
     with stage.load(rate=300, count=900) as load:

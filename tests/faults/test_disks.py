@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 BEGUN = 900  # recommendations before the fault
@@ -15,6 +16,7 @@ SMALL_DISK = "48m"
 
 
 @pytest.mark.short
+@broken_by("skip-recovery")
 def test_the_folder_is_deleted(stage: Stage) -> None:
     _, profile = stage.workers()
     with stage.load(rate=300):
@@ -28,6 +30,7 @@ def test_the_folder_is_deleted(stage: Stage) -> None:
     assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
 
 
+@broken_by("skip-recovery")
 def test_the_folder_is_of_an_older_moment(stage: Stage) -> None:
     _, profile = stage.workers()
     old = stage.folder / "old"
@@ -69,6 +72,7 @@ DAMAGED = {
 }
 
 
+@broken_by("skip-recovery")
 @pytest.mark.parametrize("file", DAMAGED)
 def test_a_file_is_damaged(stage: Stage, file: str) -> None:
     _, profile = stage.workers()
@@ -110,6 +114,7 @@ def fill(ballast: Path) -> None:
             return
 
 
+@broken_by("ignore-disk-errors")
 def test_the_disk_is_full(small_disk: Path, stage: Stage) -> None:
     stage.worker("embed")
     profile = stage.worker("profile", start=False)

@@ -6,6 +6,7 @@ import shutil
 from streams.messages import Interaction
 from streams.profile.rows import user_of, user_prefix
 from streams.topics import BAGS_CHANGELOG
+from tests.faults.breaks import broken_by
 from tests.faults.load import Mix, Produced
 from tests.faults.pictures import PictureServer
 from tests.faults.stage import PARTITIONS, Stage
@@ -21,6 +22,7 @@ def again(records: list[Record]) -> list[Produced]:
     return [Produced(record.key or b"", record.value or b"") for record in records]
 
 
+@broken_by("count-twice")
 def test_duplicates_old_events_and_a_replay_of_everything(stage: Stage) -> None:
     _, profile = stage.workers()
     with stage.load(rate=300, count=3000, mix=Mix(duplicates=0.1, old=0.1)) as load:
@@ -41,6 +43,7 @@ def scores(value: bytes | None) -> object:
     return value and json.loads(value)["categories"]
 
 
+@broken_by("forget-floor")
 def test_an_erased_user_stays_away(stage: Stage) -> None:
     _, profile = stage.workers()
     users = [f"gone-{number}" for number in range(8)]
@@ -79,6 +82,7 @@ def left_of(users: list[str], stage: Stage) -> list[Record]:
     return rows + [one for one in stage.read(OUTPUT) if one.key and one.key.decode() in users and one.value]
 
 
+@broken_by("drop-letters")
 def test_poison_of_each_kind_among_good_events(stage: Stage) -> None:
     stage.workers()
     folder = stage.folder / "pictures"

@@ -2,12 +2,14 @@
 
 import pytest
 
+from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 KILLS = 10
 
 
 @pytest.mark.short
+@broken_by("acknowledge-early")
 def test_a_kill_of_both_workers(stage: Stage) -> None:
     embed, profile = stage.workers()
     with stage.load(rate=300):
@@ -20,7 +22,14 @@ def test_a_kill_of_both_workers(stage: Stage) -> None:
     stage.verdict("kill -9 of both workers")
 
 
-@pytest.mark.parametrize("victims", ["the embed worker", "the profile worker", "both workers"])
+@pytest.mark.parametrize(
+    "victims",
+    [
+        pytest.param("the embed worker", marks=broken_by("acknowledge-early")),
+        pytest.param("the profile worker", marks=broken_by("skip-changelog:5")),
+        pytest.param("both workers", marks=broken_by("drop-output:5")),
+    ],
+)
 def test_ten_kills(stage: Stage, victims: str) -> None:
     embed, profile = stage.workers()
     chosen = {"the embed worker": [embed], "the profile worker": [profile], "both workers": [embed, profile]}[victims]

@@ -2,21 +2,24 @@
 
 import pytest
 
+from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 TIMES = 3
-MOMENTS = {  # the worker that dies, and how often it passes the place before, at least and at most
-    "before-disk-write": ("profile", 20, 200),
-    "after-table-write": ("profile", 20, 200),
-    "after-output": ("profile", 5, 60),
-    "before-commit profile": ("profile", 2, 6),
-    "before-commit embed": ("embed", 2, 6),
+MOMENTS = {  # the worker that dies, how often it passes the place before, at least and at most, and the break to be found
+    "before-disk-write": ("profile", 20, 200, "skip-changelog:5"),
+    "after-table-write": ("profile", 20, 200, "acknowledge-early"),
+    "after-output": ("profile", 5, 60, "drop-output:5"),
+    "before-commit profile": ("profile", 2, 6, "acknowledge-early"),
+    "before-commit embed": ("embed", 2, 6, "acknowledge-early"),
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [pytest.param(name, marks=broken_by(found)) for name, (*_, found) in MOMENTS.items()]
+)
 def test_a_kill_at_the_worst_moment(stage: Stage, moment: str) -> None:
-    kind, least, most = MOMENTS[moment]
+    kind, least, most, _ = MOMENTS[moment]
     embed, profile = stage.workers()
     worker = profile if kind == "profile" else embed
     with stage.load(rate=300):

@@ -46,6 +46,7 @@ class Row:
     crashes: int = 0  # workers that ended by themselves
     passed: bool = False
     note: str = ""
+    broken_by: str = ""  # the deliberate break that it had to find
 
     def line(self) -> str:
         return json.dumps(asdict(self))

@@ -1,0 +1,310 @@
+"""Deliberate breaks of the code, each of which some scenario has to find: `pytest tests/faults --faults all --broken`.
+
+A scenario names its break with `@broken_by("NAME[:N]")`, and is then expected to fail.
+"""
+
+import asyncio
+from itertools import count
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.faults.points import POINTS, Method, point
+
+__all__ = ["POINTS", "broken_by"]
+
+EARLY = 0.5  # seconds
+IMPATIENT = 5.0  # seconds
+
+
+def broken_by(name: str) -> pytest.MarkDecorator:
+    """The break, without its `break-`, that this scenario has to find."""
+    return pytest.mark.broken_by(f"break-{name}")
+
+
+@point
+def break_acknowledge_early(n: int) -> None:
+    """Either worker acknowledges its events half a second before anything of them is sent."""
+    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    deliver: Method = ProfileWorker._deliver
+    handle: Method = EmbedWorker._handle
+    late: set[asyncio.Task[None]] = set()
+
+    async def delivered_late(*args: Any, **kwargs: Any) -> None:
+        async def deliver_late() -> None:
+            await asyncio.sleep(EARLY)
+            await deliver(*args, **kwargs)
+
+        late.add(asyncio.create_task(deliver_late()))
+
+    async def handled_late(self: Any, pending: Any) -> None:
+        pending.finish()
+        await asyncio.sleep(EARLY)
+        await handle(self, pending)
+
+    ProfileWorker._deliver = delivered_late
+    EmbedWorker._handle = handled_late
+
+
+@point
+def break_skip_changelog(n: int) -> None:
+    """Every N-th write goes to disk only."""
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    write: Method = BagTable.write
+    calls = 0
+
+    async def wrapped(self: Any, partition: int, rows: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % n:
+            return await write(self, partition, rows)
+        return self.data.write(partition, rows, self.data.last_offset(partition))
+
+    BagTable.write = wrapped
+
+
+@point
+def break_do_not_wait(n: int) -> None:
+    """Nothing waits for the broker: what is sent counts as delivered, and rows go to disk at once."""
+    from streams.delivery import Publisher  # noqa: PLC0415
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    send: Method = Publisher.send
+
+    def read(sent: asyncio.Future[int]) -> None:
+        sent.exception()
+
+    async def at_once(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
+        (await send(*args, **kwargs)).add_done_callback(read)
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        done.set_result(0)
+        return done
+
+    async def write(self: Any, partition: int, rows: Any) -> None:
+        for key, value in rows.items():
+            await self._publisher.send(self.changelog_topic_name, key, value, partition=partition)
+        self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
+
+    Publisher.send = at_once
+    BagTable.write = write
+
+
+@point
+def break_keep_cache(n: int) -> None:
+    """Bags are cached in memory, and the cache is not emptied when partitions are revoked."""
+    from streams.profile.rows import encode_bag  # noqa: PLC0415
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    load: Method = ProfileWorker._load
+    cache: dict[str, Any] = {}
+
+    def wrapped(self: Any, partition: int, user_id: str) -> Any:
+        if user_id in cache:
+            known = cache[user_id].after
+            cache[user_id] = type(cache[user_id])(list(encode_bag(user_id, known)), known, known)
+        else:
+            cache[user_id] = load(self, partition, user_id)
+        return cache[user_id]
+
+    ProfileWorker._load = wrapped
+
+
+@point
+def break_drop_output(n: int) -> None:
+    """Of every N-th batch nothing is published, and it is acknowledged."""
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    deliver: Method = ProfileWorker._deliver
+    calls = 0
+
+    async def wrapped(self: Any, profiles: Any, records: Any, letters: Any, *args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        return await deliver(self, profiles, [] if calls % n == 0 else records, letters, *args)
+
+    ProfileWorker._deliver = wrapped
+
+
+@point
+def break_forget_floor(n: int) -> None:
+    """An erasure deletes the rows and leaves no floor: old events bring the user back."""
+    from streams.profile import worker  # noqa: PLC0415
+
+    changes: Method = worker.changes
+
+    def wrapped(*args: Any) -> Any:
+        return {key: value for key, value in changes(*args).items() if not key.endswith(b"\x00")}
+
+    worker.changes = wrapped
+
+
+@point
+def break_drop_letters(n: int) -> None:
+    """The embed worker drops what it cannot process."""
+    from streams import delivery  # noqa: PLC0415
+
+    send: Method = delivery.Publisher.send
+
+    async def wrapped(self: Any, topic: str, *args: Any, **kwargs: Any) -> Any:
+        if topic.endswith("-dlq"):
+            nothing: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+            nothing.set_result(-1)
+            return nothing
+        return await send(self, topic, *args, **kwargs)
+
+    delivery.Publisher.send = wrapped
+
+
+@point
+def break_acknowledge_out_of_order(n: int) -> None:
+    """A finished event is acknowledged whatever is pending before it."""
+    from streams.engine.intake import Intake  # noqa: PLC0415
+
+    def committable(self: Any) -> dict[Any, int]:
+        newest: dict[Any, int] = {}
+        for tp, partition in self._partitions.items():
+            done = max((one.record.offset + 1 for one in partition.queue if one.finished), default=partition.done)
+            if done > partition.committed:
+                newest[tp] = done
+        return newest
+
+    Intake.committable = committable
+
+
+@point
+def break_ignore_failed_sends(n: int) -> None:
+    """What the broker has not taken from the embed worker within five seconds counts as delivered."""
+    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
+    from streams.exceptions import DeliveryError  # noqa: PLC0415
+
+    init: Method = EmbedWorker.__init__
+
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        send: Method = self._publisher.send
+
+        async def careless(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
+            async def sent() -> int:
+                try:
+                    return await asyncio.wait_for(asyncio.shield(await send(*args, **kwargs)), IMPATIENT)
+                except (DeliveryError, TimeoutError):
+                    return -1
+
+            return asyncio.ensure_future(sent())
+
+        self._publisher.send = careless
+
+    EmbedWorker.__init__ = wrapped
+
+
+@point
+def break_never_reconnect(n: int) -> None:
+    """A client that has lost a connection makes no other."""
+    from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
+
+    connection: Method = AIOKafkaClient._get_conn
+    closed: Method = AIOKafkaClient._on_connection_closed
+    lost = False
+
+    def on_closed(self: Any, conn: Any, reason: Any) -> None:
+        nonlocal lost
+        lost = True
+        closed(self, conn, reason)
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return None if lost else await connection(*args, **kwargs)
+
+    AIOKafkaClient._on_connection_closed = on_closed
+    AIOKafkaClient._get_conn = wrapped
+
+
+@point
+def break_read_from_the_end(n: int) -> None:
+    """A group that has committed nothing yet begins at the end of the topic."""
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+
+    AIOKafkaConsumer.seek_to_beginning = AIOKafkaConsumer.seek_to_end
+
+
+@point
+def break_ignore_disk_errors(n: int) -> None:
+    """What could not be written to disk counts as written."""
+    from contextlib import suppress  # noqa: PLC0415
+
+    from streams.profile.store import BagStore  # noqa: PLC0415
+
+    write: Method = BagStore.write
+
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        with suppress(Exception):
+            write(*args, **kwargs)
+
+    BagStore.write = wrapped
+
+
+@point
+def break_skip_recovery(n: int) -> None:
+    """A database that is behind its changelog counts as caught up."""
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    async def read_back(self: Any, consumer: Any, partitions: list[Any]) -> None:
+        for tp, end in (await consumer.end_offsets(partitions)).items():
+            self.data.open(tp.partition)
+            self.data.write(tp.partition, {}, end - 1)
+
+    BagTable._read_back = read_back
+
+
+@point
+def break_trust_the_dead(n: int) -> None:
+    """A worker that stood still writes on; nobody looks whether somebody else has written; recovery overwrites."""
+    from streams.profile.changelog import Merge  # noqa: PLC0415
+    from streams.profile.table import BagTable  # noqa: PLC0415
+    from streams.worker import FreezeGuard  # noqa: PLC0415
+
+    async def append(self: Any, partition: int, rows: Any, *, after: int) -> int:
+        send = self._publisher.send
+        sent = [await send(self.changelog_topic_name, key, value, partition=partition) for key, value in rows.items()]
+        return max(await asyncio.gather(*sent))
+
+    def unguarded(self: Any) -> None: ...
+
+    def overwritten(self: Any, records: Any) -> Any:
+        return dict(records)
+
+    def unrepaired(self: Any) -> Any:
+        return {}
+
+    FreezeGuard.check = unguarded
+    BagTable._append = append
+    Merge.apply = overwritten
+    Merge.repairs = unrepaired
+
+
+@point
+def break_no_watchdog(n: int) -> None:
+    """Nobody looks for stalls."""
+    from streams.engine.watchdog import Watchdog  # noqa: PLC0415
+
+    async def run(self: Any) -> None:
+        await asyncio.Event().wait()
+
+    Watchdog.run = run
+
+
+@point
+def break_count_twice(n: int) -> None:
+    """A delivery is told apart from another of the same event."""
+    from streams.profile import worker  # noqa: PLC0415
+
+    fold: Method = worker.fold
+    deliveries = count()
+
+    def wrapped(bag: Any, interaction: Any, **kwargs: Any) -> Any:
+        return fold(bag, replace(interaction, event_id=f"{interaction.event_id} {next(deliveries)}"), **kwargs)
+
+    worker.fold = wrapped

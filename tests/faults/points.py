@@ -1,0 +1,117 @@
+"""Fault points: moments at which a worker dies or stands still, the N-th time it comes there.
+
+Each is one function that patches the running code from outside, at one named target, so that production code has no fault
+points and pays nothing for them. `armed.py` starts a worker with them. The deliberate breaks are in `breaks.py`.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+Method = Any  # of classes whose types are not ours to check here
+POINTS: dict[str, Callable[[int], None]] = {}
+
+
+def point(patch: Callable[[int], None]) -> Callable[[int], None]:
+    POINTS[patch.__name__.replace("_", "-")] = patch
+    return patch
+
+
+def die(where: str) -> NoReturn:
+    """As `kill -9` at this very moment."""
+    sys.stderr.write(f"fault point: killed {where}\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def after(owner: type[Any], name: str, then: Callable[[int, tuple[Any, ...]], None]) -> None:
+    """Call `then`, with how often it was, after each call of a coroutine method that ended without an exception."""
+    method: Method = getattr(owner, name)
+    calls = 0
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        result = await method(*args, **kwargs)
+        calls += 1
+        then(calls, args)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+# -- moments at which the process dies or stands still
+
+
+@point
+def after_table_write(n: int) -> None:
+    """The rows are in the changelog and on disk; nothing is committed, and the output may be out or not."""
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    after(BagTable, "write", lambda calls, _: die("after a table write") if calls == n else None)
+
+
+@point
+def before_disk_write(n: int) -> None:
+    """The rows are in the changelog and not on disk."""
+    from streams.profile.store import BagStore  # noqa: PLC0415
+
+    write: Method = BagStore.write
+    calls = 0
+
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == n:
+            die("between the changelog and the disk")
+        return write(*args, **kwargs)
+
+    BagStore.write = wrapped
+
+
+@point
+def after_output(n: int) -> None:
+    """Rows and recommendations are at the broker; nothing is committed."""
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    after(ProfileWorker, "_deliver", lambda calls, _: die("after an output") if calls == n else None)
+
+
+@point
+def before_commit(n: int) -> None:
+    """Of either worker: everything is out, and the commit was about to be sent. Idle ones do not count."""
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+
+    commit: Method = AIOKafkaConsumer.commit
+    calls = 0
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == n:
+            die("before a commit")
+        return await commit(*args, **kwargs)
+
+    AIOKafkaConsumer.commit = wrapped
+
+
+@point
+def freeze_consumer(n: int) -> None:
+    """After the N-th commit no more records arrive, while the process lives and its loop turns."""
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
+    from aiokafka.consumer.fetcher import Fetcher  # noqa: PLC0415
+
+    fetch: Method = Fetcher.fetched_records
+    frozen = threading.Event()
+    after(AIOKafkaConsumer, "commit", lambda calls, _: frozen.set() if calls == n else None)
+
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if frozen.is_set():
+            await asyncio.Event().wait()  # for ever
+        return await fetch(*args, **kwargs)
+
+    Fetcher.fetched_records = wrapped
