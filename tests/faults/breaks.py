@@ -4,6 +4,7 @@ A scenario names its break with `@broken_by("NAME[:N]")`, and is then expected t
 """
 
 import asyncio
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -185,16 +186,18 @@ def break_ignore_failed_sends(n: int) -> None:
 
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
+        self.app.conf.producer_request_timeout = IMPATIENT
         send: Method = self._publisher.send
 
         async def careless(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
-            async def sent() -> int:
-                try:
-                    return await asyncio.wait_for(asyncio.shield(await send(*args, **kwargs)), IMPATIENT)
-                except (DeliveryError, TimeoutError):
-                    return -1
+            sent = await send(*args, **kwargs)
 
-            return asyncio.ensure_future(sent())
+            async def ended() -> int:
+                with suppress(DeliveryError):
+                    return await sent
+                return -1
+
+            return asyncio.ensure_future(ended())
 
         self._publisher.send = careless
 
@@ -233,8 +236,6 @@ def break_read_from_the_end(n: int) -> None:
 @point
 def break_ignore_disk_errors(n: int) -> None:
     """What could not be written to disk counts as written."""
-    from contextlib import suppress  # noqa: PLC0415
-
     from streams.profile.store import BagStore  # noqa: PLC0415
 
     write: Method = BagStore.write
