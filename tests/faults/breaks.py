@@ -206,8 +206,9 @@ def break_ignore_failed_sends(n: int) -> None:
 
 @point
 def break_never_reconnect(n: int) -> None:
-    """A client that has lost a connection makes no other."""
+    """A process that has lost a connection makes no other."""
     from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
+    from aiokafka.conn import CloseReason  # noqa: PLC0415
 
     connection: Method = AIOKafkaClient._get_conn
     closed: Method = AIOKafkaClient._on_connection_closed
@@ -215,7 +216,7 @@ def break_never_reconnect(n: int) -> None:
 
     def on_closed(self: Any, conn: Any, reason: Any) -> None:
         nonlocal lost
-        lost = True
+        lost = lost or reason is CloseReason.CONNECTION_BROKEN
         closed(self, conn, reason)
 
     async def wrapped(*args: Any, **kwargs: Any) -> Any:
