@@ -231,12 +231,12 @@ def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: d
 def silence(outputs: list[Output], windows: list[tuple[float, float]], partitions: int) -> float:
     """The longest time in which a partition gave nothing while events were produced (`windows`), in seconds.
 
-    It begins with an output, or with a window, and ends with the next output.
+    It begins with an output, or with a window, and ends with the next output, or with the window.
     """
     longest = 0.0
     for begun, ended in windows:
         for partition in range(partitions):
             times = [begun, *(o.arrived for o in outputs if o.partition == partition and o.arrived > begun)]
-            gaps = [after - before for before, after in pairwise(times) if before < ended]
+            gaps = [min(after, ended) - before for before, after in pairwise(times) if before < ended]
             longest = max(longest, *gaps, 0.0)
     return longest
