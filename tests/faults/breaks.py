@@ -186,6 +186,7 @@ def break_ignore_failed_sends(n: int) -> None:
 
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
+        self.app.idempotence = False  # an idempotent producer never gives up
         self.app.conf.producer_request_timeout = IMPATIENT
         send: Method = self._publisher.send
 
