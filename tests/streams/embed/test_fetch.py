@@ -134,6 +134,24 @@ async def test_an_announced_length_over_the_limit_is_refused_before_the_body_com
 # Time
 
 
+@pytest.mark.parametrize("begin", [False, True])
+async def test_a_server_that_goes_silent_is_left_before_the_whole_time_is_up(begin: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if begin:
+            await response.prepare(request)
+            await response.write(b"x")
+        await asyncio.sleep(60)
+        return response
+
+    limits = FetchLimits(idle_timeout=0.4, total_timeout=30)
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
+        start = time.monotonic()
+        failed = await failure(fetcher, url)
+    assert (failed.reason, failed.transient) == ("timeout", True)
+    assert time.monotonic() - start < 10
+
+
 async def test_it_says_which_time_was_up() -> None:
     async def drip(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
