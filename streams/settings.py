@@ -6,6 +6,7 @@ the TOML file given as `--config`, or the default below. Durations are seconds, 
 
 import ssl
 import tomllib
+from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -19,9 +20,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from streams.embed.addresses import WEB_PORTS, check_proxy, host_pattern
 from streams.exceptions import StartupError
 
 PREFIX = "TASTESTREAM_"
+MAY_HOLD_A_PASSWORD = frozenset({"sasl_password", "fetch_proxy"})  # and is not repeated in a message
 
 WeightedType = Literal["purchase", "cart", "view"]
 
@@ -77,7 +80,25 @@ class Settings(BaseSettings):
 
     # -- pictures
     fetch_allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
-        (), description="CIDRs beyond the public internet that pictures may come from, separated by commas"
+        (), description="CIDRs beyond the public internet that pictures may come from, on any port; separated by commas"
+    )
+    fetch_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="the only hosts that pictures may come from, separated by commas; "
+        "cdn.example, or .cdn.example for all names below it; all hosts if empty",
+    )
+    fetch_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        WEB_PORTS, description="ports that pictures may come from on the public internet, separated by commas"
+    )
+    fetch_proxy: str = Field(
+        "",
+        description="http://host:port of a proxy that pictures are fetched through; the environment's is never used. "
+        "It looks names up by itself, so it has to refuse addresses inside: what is checked here is what the same "
+        "names resolve to on this machine",
+    )
+    fetch_user_agent: str = Field(
+        f"tastestream/{version('tastestream')} (product pictures)",
+        description="what the worker calls itself; a page or an address to complain to is good manners",
     )
     fetch_max_bytes: int = Field(10 * 1024**2, ge=1024, description="of one picture")
     fetch_max_pixels: int = Field(25_000_000, ge=1024, description="of one picture, by its header")
@@ -116,6 +137,40 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("fetch_allow_hosts", "fetch_ports", mode="before")
+    @classmethod
+    def _separated_by_commas(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("fetch_allow_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host_pattern(host) for host in value)
+
+    @field_validator("fetch_ports")
+    @classmethod
+    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("at least one port is needed")
+        for port in value:
+            if not 1 <= port <= 65535:
+                raise ValueError(f"{port} is not a port, which is between 1 and 65535")
+        return value
+
+    @field_validator("fetch_proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        if value:
+            check_proxy(value)
+        return value
+
+    @field_validator("fetch_user_agent")
+    @classmethod
+    def _user_agent(cls, value: str) -> str:
+        if not value.strip() or not value.isascii() or not value.isprintable():
+            raise ValueError("it has to be printable ASCII, and not empty")
+        return value
 
     @field_validator("type_weights", mode="before")
     @classmethod
@@ -226,7 +281,7 @@ def read_settings(config: Path | None = None, **overrides: Any) -> Settings:
         if not first["loc"]:
             raise StartupError(f"settings: {message}") from error
         name = str(first["loc"][0])  # what follows is the place within the value
-        given = "" if name == "sasl_password" else f" is {first['input']!r}"
+        given = "" if name in MAY_HOLD_A_PASSWORD else f" is {first['input']!r}"
         raise StartupError(f"setting {PREFIX}{name.upper()}{given}: {message}") from error
 
 

@@ -2,19 +2,22 @@
 
 The URL in an event is written by a stranger, and the worker that fetches it stands inside the operator's network:
 without a rule, an event could make it call the cloud's metadata service, or a database next door. The rule is that only
-the public internet may be called, and the networks that the operator names. This module is the rule, with no I/O;
-`fetch` applies it to the text of the URL, to the answer of the resolver, and to the socket about to be connected.
+the public internet may be called, on the ports of the web, and the networks that the operator names; the operator may
+narrow it to a list of hosts. This module is the rule, with no I/O; `fetch` applies it to the text of the URL, to the
+answer of the resolver, and to the socket about to be connected.
 """
 
 import re
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import NamedTuple
 
 from yarl import URL
 
 from streams.exceptions import FetchError
 
+WEB_PORTS = (80, 443)
 MAX_URL_LENGTH = 2048  # characters; what browsers and caches agree to carry
 SHOWN_URL_LENGTH = 200  # characters of a URL in a message
 
@@ -79,14 +82,50 @@ def is_public(ip: IPv4Address | IPv6Address) -> bool:
     return ip.scope_id is None and ip in PUBLIC_IPV6 and not any(ip in network for network in NOT_PUBLIC_IPV6)
 
 
+class Refusal(NamedTuple):
+    """Why an address may not be called: the reason of the dead letter, and the fact."""
+
+    reason: str
+    fact: str
+
+
 @dataclass(frozen=True)
 class AddressPolicy:
-    """The public internet, and the networks that the operator names (the setting FETCH_ALLOW_NETWORKS)."""
+    """The public internet on the ports of the web, and what the operator names.
+
+    allow_networks: networks that may be called besides the public internet, there on any port (FETCH_ALLOW_NETWORKS).
+    ports: of the public internet (FETCH_PORTS).
+    allow_hosts: the only hosts that a URL may name, as `host_pattern` writes them; all hosts if empty (FETCH_ALLOW_HOSTS).
+        It narrows, and never widens: the address of such a host has to be permitted all the same.
+    """
 
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    ports: tuple[int, ...] = WEB_PORTS
+    allow_hosts: tuple[str, ...] = ()
 
-    def permits(self, ip: IPv4Address | IPv6Address) -> bool:
-        return is_public(ip) or any(unwrapped(ip) in network or ip in network for network in self.allow_networks)
+    def refusal(self, ip: IPv4Address | IPv6Address, port: int) -> Refusal | None:
+        """Why a connection to this address and port is not permitted; None if it is."""
+        if any(unwrapped(ip) in network or ip in network for network in self.allow_networks):
+            return None
+        if not is_public(ip):
+            return Refusal("address_not_public", f"{ip} is not an address of the public internet")
+        return self._port_refusal(port)
+
+    def name_refusal(self, port: int) -> Refusal | None:
+        """The same for a name, before it is looked up: its address may yet be in a network that the operator named."""
+        return None if self.allow_networks else self._port_refusal(port)
+
+    def permits_host(self, host: str) -> bool:
+        """Whether a URL may name this host, written in ASCII and lower case."""
+        host = host.removesuffix(".")
+        return not self.allow_hosts or any(
+            host.endswith(pattern) if pattern.startswith(".") else host == pattern for pattern in self.allow_hosts
+        )
+
+    def _port_refusal(self, port: int) -> Refusal | None:
+        if port in self.ports:
+            return None
+        return Refusal("port_not_allowed", f"port {port} is not one of FETCH_PORTS, {', '.join(map(str, self.ports))}")
 
 
 PUBLIC_ONLY = AddressPolicy()
@@ -95,13 +134,12 @@ PUBLIC_ONLY = AddressPolicy()
 def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
     """The URL, parsed, when a picture may be asked for there as far as its text tells.
 
-    Raises FetchError: `url_scheme`, `url_invalid`, or `address_not_public` when the host is an address, in any of the
-    spellings that a C library understands (`127.1`, `2130706433`, `0x7f.1`), that the policy does not permit.
+    Raises FetchError: `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`, or `address_not_public` when
+    the host is an address, in any of the spellings that a C library understands (`127.1`, `2130706433`, `0x7f.1`), that
+    the policy does not permit.
     """
     if len(url) > MAX_URL_LENGTH:
         raise _refusal("url_invalid", url, f"{len(url)} characters, and at most {MAX_URL_LENGTH} are allowed")
-    if CONTROL.search(url):
-        raise _refusal("url_invalid", url, "a control character, or half a surrogate pair, is in it")
     try:
         parsed = parse_url(url)
     except ValueError as e:
@@ -114,12 +152,14 @@ def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
     host = parsed.raw_host
     if not host:
         raise _refusal("url_invalid", url, "no host is in it")
-    _check_host(url, host, policy)
+    _check_host(url, host, parsed.port or 0, policy)
     return parsed
 
 
 def parse_url(url: str) -> URL:
     """A URL, absolute or relative. Raises ValueError when it is none."""
+    if CONTROL.search(url):  # looked for in the text as it came: the parser drops some of them
+        raise ValueError("a control character, or half a surrogate pair, is in it")
     try:
         parsed = URL(url)
         _ = parsed.host  # decodes an internationalized name: an invalid one fails here and not later
@@ -133,15 +173,47 @@ def shown(url: str) -> str:
     return repr(url if len(url) <= SHOWN_URL_LENGTH else url[: SHOWN_URL_LENGTH - 1] + "…")
 
 
-def _check_host(url: str, host: str, policy: AddressPolicy) -> None:
+def host_pattern(text: str) -> str:
+    """One host of `AddressPolicy.allow_hosts`, as hosts are compared: ASCII, lower case, no dot at the end.
+
+    `.cdn.example` and `*.cdn.example` are all names below cdn.example, itself not among them. Raises ValueError.
+    """
+    name = text.removeprefix("*") if text.startswith("*.") else text
+    below, name = name.startswith("."), name.removeprefix(".")
+    try:
+        ip = ip_address(name)
+    except ValueError:
+        ip = None
+    if ip is not None and not below:
+        return str(ip)
+    try:
+        host = URL.build(scheme="http", host=name).raw_host or ""
+    except ValueError:
+        host = ""
+    if not HOST_NAME.match(host) or ENDS_IN_A_NUMBER.match(host):
+        raise ValueError(f"{text!r} is not a host name; write cdn.example, or .cdn.example for all names below it")
+    return "." * below + host.removesuffix(".")
+
+
+def check_proxy(url: str) -> None:
+    """Raises ValueError unless `url` is `http://host:port`. A password has no place in it, for settings are shown."""
+    parsed = parse_url(url)
+    if parsed.user is not None or parsed.password is not None:
+        raise ValueError("a user name or password is in it, and none is supported")
+    if parsed.scheme != "http" or not parsed.raw_host or not parsed.port or parsed != parsed.origin():
+        raise ValueError("it has to be http://host:port")
+
+
+def _check_host(url: str, host: str, port: int, policy: AddressPolicy) -> None:
     ip = _literal(url, host)
-    if ip is None:
-        if not HOST_NAME.match(host):
-            raise _refusal("url_invalid", url, f"{host!r} is not a host name")
-        return
-    if not policy.permits(ip):
-        spelled = "" if str(ip) == host else f" (written {host})"
-        raise _refusal("address_not_public", url, f"{ip}{spelled} is not an address of the public internet")
+    if ip is None and not HOST_NAME.match(host):
+        raise _refusal("url_invalid", url, f"{host!r} is not a host name")
+    if not policy.permits_host(host if ip is None else str(ip)):
+        raise _refusal("host_not_allowed", url, f"{host} is not one of FETCH_ALLOW_HOSTS")
+    refusal = policy.name_refusal(port) if ip is None else policy.refusal(ip, port)
+    if refusal is not None:
+        spelled = "" if ip is None or str(ip) == host else f" (written {host})"
+        raise _refusal(refusal.reason, url, refusal.fact + spelled)
     if isinstance(ip, IPv4Address) and str(ip) != host:
         raise _refusal("url_invalid", url, f"{host} has to be written {ip}")
 

@@ -9,6 +9,11 @@ Who may be called is checked three times, because each check alone can be passed
 2. `GuardedResolver` drops the addresses that are not permitted from what a name resolves to. The client does not ask
    it about a host that is an address, and keeps its answers for a while.
 3. `guarded_sockets` looks at the address that is about to be connected: no answer can change between check and use.
+
+Behind a proxy (FETCH_PROXY) the third check is lost: the sockets are the proxy's, and the proxy looks the name up once
+more. What is left is the first check, and a look-up of our own of which every address has to be permitted, since the
+proxy picks. A name server that answers us and the proxy differently passes both, so such a proxy has to refuse addresses
+inside by itself. Our sockets may then reach the proxy and nothing else.
 """
 
 import asyncio
@@ -19,14 +24,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.compression_utils import HAS_BROTLI
+from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
-from streams.embed.addresses import AddressPolicy, check_url, parse_url, shown
+from streams.embed.addresses import AddressPolicy, Refusal, check_url, parse_url, shown
 from streams.exceptions import FetchError
 
 # What the client hands to a maker of sockets: family, kind, protocol, canonical name, (address, port, ...).
@@ -39,8 +46,9 @@ LOOKUP_THREADS = 16  # names looked up at once; in threads of their own, so that
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = {
     "Accept": "image/jpeg, image/png, image/webp, image/gif, image/*;q=0.5, */*;q=0.1",
-    "Accept-Encoding": "identity",  # a picture is compressed already
+    "Accept-Encoding": "identity",  # a picture is compressed already; some servers compress it again all the same
 }
+DECODED = frozenset({"", "identity", "gzip", "deflate"} | ({"br"} if HAS_BROTLI else set()))  # by the client
 
 
 @dataclass(frozen=True)
@@ -54,11 +62,15 @@ class FetchLimits:
     max_redirects: int = 3
     connections: int = 64  # connections in use at once; idle ones included there are never more than four times as many
     connections_per_host: int = 8  # so that one slow host does not hold all of them
-    user_agent: str = "tastestream/0.1 (product pictures)"
+    user_agent: str = "tastestream"  # FETCH_USER_AGENT adds the version
 
 
 class AddressRefused(OSError):
     """The policy does not permit an address. It is an OSError because resolvers and sockets fail with those."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.fact)
+        self.reason = refusal.reason
 
 
 class Fetcher:
@@ -69,11 +81,16 @@ class Fetcher:
         limits: FetchLimits | None = None,
         policy: AddressPolicy | None = None,
         resolver: AbstractResolver | None = None,
+        proxy: str | None = None,
     ) -> None:
-        """`resolver` looks names up instead of the operating system; the policy filters its answers all the same."""
+        """`resolver` looks names up instead of the operating system; the policy filters its answers all the same.
+
+        `proxy`: the URL of an HTTP proxy that every fetch goes through. None comes from the environment.
+        """
         self._limits = limits or FetchLimits()
         self._policy = policy or AddressPolicy()
-        self._resolver = GuardedResolver(resolver or ThreadedResolver(self._limits.connect_timeout), self._policy)
+        self._resolver = resolver or ThreadedResolver(self._limits.connect_timeout)
+        self._proxy = OnlyProxy(self._resolver, URL(proxy)) if proxy else None
         self._sockets = weakref.WeakSet[socket.socket]()
         self._open = AsyncExitStack()
         self._keeping: aiohttp.ClientSession | None = None
@@ -91,9 +108,10 @@ class Fetcher:
     async def fetch(self, url: str) -> bytes:
         """The body of the answer, never empty and at most `max_bytes` long.
 
-        Raises FetchError. Its `reason` is `url_scheme`, `url_invalid`, `address_not_public`, `http_status`,
-        `too_many_redirects`, `picture_too_many_bytes` or `empty_body`; or one that time may heal: `timeout`,
-        `host_unreachable`, `response_broken`, and `http_status` when the status is 408, 429 or 5xx.
+        Raises FetchError. Its `reason` is `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`,
+        `address_not_public`, `certificate_invalid`, `http_status`, `too_many_redirects`, `content_encoding`,
+        `picture_too_many_bytes` or `empty_body`; or one that time may heal: `timeout`, `host_unreachable`,
+        `response_broken`, and `http_status` when the status is 408, 429 or 5xx.
         """
         try:
             async with asyncio.timeout(self._limits.total_timeout):
@@ -104,10 +122,18 @@ class Fetcher:
             raise _failure("timeout", url, fact, transient=True) from e
         except aiohttp.InvalidURL as e:
             raise _failure("url_invalid", url, str(e)) from e
-        except aiohttp.ClientConnectionError as e:
-            if isinstance(e.__cause__, AddressRefused):
-                raise _failure("address_not_public", url, str(e.__cause__)) from e
+        except aiohttp.ClientConnectorCertificateError as e:
+            raise _failure("certificate_invalid", url, str(e.certificate_error)) from e
+        except (aiohttp.ClientConnectionError, OSError) as e:
+            refused = e if isinstance(e, AddressRefused) else e.__cause__
+            if isinstance(refused, AddressRefused):
+                raise _failure(refused.reason, url, str(refused)) from e
             raise _failure("host_unreachable", url, str(e), transient=True) from e
+        except aiohttp.ClientResponseError as e:
+            undecodable = e.__cause__ is not None and isinstance(e.__cause__.__cause__, ContentEncodingError)
+            if undecodable:  # an encoding that the client knows, and has no decoder for
+                raise _failure("content_encoding", url, e.message) from e
+            raise _failure("response_broken", url, str(e), transient=True) from e
         except aiohttp.ClientError as e:
             raise _failure("response_broken", url, str(e), transient=True) from e
 
@@ -120,6 +146,8 @@ class Fetcher:
         """Ask, and ask again where a redirect points to."""
         target = check_url(url, self._policy)
         for _ in range(self._limits.max_redirects + 1):
+            if self._proxy is not None:
+                await self._check_name(target)
             async with self._pick_session().get(target, allow_redirects=False) as response:
                 location = response.headers.get("Location")
                 if response.status not in REDIRECTS or location is None:
@@ -137,10 +165,24 @@ class Fetcher:
         except FetchError as e:
             raise _failure(e.reason, url, f"redirected: {e}") from e
 
+    async def _check_name(self, target: URL) -> None:
+        """Raises AddressRefused unless every address that a name resolves to is permitted: the proxy picks one of them."""
+        host, port = target.raw_host or "", target.port or 0
+        try:
+            ip_address(host)  # which `check_url` has seen
+        except ValueError:
+            for found in await self._resolver.resolve(host, port):
+                refusal = self._policy.refusal(ip_address(found["host"]), port)
+                if refusal is not None:
+                    raise AddressRefused(refusal._replace(fact=f"{host}: {refusal.fact}")) from None
+
     async def _body(self, url: str, response: aiohttp.ClientResponse) -> bytes:
-        if not 200 <= response.status < 300:
+        if not 200 <= response.status < 300 or response.status == 206:  # nobody asked for a part
             transient = response.status in (408, 429) or response.status >= 500
             raise _failure("http_status", url, f"the answer was {response.status}", transient=transient)
+        encoding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
+        if encoding not in DECODED:
+            raise _failure("content_encoding", url, f"the answer is encoded as {encoding!r}, which is not understood")
         limit = self._limits.max_bytes
         if response.content_length is not None and response.content_length > limit:
             fact = f"{response.content_length} bytes announced, and at most {limit} are allowed"
@@ -160,12 +202,13 @@ class Fetcher:
             limit=limits.connections,
             limit_per_host=limits.connections_per_host,
             force_close=force_close,
-            resolver=self._resolver,
-            socket_factory=guarded_sockets(self._policy, self._sockets),
+            resolver=self._proxy or GuardedResolver(self._resolver, self._policy),
+            socket_factory=guarded_sockets(self._proxy or self._policy, self._sockets),
         )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
+            proxy=self._proxy and self._proxy.url,
             trust_env=False,  # a proxy from the environment would connect in our place, past the policy
             headers={**HEADERS, "User-Agent": limits.user_agent},
             timeout=aiohttp.ClientTimeout(
@@ -228,17 +271,47 @@ class GuardedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        permitted = [result for result in found if self._policy.permits(ip_address(result["host"]))]
+        refusals = [self._policy.refusal(ip_address(result["host"]), port) for result in found]
+        permitted = [result for result, refusal in zip(found, refusals, strict=True) if refusal is None]
         if not permitted:
             addresses = ", ".join(sorted({result["host"] for result in found})) or "no address"
-            raise AddressRefused(f"{host} resolves to {addresses}, and to no address of the public internet")
+            # The port of a public address says more than the private addresses beside it.
+            ports = (refusal for refusal in refusals if refusal and refusal.reason == "port_not_allowed")
+            refusal = next(ports, Refusal("address_not_public", "none is an address of the public internet"))
+            raise AddressRefused(refusal._replace(fact=f"{host} resolves to {addresses}: {refusal.fact}"))
         return permitted
 
     async def close(self) -> None:
         await self._resolver.close()
 
 
-def guarded_sockets(policy: AddressPolicy, made: weakref.WeakSet[socket.socket]) -> SocketFactory:
+class OnlyProxy(AbstractResolver):
+    """What a client behind a proxy may look up and connect to: the proxy, at whatever address the operator keeps it."""
+
+    def __init__(self, resolver: AbstractResolver, url: URL) -> None:
+        self.url = url
+        self._resolver = resolver
+        self._addresses = {url.raw_host or ""}  # which is its only one when it is no name
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        if host != self.url.raw_host:
+            raise AddressRefused(Refusal("address_not_public", f"{host} is not the proxy"))
+        found = await self._resolver.resolve(host, port, family)
+        self._addresses = {result["host"] for result in found}
+        return found
+
+    def refusal(self, ip: IPv4Address | IPv6Address, port: int) -> Refusal | None:
+        if str(ip) in self._addresses and port == self.url.port:
+            return None
+        return Refusal("address_not_public", f"{ip}, port {port}, is not the proxy")
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def guarded_sockets(policy: AddressPolicy | OnlyProxy, made: weakref.WeakSet[socket.socket]) -> SocketFactory:
     """A maker of sockets that refuses, with AddressRefused, addresses that the policy does not permit.
 
     The client calls it with the very address that it connects to next. The sockets are added to `made`.
@@ -246,9 +319,9 @@ def guarded_sockets(policy: AddressPolicy, made: weakref.WeakSet[socket.socket])
 
     def make(info: AddressInfo) -> socket.socket:
         family, kind, protocol, _, address = info
-        ip = str(address[0])
-        if not policy.permits(ip_address(ip)):
-            raise AddressRefused(f"{ip} is not an address of the public internet")
+        refusal = policy.refusal(ip_address(str(address[0])), int(address[1]))
+        if refusal is not None:
+            raise AddressRefused(refusal)
         sock = socket.socket(family, kind, protocol)
         made.add(sock)
         return sock

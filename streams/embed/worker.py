@@ -44,6 +44,18 @@ class _Outcome(NamedTuple):
     headers: Headers = ()
 
 
+def new_fetcher(settings: Settings) -> Fetcher:
+    """A fetcher as the settings say."""
+    limits = FetchLimits(
+        max_bytes=settings.fetch_max_bytes,
+        total_timeout=settings.fetch_timeout,
+        connections=settings.fetch_connections,
+        user_agent=settings.fetch_user_agent,
+    )
+    policy = AddressPolicy(settings.fetch_allow_networks, settings.fetch_ports, settings.fetch_allow_hosts)
+    return Fetcher(limits, policy, proxy=settings.fetch_proxy or None)
+
+
 class EmbedWorker:
     """Turns interactions into embedded interactions."""
 
@@ -70,12 +82,7 @@ class EmbedWorker:
 
     async def __aenter__(self) -> "EmbedWorker":
         settings = self._settings
-        limits = FetchLimits(
-            max_bytes=settings.fetch_max_bytes,
-            total_timeout=settings.fetch_timeout,
-            connections=settings.fetch_connections,
-        )
-        fetcher = await self._open.enter_async_context(Fetcher(limits, AddressPolicy(settings.fetch_allow_networks)))
+        fetcher = await self._open.enter_async_context(new_fetcher(settings))
         decoders = self._open.enter_context(ThreadPoolExecutor(DECODERS, "decode"))
         model = self._open.enter_context(ThreadPoolExecutor(1, "embed"))
         disk = DiskCache(

@@ -1,6 +1,7 @@
 """Where a setting comes from, which source wins, and what a wrong one is told."""
 
 import os
+from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -77,6 +78,31 @@ def test_networks_may_be_a_list_in_toml(folder: Path) -> None:
     assert settings.type_weights == {"purchase": 1, "cart": 0.5, "view": 0}
 
 
+def test_hosts_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_FETCH_ALLOW_HOSTS", "CDN.example, *.images.example,")
+    assert read_settings().fetch_allow_hosts == ("cdn.example", ".images.example")
+
+
+def test_ports_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().fetch_ports == (80, 443)
+    monkeypatch.setenv("TASTESTREAM_FETCH_PORTS", "443, 8443,")
+    assert read_settings().fetch_ports == (443, 8443)
+
+
+def test_hosts_and_ports_may_be_lists_in_toml(folder: Path) -> None:
+    settings = read_settings(toml(folder, 'fetch_allow_hosts = [".Images.example"]\nfetch_ports = [8443]\n'))
+    assert (settings.fetch_allow_hosts, settings.fetch_ports) == ((".images.example",), (8443,))
+
+
+def test_pictures_come_from_any_host_and_through_no_proxy_unless_told() -> None:
+    settings = read_settings()
+    assert (settings.fetch_allow_hosts, settings.fetch_allow_networks, settings.fetch_proxy) == ((), (), "")
+
+
+def test_the_worker_calls_itself_by_its_name_and_version() -> None:
+    assert read_settings().fetch_user_agent == f"tastestream/{version('tastestream')} (product pictures)"
+
+
 def test_weights_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_TYPE_WEIGHTS", "purchase=1, cart=.5,view=0")
     assert read_settings().type_weights == {"purchase": 1.0, "cart": 0.5, "view": 0.0}
@@ -111,6 +137,18 @@ def test_brokers_come_with_and_without_scheme(monkeypatch: pytest.MonkeyPatch) -
         ),
         ("FETCH_ALLOW_NETWORKS", "10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("FETCH_ALLOW_NETWORKS", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 network"),
+        (
+            "FETCH_ALLOW_HOSTS",
+            "cdn.example,http://a.example/",
+            "'http://a.example/' is not a host name; write cdn.example",
+        ),
+        ("FETCH_ALLOW_HOSTS", "*", "'*' is not a host name"),
+        ("FETCH_PORTS", "80,0", "0 is not a port, which is between 1 and 65535"),
+        ("FETCH_PORTS", "65536", "65536 is not a port"),
+        ("FETCH_PORTS", ",", "at least one port is needed"),
+        ("FETCH_USER_AGENT", " ", "printable ASCII, and not empty"),
+        ("FETCH_USER_AGENT", "a\r\nX: y", "printable ASCII, and not empty"),
+        ("FETCH_USER_AGENT", "späher", "printable ASCII, and not empty"),
         ("HALF_LIFE", "-5", "greater than 0"),
         ("SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
     ],
@@ -157,6 +195,23 @@ def test_a_password_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch
     message = refusal(toml(folder, "sasl_password = 31337\n"))
     assert "TASTESTREAM_SASL_PASSWORD" in message
     assert "31337" not in message
+
+
+def test_a_port_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_FETCH_PORTS", "80,http")
+    assert refusal().startswith("setting TASTESTREAM_FETCH_PORTS is 'http': Input should be a valid integer")
+
+
+@pytest.mark.parametrize("value", ["proxy:3128", "https://proxy:3128", "http://proxy:3128/path"])
+def test_a_proxy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", value)
+    assert refusal() == "setting TASTESTREAM_FETCH_PROXY: it has to be http://host:port"
+
+
+def test_a_password_in_a_proxy_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", "http://ann:hush-hush@proxy:3128")
+    message = refusal()
+    assert message == "setting TASTESTREAM_FETCH_PROXY: a user name or password is in it, and none is supported"
 
 
 # The file

@@ -1,10 +1,8 @@
-"""A fetch is bounded in time, bytes and redirects, and each failure has its reason."""
+"""A fetch is bounded in time, bytes and redirects, and each failure has its reason; `test_hostile_servers` has the corpus."""
 
 import asyncio
-import gzip
 import socket
 import time
-import tracemalloc
 
 import pytest
 from aiohttp import web
@@ -32,25 +30,18 @@ async def test_the_server_learns_nothing_but_the_path_and_who_asks() -> None:
         response.set_cookie("follow", "me")
         return response
 
-    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+    limits = FetchLimits(user_agent="tastestream/9 (+https://shop.example/bots)")
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
         await fetcher.fetch(f"{url}/a.jpg?w=1#part")
         await fetcher.fetch(f"{url}/b.jpg")
     assert [r.raw_path for r in seen] == ["/a.jpg?w=1", "/b.jpg"]
     assert set(seen[1].headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
-    assert seen[1].headers["User-Agent"].startswith("tastestream/")
-
-
-async def test_a_compressed_answer_is_decompressed() -> None:
-    async def handler(_: web.BaseRequest) -> web.Response:
-        return web.Response(body=gzip.compress(PICTURE), headers={"Content-Encoding": "gzip"})
-
-    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
-        assert await fetcher.fetch(url) == PICTURE
+    assert seen[1].headers["User-Agent"] == limits.user_agent
 
 
 @pytest.mark.parametrize(
     ("status", "transient"),
-    [(404, False), (403, False), (410, False), (304, False), (408, True), (429, True), (500, True), (503, True)],
+    [(404, False), (403, False), (410, False), (408, True), (429, True), (500, True), (503, True)],
 )
 async def test_a_status_that_is_no_success_is_named(status: int, transient: bool) -> None:
     async def handler(_: web.BaseRequest) -> web.Response:
@@ -60,39 +51,6 @@ async def test_a_status_that_is_no_success_is_named(status: int, transient: bool
         failed = await failure(fetcher, f"{url}/a.jpg")
     assert (failed.reason, failed.transient) == ("http_status", transient)
     assert str(status) in str(failed) and f"{url}/a.jpg" in str(failed)
-
-
-@pytest.mark.parametrize("status", [200, 204])
-async def test_an_empty_body_is_no_picture(status: int) -> None:
-    async def handler(_: web.BaseRequest) -> web.Response:
-        return web.Response(status=status)
-
-    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
-        failed = await failure(fetcher, url)
-    assert (failed.reason, failed.transient) == ("empty_body", False)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort",
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\nno gzip",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzz\r\n",
-        b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"SSH-2.0-OpenSSH_9.2\r\n",
-    ],
-)
-async def test_an_answer_that_breaks_off_or_is_no_http_is_a_failure_that_may_heal(answer: bytes) -> None:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server, Fetcher(SMALL, LOOPBACK) as fetcher:
-        failed = await failure(fetcher, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
-    assert (failed.reason, failed.transient) == ("response_broken", True)
-    assert str(failed).isprintable()
 
 
 async def test_nobody_listens() -> None:
@@ -106,17 +64,6 @@ async def test_nobody_listens() -> None:
 async def test_a_name_that_does_not_exist() -> None:
     async with Fetcher() as fetcher:
         failed = await failure(fetcher, "http://nowhere.invalid/")
-    assert (failed.reason, failed.transient) == ("host_unreachable", True)
-
-
-async def test_a_server_that_closes_without_a_word() -> None:
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    async with server, Fetcher(SMALL, LOOPBACK) as fetcher:
-        failed = await failure(fetcher, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
     assert (failed.reason, failed.transient) == ("host_unreachable", True)
 
 
@@ -134,7 +81,7 @@ async def test_redirects_are_followed_up_to_the_limit() -> None:
     assert (failed.reason, failed.transient) == ("too_many_redirects", False)
 
 
-async def test_a_redirect_loop_ends() -> None:
+async def test_a_redirect_loop_ends_after_three() -> None:
     asked = 0
 
     async def handler(_: web.BaseRequest) -> web.Response:
@@ -144,28 +91,7 @@ async def test_a_redirect_loop_ends() -> None:
 
     async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
         assert (await failure(fetcher, url)).reason == "too_many_redirects"
-    assert asked == FetchLimits().max_redirects + 1
-
-
-@pytest.mark.parametrize(
-    ("location", "reason"),
-    [
-        ("file:///etc/passwd", "url_scheme"),
-        ("ftp://a.example/", "url_scheme"),
-        ("http://[]@/", "url_invalid"),
-        ("http://[::1", "url_invalid"),
-        ("http://ann:hush@127.0.0.1/", "url_invalid"),
-        ("/" + "x" * 3000, "url_invalid"),
-    ],
-)
-async def test_a_redirect_has_to_pass_what_a_url_has_to_pass(location: str, reason: str) -> None:
-    async def handler(_: web.BaseRequest) -> web.Response:
-        return to(location)
-
-    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
-        failed = await failure(fetcher, url)
-    assert failed.reason == reason
-    assert "redirected" in str(failed)
+    assert asked == 1 + 3
 
 
 # Bytes
@@ -205,41 +131,29 @@ async def test_an_announced_length_over_the_limit_is_refused_before_the_body_com
     assert "1001 bytes announced" in str(failed)
 
 
-async def test_a_decompression_bomb_is_stopped_at_the_limit() -> None:
-    bomb = gzip.compress(bytes(200_000_000), compresslevel=9)  # 200 MB in 200 kB
-
-    async def handler(_: web.BaseRequest) -> web.Response:
-        return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
-
-    limits = FetchLimits(max_bytes=1_000_000)
-    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
-        tracemalloc.start()
-        try:
-            failed = await failure(fetcher, url)
-            _, peak = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert failed.reason == "picture_too_many_bytes"
-    assert peak < 8_000_000
-
-
 # Time
 
 
-async def test_a_server_that_says_nothing() -> None:
-    async def handler(_: web.BaseRequest) -> web.Response:
+@pytest.mark.parametrize("begin", [False, True])
+async def test_a_server_that_goes_silent_is_left_before_the_whole_time_is_up(begin: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if begin:
+            await response.prepare(request)
+            await response.write(b"x")
         await asyncio.sleep(60)
-        return web.Response()
+        return response
 
-    async with serving(handler) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+    limits = FetchLimits(idle_timeout=0.4, total_timeout=30)
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
         start = time.monotonic()
         failed = await failure(fetcher, url)
     assert (failed.reason, failed.transient) == ("timeout", True)
-    assert time.monotonic() - start < SMALL.total_timeout
+    assert time.monotonic() - start < 10
 
 
-async def test_a_server_that_drips() -> None:
-    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+async def test_it_says_which_time_was_up() -> None:
+    async def drip(request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         for _ in range(600):
@@ -247,7 +161,7 @@ async def test_a_server_that_drips() -> None:
             await asyncio.sleep(0.1)
         return response
 
-    async with serving(handler) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+    async with serving(drip) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
         start = time.monotonic()
         failed = await failure(fetcher, url)
     assert (failed.reason, failed.transient) == ("timeout", True)
