@@ -20,7 +20,12 @@ class BundleError(TastestreamError):
 class PictureError(TastestreamError):
     """Bytes that cannot be turned into pixels safely.
 
-    `reason` is one of `not_a_picture`, `truncated_picture`, `picture_too_large`: short, stable, fit for a header or a metric's label.
+    `reason` is short, stable, fit for a header or a metric's label:
+
+    - `not_a_picture`: not one of the formats that are read, or a header that cannot be read.
+    - `truncated_picture`: the header is whole, the pixels end early or are damaged.
+    - `picture_too_large`: too many pixels, by the header.
+    - `picture_too_complex`: made of more parts, tables, scans or frames than a picture may cost.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -6,16 +6,20 @@ process. Nothing here is shared between threads.
 """
 
 import io
+from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from model import picture_headers
+from model.containers import exif_orientation, open_container, picture_format
 from model.exceptions import PictureError
 
 PREPROCESSING = "fit-white-1"
@@ -33,6 +37,18 @@ REDUCING_GAP = 2.0
 """Shrink by whole factors first, down to twice the target: Pillow documents the result as indistinguishable from a
 full resize at 3, close at 2."""
 
+MAX_SIDE = 65_535
+"""What JPEG and GIF can say at all. A line of pixels costs memory beyond its pixels, so that a PNG of one pixel by 25
+million would take a gigabyte. There is no limit on the aspect: a picture one pixel high is a line on white."""
+
+DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "GIF": GifImageFile,
+    "WEBP": WebPImageFile,
+    "AVIF": AvifImageFile,
+}
+
 WHITE = (255, 255, 255)
 
 _ORIENTATIONS = {
@@ -48,7 +64,7 @@ _ORIENTATIONS = {
 
 
 def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP or GIF (first frame) and fit it into a square.
+    """Decode a JPEG, PNG, WebP, GIF or AVIF (the first frame of an animation) and fit it into a square.
 
     Args:
         data: the file.
@@ -59,11 +75,9 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
         uint8 [size, size, 3], RGB.
 
     Raises:
-        PictureError: with reason `not_a_picture` (another format, or a header that cannot be read),
-            `picture_too_large` (by its header),
-            or `truncated_picture` (the header is whole, the pixels end early or are damaged).
+        PictureError: with one of the reasons that it names.
     """
-    picture = _open(data, max_pixels)
+    picture, exif = _open(data, max_pixels)
     try:
         # A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that covers the square.
         picture.draft("RGB", (size, size))
@@ -77,58 +91,54 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
             f"a {picture.format} of {picture.width} x {picture.height} whose pixels end early or are damaged ({error}): "
             "send the whole file",
         ) from error
-    orientation = _ORIENTATIONS.get(picture_headers.exif_orientation(picture.info.get("exif") or b""))
+    orientation = _ORIENTATIONS.get(exif_orientation(exif or picture.info.get("exif") or b""))
     if orientation is not None:  # a fitted, centred square commutes with flips and quarter turns
         fitted = fitted.transpose(orientation)
     return np.asarray(fitted)
 
 
-def _open(data: bytes, max_pixels: int) -> JpegImageFile | PngImageFile | GifImageFile | WebPImageFile:
-    """Read the header only; the picture that comes back is at most `max_pixels` large and not decoded yet."""
-    file_format = picture_headers.picture_format(data)
+def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
+    """A picture within the limits, not decoded yet, and its EXIF block."""
+    file_format = picture_format(data)
     if file_format is None:
         raise PictureError(
-            "not_a_picture", f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP and GIF are read"
+            "not_a_picture",
+            f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP, GIF and AVIF are read",
         )
-    file = io.BytesIO(data)
+    contents = open_container(file_format, data)
+    _refuse_shape(file_format, (contents.width, contents.height), max_pixels)
+    if len(data) < contents.announced:  # libwebp does not tell a short file from a wrong one
+        raise PictureError(
+            "truncated_picture",
+            f"a {file_format} of {contents.announced} bytes of which {len(data)} came: send the whole file",
+        )
     try:
-        match file_format:
-            case "JPEG":
-                picture = JpegImageFile(file)
-            case "PNG":
-                picture = PngImageFile(file)
-            case "GIF":
-                _refuse_oversized("GIF", picture_headers.gif_canvas(data), max_pixels)
-                picture = GifImageFile(file)
-            case _:
-                _refuse_oversized("WEBP", picture_headers.webp_canvas(data), max_pixels)
-                _refuse_short_webp(data)
-                picture = WebPImageFile(file)
-    except (PictureError, MemoryError):
+        picture = DECODERS[file_format](io.BytesIO(contents.data))
+    except MemoryError:
         raise
     except Exception as error:  # as in `decode_picture`
         raise PictureError(
             "not_a_picture", f"{len(data)} bytes with a {file_format} header that cannot be read: {error}"
         ) from error
-    _refuse_oversized(picture.format or "picture", picture.size, max_pixels)
-    return picture
+    _refuse_shape(file_format, picture.size, max_pixels)
+    return picture, contents.exif
 
 
-def _refuse_oversized(file_format: str, canvas: tuple[int, int], max_pixels: int) -> None:
+def _refuse_shape(file_format: str, canvas: tuple[int, int], max_pixels: int) -> None:
     width, height = canvas
+    if not min(canvas):
+        raise PictureError(
+            "not_a_picture", f"a {file_format} of {width} x {height} pixels: send one that shows something"
+        )
     if width * height > max_pixels:
         raise PictureError(
             "picture_too_large",
             f"a {file_format} of {width} x {height} pixels, over the limit of {max_pixels}: send a smaller one",
         )
-
-
-def _refuse_short_webp(data: bytes) -> None:
-    """A RIFF header says how long its file is; libwebp's own error does not tell a short file from a wrong one."""
-    announced = 8 + int.from_bytes(data[4:8], "little")
-    if len(data) < announced:
+    if max(canvas) > MAX_SIDE:
         raise PictureError(
-            "truncated_picture", f"a WEBP of {announced} bytes of which {len(data)} came: send the whole file"
+            "picture_too_large",
+            f"a {file_format} of {width} x {height} pixels, a side over the limit of {MAX_SIDE}: send a smaller one",
         )
 
 
@@ -137,7 +147,7 @@ def _with_plain_mode(picture: Image.Image) -> Image.Image:
     if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
         return picture
     if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips or divides, depending on its version
-        eight_bits = (np.asarray(picture).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        eight_bits = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(eight_bits).convert("RGB")
     transparent = picture.has_transparency_data
     return picture.convert("RGBA" if transparent else "RGB")

@@ -1,0 +1,104 @@
+"""How large a frame an AV1 bit stream makes its decoder allocate (AV1 specification, sections 5.3 to 5.5).
+
+The boxes of an AVIF file say a size too, but nothing holds the stream inside to it.
+"""
+
+from model.containers.contents import count_part
+from model.exceptions import PictureError
+
+SEQUENCE_HEADER, FRAME_HEADER, FRAME = 1, 3, 6
+
+
+class _Bits:
+    """Reads a sequence of bits, most significant first."""
+
+    def __init__(self, data: bytes) -> None:
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
+
+    def take(self, count: int) -> int:
+        if count > self._left:
+            raise ValueError("an AV1 header that ends early")
+        self._left -= count
+        return self._value >> self._left & (1 << count) - 1
+
+
+def frame_size(stream: bytes) -> tuple[int, int]:
+    """(width, height) that the one frame of `stream` has at most.
+
+    Raises:
+        ValueError: when there is no sequence header, or it ends early.
+        PictureError: `picture_too_complex` for more than one frame: frames that are never shown cost as much as others.
+    """
+    sizes: list[tuple[int, int]] = []
+    frames = parts = position = 0
+    while position < len(stream):
+        parts = count_part(parts)
+        kind, start, position = _unit(stream, position)
+        if kind == SEQUENCE_HEADER:
+            sizes.append(_sequence_frame_size(stream[start : min(position, start + 1024)]))
+        frames += kind in (FRAME_HEADER, FRAME)
+        if frames > 1:
+            raise PictureError("picture_too_complex", "an AVIF picture made of several AV1 frames: save it as one")
+    if not sizes:
+        raise ValueError("an AV1 stream without a sequence header")
+    return max(sizes, key=lambda size: size[0] * size[1])
+
+
+def _unit(stream: bytes, position: int) -> tuple[int, int, int]:
+    """(type, start of the body, end) of the unit (OBU) at `position`."""
+    header = stream[position]
+    position += 2 if header & 4 else 1  # an extension byte
+    length = len(stream) - position
+    if header & 2:
+        length = 0
+        for group in range(8):  # leb128
+            byte = stream[position]
+            position += 1
+            length |= (byte & 0x7F) << 7 * group
+            if not byte & 0x80:
+                break
+    return header >> 3 & 15, position, position + length
+
+
+def _sequence_frame_size(header: bytes) -> tuple[int, int]:
+    """The size by a sequence header. Without `reduced_still_picture_header` a frame may state another size than the
+    header does, of as many bits: then it is the largest that fits these bits."""
+    bits = _Bits(header)
+    bits.take(4)  # profile, still_picture
+    reduced = bits.take(1)
+    if reduced:
+        bits.take(5)  # level
+    else:
+        _skip_operating_points(bits)
+    width_bits, height_bits = bits.take(4) + 1, bits.take(4) + 1
+    width, height = bits.take(width_bits) + 1, bits.take(height_bits) + 1
+    return (width, height) if reduced else (1 << width_bits, 1 << height_bits)
+
+
+def _skip_operating_points(bits: _Bits) -> None:
+    delay_bits = 0
+    if bits.take(1):  # timing information
+        bits.take(64)
+        if bits.take(1):  # equal picture intervals
+            _skip_uvlc(bits)
+        if bits.take(1):  # decoder model information
+            delay_bits = bits.take(5) + 1
+            bits.take(42)
+    initial_display_delay = bits.take(1)
+    for _ in range(bits.take(5) + 1):
+        bits.take(12)
+        if bits.take(5) > 7:  # level
+            bits.take(1)
+        if delay_bits and bits.take(1):
+            bits.take(2 * delay_bits + 1)
+        if initial_display_delay and bits.take(1):
+            bits.take(4)
+
+
+def _skip_uvlc(bits: _Bits) -> None:
+    zeros = 0
+    while not bits.take(1):
+        zeros += 1
+    if zeros < 32:
+        bits.take(zeros)

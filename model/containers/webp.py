@@ -1,0 +1,62 @@
+"""WebP (RFC 9649, section 2): one chunk of pixels, or an extended header and chunks behind it."""
+
+import struct
+from collections.abc import Iterator
+
+from model.containers.contents import Contents, count_part
+
+HEADER = 12
+PIXELS = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
+"""A still picture's data, or a frame of an animation."""
+KEPT = frozenset({b"ANIM", b"ALPH"})
+
+
+def read(data: bytes) -> Contents:
+    """Keep the header and the pixels of the first frame.
+
+    Raises:
+        ValueError: when the first chunk is not one of `VP8X`, `VP8 `, `VP8L`.
+        struct.error: when the file ends before.
+        PictureError: `picture_too_complex` for too many chunks.
+    """
+    announced = 8 + int.from_bytes(data[4:8], "little")
+    width, height = _canvas(data)
+    if data[12:16] != b"VP8X" or len(data) < announced:
+        return Contents(width, height, data, announced=announced)
+    kept: list[bytes] = []
+    exif = b""
+    pixels_found = False
+    for kind, start, end in _chunks(data, announced):
+        if start == HEADER or kind in KEPT or (kind in PIXELS and not pixels_found):
+            kept.append(data[start:end])
+            pixels_found |= kind in PIXELS
+        elif kind == b"EXIF":
+            exif = data[start + 8 : end]
+    body = b"WEBP" + b"".join(kept)
+    return Contents(width, height, b"RIFF" + struct.pack("<I", len(body)) + body, exif)
+
+
+def _canvas(data: bytes) -> tuple[int, int]:
+    """(width, height) by the first chunk."""
+    chunk = data[12:16]
+    if chunk == b"VP8X":
+        width, width_high, height, height_high = struct.unpack_from("<HBHB", data, 24)
+        return 1 + (width | width_high << 16), 1 + (height | height_high << 16)
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    raise ValueError(f"a WebP file whose first chunk is {chunk!r}")
+
+
+def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each chunk up to `end`, with its header and padding."""
+    parts = 0
+    position = HEADER
+    while position + 8 <= end:
+        parts = count_part(parts)
+        kind, length = struct.unpack_from("<4sI", data, position)
+        start, position = position, position + 8 + length + length % 2
+        yield kind, start, min(position, end)
