@@ -64,7 +64,11 @@ class MessageError(EventError):
 
 
 class FetchError(EventError):
-    """The picture of an event cannot be had; `field` is always `image_url`."""
+    """The picture of an event cannot be had; `field` is always `image_url`.
 
-    def __init__(self, reason: str, message: str, *, transient: bool = False) -> None:
+    retry_after: seconds after which its host wants to be asked again, or 0.
+    """
+
+    def __init__(self, reason: str, message: str, *, transient: bool = False, retry_after: float = 0.0) -> None:
         super().__init__(reason, message, field="image_url", transient=transient)
+        self.retry_after = retry_after

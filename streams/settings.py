@@ -106,9 +106,11 @@ class Settings(BaseSettings):
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
     fetch_attempts: int = Field(5, ge=1, description="at a picture, for failures that time may heal")
-    fetch_connections: int = Field(16, ge=1, description="pictures fetched and decoded at a time; bounds memory")
+    fetch_connections: int = Field(16, ge=1, description="pictures read and decoded at a time; bounds memory")
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
-    embed_in_flight: int = Field(256, ge=1, description="events that the embed worker works on at a time")
+    embed_in_flight: int = Field(
+        4096, ge=1, description="events that the embed worker works on at a time, in equal shares for its partitions"
+    )
     cache_memory: int = Field(32 * 1024**2, ge=0, description="bytes of embeddings kept in memory")
     cache_disk: int = Field(1024**3, ge=0, description="bytes of embeddings kept on disk")
     cache_max_age: float = Field(30 * 86_400.0, gt=0, description="after which a picture is fetched again")

@@ -168,6 +168,15 @@ def parse_url(url: str) -> URL:
     return parsed
 
 
+def host_of(url: str) -> str:
+    """Host and port of a URL; "" when it has none that can be read."""
+    try:
+        parsed = parse_url(url)
+    except ValueError:
+        return ""
+    return f"{parsed.raw_host}:{parsed.port}"
+
+
 def shown(url: str) -> str:
     """A URL for a message: quoted, on one line, and shortened."""
     return repr(url if len(url) <= SHOWN_URL_LENGTH else url[: SHOWN_URL_LENGTH - 1] + "…")

@@ -19,12 +19,14 @@ inside by itself. Our sockets may then reach the proxy and nothing else.
 import asyncio
 import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from time import time
 from typing import Any, Self
 
 import aiohttp
@@ -106,16 +108,34 @@ class Fetcher:
         await self._open.aclose()
 
     async def fetch(self, url: str) -> bytes:
-        """The body of the answer, never empty and at most `max_bytes` long.
+        """The body of the answer, as `answer` and `Answer.body` give it."""
+        async with self.answer(url) as answer:
+            return await answer.body()
+
+    @asynccontextmanager
+    async def answer(self, url: str) -> AsyncGenerator["Answer"]:
+        """An answer that promises a body, redirects followed; how long its body is left unread costs the host nothing.
 
         Raises FetchError. Its `reason` is `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`,
-        `address_not_public`, `certificate_invalid`, `http_status`, `too_many_redirects`, `content_encoding`,
-        `picture_too_many_bytes` or `empty_body`; or one that time may heal: `timeout`, `host_unreachable`,
-        `response_broken`, and `http_status` when the status is 408, 429 or 5xx.
+        `address_not_public`, `certificate_invalid`, `http_status`, `too_many_redirects` or `content_encoding`; or one that
+        time may heal: `timeout`, `host_unreachable`, `response_broken`, and `http_status` when the status is 408, 429 or
+        5xx, with `retry_after` if the host says so.
         """
-        try:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        with self._failures(url):
             async with asyncio.timeout(self._limits.total_timeout):
-                return await self._follow(url)
+                response = await self._follow(url)
+        async with response:
+            self._check_headers(url, response)
+            left = self._limits.total_timeout - (loop.time() - begun)
+            yield Answer(self, url, response, left)
+
+    @contextmanager
+    def _failures(self, url: str) -> Generator[None]:
+        """What the client raises, as FetchErrors."""
+        try:
+            yield
         except TimeoutError as e:
             # The client tells of a time-out while connecting only that it was one; its cause may tell more.
             fact = str(e.__cause__ or "") or str(e) or f"took longer than {self._limits.total_timeout:g} s"
@@ -142,16 +162,17 @@ class Fetcher:
         """How many connections are open now, in use or idle."""
         return sum(s.fileno() >= 0 for s in self._sockets)
 
-    async def _follow(self, url: str) -> bytes:
+    async def _follow(self, url: str) -> aiohttp.ClientResponse:
         """Ask, and ask again where a redirect points to."""
         target = check_url(url, self._policy)
         for _ in range(self._limits.max_redirects + 1):
             if self._proxy is not None:
                 await self._check_name(target)
-            async with self._pick_session().get(target, allow_redirects=False) as response:
-                location = response.headers.get("Location")
-                if response.status not in REDIRECTS or location is None:
-                    return await self._body(url, response)
+            response = await self._pick_session().get(target, allow_redirects=False)
+            location = response.headers.get("Location")
+            if response.status not in REDIRECTS or location is None:
+                return response
+            response.release()
             target = self._redirected(url, target, location)
         fact = f"more than {self._limits.max_redirects} redirects, the last to {shown(str(target))}"
         raise _failure("too_many_redirects", url, fact)
@@ -176,22 +197,31 @@ class Fetcher:
                 if refusal is not None:
                     raise AddressRefused(refusal._replace(fact=f"{host}: {refusal.fact}")) from None
 
-    async def _body(self, url: str, response: aiohttp.ClientResponse) -> bytes:
+    def _check_headers(self, url: str, response: aiohttp.ClientResponse) -> None:
         if not 200 <= response.status < 300 or response.status == 206:  # nobody asked for a part
-            transient = response.status in (408, 429) or response.status >= 500
-            raise _failure("http_status", url, f"the answer was {response.status}", transient=transient)
+            raise _failure(
+                "http_status",
+                url,
+                f"the answer was {response.status}",
+                transient=response.status in (408, 429) or response.status >= 500,
+                retry_after=seconds_until(response.headers.get("Retry-After", ""), now=time()),
+            )
         encoding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
         if encoding not in DECODED:
             raise _failure("content_encoding", url, f"the answer is encoded as {encoding!r}, which is not understood")
+
+    async def _body(self, url: str, response: aiohttp.ClientResponse, timeout: float) -> bytes:
         limit = self._limits.max_bytes
         if response.content_length is not None and response.content_length > limit:
             fact = f"{response.content_length} bytes announced, and at most {limit} are allowed"
             raise _failure("picture_too_many_bytes", url, fact)
         body = bytearray()
-        async for chunk in response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
-            body += chunk
-            if len(body) > limit:
-                raise _failure("picture_too_many_bytes", url, f"more than {limit} bytes")
+        with self._failures(url):
+            async with asyncio.timeout(timeout):
+                async for chunk in response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
+                    body += chunk
+                    if len(body) > limit:
+                        raise _failure("picture_too_many_bytes", url, f"more than {limit} bytes")
         if not body:
             raise _failure("empty_body", url, f"the answer was {response.status} without a body")
         return bytes(body)
@@ -226,6 +256,24 @@ class Fetcher:
         if self._keeping is None or self._closing is None:
             raise RuntimeError("a Fetcher has to be entered before it can fetch: async with Fetcher() as fetcher")
         return self._keeping if self.open_connections < 2 * self._limits.connections else self._closing
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer whose body has not been read."""
+
+    _fetcher: Fetcher
+    _url: str
+    _response: aiohttp.ClientResponse
+    _timeout: float  # seconds for the body
+
+    async def body(self) -> bytes:
+        """Never empty and at most `max_bytes` long.
+
+        Raises FetchError: `picture_too_many_bytes`, `empty_body`; `timeout`, `host_unreachable` or `response_broken`, which
+        time may heal.
+        """
+        return await self._fetcher._body(self._url, self._response, self._timeout)
 
 
 class ThreadedResolver(AbstractResolver):
@@ -329,7 +377,17 @@ def guarded_sockets(policy: AddressPolicy | OnlyProxy, made: weakref.WeakSet[soc
     return make
 
 
-def _failure(reason: str, url: str, fact: str, *, transient: bool = False) -> FetchError:
+def seconds_until(retry_after: str, *, now: float) -> float:
+    """What a `Retry-After` header asks for (RFC 9110, 10.2.3): seconds, or a date; 0 when it says nothing that is understood."""
+    if retry_after.isascii() and retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _failure(reason: str, url: str, fact: str, *, transient: bool = False, retry_after: float = 0.0) -> FetchError:
     # Some facts come from the client, which quotes what the server sent.
     line = "".join(c if c.isprintable() else "?" for c in " ".join(fact.split()))[:MAX_FACT_LENGTH]
-    return FetchError(reason, f"image_url {shown(url)}: {line}", transient=transient)
+    return FetchError(reason, f"image_url {shown(url)}: {line}", transient=transient, retry_after=retry_after)

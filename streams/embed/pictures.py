@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from random import uniform
 from time import time
 
 import numpy as np
@@ -18,16 +19,19 @@ from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from model.quantization import quantize
 from streams import metrics
-from streams.embed.addresses import shown
+from streams.embed.addresses import host_of, shown
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher
+from streams.embed.hosts import Hosts
 from streams.exceptions import EventError, FetchError
 
 logger = logging.getLogger(__name__)
 
 ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory cache, roughly
 MAX_FAILURES = 10_000
+PATIENCE = 60.0  # seconds after which no other attempt at a picture begins
+JITTER = 0.25  # of a host's own pause at most, so that those who wait for it do not come all at once
 
 
 class Memory:
@@ -79,26 +83,30 @@ class Pictures:
         memory: int,
         image_size: int,
         max_pixels: int,
+        hosts: Hosts,
         concurrency: int,
         attempts: int,
         failure_age: float,
         decoders: ThreadPoolExecutor,
         attempted: Callable[[], None] = lambda: None,
+        crowded: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time,
     ) -> None:
-        """memory: bytes. concurrency: pictures fetched and decoded at a time. failure_age: seconds a failure is remembered.
-        attempted: called at the end of each attempt at a picture."""
+        """memory: bytes. concurrency: pictures read and decoded at a time. failure_age: seconds a failure is remembered.
+        attempted: called at the end of each attempt at a picture. crowded: whether so much waits that a failure is final."""
         self._fetcher = fetcher
         self._batcher = batcher
         self._disk = disk
         self._memory = Memory(memory, clock=clock)
         self._image_size = image_size
         self._max_pixels = max_pixels
+        self._hosts = hosts
         self._slots = asyncio.Semaphore(concurrency)
         self._attempts = attempts
         self._failure_age = failure_age
         self._decoders = decoders
         self._attempted = attempted
+        self._crowded = crowded
         self._clock = clock
         self._flights: dict[str, asyncio.Task[bytes]] = {}
         self._failures: OrderedDict[str, tuple[float, EventError]] = OrderedDict()
@@ -136,26 +144,32 @@ class Pictures:
         return embedding
 
     async def _fetch_and_decode(self, url: str) -> NDArray[np.uint8]:
-        """Tries again what time may heal, with growing pauses in which other pictures have the place."""
+        """Tries again what time may heal, with growing pauses, or after what its host asks for."""
         retries = stamina.retry_context(
-            on=lambda error: isinstance(error, FetchError) and error.transient,
-            attempts=self._attempts,
-            timeout=None,
-            wait_initial=0.2,
-            wait_max=5.0,
+            on=self._pause, attempts=self._attempts, timeout=PATIENCE, wait_initial=0.2, wait_max=5.0
         )
-        loop = asyncio.get_running_loop()
+        host = host_of(url)
         async for attempt in retries:
             with attempt:
-                async with self._slots:
-                    try:
-                        data = await self._fetcher.fetch(url)
-                    finally:
-                        self._attempted()
-                    return await loop.run_in_executor(
-                        self._decoders, decode_picture, data, self._image_size, self._max_pixels
-                    )
+                try:
+                    return await self._attempt(url, host)
+                finally:
+                    self._attempted()
         raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, url: str, host: str) -> NDArray[np.uint8]:
+        """Hosts are waited for in their turn, and a slot is taken only when there is something to read."""
+        async with self._hosts.turn(host), self._fetcher.answer(url) as answer, self._slots:
+            data = await answer.body()
+            return await asyncio.get_running_loop().run_in_executor(
+                self._decoders, decode_picture, data, self._image_size, self._max_pixels
+            )
+
+    def _pause(self, error: Exception) -> float | bool:
+        """Seconds until the next attempt; True for a growing pause, False for none any more."""
+        if not isinstance(error, FetchError) or not error.transient or self._crowded():
+            return False
+        return error.retry_after * uniform(1, 1 + JITTER) or True  # noqa: S311 -- no secret
 
     def _remember(self, url: str, error: FetchError) -> FetchError:
         metrics.pictures.labels("failure").inc()

@@ -22,6 +22,7 @@ from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.hosts import HostLimits, Hosts
 from streams.embed.pictures import Pictures
 from streams.engine.app import new_app
 from streams.engine.intake import Headers, Pending, Record
@@ -33,7 +34,7 @@ from streams.topics import EMBED_GROUP
 logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
-UNACKNOWLEDGED = 16  # events that wait behind a slow one for their acknowledgement, for each that is worked on
+ANSWERS = 4  # connections on which an answer is waited for, for each picture that is read or decoded
 DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
 
 
@@ -49,7 +50,7 @@ def new_fetcher(settings: Settings) -> Fetcher:
     limits = FetchLimits(
         max_bytes=settings.fetch_max_bytes,
         total_timeout=settings.fetch_timeout,
-        connections=settings.fetch_connections,
+        connections=ANSWERS * settings.fetch_connections,
         user_agent=settings.fetch_user_agent,
     )
     policy = AddressPolicy(settings.fetch_allow_networks, settings.fetch_ports, settings.fetch_allow_hosts)
@@ -70,11 +71,10 @@ class EmbedWorker:
             settings,
             folder / "faust",
             settings.interactions_topic,
-            in_flight=UNACKNOWLEDGED * settings.embed_in_flight,
+            in_flight=settings.embed_in_flight,
             finish_before_revocation=False,  # there is no state to protect, and a picture may be slow
         )
         self._publisher = Publisher(self.app)
-        self._places = asyncio.Semaphore(settings.embed_in_flight)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
         self._pictures: Pictures | None = None
@@ -99,11 +99,13 @@ class EmbedWorker:
             memory=settings.cache_memory,
             image_size=self._bundle.image_size,
             max_pixels=settings.fetch_max_pixels,
+            hosts=Hosts(HostLimits(unproven=ANSWERS * settings.fetch_connections // 2)),
             concurrency=settings.fetch_connections,
             attempts=settings.fetch_attempts,
             failure_age=settings.cache_failure_age,
             decoders=decoders,
             attempted=self.app.intake.progressed,
+            crowded=lambda: self.app.intake.crowded,
         )
         return self
 
@@ -115,7 +117,6 @@ class EmbedWorker:
 
     async def _work(self) -> None:
         while True:
-            await self._places.acquire()
             [pending] = await self.app.intake.take(1)
             task = asyncio.create_task(self._handle(pending))
             self._tasks.add(task)
@@ -124,7 +125,6 @@ class EmbedWorker:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.release()
         metrics.in_flight.labels(self.name).set(len(self._tasks))
 
     async def _handle(self, pending: Pending) -> None:

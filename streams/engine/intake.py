@@ -165,6 +165,11 @@ class Intake:
         self._changed()
         return taken
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the records of some partition fill more than half of its share: it may soon have to wait."""
+        return any(len(partition.queue) > self._share // 2 for partition in self._partitions.values())
+
     def progressed(self) -> None:
         """Something was done that finishes no record yet, say an attempt at a picture."""
         self.progress += 1

@@ -127,6 +127,18 @@ async def test_a_partition_that_is_full_leaves_room_for_the_others() -> None:
     assert await waiting == {}, "nothing is read: there is nothing to wait for"
 
 
+async def test_it_is_crowded_when_one_partition_fills_more_than_half_of_its_share() -> None:
+    intake = Intake(20)
+    intake.begin({tp(0): 0, tp(1): 0})
+    intake.put(tp(0), [record(TOPIC, 0, offset) for offset in range(8)])
+    assert not intake.crowded
+    intake.put(tp(0), [record(TOPIC, 0, 8)])
+    assert intake.crowded
+    for pending in await intake.take(9):
+        pending.finish()
+    assert not intake.crowded
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
 async def test_partitions_take_turns_whatever_their_backlog(limit: int) -> None:
     intake = Intake(1000)
