@@ -7,7 +7,7 @@ import time
 import pytest
 from aiohttp import web
 
-from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.fetch import Fetcher, FetchLimits, seconds_until
 from tests.streams.embed.servers import LOOPBACK, PICTURE, failure, picture, serving, to
 
 SMALL = FetchLimits(max_bytes=1000, connect_timeout=0.5, idle_timeout=0.4, total_timeout=1.0)
@@ -213,3 +213,41 @@ async def test_a_cancelled_fetch_is_cancelled() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("Thu, 01 Jan 1970 00:01:30 GMT", 30.0),
+        ("Thu, 01 Jan 1970 00:00:30 GMT", 0.0),  # it is over
+        ("", 0.0),
+        ("soon", 0.0),
+        ("-5", 0.0),
+        ("\u00b2", 0.0),  # a digit for Python
+        ("Thu, 01 Jan 99999 00:00:00 GMT", 0.0),
+    ],
+)
+def test_how_long_a_host_wants_to_be_left_alone(header: str, seconds: float) -> None:
+    assert seconds_until(header, now=60.0) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_answer_that_asks_for_time_says_so(status: int) -> None:
+    async def busy(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": "7"})
+
+    async with serving(busy) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        error = await failure(fetcher, url)
+    assert (error.reason, error.transient, error.retry_after) == ("http_status", True, 7.0)
+
+
+async def test_the_time_in_which_a_body_is_left_unread_is_not_the_hosts() -> None:
+    async with (
+        serving(picture) as url,
+        Fetcher(FetchLimits(total_timeout=0.3), LOOPBACK) as fetcher,
+        fetcher.answer(url) as answer,
+    ):
+        await asyncio.sleep(0.5)
+        assert await answer.body() == PICTURE

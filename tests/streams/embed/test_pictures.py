@@ -22,7 +22,7 @@ from model.quantization import quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
-from streams.embed.hosts import Hosts
+from streams.embed.hosts import FAILURES, Hosts
 from streams.embed.pictures import ENTRY_OVERHEAD, Memory, Pictures
 from streams.exceptions import FetchError
 from tests.streams.embed.servers import LOOPBACK, serving
@@ -88,7 +88,14 @@ async def shop() -> AsyncGenerator[Shop]:
 
 @asynccontextmanager
 async def opened(
-    bundle: Bundle, folder: Path, clock: Clock, *, memory: int = MEMORY, attempts: int = 1
+    bundle: Bundle,
+    folder: Path,
+    clock: Clock,
+    *,
+    memory: int = MEMORY,
+    attempts: int = 1,
+    concurrency: int = 4,
+    crowded: bool = False,
 ) -> AsyncGenerator[Pictures]:
     """The real thing, from the fetcher to the model."""
     disk = DiskCache(folder, embedder=bundle.embedder_version, max_bytes=1024**2, max_age=1000)
@@ -102,10 +109,11 @@ async def opened(
                 image_size=bundle.image_size,
                 max_pixels=10_000,
                 hosts=Hosts(),
-                concurrency=4,
+                concurrency=concurrency,
                 attempts=attempts,
                 failure_age=FAILURE_AGE,
                 decoders=threads,
+                crowded=lambda: crowded,
                 clock=clock,
             )
     disk.close()
@@ -253,3 +261,39 @@ def test_what_is_larger_than_the_memory_is_not_kept() -> None:
     memory = Memory(100)
     memory.put("url", bytes(200))
     assert memory.get("url") is None
+
+
+async def test_a_host_that_hangs_holds_no_slot_and_nobody_else_back(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    hanging = Shop()
+    async with (
+        serving(hanging.answer) as hanging.url,
+        opened(bundle, tmp_path / "c", Clock(), concurrency=1) as pictures,
+    ):
+        waiting = [asyncio.create_task(pictures.embedding(f"{hanging.url}/{number}")) for number in range(20)]
+        async with asyncio.timeout(10):
+            while not hanging.asked:
+                await asyncio.wait(waiting, timeout=0.01)
+        for number in range(3):
+            await pictures.embedding(f"{shop.url}/{number}")
+        assert not any(task.done() for task in waiting), "they still wait"
+        assert sum(hanging.asked.values()) == 1, "and only one of them at the host"
+        for task in waiting:
+            task.cancel()
+        hanging.answers_wait.set()
+
+
+async def test_of_a_host_that_fails_only_so_many_pictures_are_asked_for(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.broken = 1_000_000
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=1) as pictures:
+        reasons = [(await failure(pictures, f"{shop.url}/{number}")).reason for number in range(20)]
+    assert reasons == ["http_status"] * FAILURES + ["host_unavailable"] * (20 - FAILURES)
+    assert sum(shop.asked.values()) == FAILURES
+
+
+async def test_when_it_is_crowded_a_failure_is_final(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    shop.broken = 1
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, crowded=True) as pictures:
+        assert (await failure(pictures, f"{shop.url}/1")).reason == "http_status"
+    assert shop.asked == {"1": 1}
