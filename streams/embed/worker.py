@@ -7,7 +7,6 @@ What cannot be processed becomes a dead letter, and the partition goes on.
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +17,7 @@ from model.bundle import Bundle
 from streams import metrics
 from streams.dead_letters.record import dead_letter
 from streams.delivery import Publisher
-from streams.embed.addresses import AddressPolicy
-from streams.embed.batcher import EmbeddingBatcher
-from streams.embed.cache import DiskCache
-from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.opening import opened_pictures
 from streams.embed.pictures import Pictures
 from streams.engine.app import new_app
 from streams.engine.intake import Headers, Pending, Record
@@ -34,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
 UNACKNOWLEDGED = 16  # events that wait behind a slow one for their acknowledgement, for each that is worked on
-DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
 
 
 class _Outcome(NamedTuple):
@@ -69,34 +64,8 @@ class EmbedWorker:
         self.app.task(self._work)
 
     async def __aenter__(self) -> "EmbedWorker":
-        settings = self._settings
-        limits = FetchLimits(
-            max_bytes=settings.fetch_max_bytes,
-            total_timeout=settings.fetch_timeout,
-            connections=settings.fetch_connections,
-        )
-        fetcher = await self._open.enter_async_context(Fetcher(limits, AddressPolicy(settings.fetch_allow_networks)))
-        decoders = self._open.enter_context(ThreadPoolExecutor(DECODERS, "decode"))
-        model = self._open.enter_context(ThreadPoolExecutor(1, "embed"))
-        disk = DiskCache(
-            self._folder / "cache",
-            embedder=self._bundle.embedder_version,
-            max_bytes=settings.cache_disk,
-            max_age=settings.cache_max_age,
-        )
-        self._open.callback(disk.close)
-        self._pictures = Pictures(
-            fetcher,
-            EmbeddingBatcher(self._bundle.embedder(settings.model_threads), model, settings.embed_batch),
-            disk,
-            memory=settings.cache_memory,
-            image_size=self._bundle.image_size,
-            max_pixels=settings.fetch_max_pixels,
-            concurrency=settings.fetch_connections,
-            attempts=settings.fetch_attempts,
-            failure_age=settings.cache_failure_age,
-            decoders=decoders,
-            attempted=self.app.intake.progressed,
+        self._pictures = await self._open.enter_async_context(
+            opened_pictures(self._settings, self._bundle, self._folder, attempted=self.app.intake.progressed)
         )
         return self
 
