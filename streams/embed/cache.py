@@ -27,6 +27,7 @@ class DiskCache:
         Raises StateError when there is no room for a cache.
         """
         self.max_age = max_age
+        self.unwritten = ""  # why the last embedding that could not be written could not
         self._prefix = embedder.encode() + _VERSION_END
         self._length = _TIME.size + length
         self._max_bytes = max(max_bytes, _WRITE_BUFFER)
@@ -52,6 +53,7 @@ class DiskCache:
         try:
             self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
         except Exception as error:  # noqa: BLE001 -- as above; a full disk must not turn good events into dead letters
+            self.unwritten = str(error)
             logger.warning("the cache could not be written: %s", error)
 
     @property

@@ -42,7 +42,7 @@ async def opened_pictures(
             max_age=settings.cache_max_age,
         )
         stack.callback(disk.close)
-        yield Pictures(
+        pictures = Pictures(
             fetcher,
             EmbeddingBatcher(bundle.embedder(settings.model_threads), model, settings.embed_batch),
             disk,
@@ -55,3 +55,5 @@ async def opened_pictures(
             decoders=decoders,
             attempted=attempted,
         )
+        stack.push_async_callback(pictures.close)
+        yield pictures

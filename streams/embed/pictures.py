@@ -109,6 +109,11 @@ class Pictures:
         """Whether new embeddings cost old ones their place on the disk."""
         return self._disk.full
 
+    @property
+    def unwritten(self) -> str:
+        """Why an embedding is not on the disk; "" when all are."""
+        return self._disk.unwritten
+
     def cached(self, url: str) -> bytes | None:
         """The embedding of the picture at `url` if it is here already."""
         found = self._memory.get(url)
@@ -132,6 +137,13 @@ class Pictures:
             flight = self._flights[url] = asyncio.create_task(self._make(url))
             flight.add_done_callback(lambda _: self._flights.pop(url, None))
         return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Give up the flights that are under way: nobody waits for them any more."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
 
     async def _make(self, url: str) -> bytes:
         try:

@@ -88,6 +88,14 @@ def test_an_entry_without_even_a_time_is_none(tmp_path: Path) -> None:
         assert disk.get(URL, now=NOW) is None
 
 
+def test_it_remembers_that_it_could_not_be_written(tmp_path: Path) -> None:
+    with cache(tmp_path / "c") as disk:
+        disk.put(URL, EMBEDDING, now=NOW)
+        assert disk.unwritten == ""
+    disk.put(URL, EMBEDDING, now=NOW)
+    assert "closed" in disk.unwritten
+
+
 # Its bound
 
 

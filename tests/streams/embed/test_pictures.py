@@ -175,6 +175,21 @@ async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Pa
     assert shop.asked == {"1": 1}
 
 
+async def test_a_flight_that_nobody_waits_for_ends_when_the_pictures_are_closed(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.answers_wait.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        before = asyncio.all_tasks()
+        waiting = asyncio.create_task(pictures.embedding(f"{shop.url}/1"))
+        async with asyncio.timeout(10):
+            while not shop.asked:
+                await asyncio.wait({waiting}, timeout=0.01)
+        waiting.cancel()
+        await pictures.close()
+        assert [task for task in asyncio.all_tasks() - before if "Pictures" in repr(task)] == []
+
+
 async def test_a_picture_over_its_age_is_fetched_again_although_it_is_in_memory(
     bundle: Bundle, tmp_path: Path, shop: Shop
 ) -> None:
