@@ -286,4 +286,8 @@ def _open_parquet(source: str, column: str | None) -> UrlList:
             raise ListError(f"{source} cannot be read on after row {row}: {error}") from error
 
     total = int(file.metadata.num_rows)
-    return UrlList(source, found, entries(), lambda _: total)
+
+    def expected(read: int) -> int:  # noqa: ARG001 -- the index of the file knows without
+        return total
+
+    return UrlList(source, found, entries(), expected)

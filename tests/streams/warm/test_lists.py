@@ -18,12 +18,13 @@ URLS = [f"https://shop.example/{number}.jpg" for number in range(5)]
 
 
 @pytest.fixture(scope="module")
-def parquet() -> Any:
-    """The module that writes Parquet."""
-    pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
-    import pyarrow.parquet  # noqa: PLC0415
+def arrow() -> Any:
+    return pytest.importorskip("pyarrow", reason="the extra `parquet` is not installed")
 
-    return pyarrow.parquet
+
+@pytest.fixture(scope="module")
+def parquet(arrow: Any) -> Any:
+    return pytest.importorskip("pyarrow.parquet")
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> str:
@@ -83,21 +84,17 @@ def test_each_form_is_told_by_its_name(tmp_path: Path, name: str, text: str) -> 
     assert urls(write(tmp_path / name, text)) == URLS
 
 
-def test_parquet_is_read_by_rows_and_knows_its_length(tmp_path: Path, parquet: Any) -> None:
-    import pyarrow as pa  # noqa: PLC0415
-
-    table = pa.table({"id": list(range(5000)), "image_url": [f"https://shop.example/{n}" for n in range(5000)]})
+def test_parquet_is_read_by_rows_and_knows_its_length(tmp_path: Path, arrow: Any, parquet: Any) -> None:
+    table = arrow.table({"id": list(range(5000)), "image_url": [f"https://shop.example/{n}" for n in range(5000)]})
     parquet.write_table(table, tmp_path / "list.parquet", row_group_size=3000)
     listed = open_list(str(tmp_path / "list.parquet"))
     assert (listed.column, listed.expected(0)) == ("image_url", 5000)
     assert list(listed.entries) == [Entry(n + 1, f"https://shop.example/{n}") for n in range(5000)]
 
 
-def test_parquet_has_entries_without_a_url_too(tmp_path: Path, parquet: Any) -> None:
-    import pyarrow as pa  # noqa: PLC0415
-
-    column = pa.array([URLS[0], None, " ", URLS[0]]).dictionary_encode()
-    parquet.write_table(pa.table({"image": [b"1"] * 4, "url": column}), tmp_path / "list.pq")
+def test_parquet_has_entries_without_a_url_too(tmp_path: Path, arrow: Any, parquet: Any) -> None:
+    column = arrow.array([URLS[0], None, " ", URLS[0]]).dictionary_encode()
+    parquet.write_table(arrow.table({"image": [b"1"] * 4, "url": column}), tmp_path / "list.pq")
     assert open_list(str(tmp_path / "list.pq")).column == "url"  # the other holds the pictures themselves
     assert broken(str(tmp_path / "list.pq")) == [(2, "no_url"), (3, "no_url")]
     assert "column 'image' holds no text but binary" in refusal(str(tmp_path / "list.pq"), column="image")
