@@ -4,6 +4,7 @@ TastestreamError
 ├── StartupError           the worker must not start: exit code 78, one line, no restart
 │   ├── TopicsError        a topic is missing, may not be read, or cannot work
 │   └── DataFolderError    another worker holds the data folder
+├── ListError              a list of URLs cannot be read
 ├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
 ├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
 ├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
@@ -26,6 +27,10 @@ class TopicsError(StartupError):
 
 class DataFolderError(StartupError):
     """The data folder cannot be used, or another worker is using it."""
+
+
+class ListError(TastestreamError):
+    """A list of URLs, or a column of it, is not there or cannot be read; or there is no place for what failed of it."""
 
 
 class BrokerUnreachable(TastestreamError):

@@ -1,12 +1,10 @@
 """The command line as somebody meets it: every command has help with an example, and a bad argument gets one clear line."""
 
-import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -14,11 +12,13 @@ from typer.testing import CliRunner
 from model.bundle import DEFAULT_BUNDLE
 from streams import cli
 from streams.settings import Settings
+from tests.command import Command, Done
 
 COMMANDS = {
     "demo",
     "topics",
     "worker",
+    "warm",
     "dlq",
     "schema",
     "settings",
@@ -36,34 +36,6 @@ def help_of(*command: str) -> str:
     result = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "100"})
     assert result.exit_code == 0, result.output
     return result.output
-
-
-class Done(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """Runs `tastestream` in this process, under no settings but the given ones."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str, **environment: str) -> Done:
-        with self._monkeypatch.context() as patch:
-            for name in [name for name in os.environ if name.startswith("TASTESTREAM_")]:
-                patch.delenv(name)
-            for name, value in environment.items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["tastestream", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-        printed = self._capsys.readouterr()
-        return Done(int(ended.value.code or 0), printed.out, printed.err)
 
 
 @pytest.fixture
@@ -127,6 +99,11 @@ def test_the_module_is_the_command() -> None:
         (["dlq", "list", "--since", "2 weeks"], "--since '2 weeks' is neither RFC 3339"),
         (["dlq", "list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
         (["dlq", "list", "--limit", "0"], "Invalid value for '--limit'"),
+        (["warm"], "Missing argument 'URLS'"),
+        (["warm", "urls.txt", "--rate", "0"], "Invalid value for '--rate'"),
+        (["warm", "urls.txt", "--format", "xml"], "'xml' is not one of 'csv', 'parquet', 'jsonl', 'txt'"),
+        (["warm", "/nowhere.txt"], "/nowhere.txt cannot be read: No such file or directory"),
+        (["warm", "/"], "/ is a folder; URLS is a file that lists URLs"),
         (["--config", "/nowhere.toml", "settings"], "--config /nowhere.toml: there is no such file"),
         (["--config", "/[/b][x].toml", "settings"], "--config /[/b][x].toml: there is no such file"),
     ],
@@ -147,6 +124,7 @@ def test_a_bad_argument_ends_with_code_2_and_one_line_that_names_it(
         ["worker", "embed"],
         ["worker", "all"],
         ["schema"],
+        ["warm", "urls.txt"],
         ["dlq", "list"],
         ["dlq", "replay", "--all"],
     ],

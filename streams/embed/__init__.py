@@ -5,5 +5,6 @@ fetch.py       bytes from a URL, within limits
 batcher.py     pixels to embeddings in micro-batches, off the event loop
 cache.py       embeddings on disk, bounded and forgetful
 pictures.py    from a URL to an embedding: memory, disk, or fetch + decode + embed; one flight for each URL
+opening.py     opens all of these as the settings say
 worker.py      the Faust app: reads interactions, calls the above, publishes, acknowledges in order
 """

@@ -29,6 +29,7 @@ from streams.exceptions import EventError, FetchError
 logger = logging.getLogger(__name__)
 
 ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory cache, roughly
+MEMORY_AGE = 3600.0  # seconds after which the disk is asked again
 MAX_FAILURES = 10_000
 PATIENCE = 60.0  # seconds after which no other attempt at a picture begins
 JITTER = 0.25  # of a host's own pause at most, so that those who wait for it do not come all at once
@@ -37,7 +38,7 @@ JITTER = 0.25  # of a host's own pause at most, so that those who wait for it do
 class Memory:
     """The embeddings used last, at most `max_bytes` of them, each for at most `max_age` seconds; then the disk knows better."""
 
-    def __init__(self, max_bytes: int, max_age: float = 3600.0, clock: Callable[[], float] = time) -> None:
+    def __init__(self, max_bytes: int, max_age: float = MEMORY_AGE, clock: Callable[[], float] = time) -> None:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._clock = clock
@@ -97,7 +98,7 @@ class Pictures:
         self._fetcher = fetcher
         self._batcher = batcher
         self._disk = disk
-        self._memory = Memory(memory, clock=clock)
+        self._memory = Memory(memory, min(MEMORY_AGE, disk.max_age), clock)
         self._image_size = image_size
         self._max_pixels = max_pixels
         self._hosts = hosts
@@ -111,8 +112,18 @@ class Pictures:
         self._flights: dict[str, asyncio.Task[bytes]] = {}
         self._failures: OrderedDict[str, tuple[float, EventError]] = OrderedDict()
 
-    async def embedding(self, url: str) -> bytes:
-        """The embedding of the picture at `url`. Raises EventError when it cannot be had."""
+    @property
+    def full(self) -> bool:
+        """Whether new embeddings cost old ones their place on the disk."""
+        return self._disk.full
+
+    @property
+    def unwritten(self) -> str:
+        """Why an embedding is not on the disk; "" when all are."""
+        return self._disk.unwritten
+
+    def cached(self, url: str) -> bytes | None:
+        """The embedding of the picture at `url` if it is here already."""
         found = self._memory.get(url)
         if found is not None:
             metrics.pictures.labels("memory").inc()
@@ -121,6 +132,12 @@ class Pictures:
         if found is not None:
             metrics.pictures.labels("disk").inc()
             self._memory.put(url, found)
+        return found
+
+    async def embedding(self, url: str) -> bytes:
+        """The embedding of the picture at `url`. Raises EventError when it cannot be had."""
+        found = self.cached(url)
+        if found is not None:
             return found
         self._raise_remembered(url)
         flight = self._flights.get(url)
@@ -128,6 +145,13 @@ class Pictures:
             flight = self._flights[url] = asyncio.create_task(self._make(url))
             flight.add_done_callback(lambda _: self._flights.pop(url, None))
         return await asyncio.shield(flight)
+
+    async def close(self) -> None:
+        """Give up the flights that are under way: nobody waits for them any more."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
 
     async def _make(self, url: str) -> bytes:
         try:

@@ -7,7 +7,6 @@ What cannot be processed becomes a dead letter, and the partition goes on.
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,11 +17,7 @@ from model.bundle import Bundle
 from streams import metrics
 from streams.dead_letters.record import dead_letter
 from streams.delivery import Publisher
-from streams.embed.addresses import AddressPolicy
-from streams.embed.batcher import EmbeddingBatcher
-from streams.embed.cache import DiskCache
-from streams.embed.fetch import Fetcher, FetchLimits
-from streams.embed.hosts import HostLimits, Hosts
+from streams.embed.opening import opened_pictures
 from streams.embed.pictures import Pictures
 from streams.engine.app import new_app
 from streams.engine.intake import Headers, Pending, Record
@@ -34,8 +29,6 @@ from streams.topics import EMBED_GROUP
 logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
-ANSWERS = 4  # connections on which an answer is waited for, for each picture that is read or decoded
-DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
 
 
 class _Outcome(NamedTuple):
@@ -43,18 +36,6 @@ class _Outcome(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
-
-
-def new_fetcher(settings: Settings) -> Fetcher:
-    """A fetcher as the settings say."""
-    limits = FetchLimits(
-        max_bytes=settings.fetch_max_bytes,
-        total_timeout=settings.fetch_timeout,
-        connections=ANSWERS * settings.fetch_connections,
-        user_agent=settings.fetch_user_agent,
-    )
-    policy = AddressPolicy(settings.fetch_allow_networks, settings.fetch_ports, settings.fetch_allow_hosts)
-    return Fetcher(limits, policy, proxy=settings.fetch_proxy or None)
 
 
 class EmbedWorker:
@@ -81,31 +62,14 @@ class EmbedWorker:
         self.app.task(self._work)
 
     async def __aenter__(self) -> "EmbedWorker":
-        settings = self._settings
-        fetcher = await self._open.enter_async_context(new_fetcher(settings))
-        decoders = self._open.enter_context(ThreadPoolExecutor(DECODERS, "decode"))
-        model = self._open.enter_context(ThreadPoolExecutor(1, "embed"))
-        disk = DiskCache(
-            self._folder / "cache",
-            embedder=self._bundle.embedder_version,
-            max_bytes=settings.cache_disk,
-            max_age=settings.cache_max_age,
-        )
-        self._open.callback(disk.close)
-        self._pictures = Pictures(
-            fetcher,
-            EmbeddingBatcher(self._bundle.embedder(settings.model_threads), model, settings.embed_batch),
-            disk,
-            memory=settings.cache_memory,
-            image_size=self._bundle.image_size,
-            max_pixels=settings.fetch_max_pixels,
-            hosts=Hosts(HostLimits(unproven=ANSWERS * settings.fetch_connections // 2)),
-            concurrency=settings.fetch_connections,
-            attempts=settings.fetch_attempts,
-            failure_age=settings.cache_failure_age,
-            decoders=decoders,
-            attempted=self.app.intake.progressed,
-            crowded=lambda: self.app.intake.crowded,
+        self._pictures = await self._open.enter_async_context(
+            opened_pictures(
+                self._settings,
+                self._bundle,
+                self._folder,
+                attempted=self.app.intake.progressed,
+                crowded=lambda: self.app.intake.crowded,
+            )
         )
         return self
 

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from streams.embed.addresses import AddressPolicy
 from streams.embed.fetch import AddressRefused, Fetcher, FetchLimits, GuardedResolver, ThreadedResolver
-from streams.embed.worker import new_fetcher
+from streams.embed.opening import new_fetcher
 from streams.settings import read_settings
 from tests.streams.embed.servers import IPV6, LOOPBACK, ONLY_2, PICTURE, Answers, canary, failure, picture, serving, to
 

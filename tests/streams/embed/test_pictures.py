@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
-from model.quantization import quantize
+from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
@@ -29,6 +29,7 @@ from tests.streams.embed.servers import LOOPBACK, serving
 
 FAILURE_AGE = 30.0  # seconds
 MEMORY = 1024**2  # bytes
+MAX_AGE = 1000.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,13 @@ async def opened(
     crowded: bool = False,
 ) -> AsyncGenerator[Pictures]:
     """The real thing, from the fetcher to the model."""
-    disk = DiskCache(folder, embedder=bundle.embedder_version, max_bytes=1024**2, max_age=1000)
+    disk = DiskCache(
+        folder,
+        embedder=bundle.embedder_version,
+        length=HEADER_BYTES + bundle.embedding_size,
+        max_bytes=1024**2,
+        max_age=MAX_AGE,
+    )
     with ThreadPoolExecutor(3) as threads:
         async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
             yield Pictures(
@@ -177,6 +184,35 @@ async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Pa
         assert await restarted.embedding(f"{shop.url}/1") == first
     assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 2, disk + 1, fetch + 1)
     assert shop.asked == {"1": 1}
+
+
+async def test_a_flight_that_nobody_waits_for_ends_when_the_pictures_are_closed(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.answers_wait.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        before = asyncio.all_tasks()
+        waiting = asyncio.create_task(pictures.embedding(f"{shop.url}/1"))
+        async with asyncio.timeout(10):
+            while not shop.asked:
+                await asyncio.wait({waiting}, timeout=0.01)
+        waiting.cancel()
+        await pictures.close()
+        assert [task for task in asyncio.all_tasks() - before if "Pictures" in repr(task)] == []
+
+
+async def test_a_picture_over_its_age_is_fetched_again_although_it_is_in_memory(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    clock = Clock()
+    async with opened(bundle, tmp_path / "c", clock) as pictures:
+        await pictures.embedding(f"{shop.url}/1")
+        clock.now += MAX_AGE
+        assert pictures.cached(f"{shop.url}/1")
+        clock.now += 1
+        assert pictures.cached(f"{shop.url}/1") is None
+        await pictures.embedding(f"{shop.url}/1")
+    assert shop.asked == {"1": 2}
 
 
 async def test_without_room_in_memory_the_disk_answers(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:

@@ -1,0 +1,72 @@
+"""A shop's picture server, in a thread of its own: it counts who asks for what, and can be told to be slow."""
+
+import asyncio
+import io
+import threading
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from aiohttp import web
+from PIL import Image
+
+from tests.streams.embed.servers import serving
+
+
+def _picture() -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (32, 32, 3), np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+@dataclass
+class Shop:
+    """/N is a picture, /text is none, all else is a 404. After `patience` answers it gives no more for a minute."""
+
+    url: str = ""
+    asked: Counter[str] = field(default_factory=Counter[str])
+    broken: bool = False  # then every answer is a 503
+    patience: int = 1_000_000
+    busy: int = 0
+    busiest: int = 0  # the most requests at a time
+    picture: bytes = field(default_factory=_picture)
+
+    def urls(self, count: int, first: int = 0) -> list[str]:
+        return [f"{self.url}/{number}" for number in range(first, first + count)]
+
+    async def answer(self, request: web.BaseRequest) -> web.Response:
+        name = request.path.strip("/")
+        self.asked[name] += 1
+        self.busy += 1
+        self.busiest = max(self.busy, self.busiest)
+        try:
+            await asyncio.sleep(0.005 if self.asked.total() <= self.patience else 60)
+        finally:
+            self.busy -= 1
+        if self.broken:
+            return web.Response(status=503)
+        if name.isdigit():
+            return web.Response(body=self.picture)
+        return web.Response(body=b"this is no picture") if name == "text" else web.Response(status=404)
+
+
+@contextmanager
+def open_shop() -> Generator[Shop]:
+    shop = Shop()
+    opened, close = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with serving(shop.answer) as shop.url:
+            opened.set()
+            await asyncio.to_thread(close.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert opened.wait(10)
+        yield shop
+    finally:
+        close.set()
+        thread.join()
