@@ -16,7 +16,6 @@ from tests.faults.points import POINTS, Method, point
 __all__ = ["POINTS", "broken_by"]
 
 EARLY = 0.5  # seconds
-IMPATIENT = 5.0  # seconds
 
 
 def broken_by(name: str) -> pytest.MarkDecorator:
@@ -174,35 +173,6 @@ def break_acknowledge_out_of_order(n: int) -> None:
         return newest
 
     Intake.committable = committable
-
-
-@point
-def break_ignore_failed_sends(n: int) -> None:
-    """What the broker has not taken from the embed worker within five seconds counts as delivered."""
-    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
-    from streams.exceptions import DeliveryError  # noqa: PLC0415
-
-    init: Method = EmbedWorker.__init__
-
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
-        init(self, *args, **kwargs)
-        self.app.idempotence = False  # an idempotent producer never gives up
-        self.app.conf.producer_request_timeout = IMPATIENT
-        send: Method = self._publisher.send
-
-        async def careless(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
-            sent = await send(*args, **kwargs)
-
-            async def ended() -> int:
-                with suppress(DeliveryError):
-                    return await sent
-                return -1
-
-            return asyncio.ensure_future(ended())
-
-        self._publisher.send = careless
-
-    EmbedWorker.__init__ = wrapped
 
 
 @point

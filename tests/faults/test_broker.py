@@ -16,7 +16,7 @@ def output_after_return(stage: Stage) -> None:
     stage.notes.append(f"output {monotonic() - back:.1f} s after the broker's return")
 
 
-@broken_by("ignore-failed-sends")
+@broken_by("never-reconnect")
 def test_the_broker_is_killed_under_load(stage: Stage) -> None:
     stage.workers()
     with stage.load(rate=300):
