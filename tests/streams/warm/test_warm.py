@@ -20,6 +20,7 @@ import pytest
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.quantization import HEADER_BYTES
 from streams.embed.cache import DiskCache
+from streams.embed.hosts import FAILURES
 from streams.runner import locked_folder
 from tests.command import Command, Done
 from tests.streams.warm.shop import Shop, open_shop
@@ -373,7 +374,7 @@ def test_a_signal_ends_it_cleanly_while_failing_pictures_wait_for_their_next_att
 ) -> None:
     shop.broken = True
     with started(tmp_path, str(write(tmp_path / "list.txt", shop.urls(50))), fetch_attempts="100") as process:
-        wait_until(lambda: shop.asked.total() >= 2 * IN_FLIGHT)
+        wait_until(lambda: shop.asked.total() >= FAILURES)  # then the host is left alone
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, counts(out)) == (130, Counts(0, 0, 0, 0))
