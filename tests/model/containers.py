@@ -48,3 +48,17 @@ def riff(body: bytes) -> bytes:
 def box(kind: bytes, body: bytes) -> bytes:
     """Of an AVIF."""
     return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def resized(avif: bytes, payload: bytes) -> bytes:
+    """`avif` with another payload, of another length, in its one item."""
+    pixels = avif.index(b"mdat") + 4
+    old = struct.pack(">I", len(avif) - pixels)
+    head = avif[: pixels - 8].replace(old, struct.pack(">I", len(payload)))
+    return head + struct.pack(">I", 8 + len(payload)) + b"mdat" + payload
+
+
+def bits_of(*fields: tuple[int, int]) -> bytes:
+    """(value, bits) each, most significant first."""
+    text = "".join(f"{value:0{bits}b}" for value, bits in fields)
+    return int(text + "0" * (-len(text) % 8), 2).to_bytes((len(text) + 7) // 8, "big")

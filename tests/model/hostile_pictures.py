@@ -24,7 +24,7 @@ from PIL import Image, features
 
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
-from tests.model.containers import box, gif, gif_extension, jpeg, png, png_chunk, riff, segment
+from tests.model.containers import bits_of, box, gif, gif_extension, jpeg, png, png_chunk, resized, riff, segment
 
 SIZE = 96
 CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
@@ -293,8 +293,14 @@ def avifs() -> dict[str, Hostile]:
     kind = whole.index(b"av01", whole.index(b"infe"))
     pixels = whole.index(b"mdat") + 4
     location = whole.index(b"iloc")
+    meta = whole.index(b"meta") - 4
     large = bits_of((0, 3), (1, 1), (1, 1), (0, 5), (15, 4), (15, 4), (65_535, 16), (65_535, 16)) + bytes(20)
     sequence = bytes([0b1010, len(large)]) + large
+
+    def behind(head: bytes) -> bytes:
+        """`whole` with another beginning."""
+        old, new = (struct.pack(">I", at) for at in (pixels, pixels + len(head) - meta))
+        return head + whole[meta:].replace(old, new, 1)
 
     def stream(data: bytes) -> bytes:
         """`whole` with another AV1 stream in it, padded."""
@@ -318,22 +324,10 @@ def avifs() -> dict[str, Hostile]:
         "AVIF of boxes without length": Hostile(whole[:36] + struct.pack(">I4s", 3, b"meta") + whole[44:], NONE),
         "AVIF of many boxes": Hostile(whole + box(b"free", b"") * PARTS, COMPLEX),
         "AVIF whose brands take all the space there is": Hostile(b"\0\0\0\1ftypavif" + b"\xff" * 4 + whole[16:], NONE),
+        "AVIF of 500 brands": Hostile(behind(box(b"ftyp", b"avif\0\0\0\0" + b"avif" * 500)), NONE),
+        "AVIF with a film of garbage": Hostile(behind(whole[:meta] + box(b"moov", b"\xff" * 99)), None),
         "AVIF that points 4 GB away": Hostile(whole.replace(whole[location + 18 : location + 22], b"\xff" * 4, 1), CUT),
     }  # fmt: skip
-
-
-def resized(avif: bytes, payload: bytes) -> bytes:
-    """`avif` with another payload, of another length, in its one item."""
-    pixels = avif.index(b"mdat") + 4
-    old = struct.pack(">I", len(avif) - pixels)
-    head = avif[: pixels - 8].replace(old, struct.pack(">I", len(payload)))
-    return head + struct.pack(">I", 8 + len(payload)) + b"mdat" + payload
-
-
-def bits_of(*fields: tuple[int, int]) -> bytes:
-    """(value, bits) each, most significant first."""
-    text = "".join(f"{value:0{bits}b}" for value, bits in fields)
-    return int(text + "0" * (-len(text) % 8), 2).to_bytes((len(text) + 7) // 8, "big")
 
 
 def mutated(whole: bytes, seed: int) -> bytes:

@@ -80,6 +80,11 @@ def test_the_messages_name_the_fault_on_one_line_and_say_what_to_do() -> None:
             assert 20 < len(str(caught.value)) < 400, name
 
 
+def test_what_shows_nothing_is_refused_before_the_decoder() -> None:
+    with pytest.raises(PictureError, match="of 0 x 8 pixels: send one that shows something"):
+        decode_picture(hostile_pictures()["PNG without width"].data, 32)
+
+
 def test_as_many_scans_as_are_allowed_are_decoded_and_one_more_is_not() -> None:
     decode_picture(costly_pictures.many_scans(MAX_SCANS, side=256), 32)
     with pytest.raises(PictureError, match="scans"):

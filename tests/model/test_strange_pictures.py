@@ -68,6 +68,17 @@ def sixteen_bits(photo: Image.Image) -> bytes:
     return saved(Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257), "PNG")
 
 
+def stored_as_rgb(photo: Image.Image) -> bytes:
+    """A JPEG of red, green and blue, of which only Adobe's marker tells."""
+    data = saved(photo, "JPEG", quality=95, keep_rgb=True)
+    assert b"Adobe" in data and b"JFIF" not in data
+    frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
+    numbered = bytearray(data)
+    for number in range(3):
+        numbered[frame + 10 + 3 * number] = numbered[scan + 5 + 2 * number] = number + 1
+    return bytes(numbered)
+
+
 def animated(file_format: str) -> Callable[[Image.Image], bytes]:
     return lambda photo: saved(
         photo, file_format, save_all=True, append_images=[ImageOps.invert(photo), photo.rotate(90)], duration=50
@@ -118,6 +129,7 @@ def same(photo: Image.Image) -> Image.Image:
 STRANGE: dict[str, tuple[Callable[[Image.Image], bytes], Callable[[Image.Image], Image.Image]]] = {
     "CMYK, inverted as Adobe does": (lambda photo: saved(photo.convert("CMYK"), "JPEG", quality=95), same),
     "CMYK, progressive": (lambda photo: saved(photo.convert("CMYK"), "JPEG", quality=95, progressive=True), same),
+    "RGB by Adobe's marker": (stored_as_rgb, same),
     "16 bits, grey": (sixteen_bits, grey),
     "grey PNG": (lambda photo: saved(grey(photo), "PNG"), grey),
     "grey JPEG": (lambda photo: saved(grey(photo), "JPEG", quality=95), grey),
