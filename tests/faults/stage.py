@@ -30,7 +30,7 @@ from tests.oracle import Oracle
 
 PARTITIONS = 4
 STALLED = 45.0  # seconds without any commit after which nothing will come any more
-SETTLE = 240.0  # seconds until everything is committed, at most
+SETTLE = 600.0  # seconds until everything is committed, at most: a backlog takes its time
 FLOW = 60.0  # seconds until output comes again, at most
 POLL = 0.05  # seconds between two looks at a condition
 
