@@ -1,6 +1,6 @@
 """How much each host of pictures gets, and when it gets nothing for a while: politeness to them, and isolation of the others.
 
-Each host begins with one attempt at a time and is given one more with each answer, up to `per_host`; a failure that time may
+Each host begins with `first` attempts at a time and is given one more with each answer, up to `per_host`; a failure that time may
 heal halves that. After `FAILURES` in a row the host is closed: attempts fail at once, without a connection, and say when to
 come again. Then a single attempt goes through, the trial: an answer opens the host, a failure closes it for twice as long.
 `Retry-After` closes a host, too.
@@ -30,6 +30,9 @@ KNOWN_HOSTS = 10_000  # hosts that are remembered, some hundred bytes each
 class HostLimits:
     """What hosts get."""
 
+    first: int = (
+        4  # attempts at a time, of a host that nothing is known of: one slow picture must not hold up all its others
+    )
     per_host: int = 8  # attempts at a time, of one host
     unproven: int = 32  # the same, of all hosts together that have not answered last time
     unproven_wait: float = 10.0  # seconds that an attempt waits for one of these places
@@ -38,7 +41,7 @@ class HostLimits:
 @dataclass(slots=True, eq=False)
 class _Host:
     name: str
-    limit: int = 1  # attempts at a time
+    limit: int  # attempts at a time
     active: int = 0
     proven: bool = False  # the last attempt was answered
     failures: int = 0  # in a row
@@ -158,7 +161,7 @@ class Hosts:
     def _known(self, name: str) -> _Host:
         host = self._hosts.get(name)
         if host is None:
-            host = self._hosts[name] = _Host(name)
+            host = self._hosts[name] = _Host(name, self._limits.first)
         self._hosts.move_to_end(name)
         while len(self._hosts) > KNOWN_HOSTS:
             self._hosts.popitem(last=False)

@@ -28,7 +28,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def hosts(clock: Clock) -> Hosts:
-    return Hosts(HostLimits(per_host=4, unproven=2, unproven_wait=0.05), clock)
+    return Hosts(HostLimits(first=1, per_host=4, unproven=2, unproven_wait=0.05), clock)
 
 
 async def answer(hosts: Hosts, name: str = A) -> None:

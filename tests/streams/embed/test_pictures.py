@@ -22,7 +22,7 @@ from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
-from streams.embed.hosts import FAILURES, Hosts
+from streams.embed.hosts import FAILURES, HostLimits, Hosts
 from streams.embed.pictures import ENTRY_OVERHEAD, Memory, Pictures
 from streams.exceptions import FetchError
 from tests.streams.embed.servers import LOOPBACK, serving
@@ -312,7 +312,7 @@ async def test_a_host_that_hangs_holds_no_slot_and_nobody_else_back(bundle: Bund
         for number in range(3):
             await pictures.embedding(f"{shop.url}/{number}")
         assert not any(task.done() for task in waiting), "they still wait"
-        assert sum(hanging.asked.values()) == 1, "and only one of them at the host"
+        assert sum(hanging.asked.values()) <= HostLimits().first, "and few of them at the host"
         for task in waiting:
             task.cancel()
         hanging.answers_wait.set()
