@@ -203,7 +203,7 @@ def main() -> None:
     for name in sys.argv[1:] or COSTLY:
         data = COSTLY[name]()
         try:
-            row = measured_apart(data, timeout=100)
+            row = measured_apart(data, timeout=300)
         except subprocess.SubprocessError as error:
             row = error
         print(f"{name:45}", row, flush=True)  # noqa: T201
