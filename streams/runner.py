@@ -7,14 +7,11 @@ Exit codes:  0   stopped by SIGTERM or SIGINT
 """
 
 import asyncio
-import fcntl
 import logging
-import os
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
@@ -22,7 +19,6 @@ from streams.embed.worker import EmbedWorker
 from streams.engine.watchdog import Watchdog
 from streams.exceptions import (
     BrokerUnreachable,
-    DataFolderError,
     DeliveryError,
     StallError,
     StartupError,
@@ -34,9 +30,12 @@ from streams.process import (
     MISCONFIGURED,
     STOP_TIMEOUT,
     UNAVAILABLE,
+    WorkerKind,
     configure_logging,
     end_at_once,
+    locked_folder,
     stop_event,
+    unless_stopped,
 )
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
@@ -44,9 +43,6 @@ from streams.topics import ensure_topics
 from streams.worker import Worker
 
 logger = logging.getLogger(__name__)
-
-WorkerKind = Literal["embed", "profile"]
-T = TypeVar("T")
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 
@@ -65,38 +61,6 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
         if isinstance(error, BrokerUnreachable):
             return UNAVAILABLE
         return CRASHED if isinstance(error, StateError | DeliveryError | StallError) else MISCONFIGURED
-
-
-@contextmanager
-def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
-    """The worker's own folder under the data folder, held by a lock for as long as the process lives.
-
-    Raises DataFolderError when another worker holds it or it is not ours to write, StateError when the disk is full.
-    """
-    folder = data_dir.absolute() / kind
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "LOCK").open("a+")
-    except OSError as error:
-        raise DataFolderError(
-            f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to one that can be written"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise DataFolderError(
-                f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
-                f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)"
-            ) from error
-        try:
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
-        except OSError as error:
-            raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
-        yield folder
 
 
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
@@ -118,18 +82,6 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
                 kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
             )  # fmt: skip
             return await _serve(worker, watchdog, stop)
-
-
-async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
-    """The result of `work`; None, with the work cancelled, when we are told to stop before it is done."""
-    working, signalled = asyncio.create_task(work), asyncio.create_task(stop.wait())
-    await asyncio.wait({working, signalled}, return_when=asyncio.FIRST_COMPLETED)
-    signalled.cancel()
-    if working.done():
-        return working.result()
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
-    return None
 
 
 @asynccontextmanager

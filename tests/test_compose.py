@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from streams import cli, runner
+from streams import cli, process
 from streams.settings import PREFIX, Settings, read_settings
 from tests.kafka.broker import KAFKA_VERSION
 
@@ -101,7 +101,7 @@ def test_a_health_check_asks_the_port_that_its_worker_listens_on(
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_worker_is_restarted_and_has_the_time_to_stop(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
-    assert seconds(SERVICES[name]["stop_grace_period"]) >= runner.STOP_TIMEOUT + 4
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= process.STOP_TIMEOUT + 4
     assert SERVICES[name]["mem_limit"]
 
 

@@ -81,8 +81,7 @@ class Intake:
         partition = self._partitions.get(tp)
         if partition is None:
             return
-        if not partition.waiting:
-            self._turns.append(partition)
+        had_a_turn = bool(partition.waiting)
         for record in records:
             if record.offset < partition.next:
                 continue
@@ -91,8 +90,8 @@ class Intake:
             partition.queue.append(pending)
             partition.waiting.append(pending)
             self._count += 1
-        if not partition.waiting:
-            self._turns.remove(partition)
+        if partition.waiting and not had_a_turn:
+            self._turns.append(partition)
         self._changed()
 
     def advance(self, tp: TopicPartition, position: int) -> None:

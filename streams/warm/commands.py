@@ -18,8 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from model.bundle import Bundle
 from streams.embed.opening import ANSWERS, opened_pictures
 from streams.exceptions import ListError
-from streams.process import configure_logging, stop_event
-from streams.runner import locked_folder, unless_stopped
+from streams.process import configure_logging, locked_folder, stop_event, unless_stopped
 from streams.settings import Settings
 from streams.warm.ahead import ReadAhead
 from streams.warm.lists import Entry, UrlList

@@ -21,7 +21,7 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.quantization import HEADER_BYTES
 from streams.embed.cache import DiskCache
 from streams.embed.hosts import FAILURES
-from streams.runner import locked_folder
+from streams.process import locked_folder
 from tests.command import Command, Done
 from tests.streams.warm.shop import Shop, open_shop
 
