@@ -123,39 +123,13 @@ class Fetcher:
         """
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        with self._failures(url):
+        with _failures(url, self._limits):
             async with asyncio.timeout(self._limits.total_timeout):
                 response = await self._follow(url)
         async with response:
-            self._check_headers(url, response)
+            _check_headers(url, response)
             left = self._limits.total_timeout - (loop.time() - begun)
-            yield Answer(self, url, response, left)
-
-    @contextmanager
-    def _failures(self, url: str) -> Generator[None]:
-        """What the client raises, as FetchErrors."""
-        try:
-            yield
-        except TimeoutError as e:
-            # The client tells of a time-out while connecting only that it was one; its cause may tell more.
-            fact = str(e.__cause__ or "") or str(e) or f"took longer than {self._limits.total_timeout:g} s"
-            raise _failure("timeout", url, fact, transient=True) from e
-        except aiohttp.InvalidURL as e:
-            raise _failure("url_invalid", url, str(e)) from e
-        except aiohttp.ClientConnectorCertificateError as e:
-            raise _failure("certificate_invalid", url, str(e.certificate_error)) from e
-        except (aiohttp.ClientConnectionError, OSError) as e:
-            refused = e if isinstance(e, AddressRefused) else e.__cause__
-            if isinstance(refused, AddressRefused):
-                raise _failure(refused.reason, url, str(refused)) from e
-            raise _failure("host_unreachable", url, str(e), transient=True) from e
-        except aiohttp.ClientResponseError as e:
-            undecodable = e.__cause__ is not None and isinstance(e.__cause__.__cause__, ContentEncodingError)
-            if undecodable:  # an encoding that the client knows, and has no decoder for
-                raise _failure("content_encoding", url, e.message) from e
-            raise _failure("response_broken", url, str(e), transient=True) from e
-        except aiohttp.ClientError as e:
-            raise _failure("response_broken", url, str(e), transient=True) from e
+            yield Answer(url, response, self._limits, left)
 
     @property
     def open_connections(self) -> int:
@@ -197,35 +171,6 @@ class Fetcher:
                 if refusal is not None:
                     raise AddressRefused(refusal._replace(fact=f"{host}: {refusal.fact}")) from None
 
-    def _check_headers(self, url: str, response: aiohttp.ClientResponse) -> None:
-        if not 200 <= response.status < 300 or response.status == 206:  # nobody asked for a part
-            raise _failure(
-                "http_status",
-                url,
-                f"the answer was {response.status}",
-                transient=response.status in (408, 429) or response.status >= 500,
-                retry_after=seconds_until(response.headers.get("Retry-After", ""), now=time()),
-            )
-        encoding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
-        if encoding not in DECODED:
-            raise _failure("content_encoding", url, f"the answer is encoded as {encoding!r}, which is not understood")
-
-    async def _body(self, url: str, response: aiohttp.ClientResponse, timeout: float) -> bytes:
-        limit = self._limits.max_bytes
-        if response.content_length is not None and response.content_length > limit:
-            fact = f"{response.content_length} bytes announced, and at most {limit} are allowed"
-            raise _failure("picture_too_many_bytes", url, fact)
-        body = bytearray()
-        with self._failures(url):
-            async with asyncio.timeout(timeout):
-                async for chunk in response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
-                    body += chunk
-                    if len(body) > limit:
-                        raise _failure("picture_too_many_bytes", url, f"more than {limit} bytes")
-        if not body:
-            raise _failure("empty_body", url, f"the answer was {response.status} without a body")
-        return bytes(body)
-
     def _session(self, *, force_close: bool) -> aiohttp.ClientSession:
         limits = self._limits
         connector = aiohttp.TCPConnector(
@@ -262,9 +207,9 @@ class Fetcher:
 class Answer:
     """An answer whose body has not been read."""
 
-    _fetcher: Fetcher
     _url: str
     _response: aiohttp.ClientResponse
+    _limits: FetchLimits
     _timeout: float  # seconds for the body
 
     async def body(self) -> bytes:
@@ -273,7 +218,20 @@ class Answer:
         Raises FetchError: `picture_too_many_bytes`, `empty_body`; `timeout`, `host_unreachable` or `response_broken`, which
         time may heal.
         """
-        return await self._fetcher._body(self._url, self._response, self._timeout)
+        limit = self._limits.max_bytes
+        if self._response.content_length is not None and self._response.content_length > limit:
+            fact = f"{self._response.content_length} bytes announced, and at most {limit} are allowed"
+            raise _failure("picture_too_many_bytes", self._url, fact)
+        body = bytearray()
+        with _failures(self._url, self._limits):
+            async with asyncio.timeout(self._timeout):
+                async for chunk in self._response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
+                    body += chunk
+                    if len(body) > limit:
+                        raise _failure("picture_too_many_bytes", self._url, f"more than {limit} bytes")
+        if not body:
+            raise _failure("empty_body", self._url, f"the answer was {self._response.status} without a body")
+        return bytes(body)
 
 
 class ThreadedResolver(AbstractResolver):
@@ -375,6 +333,47 @@ def guarded_sockets(policy: AddressPolicy | OnlyProxy, made: weakref.WeakSet[soc
         return sock
 
     return make
+
+
+def _check_headers(url: str, response: aiohttp.ClientResponse) -> None:
+    if not 200 <= response.status < 300 or response.status == 206:  # nobody asked for a part
+        raise _failure(
+            "http_status",
+            url,
+            f"the answer was {response.status}",
+            transient=response.status in (408, 429) or response.status >= 500,
+            retry_after=seconds_until(response.headers.get("Retry-After", ""), now=time()),
+        )
+    encoding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
+    if encoding not in DECODED:
+        raise _failure("content_encoding", url, f"the answer is encoded as {encoding!r}, which is not understood")
+
+
+@contextmanager
+def _failures(url: str, limits: FetchLimits) -> Generator[None]:
+    """What the client raises, as FetchErrors."""
+    try:
+        yield
+    except TimeoutError as e:
+        # The client tells of a time-out while connecting only that it was one; its cause may tell more.
+        fact = str(e.__cause__ or "") or str(e) or f"took longer than {limits.total_timeout:g} s"
+        raise _failure("timeout", url, fact, transient=True) from e
+    except aiohttp.InvalidURL as e:
+        raise _failure("url_invalid", url, str(e)) from e
+    except aiohttp.ClientConnectorCertificateError as e:
+        raise _failure("certificate_invalid", url, str(e.certificate_error)) from e
+    except (aiohttp.ClientConnectionError, OSError) as e:
+        refused = e if isinstance(e, AddressRefused) else e.__cause__
+        if isinstance(refused, AddressRefused):
+            raise _failure(refused.reason, url, str(refused)) from e
+        raise _failure("host_unreachable", url, str(e), transient=True) from e
+    except aiohttp.ClientResponseError as e:
+        undecodable = e.__cause__ is not None and isinstance(e.__cause__.__cause__, ContentEncodingError)
+        if undecodable:  # an encoding that the client knows, and has no decoder for
+            raise _failure("content_encoding", url, e.message) from e
+        raise _failure("response_broken", url, str(e), transient=True) from e
+    except aiohttp.ClientError as e:
+        raise _failure("response_broken", url, str(e), transient=True) from e
 
 
 def seconds_until(retry_after: str, *, now: float) -> float:
