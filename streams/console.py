@@ -1,0 +1,64 @@
+"""What the commands of `tastestream` have in common: the settings they read, tables, and the one line with which they fail."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from model.exceptions import TastestreamError
+from streams.exceptions import BrokerUnreachable
+from streams.process import UNAVAILABLE, configure_logging
+from streams.settings import Settings, read_settings
+
+T = TypeVar("T")
+
+USAGE = 2  # exit code of a bad argument, as the shell's own
+
+config: Path | None = None  # the file of `--config`, which typer hands over before the command
+
+
+def read() -> Settings:
+    """The settings; one line and exit code 2 where they are wrong."""
+    try:
+        return read_settings(config)
+    except TastestreamError as error:
+        fail(str(error), USAGE)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End with one line on standard error."""
+    print_error(message)
+    raise typer.Exit(code)
+
+
+def print_error(message: str) -> None:
+    """One line on standard error. What stands in brackets is text: a message quotes what strangers wrote."""
+    line = " ".join(message.split())
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    stdout().print(table)
+
+
+def stdout() -> Console:
+    """Standard output for tables, which are wide where they go to a file or another program."""
+    return Console(width=None if sys.stdout.isatty() else 200)
+
+
+def on_kafka(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`; one line and its exit code where the broker or the topics do not let it."""
+    configure_logging(settings)
+    try:
+        return asyncio.run(work)
+    except BrokerUnreachable as error:
+        fail(str(error), UNAVAILABLE)
+    except TastestreamError as error:
+        fail(str(error))
