@@ -29,6 +29,9 @@ from streams.topics import EMBED_GROUP
 logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
+SENDS = (
+    256  # records with the producer at a time: it wakes all that wait for its buffer whenever there is room for a few
+)
 
 
 class _Outcome(NamedTuple):
@@ -56,6 +59,7 @@ class EmbedWorker:
             finish_before_revocation=False,  # there is no state to protect, and a picture may be slow
         )
         self._publisher = Publisher(self.app)
+        self._sends = asyncio.Semaphore(SENDS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
         self._pictures: Pictures | None = None
@@ -94,7 +98,8 @@ class EmbedWorker:
     async def _handle(self, pending: Pending) -> None:
         try:
             outcome = await self._outcome(pending.record)
-            await (await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers))
+            async with self._sends:
+                await (await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers))
         except Exception as error:  # noqa: BLE001 -- above all DeliveryError: an event left pending must not go unnoticed
             await self.app.crash(error)
         else:
