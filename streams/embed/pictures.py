@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from random import uniform
 from time import time
+from typing import NamedTuple
 
 import numpy as np
 import stamina
@@ -24,7 +25,7 @@ from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher
 from streams.embed.hosts import Hosts
-from streams.exceptions import EventError, FetchError
+from streams.exceptions import FetchError
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +73,15 @@ def _size(url: str, embedding: bytes) -> int:
     return len(url) + len(embedding) + ENTRY_OVERHEAD
 
 
+class _Failure(NamedTuple):
+    """Why a picture could not be had. Not the exception: its traceback would keep the picture's bytes."""
+
+    until: float
+    reason: str
+    message: str
+    transient: bool
+
+
 class Pictures:
     """Where embeddings come from."""
 
@@ -110,7 +120,7 @@ class Pictures:
         self._crowded = crowded
         self._clock = clock
         self._flights: dict[str, asyncio.Task[bytes]] = {}
-        self._failures: OrderedDict[str, tuple[float, EventError]] = OrderedDict()
+        self._failures: OrderedDict[str, _Failure] = OrderedDict()
 
     @property
     def full(self) -> bool:
@@ -157,7 +167,9 @@ class Pictures:
         try:
             picture = await self._fetch_and_decode(url)
         except PictureError as error:
-            raise self._remember(url, FetchError(error.reason, f"image_url {shown(url)}: {error}")) from error
+            failed = FetchError(error.reason, f"image_url {shown(url)}: {error}")
+            self._remember(url, failed)
+            raise failed from error
         except FetchError as error:
             self._remember(url, error)
             raise
@@ -195,17 +207,17 @@ class Pictures:
             return False
         return error.retry_after * uniform(1, 1 + JITTER) or True  # noqa: S311 -- no secret
 
-    def _remember(self, url: str, error: FetchError) -> FetchError:
+    def _remember(self, url: str, error: FetchError) -> None:
         metrics.pictures.labels("failure").inc()
-        self._failures[url] = (self._clock() + self._failure_age, error)
+        until = self._clock() + self._failure_age
+        self._failures[url] = _Failure(until, error.reason, str(error), error.transient)
         if len(self._failures) > MAX_FAILURES:
             self._failures.popitem(last=False)
-        return error
 
     def _raise_remembered(self, url: str) -> None:
-        until, error = self._failures.get(url, (0.0, None))
-        if error is None:
+        failure = self._failures.get(url)
+        if failure is None:
             return
-        if self._clock() < until:
-            raise FetchError(error.reason, str(error), transient=error.transient)
+        if self._clock() < failure.until:
+            raise FetchError(failure.reason, failure.message, transient=failure.transient)
         del self._failures[url]

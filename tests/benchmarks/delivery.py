@@ -8,7 +8,6 @@ the rate from the times of the first and the last recommendation. The two kinds 
 
 import argparse
 import asyncio
-import os
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from streams.demo.catalogue import CATALOGUE
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, picture_server, stop
 from tests.kafka.test_under_load import events
+from tests.usage import processor_seconds
 
 OUTPUT = "user-recommendations"
 VARIANTS = {"as it is": (), "without waiting": ("break-do-not-wait",)}
@@ -48,12 +48,6 @@ def workers(system: System, points: tuple[str, ...]) -> Generator[list[subproces
     finally:
         for process in running:
             stop(process)
-
-
-def processor_seconds(process: subprocess.Popen[bytes]) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def ends(system: System) -> dict[int, int]:
@@ -92,9 +86,9 @@ async def measure(system: System, points: tuple[str, ...], backlog: list[dict[st
     with workers(system, points) as running:
         for kind in system.ports:
             system.wait_ready(kind)
-        before = sum(map(processor_seconds, running))
+        before = sum(processor_seconds(process.pid) for process in running)
         await system.settled()
-        used = sum(map(processor_seconds, running)) - before
+        used = sum(processor_seconds(process.pid) for process in running) - before
     count, seconds = await span(system, begin)
     return count / seconds, used / count * 1000
 

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from streams.demo.catalogue import CATALOGUE
-from tests.data import DATA
+from tests.data import photos
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, picture_server
+from tests.usage import peak_resident_mb
 
 
 def urls(folder: Path, base: str) -> Iterator[str]:
@@ -62,23 +62,12 @@ async def measure(system: System, events: list[dict[str, object]]) -> list[float
         return waits
 
 
-def resident(pid: int) -> float:
-    """Resident memory of a process in MB, now and at its highest."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def worker_pids(system: System) -> dict[str, int]:
-    return {kind: int((system.folder / "data" / kind / "LOCK").read_text()) for kind in system.ports}
-
-
 async def run(count: int, rounds: int) -> None:
-    folder = DATA / "hm" / "images" if (DATA / "hm" / "images").exists() else CATALOGUE
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
         system = System(broker, Path(temporary))
-        with picture_server(folder) as base, system.worker("all"):
-            fresh = urls(folder, base)
+        with picture_server(photos()) as base, system.worker("all"):
+            fresh = urls(photos(), base)
             rows: dict[str, list[list[float]]] = {"fetched": [], "cached": []}
             number = 0
             for _ in range(rounds):
@@ -98,7 +87,7 @@ async def run(count: int, rounds: int) -> None:
                             }
                         )
                     measured.append(await measure(system, events))
-            memory = {kind: resident(pid) for kind, pid in worker_pids(system).items()}
+            memory = {kind: peak_resident_mb(system.worker_pid(kind)) for kind in system.ports}
     table = Table(
         "picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to recommendation"
     )

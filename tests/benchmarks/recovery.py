@@ -24,9 +24,9 @@ from model.quantization import HEADER_BYTES
 from streams.profile.bag import Bag, Moment, Picture, Slot
 from streams.profile.rows import encode_bag
 from streams.topics import BAGS_CHANGELOG
-from tests.benchmarks.latency import resident
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System
+from tests.usage import peak_resident_mb
 
 SLOTS = 10  # of each user
 
@@ -76,7 +76,7 @@ def main() -> None:
             shutil.rmtree(system.folder / "data", ignore_errors=True)
             begins = len(system.log()) if (system.folder / "worker.log").exists() else 0
             with system.worker("profile"):
-                memory = max(memory, resident(int((system.folder / "data" / "profile" / "LOCK").read_text())))
+                memory = max(memory, peak_resident_mb(system.worker_pid("profile")))
             [(count, seconds)] = re.findall(r"from (\d+) records of the changelog in ([\d.]+) s", system.log()[begins:])
             assert int(count) == arguments.rows
             rates.append(int(count) / float(seconds))

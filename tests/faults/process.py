@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.kafka.system import System
+from tests.usage import resident_mb
 
 STOP = 10.0  # seconds that a worker may take to end
 LOG_TAIL = 40  # lines of the log that a failure shows
@@ -54,10 +55,9 @@ class Worker:
         return self.running and self.system.get(self.kind, "/ready")[0] == 200
 
     @property
-    def memory(self) -> int:
-        """Resident bytes."""
-        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+    def memory(self) -> float:
+        """Resident, in MB."""
+        return resident_mb(self.pid)
 
     def start(self, *points: str) -> None:
         """Start the process. points: of `armed.py`; a start after a crash is without them."""

@@ -13,13 +13,12 @@ EVENTS = int(os.environ.get("FAULTS_EVENTS", "200000"))
 RATE = float(os.environ.get("FAULTS_RATE", "400"))
 PAUSES = (5.0, 15.0)  # seconds between two kills
 GROWTH = 1.25  # of the resident memory between the first and the last quarter of the run, at most
-MEGABYTE = 1024**2
 
 
 @pytest.mark.long
 def test_a_long_run_of_random_kills(stage: Stage) -> None:
     workers = stage.workers()
-    memory: dict[str, list[int]] = {worker.kind: [] for worker in workers}
+    memory: dict[str, list[float]] = {worker.kind: [] for worker in workers}
     kills = 0
     with stage.load(rate=RATE, count=EVENTS) as load:
         while load.producing:
@@ -31,7 +30,7 @@ def test_a_long_run_of_random_kills(stage: Stage) -> None:
             kills += 1
     stage.notes.append(f"{kills} kills")
     stage.notes += [
-        f"{kind} {sum(first) / len(first) / MEGABYTE:.0f} -> {sum(last) / len(last) / MEGABYTE:.0f} MB"
+        f"{kind} {sum(first) / len(first):.0f} -> {sum(last) / len(last):.0f} MB"
         for kind, (first, last) in ((kind, quarters(sizes)) for kind, sizes in memory.items())
     ]
     stage.verdict(f"{EVENTS:,} events, kills every {PAUSES[0]:.0f} to {PAUSES[1]:.0f} s")
@@ -40,7 +39,7 @@ def test_a_long_run_of_random_kills(stage: Stage) -> None:
         assert sum(last) / len(last) < GROWTH * sum(first) / len(first), f"memory of the {kind} worker grows: {sizes}"
 
 
-def quarters(sizes: list[int]) -> tuple[list[int], list[int]]:
+def quarters(sizes: list[float]) -> tuple[list[float], list[float]]:
     """The first and the last quarter."""
     length = max(1, len(sizes) // 4)
     return sizes[:length], sizes[-length:]

@@ -127,14 +127,23 @@ class System:
         """What the workers printed."""
         return (self.folder / "worker.log").read_text(errors="replace")
 
+    def worker_pid(self, kind: str) -> int:
+        """The process that holds a worker's data folder."""
+        return int((self.folder / "data" / kind / "LOCK").read_text())
+
     # -- topics
+
+    @staticmethod
+    def encoded(event: Mapping[str, Any]) -> bytes:
+        """An event as it is produced."""
+        return json.dumps(event).encode()
 
     async def produce(self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None) -> None:
         """Produce events to `user-interactions`, keyed by user where they have one, and wait until the broker has them."""
         async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=5) as producer:
             sent: list[Any] = []
             for event in events:
-                value = event if isinstance(event, bytes) else json.dumps(event).encode()
+                value = event if isinstance(event, bytes) else self.encoded(event)
                 key = b"raw" if isinstance(event, bytes) else str(event.get("user_id")).encode()
                 sent.append(await producer.send("user-interactions", value, key=key, partition=partition))
             for delivery in sent:

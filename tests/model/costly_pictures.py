@@ -13,7 +13,6 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import TypedDict
 
@@ -23,6 +22,7 @@ from PIL import Image
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from tests.model.containers import gif, gif_extension, jpeg, png, png_chunk, riff, segment
+from tests.usage import peak_resident_mb
 
 MAX_BYTES = 10 * 1024**2  # the fetcher's limit
 SIDE = 5000  # its square is 25 megapixels
@@ -140,12 +140,6 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 }
 
 
-def peak_mb() -> int:
-    """Of this process; `ru_maxrss` would be that of the one that started it."""
-    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) // 1024
-
-
 class Figures(TypedDict):
     """Of one decoding."""
 
@@ -171,7 +165,7 @@ def measured(data: bytes) -> Figures:
 
     ticker = threading.Thread(target=tick)
     decode_picture(saved(Image.new("RGB", (8, 8)), "PNG"), SIZE)
-    before = peak_mb()
+    before = peak_resident_mb()
     ticker.start()
     started = process_time()
     try:
@@ -185,7 +179,7 @@ def measured(data: bytes) -> Figures:
         "bytes": len(data),
         "outcome": outcome,
         "cpu_s": round(seconds, 2),
-        "peak_mb": peak_mb() - before,
+        "peak_mb": round(peak_resident_mb() - before),
         "pause_s": round(max(pauses), 2),
     }
 

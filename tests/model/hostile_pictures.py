@@ -25,6 +25,7 @@ from PIL import Image, features
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from tests.model.containers import bits_of, box, gif, gif_extension, jpeg, png, png_chunk, resized, riff, segment
+from tests.usage import resident_mb
 
 SIZE = 96
 CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
@@ -361,10 +362,6 @@ def outcome(data: bytes) -> str | None:
     if pixels.shape != (SIZE, SIZE, 3) or pixels.dtype != np.uint8:
         raise AssertionError(f"{pixels.shape} {pixels.dtype}")
     return None
-
-
-def resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1024**2
 
 
 def main(mutations: int) -> None:

@@ -1,7 +1,9 @@
 """Where an embedding comes from: memory, disk, or one flight to a real local server; failures are remembered for a while."""
 
 import asyncio
+import gc
 import io
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +69,7 @@ class Shop:
             return web.Response(status=503)
         if name.isdigit():
             return web.Response(body=png(int(name)))
-        bodies = {"text": b"this is no picture", "cut": png(1)[:500]}
+        bodies = {"text": b"this is no picture", "long-text": b"no picture" * 100_000, "cut": png(1)[:500]}
         return web.Response(body=bodies[name]) if name in bodies else web.Response(status=404)
 
 
@@ -241,6 +243,20 @@ async def test_a_failure_is_remembered_for_its_age_and_then_tried_again(
     assert (first.reason, str(first)) == (again.reason, str(again))
     assert first.reason == reason
     assert f"image_url '{shop.url}/{path}'" in str(first)
+
+
+async def test_a_failure_is_remembered_without_what_came(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+        await failure(pictures, f"{shop.url}/long-text")
+        tracemalloc.start()
+        try:
+            for number in range(20):  # of a megabyte each
+                await failure(pictures, f"{shop.url}/long-text?{number}")
+            gc.collect()
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < 5_000_000  # the last ones may still be in hand
 
 
 async def test_a_failure_says_nothing_about_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:

@@ -1,0 +1,162 @@
+"""What strangers may write, send and serve, through a running worker: each ends as its dead letter, and nobody inside is called.
+
+The three corpora of the fetcher and of the decoder, all at once: URLs, and redirects to them, servers, and files. Whatever
+answers is on 127.0.0.2, the one address inside that the worker may call; on 127.0.0.1 and ::1 sits a canary.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pytest
+
+from streams.exceptions import EventError
+from streams.messages import parse_interaction
+from tests.kafka.system import Record, System
+from tests.model.hostile_pictures import FORMATS, hostile_pictures, sound
+from tests.streams.embed import test_hostile_servers, test_hostile_urls
+from tests.streams.embed.servers import Talk, canary, talking
+from tests.usage import peak_resident_mb, reset_peak, resident_mb
+
+INSIDE = "127.0.0.2"
+GROWTH_MB = 100
+
+
+class Case(NamedTuple):
+    """An event whose picture a stranger chose; its name is also its user's."""
+
+    name: str
+    url: str  # {server} and {port} stand for the stranger's server and the canary's port
+    reason: str | None  # of the dead letter; None: there is a picture
+    talk: Callable[[int], Talk] | None = None  # how the server answers, given the canary's port
+
+    def event(self, server: str, port: int) -> dict[str, object]:
+        return {
+            "event_id": f"event of {self.name}",
+            "user_id": self.name,
+            "item_id": "thing",
+            "type": "view",
+            "timestamp": 1_700_000_000_000,
+            "image_url": self.url.replace("{server}", server).replace("{port}", str(port)),
+        }
+
+
+def redirects(name: str, location: str, reason: str) -> Case:
+    def talk(port: int) -> Talk:
+        return test_hostile_urls.redirecting(location.replace("{port}", str(port)))
+
+    return Case(f"redirect: {name}", "{server}", reason, talk)
+
+
+def serves(name: str, data: bytes, reason: str | None) -> Case:
+    answer = test_hostile_servers.OK + b"Content-Length: %d\r\n\r\n" % len(data) + data
+    return Case(name, "{server}", reason if data else "empty_body", lambda _: test_hostile_servers.says(answer))
+
+
+def talks(name: str, talk: Talk, reason: str) -> Case:
+    return Case(f"server: {name}", "{server}", reason, lambda _: talk)
+
+
+URLS = [Case(f"URL: {name}", url, reason) for name, (url, reason) in test_hostile_urls.HOSTILE.items()]
+REDIRECTS = [redirects(name, *case) for name, case in test_hostile_urls.REDIRECTED.items()]
+SERVERS = [talks(name, talk, reason) for name, (talk, reason, _) in test_hostile_servers.HOSTILE.items()]
+FILES = [serves(f"file: {name}", *file) for name, file in hostile_pictures().items()]
+CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES]
+SOUND = [serves(f"sound {name}", sound(name), None) for name in FORMATS]
+
+
+@dataclass
+class Outcome:
+    """What came of them."""
+
+    port: int = 0
+    letters: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]])  # by user
+    recommended: set[str] = field(default_factory=set[str])  # users
+    connections: int = -1
+    lag: int = -1
+    grown_mb: float = -1.0
+    seconds: float = -1.0
+
+
+async def run(system: System, cases: list[Case], port: int) -> None:
+    """Serve and produce these, and wait until they are done with."""
+    async with AsyncExitStack() as stack:
+        events: list[dict[str, object]] = []
+        for case in cases:
+            server = await stack.enter_async_context(talking(case.talk(port), INSIDE)) if case.talk else ""
+            events.append(case.event(server, port))
+        await system.produce(events)
+        await system.settled()
+
+
+async def follow(system: System, found: Outcome) -> None:
+    pid = system.worker_pid("embed")
+    await run(system, SOUND, found.port)
+    reset_peak(pid)
+    before = resident_mb(pid)
+    begun = time.monotonic()
+    await run(system, CASES, found.port)
+    found.seconds = time.monotonic() - begun
+    found.grown_mb = peak_resident_mb(pid) - before
+    found.lag = await system.lag()
+    for letter in await system.read("user-interactions-dlq"):
+        found.letters.setdefault((letter.key or b"").decode(), []).append(letter)
+    found.recommended = {one["user_id"] for one in await system.recommendations()}
+
+
+@pytest.fixture(scope="module")
+def outcome(system: System) -> Outcome:
+    found = Outcome()
+    with canary() as bird:
+        found.port = bird.port
+        system.configure(
+            fetch_allow_networks=f"{INSIDE}/32", fetch_ports=f"80,443,{bird.port}", fetch_timeout=3, fetch_attempts=2
+        )
+        with system.worker("all"):
+            asyncio.run(follow(system, found))
+        found.connections = bird.connections
+    return found
+
+
+def reasons(case: Case, port: int) -> set[str]:
+    """Why the event may be refused."""
+    assert case.reason
+    event = case.event("http://192.0.2.1/", port)
+    try:
+        parse_interaction(System.encoded(event), now=time.time(), max_future=0)
+    except EventError as error:  # what stands in no message of JSON comes no further
+        return {error.reason}
+    if case.name.partition(": ")[2] in test_hostile_urls.NAMES:  # looked up, and found or not, as the system has it
+        return {case.reason, "host_unreachable", "host_unavailable"}
+    return {case.reason}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.reason], ids=lambda case: case.name)
+def test_what_is_hostile_becomes_one_dead_letter_that_says_why(outcome: Outcome, case: Case) -> None:
+    assert case.name in outcome.letters, "no dead letter"
+    [letter] = outcome.letters[case.name]
+    headers = {name.removeprefix("tastestream-"): value for name, value in letter.headers.items()}
+    assert headers["reason"] in reasons(case, outcome.port), headers["error"]
+    assert "hush" not in headers["error"]
+    assert headers["error"].isprintable()
+
+
+def test_what_is_only_strange_is_recommended_and_nothing_else(outcome: Outcome) -> None:
+    strange = {case.name for case in [*SOUND, *CASES] if case.reason is None}
+    assert outcome.recommended == strange
+    assert outcome.letters.keys() == {case.name for case in CASES} - strange
+
+
+def test_nobody_inside_is_called(outcome: Outcome) -> None:
+    assert outcome.connections == 0
+
+
+def test_nothing_is_left_uncommitted(outcome: Outcome) -> None:
+    assert outcome.lag == 0
+
+
+def test_the_worker_does_not_grow(outcome: Outcome) -> None:
+    assert 0 <= outcome.grown_mb < GROWTH_MB
