@@ -106,7 +106,12 @@ class Settings(BaseSettings):
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
     fetch_attempts: int = Field(5, ge=1, description="at a picture, for failures that time may heal")
-    fetch_connections: int = Field(16, ge=1, description="pictures read and decoded at a time; bounds memory")
+    fetch_connections: int = Field(
+        256, ge=1, description="pictures on their way at a time, from the question to the embedding"
+    )
+    fetch_large: int = Field(
+        16, ge=1, description="of them, those above 128 KiB that are read and decoded at a time; bounds memory"
+    )
     embed_batch: int = Field(8, ge=1, description="pictures in one call of the model")
     embed_in_flight: int = Field(
         4096, ge=1, description="events that the embed worker works on at a time, in equal shares for its partitions"

@@ -19,7 +19,7 @@ inside by itself. Our sockets may then reach the proxy and nothing else.
 import asyncio
 import socket
 import weakref
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -43,6 +43,7 @@ AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 SocketFactory = Callable[[AddressInfo], socket.socket]
 
 CHUNK = 64 * 1024  # bytes read at a time
+SMALL = 128 * 1024  # bytes of a body that cost little enough to be read at once, from every host
 MAX_FACT_LENGTH = 500  # characters of a message, besides the URL
 LOOKUP_THREADS = 16  # names looked up at once; in threads of their own, so that slow name servers hold up nothing else
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -62,7 +63,9 @@ class FetchLimits:
     idle_timeout: float = 5.0  # seconds between two pieces of an answer
     total_timeout: float = 10.0  # seconds for everything, redirects and the wait for a free connection included
     max_redirects: int = 3
-    connections: int = 64  # connections in use at once; idle ones included there are never more than four times as many
+    connections: int = (
+        256  # connections in use at once; idle ones included there are never more than four times as many
+    )
     connections_per_host: int = 8  # so that one slow host does not hold all of them
     user_agent: str = "tastestream"  # FETCH_USER_AGENT adds the version
 
@@ -212,8 +215,10 @@ class Answer:
     _limits: FetchLimits
     _timeout: float  # seconds for the body
 
-    async def body(self) -> bytes:
+    async def body(self, beyond: Callable[[], Awaitable[object]] | None = None) -> bytes:
         """Never empty and at most `max_bytes` long.
+
+        beyond: awaited once, before more than `SMALL` bytes are read; that wait costs the host nothing.
 
         Raises FetchError: `picture_too_many_bytes`, `empty_body`; `timeout`, `host_unreachable` or `response_broken`, which
         time may heal.
@@ -223,12 +228,20 @@ class Answer:
             fact = f"{self._response.content_length} bytes announced, and at most {limit} are allowed"
             raise _failure("picture_too_many_bytes", self._url, fact)
         body = bytearray()
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         with _failures(self._url, self._limits):
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as deadline:
                 async for chunk in self._response.content.iter_chunked(CHUNK):  # decompressed, a chunk at a time
                     body += chunk
                     if len(body) > limit:
                         raise _failure("picture_too_many_bytes", self._url, f"more than {limit} bytes")
+                    if beyond is not None and len(body) > SMALL:
+                        left = self._timeout - (loop.time() - begun)
+                        deadline.reschedule(None)
+                        await beyond()
+                        deadline.reschedule(loop.time() + left)
+                        beyond = None
         if not body:
             raise _failure("empty_body", self._url, f"the answer was {self._response.status} without a body")
         return bytes(body)

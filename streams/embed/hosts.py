@@ -34,7 +34,7 @@ class HostLimits:
         4  # attempts at a time, of a host that nothing is known of: one slow picture must not hold up all its others
     )
     per_host: int = 8  # attempts at a time, of one host
-    unproven: int = 32  # the same, of all hosts together that have not answered last time
+    unproven: int = 128  # the same, of all hosts together that have not answered last time
     unproven_wait: float = 10.0  # seconds that an attempt waits for one of these places
 
 

@@ -16,7 +16,6 @@ from streams.embed.pictures import Pictures
 from streams.settings import Settings
 
 DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
-ANSWERS = 4  # connections on which an answer is waited for, for each picture that is read or decoded
 
 
 def new_fetcher(settings: Settings) -> Fetcher:
@@ -24,7 +23,7 @@ def new_fetcher(settings: Settings) -> Fetcher:
     limits = FetchLimits(
         max_bytes=settings.fetch_max_bytes,
         total_timeout=settings.fetch_timeout,
-        connections=ANSWERS * settings.fetch_connections,
+        connections=settings.fetch_connections,
         user_agent=settings.fetch_user_agent,
     )
     policy = AddressPolicy(settings.fetch_allow_networks, settings.fetch_ports, settings.fetch_allow_hosts)
@@ -63,8 +62,9 @@ async def opened_pictures(
             memory=settings.cache_memory,
             image_size=bundle.image_size,
             max_pixels=settings.fetch_max_pixels,
-            hosts=Hosts(HostLimits(unproven=ANSWERS * settings.fetch_connections // 2)),
-            concurrency=settings.fetch_connections,
+            hosts=Hosts(HostLimits(unproven=max(1, settings.fetch_connections // 2))),
+            places=settings.fetch_connections,
+            large=settings.fetch_large,
             attempts=settings.fetch_attempts,
             failure_age=settings.cache_failure_age,
             decoders=decoders,

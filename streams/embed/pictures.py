@@ -8,6 +8,8 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from functools import partial
 from random import uniform
 from time import time
 from typing import NamedTuple
@@ -95,7 +97,8 @@ class Pictures:
         image_size: int,
         max_pixels: int,
         hosts: Hosts,
-        concurrency: int,
+        places: int,
+        large: int,
         attempts: int,
         failure_age: float,
         decoders: ThreadPoolExecutor,
@@ -103,7 +106,8 @@ class Pictures:
         crowded: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time,
     ) -> None:
-        """memory: bytes. concurrency: pictures read and decoded at a time. failure_age: seconds a failure is remembered.
+        """memory: bytes. places: pictures on their way at a time, from the question to the embedding. large: those of them
+        with more than `SMALL` bytes that are read and decoded. failure_age: seconds a failure is remembered.
         attempted: called at the end of each attempt at a picture. crowded: whether so much waits that a failure is final."""
         self._fetcher = fetcher
         self._batcher = batcher
@@ -112,7 +116,8 @@ class Pictures:
         self._image_size = image_size
         self._max_pixels = max_pixels
         self._hosts = hosts
-        self._slots = asyncio.Semaphore(concurrency)
+        self._places = asyncio.Semaphore(places)
+        self._large = asyncio.Semaphore(large)
         self._attempts = attempts
         self._failure_age = failure_age
         self._decoders = decoders
@@ -165,7 +170,7 @@ class Pictures:
 
     async def _make(self, url: str) -> bytes:
         try:
-            picture = await self._fetch_and_decode(url)
+            embedding = await self._tried(url)
         except PictureError as error:
             failed = FetchError(error.reason, f"image_url {shown(url)}: {error}")
             self._remember(url, failed)
@@ -173,13 +178,12 @@ class Pictures:
         except FetchError as error:
             self._remember(url, error)
             raise
-        embedding = quantize(await self._batcher.embed(picture))
         self._memory.put(url, embedding)
         self._disk.put(url, embedding, now=self._clock())
         metrics.pictures.labels("fetch").inc()
         return embedding
 
-    async def _fetch_and_decode(self, url: str) -> NDArray[np.uint8]:
+    async def _tried(self, url: str) -> bytes:
         """Tries again what time may heal, with growing pauses, or after what its host asks for."""
         retries = stamina.retry_context(
             on=self._pause, attempts=self._attempts, timeout=PATIENCE, wait_initial=0.2, wait_max=5.0
@@ -193,10 +197,19 @@ class Pictures:
                     self._attempted()
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, url: str, host: str) -> NDArray[np.uint8]:
-        """Hosts are waited for in their turn, and a slot is taken only when there is something to read."""
-        async with self._hosts.turn(host), self._fetcher.answer(url) as answer, self._slots:
-            data = await answer.body()
+    async def _attempt(self, url: str, host: str) -> bytes:
+        """A place is held until there is an embedding; what waits for the model is bounded, too."""
+        async with AsyncExitStack() as place:
+            picture = await self._picture(url, host, place)
+            return quantize(await self._batcher.embed(picture))
+
+    async def _picture(self, url: str, host: str, place: AsyncExitStack) -> NDArray[np.uint8]:
+        """The host's turn ends with its answer. One that hangs or drips costs a place and few bytes, nothing that others need."""
+        async with AsyncExitStack() as large:
+            async with self._hosts.turn(host):
+                await place.enter_async_context(self._places)
+                async with self._fetcher.answer(url) as answer:
+                    data = await answer.body(beyond=partial(large.enter_async_context, self._large))
             return await asyncio.get_running_loop().run_in_executor(
                 self._decoders, decode_picture, data, self._image_size, self._max_pixels
             )

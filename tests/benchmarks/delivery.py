@@ -16,7 +16,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer
 from rich.console import Console
 from rich.table import Table
 
@@ -50,47 +49,18 @@ def workers(system: System, points: tuple[str, ...]) -> Generator[list[subproces
             stop(process)
 
 
-async def ends(system: System) -> dict[int, int]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap)
-    await consumer.start()
-    try:
-        found = await consumer.end_offsets(await system.partitions(OUTPUT))
-        return {tp.partition: offset for tp, offset in found.items()}
-    finally:
-        await consumer.stop()
-
-
-async def span(system: System, begin: dict[int, int]) -> tuple[int, float]:
-    """How many recommendations came after these offsets, and the seconds between the first and the last."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap)
-    await consumer.start()
-    try:
-        partitions = await system.partitions(OUTPUT)
-        consumer.assign(partitions)
-        until = await consumer.end_offsets(partitions)
-        for tp in partitions:
-            consumer.seek(tp, begin[tp.partition])
-        times: list[int] = []
-        while any([await consumer.position(tp) < until[tp] for tp in partitions]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                times += [record.timestamp for record in records]
-        return len(times), (max(times) - min(times)) / 1000
-    finally:
-        await consumer.stop()
-
-
 async def measure(system: System, points: tuple[str, ...], backlog: list[dict[str, object]]) -> tuple[float, float]:
     """Events a second, and milliseconds of both workers' processors for each."""
     await system.produce(backlog)
-    begin = await ends(system)
+    begin = await system.ends(OUTPUT)
     with workers(system, points) as running:
         for kind in system.ports:
             system.wait_ready(kind)
         before = sum(processor_seconds(process.pid) for process in running)
-        await system.settled()
+        await system.settled(pause=1.0)
         used = sum(processor_seconds(process.pid) for process in running) - before
-    count, seconds = await span(system, begin)
-    return count / seconds, used / count * 1000
+    times = [record.timestamp for record in await system.read(OUTPUT, begin)]
+    return len(times) / (max(times) - min(times)) * 1000, used / len(times) * 1000
 
 
 async def run(count: int, rounds: int) -> None:

@@ -229,4 +229,4 @@ class Tap:
 
 def _record(record: Any) -> Record:
     headers = {name: value.decode(errors="replace") for name, value in record.headers}
-    return Record(record.partition, record.offset, record.key, record.value, headers)
+    return Record(record.partition, record.offset, record.key, record.value, headers, record.timestamp)

@@ -127,6 +127,13 @@ class KafkaBroker:
     def running(self) -> bool:
         return self._broker is not None and self._broker.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Of the process that runs. Raises RuntimeError when there is none."""
+        if self._broker is None:
+            raise RuntimeError(f"the broker at {self.bootstrap} does not run")
+        return self._broker.pid
+
     def __enter__(self) -> Self:
         self.start()
         return self

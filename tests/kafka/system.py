@@ -2,7 +2,9 @@
 picture server, and the clients to produce and to read. Everything on 127.0.0.1, everything stopped by process id.
 """
 
+import asyncio
 import json
+import math
 import os
 import signal
 import subprocess
@@ -28,6 +30,7 @@ from tests.stored import bags_of, rows_on_disk
 
 READY_TIMEOUT = 60.0  # seconds
 POLL = 0.1  # seconds between two looks at a condition
+READS = {"embed": (EMBED_GROUP, "user-interactions"), "profile": (PROFILE_GROUP, "embedded-interactions")}
 
 
 class Record(NamedTuple):
@@ -38,6 +41,7 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: dict[str, str]
+    timestamp: int  # milliseconds, when it was sent
 
 
 class System:
@@ -138,26 +142,37 @@ class System:
         """An event as it is produced."""
         return json.dumps(event).encode()
 
-    async def produce(self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None) -> None:
-        """Produce events to `user-interactions`, keyed by user where they have one, and wait until the broker has them."""
+    async def produce(
+        self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None, rate: float = math.inf
+    ) -> None:
+        """Produce events to `user-interactions`, keyed by user where they have one, and wait until the broker has them.
+
+        rate: events a second, at times that do not depend on how long anything takes.
+        """
         async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=5) as producer:
             sent: list[Any] = []
-            for event in events:
+            begun = time.monotonic()
+            for number, event in enumerate(events):
+                if (early := begun + number / rate - time.monotonic()) > 0:
+                    await asyncio.sleep(early)
                 value = event if isinstance(event, bytes) else self.encoded(event)
                 key = b"raw" if isinstance(event, bytes) else str(event.get("user_id")).encode()
                 sent.append(await producer.send("user-interactions", value, key=key, partition=partition))
             for delivery in sent:
                 await delivery
 
-    async def read(self, topic: str) -> list[Record]:
-        """All records that a topic holds now, in order within each partition."""
+    async def read(self, topic: str, since: Mapping[TopicPartition, int] | None = None) -> list[Record]:
+        """All records that a topic holds now, in order within each partition; `since`: from these offsets on."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:
             partitions = await self.partitions(topic)
             consumer.assign(partitions)
             ends = await consumer.end_offsets(partitions)
-            await consumer.seek_to_beginning(*partitions)
+            if since is None:
+                await consumer.seek_to_beginning(*partitions)
+            for tp, offset in (since or {}).items():
+                consumer.seek(tp, offset)
             records: list[Record] = []
             while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
                 for tp, batch in (await consumer.getmany(timeout_ms=500)).items():
@@ -168,6 +183,7 @@ class System:
                             one.key,
                             one.value,
                             {name: value.decode() for name, value in one.headers},
+                            one.timestamp,
                         )
                         for one in batch
                         if one.offset < ends[tp]
@@ -193,10 +209,19 @@ class System:
             json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None
         ]
 
-    async def lag(self) -> int:
-        """Events that the two groups have not committed yet."""
+    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+        """The offsets that the next records of a topic will have."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap)
+        await consumer.start()
+        try:
+            return await consumer.end_offsets(await self.partitions(topic))
+        finally:
+            await consumer.stop()
+
+    async def lag(self, *kinds: str) -> int:
+        """Events that these workers' groups have not committed yet; both if none is named."""
         total = 0
-        for group, topic in ((EMBED_GROUP, "user-interactions"), (PROFILE_GROUP, "embedded-interactions")):
+        for group, topic in (READS[kind] for kind in kinds or READS):
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=self.broker.bootstrap, group_id=group, enable_auto_commit=False
             )
@@ -214,10 +239,14 @@ class System:
         """The bags on the disk of the profile worker, once it has stopped."""
         return bags_of(rows_on_disk(self.folder / "data" / "profile" / "bags"))
 
-    async def settled(self, timeout: float = 60.0) -> None:
-        """Wait until every event that was produced is committed by both groups. Fails after `timeout` seconds without progress."""
+    async def settled(self, *kinds: str, timeout: float = 60.0, pause: float = POLL) -> None:
+        """Wait until these workers' groups, or both, have committed all there is.
+
+        Looks every `pause` seconds. Fails after `timeout` seconds without progress.
+        """
         least, deadline = -1, 0.0
-        while (lag := await self.lag()) > 0:
+        while (lag := await self.lag(*kinds)) > 0:
+            await asyncio.sleep(pause)
             if least < 0 or lag < least:
                 least, deadline = lag, time.monotonic() + timeout
             assert time.monotonic() < deadline, (

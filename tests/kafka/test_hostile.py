@@ -6,7 +6,6 @@ answers is on 127.0.0.2, the one address inside that the worker may call; on 127
 
 import asyncio
 import time
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from tests.usage import peak_resident_mb, reset_peak, resident_mb
 
 INSIDE = "127.0.0.2"
 GROWTH_MB = 100
+LARGEST = 7_000_000  # bytes; some of the files that are only strange are almost as large
 
 
 class Case(NamedTuple):
@@ -31,7 +31,8 @@ class Case(NamedTuple):
     name: str
     url: str  # {server} and {port} stand for the stranger's server and the canary's port
     reason: str | None  # of the dead letter; None: there is a picture
-    talk: Callable[[int], Talk] | None = None  # how the server answers, given the canary's port
+    talk: Talk | None = None  # how the server answers
+    location: str | None = None  # or where it redirects to
 
     def event(self, server: str, port: int) -> dict[str, object]:
         return {
@@ -43,26 +44,27 @@ class Case(NamedTuple):
             "image_url": self.url.replace("{server}", server).replace("{port}", str(port)),
         }
 
-
-def redirects(name: str, location: str, reason: str) -> Case:
-    def talk(port: int) -> Talk:
-        return test_hostile_urls.redirecting(location.replace("{port}", str(port)))
-
-    return Case(f"redirect: {name}", "{server}", reason, talk)
+    def server(self, port: int) -> Talk | None:
+        """What answers; None: nobody is asked."""
+        if self.location is None:
+            return self.talk
+        return test_hostile_urls.redirecting(self.location.replace("{port}", str(port)))
 
 
 def serves(name: str, data: bytes, reason: str | None) -> Case:
     answer = test_hostile_servers.OK + b"Content-Length: %d\r\n\r\n" % len(data) + data
-    return Case(name, "{server}", reason if data else "empty_body", lambda _: test_hostile_servers.says(answer))
-
-
-def talks(name: str, talk: Talk, reason: str) -> Case:
-    return Case(f"server: {name}", "{server}", reason, lambda _: talk)
+    return Case(name, "{server}", reason if data else "empty_body", test_hostile_servers.says(answer))
 
 
 URLS = [Case(f"URL: {name}", url, reason) for name, (url, reason) in test_hostile_urls.HOSTILE.items()]
-REDIRECTS = [redirects(name, *case) for name, case in test_hostile_urls.REDIRECTED.items()]
-SERVERS = [talks(name, talk, reason) for name, (talk, reason, _) in test_hostile_servers.HOSTILE.items()]
+REDIRECTS = [
+    Case(f"redirect: {name}", "{server}", reason, location=location)
+    for name, (location, reason) in test_hostile_urls.REDIRECTED.items()
+]
+SERVERS = [
+    Case(f"server: {name}", "{server}", reason, talk)
+    for name, (talk, reason, _) in test_hostile_servers.HOSTILE.items()
+]
 FILES = [serves(f"file: {name}", *file) for name, file in hostile_pictures().items()]
 CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES]
 SOUND = [serves(f"sound {name}", sound(name), None) for name in FORMATS]
@@ -86,8 +88,8 @@ async def run(system: System, cases: list[Case], port: int) -> None:
     async with AsyncExitStack() as stack:
         events: list[dict[str, object]] = []
         for case in cases:
-            server = await stack.enter_async_context(talking(case.talk(port), INSIDE)) if case.talk else ""
-            events.append(case.event(server, port))
+            talk = case.server(port)
+            events.append(case.event(await stack.enter_async_context(talking(talk, INSIDE)) if talk else "", port))
         await system.produce(events)
         await system.settled()
 
@@ -113,7 +115,11 @@ def outcome(system: System) -> Outcome:
     with canary() as bird:
         found.port = bird.port
         system.configure(
-            fetch_allow_networks=f"{INSIDE}/32", fetch_ports=f"80,443,{bird.port}", fetch_timeout=3, fetch_attempts=2
+            fetch_allow_networks=f"{INSIDE}/32",
+            fetch_ports=f"80,443,{bird.port}",
+            fetch_max_bytes=LARGEST,
+            fetch_timeout=5,
+            fetch_attempts=2,
         )
         with system.worker("all"):
             asyncio.run(follow(system, found))

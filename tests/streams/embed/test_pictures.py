@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import stamina
 from aiohttp import web
+from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client import REGISTRY
 
@@ -23,7 +24,7 @@ from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
-from streams.embed.fetch import Fetcher, FetchLimits
+from streams.embed.fetch import SMALL, Fetcher, FetchLimits
 from streams.embed.hosts import FAILURES, HostLimits, Hosts
 from streams.embed.pictures import ENTRY_OVERHEAD, Memory, Pictures
 from streams.exceptions import FetchError
@@ -97,7 +98,8 @@ async def opened(
     *,
     memory: int = MEMORY,
     attempts: int = 1,
-    concurrency: int = 4,
+    places: int = 64,
+    large: int = 4,
     crowded: bool = False,
 ) -> AsyncGenerator[Pictures]:
     """The real thing, from the fetcher to the model."""
@@ -118,7 +120,8 @@ async def opened(
                 image_size=bundle.image_size,
                 max_pixels=10_000,
                 hosts=Hosts(),
-                concurrency=concurrency,
+                places=places,
+                large=large,
                 attempts=attempts,
                 failure_age=FAILURE_AGE,
                 decoders=threads,
@@ -319,7 +322,7 @@ async def test_a_host_that_hangs_holds_no_slot_and_nobody_else_back(bundle: Bund
     hanging = Shop()
     async with (
         serving(hanging.answer) as hanging.url,
-        opened(bundle, tmp_path / "c", Clock(), concurrency=1) as pictures,
+        opened(bundle, tmp_path / "c", Clock(), large=1) as pictures,
     ):
         waiting = [asyncio.create_task(pictures.embedding(f"{hanging.url}/{number}")) for number in range(20)]
         async with asyncio.timeout(10):
@@ -332,6 +335,84 @@ async def test_a_host_that_hangs_holds_no_slot_and_nobody_else_back(bundle: Bund
         for task in waiting:
             task.cancel()
         hanging.answers_wait.set()
+
+
+@dataclass
+class Slow:
+    """A server whose pictures begin with so many bytes at once; the rest comes when it is told."""
+
+    size: int
+    begun: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"x" * self.size)
+        self.begun.release()
+        await self.goes_on.wait()
+        return response
+
+    async def all_begun(self, number: int) -> None:
+        async with asyncio.timeout(10):
+            for _ in range(number):
+                await self.begun.acquire()
+
+
+@pytest.mark.parametrize(("size", "free"), [(1000, True), (SMALL + 100_000, False)])
+async def test_answers_that_do_not_end_hold_up_large_pictures_only_when_they_are_large(
+    bundle: Bundle, tmp_path: Path, size: int, free: bool
+) -> None:
+    slow, large = Slow(size), Slow(SMALL + 100_000)
+    large.goes_on.set()
+    async with (
+        serving(slow.answer) as slow_url,
+        serving(large.answer) as large_url,
+        opened(bundle, tmp_path / "c", Clock(), large=2) as pictures,
+    ):
+        waiting = [asyncio.create_task(pictures.embedding(f"{slow_url}/{number}")) for number in range(2)]
+        await slow.all_begun(2)
+        another = asyncio.create_task(failure(pictures, f"{large_url}/1"))
+        done, _ = await asyncio.wait([another], timeout=5 if free else 0.3)
+        assert bool(done) is free
+        slow.goes_on.set()
+        assert (await another).reason == "not_a_picture"
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_small_pictures_pass_large_ones_that_do_not_end(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    slow = Slow(SMALL + 100_000)
+    async with serving(slow.answer) as url, opened(bundle, tmp_path / "c", Clock(), large=2) as pictures:
+        waiting = [asyncio.create_task(failure(pictures, f"{url}/{number}")) for number in range(4)]
+        await slow.all_begun(4)
+        for number in range(3):
+            assert await pictures.embedding(f"{shop.url}/{number}")
+        assert not any(task.done() for task in waiting)
+        slow.goes_on.set()
+        assert [error.reason for error in await asyncio.gather(*waiting)] == ["not_a_picture"] * 4
+
+
+async def test_no_more_pictures_wait_for_the_model_than_there_are_places(
+    bundle: Bundle, tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a model that is slower than the shop's server fills the memory with pixels."""
+    waiting = 0
+    most = 0
+    embed = EmbeddingBatcher.embed
+
+    async def watched(batcher: EmbeddingBatcher, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        try:
+            return await embed(batcher, picture)
+        finally:
+            waiting -= 1
+
+    monkeypatch.setattr(EmbeddingBatcher, "embed", watched)
+    async with opened(bundle, tmp_path / "c", Clock(), places=5) as pictures:
+        await asyncio.gather(*(pictures.embedding(f"{shop.url}/{number}") for number in range(40)))
+    assert 1 < most <= 5
 
 
 async def test_of_a_host_that_fails_only_so_many_pictures_are_asked_for(

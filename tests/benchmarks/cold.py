@@ -1,0 +1,143 @@
+"""How fast new pictures go through the embed worker, beside the same decoder and model alone: no Kafka, no HTTP, no cache.
+
+    python -m tests.benchmarks.cold
+
+`raw` has all pictures in memory, and as many threads as the worker: two that decode, `--threads` for the model. Each round
+lays as many events on the topic, each with a URL that is new, and starts an embed worker; the pictures come from a server in
+this process. The two take turns. What each process's processors do for a picture is shown beside the rates: broker, worker
+and server share the cores that `raw` has for itself.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from aiohttp import web
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle
+from model.preprocessing import decode_picture
+from model.quantization import quantize
+from streams.embed.opening import DECODERS
+from streams.settings import Settings
+from tests.data import photos
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import System
+from tests.streams.embed.servers import serving
+from tests.usage import processor_seconds
+
+OUTPUT = "embedded-interactions"
+BATCH: int = Settings.model_fields["embed_batch"].default
+
+
+class Round(NamedTuple):
+    """Pictures a second, and milliseconds of the processors for each, by process."""
+
+    rate: float
+    used: dict[str, float]
+
+
+def raw(pictures: list[bytes], bundle: Bundle, threads: int) -> Round:
+    """Decode and embed, batch by batch; the decoders are a batch ahead of the model."""
+    embedder = bundle.embedder(threads)
+    batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
+    used, begun = time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(DECODERS) as decoders:
+        decoding = [decoders.submit(decode_picture, data, bundle.image_size) for data in batches[0]]
+        for following in [*batches[1:], []]:
+            ahead = [decoders.submit(decode_picture, data, bundle.image_size) for data in following]
+            for embedding in embedder.embed(np.stack([decoded.result() for decoded in decoding])):
+                quantize(embedding)
+            decoding = ahead
+    seconds = time.perf_counter() - begun
+    return Round(len(pictures) / seconds, {"raw": (time.process_time() - used) / len(pictures) * 1000})
+
+
+async def through_the_worker(system: System, urls: list[str]) -> Round:
+    """From the first to the last embedded interaction on the topic."""
+    await system.produce(
+        {
+            "user_id": f"user-{number % 100}",
+            "item_id": url,
+            "type": "view",
+            "timestamp": int(time.time() * 1000),
+            "image_url": url,
+        }
+        for number, url in enumerate(urls)
+    )
+    begin = await system.ends(OUTPUT)
+    with system.worker("embed"):
+        pids = {"worker": system.worker_pid("embed"), "server and load": os.getpid(), "broker": system.broker.pid}
+        before = {name: processor_seconds(pid) for name, pid in pids.items()}
+        await system.settled("embed", pause=0.5)
+        used = {name: (processor_seconds(pid) - before[name]) / len(urls) * 1000 for name, pid in pids.items()}
+    times = [record.timestamp for record in await system.read(OUTPUT, begin)]
+    if len(times) != len(urls):
+        raise SystemExit(f"{len(urls)} pictures were asked for, and {len(times)} came; see {system.folder}/worker.log")
+    return Round(len(times) / (max(times) - min(times)) * 1000, used)
+
+
+async def run(count: int, rounds: int, threads: int) -> dict[str, list[Round]]:
+    files = sorted(photos().glob("*.jpg"))
+    pictures = [files[number % len(files)].read_bytes() for number in range(count)]
+    bundle = Bundle.load()
+    measured: dict[str, list[Round]] = {"raw": [], "embed worker": []}
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        return web.Response(body=pictures[int(request.query["n"])], content_type="image/jpeg")
+
+    with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
+        system = System(broker, Path(temporary), model_threads=threads)
+        system.configure(commit_interval=1.0)
+        assert system.command("topics").returncode == 0
+        async with serving(answer) as base:
+            for turn in range(-1, rounds):  # the first one warms up
+                urls = [f"{base}/{turn}?n={number}" for number in range(count if turn >= 0 else min(count, 200))]
+                one = {
+                    "raw": raw(pictures[: len(urls)], bundle, threads),
+                    "embed worker": await through_the_worker(system, urls),
+                }
+                if turn >= 0:
+                    for name, found in one.items():
+                        measured[name].append(found)
+    return measured
+
+
+def show(measured: Mapping[str, list[Round]], threads: int) -> None:
+    console = Console(width=120)
+    title = f"new pictures, {threads} thread{'s' if threads > 1 else ''} for the model"
+    table = Table("", "pictures/s, median", "each round", "processor ms for a picture, medians", title=title)
+    for name, found in measured.items():
+        shown = ", ".join(f"{one.rate:,.0f}" for one in found)
+        used = (f"{part} {statistics.median(one.used[part] for one in found):.2f}" for part in found[0].used)
+        table.add_row(name, f"{statistics.median(one.rate for one in found):,.0f}", shown, ", ".join(used))
+    console.print(table)
+    ratios = [worker.rate / raw.rate for raw, worker in zip(*measured.values(), strict=True)]
+    console.print(
+        f"embed worker / raw, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; "
+        f"median {statistics.median(ratios):.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000, help="pictures in a round (default 2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, raw and worker in turn (default 5)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of the model (default 1, as the workers' default)"
+    )
+    arguments = parser.parse_args()
+    show(asyncio.run(run(arguments.count, arguments.rounds, arguments.threads)), arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
