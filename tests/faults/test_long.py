@@ -12,6 +12,7 @@ from tests.faults.stage import Stage
 EVENTS = int(os.environ.get("FAULTS_EVENTS", "200000"))
 RATE = float(os.environ.get("FAULTS_RATE", "400"))
 PAUSES = (5.0, 15.0)  # seconds between two kills
+READY = 60.0  # seconds
 GROWTH = 1.25  # of the resident memory between the first and the last quarter of the run, at most
 
 
@@ -28,6 +29,8 @@ def test_a_long_run_of_random_kills(stage: Stage) -> None:
                 memory[worker.kind].append(worker.memory)
             victim.restart()
             kills += 1
+    # A process that has only begun does not take SIGTERM for a request yet.
+    stage.wait_for(lambda: all(worker.ready for worker in workers), READY, "ready again")
     stage.notes.append(f"{kills} kills")
     stage.notes += [
         f"{kind} {sum(first) / len(first):.0f} -> {sum(last) / len(last):.0f} MB"
