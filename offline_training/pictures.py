@@ -6,16 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.exceptions import TastestreamError
+from offline_training.datasets.records import DatasetError
 
 Split = Literal["train", "validation", "test"]
 
 CLOTHING_NAMES = {"longsleeve": "long sleeve", "outwear": "outerwear"}
 """The data set's folder names that are no words."""
-
-
-class DatasetError(TastestreamError):
-    """A folder does not hold the data set that it should."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,172 @@
+"""Amazon reviews and metadata, of 2014 and 2018 (jmcauley.ucsd.edu, nijianmo.github.io) and of 2023 (amazon-reviews-2023.github.io).
+
+What a generation calls a thing is told by the objects themselves, so files of different generations may be mixed:
+
+    reviews    2014, 2018: reviewerID, asin, overall, unixReviewTime (s); 2023: user_id, parent_asin, rating, timestamp (ms)
+    ratings    CSV without a header, user first (2014) or item first (2018), or with one (2023)
+    metadata   2014: imUrl, categories, in Python literals; 2018: imageURL or image, category; 2023: images, categories
+
+A review stands for a purchase; what its rating makes of that is a `Rule`.
+"""
+
+import html
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from offline_training.datasets import files
+from offline_training.datasets.files import Advance
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item, Type
+
+ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
+TAG = re.compile(r"<[^>]*>")
+SAMPLE = 1000  # rows of a CSV without a header that are looked at for which column is the item
+MILLISECONDS = 10**11  # a time above is none of seconds
+LARGEST = ("hi_res", "large", "thumb")  # 2023: sizes of a picture, the best first
+CSV_NAMES = {"user": ("user_id", "user", "reviewerid"), "item": ("parent_asin", "asin", "item", "item_id")} | {
+    "rating": ("rating", "overall"),
+    "time": ("timestamp", "unixreviewtime", "time"),
+}
+
+Rule = Mapping[int, Type | None]
+"""What a rating of 1 to 5 stands for; None: nothing."""
+
+ALL_PURCHASES: Rule = dict.fromkeys(range(1, 6), "purchase")
+
+
+def parse_rule(text: str) -> Rule:
+    """`4-5=purchase,1-2=return`: what ratings stand for; those that are not named stand for nothing. Raises DatasetError."""
+    rule: dict[int, Type | None] = dict.fromkeys(range(1, 6))
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*([1-5])(?:-([1-5]))?\s*=\s*(\w+)\s*", part)
+        if found is None or found[3] not in get_args(Type):
+            raise DatasetError(
+                f"ratings {part.strip()!r}: expected for example 4-5=purchase, with one of {', '.join(get_args(Type))}"
+            )
+        for stars in range(int(found[1]), int(found[2] or found[1]) + 1):
+            rule[stars] = cast("Type", found[3])
+    return rule
+
+
+@dataclass(frozen=True)
+class Amazon:
+    """A `records.Source`. `item_first`: the order of the columns of ratings without a header; None: found out."""
+
+    reviews: Sequence[Path]
+    metadata: Sequence[Path]
+    rule: Rule
+    item_first: bool | None = None
+    advance: Advance = files.nothing
+
+    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+        for path in self.reviews:
+            if ".csv" in path.suffixes:
+                yield from self._ratings(path, dropped)
+            else:
+                for review in files.objects(path, dropped, self.advance):
+                    user, item = _first(review, "reviewerID", "user_id"), _first(review, "parent_asin", "asin")
+                    rating, time = _first(review, "overall", "rating"), _first(review, "unixReviewTime", "timestamp")
+                    yield from self._interaction(user, item, rating, time, dropped)
+
+    def items(self, dropped: Dropped) -> Iterator[Item]:
+        for path in self.metadata:
+            for found in files.objects(path, dropped, self.advance):
+                item = _first(found, "parent_asin", "asin")
+                if not isinstance(item, str) or not item:
+                    dropped.add("item_without_id", str(found)[:100])
+                    continue
+                yield Item(item, picture_of(found), paths_of(found))
+
+    def _ratings(self, path: Path, dropped: Dropped) -> Iterator[Interaction]:
+        rows = files.rows(path, dropped, self.advance)
+        head = list(islice(rows, SAMPLE))
+        if not head:
+            raise DatasetError(f"{path}: expected rows of user, item, rating and time, found none")
+        columns = _header(head[0])
+        if columns is not None:
+            head = head[1:]
+        else:
+            item_first = self.item_first if self.item_first is not None else _item_first(path, head)
+            columns = {"item": 0, "user": 1, "rating": 2, "time": 3} if item_first else None
+            columns = columns or {"user": 0, "item": 1, "rating": 2, "time": 3}
+        for row in chain(head, rows):
+            if len(row) <= max(columns.values()):
+                dropped.add("broken_line", f"{path.name}: {row}")
+                continue
+            user, item, rating, time = (row[columns[name]].strip() for name in ("user", "item", "rating", "time"))
+            yield from self._interaction(user, item, rating, time, dropped)
+
+    def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> Iterator[Interaction]:
+        if not isinstance(user, str) or not isinstance(item, str) or not user or not item:
+            dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
+            return
+        try:
+            stars, milliseconds = round(float(rating)), int(float(time))
+        except (TypeError, ValueError, OverflowError):
+            dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
+            return
+        if milliseconds < 0 or stars not in range(1, 6):
+            dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
+            return
+        kind = self.rule.get(stars)
+        if kind is None:
+            dropped.add("rating_stands_for_nothing", f"{user} {item}: {stars}")
+            return
+        yield Interaction(user, item, kind, milliseconds if milliseconds > MILLISECONDS else milliseconds * 1000)
+
+
+def picture_of(found: Mapping[str, Any]) -> str:
+    """The URL of the first picture of an item, in the largest size; "" when there is none."""
+    images = found.get("images")
+    if isinstance(images, dict):  # 2023, as the data sets library turns it: a list for each size
+        by_size = cast("dict[str, Any]", images)
+        sizes = [by_size.get(size) for size in LARGEST]
+        candidates = [size[0] for size in sizes if isinstance(size, list) and size]
+    elif isinstance(images, list) and images and isinstance(images[0], dict):
+        first = cast("dict[str, Any]", images[0])
+        candidates = [first.get(size) for size in LARGEST]
+    else:
+        candidates = [found.get(name) for name in ("imageURLHighRes", "imageURL", "image", "imUrl")]
+        candidates = [one[0] if isinstance(one, list) and one else one for one in candidates]
+    return next((one.strip() for one in candidates if isinstance(one, str) and "://" in one), "")
+
+
+def paths_of(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """The category paths of an item, without markup and empty parts, each once."""
+    value = found.get("categories") or found.get("category") or []
+    if isinstance(value, str):
+        value = [value]
+    nested: list[Any] = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+    paths = (tuple(filter(None, map(clean, path))) for path in nested if isinstance(path, list))
+    return tuple(dict.fromkeys(path for path in paths if path))
+
+
+def clean(text: Any) -> str:
+    """A name without HTML: entities are resolved, tags are cut out."""
+    return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
+
+
+def _first(found: Mapping[str, Any], *names: str) -> Any:
+    return next((found[name] for name in names if found.get(name) is not None), None)
+
+
+def _header(row: list[str]) -> dict[str, int] | None:
+    """Where the columns are, if the row names them."""
+    lower = [name.strip().lower() for name in row]
+    found = {name: [lower.index(one) for one in ones if one in lower][:1] for name, ones in CSV_NAMES.items()}
+    return {name: place[0] for name, place in found.items() if place} if all(found.values()) else None
+
+
+def _item_first(path: Path, rows: list[list[str]]) -> bool:
+    """Whether the first column holds the items: those look like Amazon's numbers, and users do not."""
+    count: Callable[[int], int] = lambda column: sum(bool(ASIN.fullmatch(row[column])) for row in rows if len(row) > 1)  # noqa: E731
+    first, second = count(0), count(1)
+    if first == second:
+        raise DatasetError(
+            f"{path}: which column is the item cannot be told from rows like {','.join(rows[0])!r}: "
+            "say --columns item,user or --columns user,item"
+        )
+    return first > second

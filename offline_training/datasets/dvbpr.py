@@ -1,0 +1,148 @@
+"""`AmazonFashion6ImgPartitioned.npy` and its like: the file of DVBPR (Kang et al., ICDM 2017), which the code of Savchenko and
+Demochkin reads.
+
+A pickled array of Python 2 within a .npy file: [user_train, user_validation, user_test, items, usernum, itemnum]. user_* are
+dictionaries by user number, of lists of {b'reviewerID', b'asin', b'productid'} and perhaps a time; items, by product number,
+are {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Where there is no time, the order is the time: one second apart.
+
+It is unpickled without running anything: only numpy's own constructors and `codecs.encode` are known, and everything
+else is refused.
+"""
+
+import codecs
+import hashlib
+import pickle
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from offline_training.datasets.amazon import clean
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+
+SECOND = 1000  # milliseconds
+PARTS = ("user_train", "user_validation", "user_test", "items")
+
+
+class _OnlyArrays(pickle.Unpickler):
+    """Knows what numpy writes, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("multiarray", "_reconstruct"): lambda: np.zeros(0).__reduce__()[0],
+            ("multiarray", "scalar"): lambda: np.float64(0).__reduce__()[0],
+            ("numpy", "ndarray"): lambda: np.ndarray,
+            ("numpy", "dtype"): lambda: np.dtype,
+            ("_codecs", "encode"): lambda: codecs.encode,
+        }
+        make = known.get((module.rpartition(".")[2], name))
+        if make is None or not module.startswith(("numpy", "_codecs")):
+            raise DatasetError(f"the file wants to call {module}.{name}, which no data set needs: it is not read")
+        return make()
+
+
+def load(path: Path) -> list[Any]:
+    """The six parts, strings as `bytes` or `str` as they were. Raises DatasetError."""
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _header(file, path)
+            if dtype != np.dtype(object):
+                raise DatasetError(f"{path}: expected an array of objects, found one of {dtype} and shape {shape}")
+            array = _OnlyArrays(file, encoding="bytes").load()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: there is no such file") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path}: expected DVBPR's array, found what cannot be unpickled: {error}") from error
+    parts = list(cast("Sequence[Any]", array)) if isinstance(array, np.ndarray | list | tuple) else []
+    if len(parts) == len(PARTS) + 2 and isinstance(parts[3], list | np.ndarray):
+        parts[3] = dict(enumerate(parts[3]))  # by place instead of by key
+    if len(parts) < len(PARTS) or not all(isinstance(part, Mapping) for part in parts[: len(PARTS)]):
+        raise DatasetError(f"{path}: expected the dictionaries {', '.join(PARTS)}, found {len(parts)} parts")
+    return parts
+
+
+def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(version[0])
+    if read is None:
+        raise DatasetError(f"{path}: expected a .npy file of version 1 or 2, found {version}")
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+@dataclass
+class Dvbpr:
+    """A `records.Source`. The pictures are written to `pictures`, a JPEG file each, named by its content."""
+
+    path: Path
+    pictures: Path
+
+    def __post_init__(self) -> None:
+        self._parts = load(self.path)
+
+    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+        for user, histories in self._histories().items():
+            for place, review in enumerate(histories):
+                item = self._item_name(review.get("productid"), review.get("asin"))
+                if item is None:
+                    dropped.add("review_without_user_or_item", f"user {user}, {review}")
+                    continue
+                time = review.get("unixReviewTime")
+                milliseconds = int(time) * 1000 if isinstance(time, int | float) else place * SECOND
+                yield Interaction(_text(review.get("reviewerID")) or user, item, "purchase", milliseconds)
+
+    def items(self, dropped: Dropped) -> Iterator[Item]:
+        del dropped
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        for number, raw in cast("Mapping[Any, Any]", self._parts[3]).items():
+            found = _named(raw)
+            item = _text(found.get("asin")) or str(number)
+            data = found.get("imgs")
+            picture = str(self._written(data)) if isinstance(data, bytes) and data else ""
+            yield Item(item, picture, _paths(found.get("categories")))
+
+    def _written(self, data: bytes) -> Path:
+        path = self.pictures / f"{hashlib.sha256(data).hexdigest()[:24]}.jpg"
+        if not path.exists():
+            path.write_bytes(data)
+        return path
+
+    def _histories(self) -> dict[str, list[dict[str, Any]]]:
+        """The reviews of each user: of training first, then of validation and test, as they followed in time."""
+        joined: dict[str, list[dict[str, Any]]] = {}
+        for part in self._parts[:3]:
+            for user, reviews in cast("Mapping[Any, Any]", part).items():
+                joined.setdefault(str(user), []).extend(map(_named, reviews))
+        return joined
+
+    def _item_name(self, number: Any, asin: Any) -> str | None:
+        named = _text(asin)
+        if named:
+            return named
+        found = cast("Mapping[Any, Any]", self._parts[3]).get(number)
+        return None if found is None else _text(_named(found).get("asin")) or str(number)
+
+
+def _named(raw: Any) -> dict[str, Any]:
+    """A dictionary by names, whatever Python wrote it."""
+    return {_text(name): value for name, value in raw.items()} if isinstance(raw, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value if isinstance(value, str) else ""
+
+
+def _paths(value: Any) -> tuple[tuple[str, ...], ...]:
+    """Paths, or one path, or one name."""
+    if isinstance(value, str | bytes):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        return ()
+    nested = cast("Sequence[Any]", value)
+    paths = nested if nested and isinstance(nested[0], list | tuple) else [nested]
+    cleaned = (tuple(filter(None, (clean(_text(name)) for name in path))) for path in paths)
+    return tuple(dict.fromkeys(path for path in cleaned if path))

@@ -1,0 +1,177 @@
+"""Reads text, JSON and Python literals from plain or gzip files, a piece at a time. A broken piece is counted and passed over;
+a file that ends early gives what it has.
+"""
+
+import ast
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, cast
+
+from offline_training.datasets.records import DatasetError, Dropped
+
+CHUNK = 256 * 1024  # characters
+LONGEST = 4 * 1024**2  # characters of one object; what is longer counts as broken
+SEPARATORS = re.compile(r"[\s,\[\]]*")  # between objects, in JSON lines as in an array
+CUT = 16  # characters before the end, within which an error may mean that the rest has not been read yet
+
+Advance = Callable[[int], None]
+"""Told how many bytes of a file were read, compressed as they are."""
+
+
+def nothing(_: int) -> None:
+    """For those who show no progress."""
+
+
+class _Counted(io.RawIOBase):
+    """A file that tells how much of it is read."""
+
+    def __init__(self, path: Path, advance: Advance) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._advance = advance
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self._advance(count)
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@contextmanager
+def opened(path: Path, advance: Advance = nothing) -> Generator[TextIO]:
+    """A text file in UTF-8, unpacked if it is gzip, whatever it is called. Bytes that are no UTF-8 become U+FFFD.
+
+    Raises DatasetError when there is no such file.
+    """
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file")
+    with _Counted(path, advance) as counted:
+        raw = io.BufferedReader(counted, CHUNK)
+        packed = raw.peek(2)[:2] == b"\x1f\x8b"
+        file = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if packed else raw)  # pyright: ignore[reportArgumentType]
+        with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as text:
+            yield text
+
+
+def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[dict[str, Any]]:
+    """The objects of a file: JSON lines, a JSON array, objects one behind the other, or lines of Python literals.
+
+    Raises DatasetError when the file has none at all.
+    """
+    any_found = False
+    with opened(path, advance) as file:
+        beginning = _read(file, path, dropped)
+        read = _python_literals if re.match(r"\s*\{\s*u?'", beginning) else _json
+        for found in read(beginning, lambda: _read(file, path, dropped)):
+            if isinstance(found, dict):
+                any_found = True
+                yield cast("dict[str, Any]", found)
+            else:
+                dropped.add("broken_line", f"{path.name}: {found}")
+    if not any_found:
+        shown = beginning[:60].replace("\n", " ")
+        raise DatasetError(f"{path}: expected JSON objects or Python literals, found {shown!r}")
+
+
+def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[list[str]]:
+    """The rows of a CSV file, the header among them; empty ones are passed over."""
+    with opened(path, advance) as file:
+        reader = csv.reader(line.replace("\0", "") for line in _lines(file, path, dropped))
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                dropped.add("broken_line", f"{path.name}: {error}")
+                continue
+            if row:
+                yield row
+
+
+def _lines(file: TextIO, path: Path, dropped: Dropped) -> Iterator[str]:
+    rest = ""
+    while text := _read(file, path, dropped):
+        *whole, rest = (rest + text).split("\n")
+        yield from (line + "\n" for line in whole)
+        if len(rest) > LONGEST:
+            dropped.add("broken_line", f"{path.name}: {rest[:60]}")
+            rest = ""
+    if rest:
+        yield rest
+
+
+def _read(file: TextIO, path: Path, dropped: Dropped) -> str:
+    """The next characters; "" at the end, and where a packed file is damaged."""
+    try:
+        return file.read(CHUNK)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        dropped.add("truncated_file", f"{path.name}: {error}")
+        return ""
+
+
+def _json(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
+    """Objects, and the beginnings of what is none, as strings."""
+    decoder = json.JSONDecoder()
+    at, ended = 0, False
+    while True:
+        at = _behind(SEPARATORS, buffer, at)
+        if at == len(buffer):
+            if ended:
+                return
+            buffer, at = more(), 0
+            ended = not buffer
+            continue
+        try:
+            value, at = decoder.raw_decode(buffer, at)
+        except json.JSONDecodeError as error:
+            unfinished = error.msg.startswith("Unterminated string") or error.pos > len(buffer) - CUT
+            if unfinished and not ended and len(buffer) - at < LONGEST:
+                text = more()
+                ended = not text
+                buffer, at = buffer[at:] + text, 0
+                continue
+        except RecursionError:
+            pass
+        else:
+            yield value if isinstance(value, dict) else str(value)[:60]
+            continue
+        yield buffer[at : at + 60]
+        while (line_end := buffer.find("\n", at)) < 0 and not ended:
+            buffer, at = more(), 0
+            ended = not buffer
+        at = len(buffer) if line_end < 0 else line_end + 1
+
+
+def _python_literals(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
+    """The same, of a Python literal a line, as in the metadata of 2014."""
+    while True:
+        text = more()
+        *lines, buffer = (buffer + text).split("\n") if text else [*buffer.split("\n"), ""]
+        if len(buffer) > LONGEST:
+            lines, buffer = [*lines, buffer], ""
+        for line in filter(str.strip, lines):
+            try:
+                value = ast.literal_eval(line.strip())
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                value = None
+            yield value if isinstance(value, dict) else line[:60]
+        if not text:
+            return
+
+
+def _behind(pattern: re.Pattern[str], text: str, at: int) -> int:
+    found = pattern.match(text, at)
+    return found.end() if found else at

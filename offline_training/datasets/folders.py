@@ -1,0 +1,36 @@
+"""A folder of classes: each picture is an item, the folders that it lies in are its category path. There are no events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})  # no categories
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A `records.Source`."""
+
+    folder: Path
+
+    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+        del dropped
+        return iter(())
+
+    def items(self, dropped: Dropped) -> Iterator[Item]:
+        if not self.folder.is_dir():
+            raise DatasetError(f"{self.folder}: there is no such folder")
+        for path in sorted(self.folder.rglob("*")):
+            if not path.is_file():
+                continue
+            name = path.relative_to(self.folder)
+            if path.suffix.lower() not in SUFFIXES:
+                dropped.add("no_picture", name)
+                continue
+            folders = name.parts[:-1]
+            if folders and folders[0].lower() in SPLITS:
+                folders = folders[1:]
+            yield Item(name.as_posix(), str(path), (folders,) if folders else ())

@@ -1,0 +1,175 @@
+"""A source to a folder: `events.parquet`, `items.parquet` and `dataset.json`, which training and replay read.
+
+Events are read twice and items once, so that only items that somebody touched are held in memory, however large the metadata.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Source
+from offline_training.datasets.tables import parquet_module
+
+EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
+ROWS = 65_536  # written in one step
+
+Step = Callable[[str], AbstractContextManager[object]]
+"""Opens a progress bar with a title."""
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """What a prepared data set is."""
+
+    source: str
+    users: int
+    items: int
+    events: int
+    from_time: int  # milliseconds
+    to_time: int
+    labels: dict[str, int]  # how many items have it
+    dropped: dict[str, int]
+    examples: dict[str, str]
+
+
+class _Known(NamedTuple):
+    picture: str
+    labels: tuple[str, ...]
+
+
+def prepare(
+    source: Source, name: str, out: Path, *, rule: LabelRule, pictures: Mapping[str, str] | None, step: Step
+) -> Summary:
+    """Read `source` and write the folder `out`; a data set that is there is replaced.
+
+    Args:
+        name: what the source is, for the summary.
+        rule: which categories become labels.
+        pictures: files by item, instead of the pictures that the source names.
+        step: shows the progress.
+
+    Raises DatasetError, when something is missing or nothing is left.
+    """
+    dropped = Dropped()
+    with step("events, first time"):
+        touched = {event.item for event in source.interactions(Dropped())}
+    with step("items"):
+        known = _items(source, touched, rule, pictures, dropped)
+    counts = Counter(label for item in known.values() for label in item.labels)
+    kept = set(vocabulary(counts, len(known), rule))
+    known = {
+        item: _Known(one.picture, tuple(label for label in one.labels if label in kept)) for item, one in known.items()
+    }
+    for item in [item for item, one in known.items() if not one.labels]:
+        dropped.add("item_without_frequent_label", item)
+        del known[item]
+    if not known:
+        raise DatasetError(f"{name}: nothing is left: no item with a picture and a label; left out: {dropped}")
+    out.mkdir(parents=True, exist_ok=True)
+    with step("events, second time"):
+        seen = _Seen()
+        _write(out / EVENTS, _event_columns(seen.watch(_of_known(source.interactions(dropped), known, dropped))))
+    if touched and not seen.events:
+        raise DatasetError(f"{name}: nothing is left: no event of an item with a picture and a label")
+    _write(out / ITEMS, _item_columns(known))
+    summary = Summary(
+        source=name,
+        users=len(seen.users),
+        items=len(known),
+        events=seen.events,
+        from_time=seen.first,
+        to_time=seen.last,
+        labels={label: counts[label] for label in sorted(kept)},
+        dropped=dict(dropped.counts.most_common()),
+        examples=dropped.examples,
+    )
+    (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    return summary
+
+
+def _items(
+    source: Source, touched: set[str], rule: LabelRule, pictures: Mapping[str, str] | None, dropped: Dropped
+) -> dict[str, _Known]:
+    """Items with a picture and labels: those that were touched, or all where there are no events."""
+    known: dict[str, _Known] = {}
+    described: set[str] = set()
+    for item in source.items(dropped):
+        if (touched and item.item not in touched) or item.item in known:
+            continue
+        described.add(item.item)
+        picture = item.picture if pictures is None else pictures.get(item.item, "")
+        labels = labels_of(item.paths, rule)
+        if not picture:
+            dropped.add("item_without_picture", item.item)
+        elif not labels:
+            dropped.add("item_without_category", item.item)
+        else:
+            known[item.item] = _Known(picture, labels)
+    for item in touched - described:
+        dropped.add("item_not_described", item)
+    return known
+
+
+def _of_known(events: Iterable[Interaction], known: Mapping[str, _Known], dropped: Dropped) -> Iterator[Interaction]:
+    for event in events:
+        if event.item in known:
+            yield event
+        else:
+            dropped.add("event_of_item_left_out", f"{event.user} {event.item}")
+
+
+class _Seen:
+    """What went by."""
+
+    def __init__(self) -> None:
+        self.users: set[str] = set()
+        self.events, self.first, self.last = 0, 0, 0
+
+    def watch(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
+        for event in events:
+            self.first = min(self.first, event.time) if self.events else event.time
+            self.last = max(self.last, event.time)
+            self.users.add(event.user)
+            self.events += 1
+            yield event
+
+
+def _event_columns(events: Iterator[Interaction]) -> Iterator[dict[str, list[Any]]]:
+    names = Interaction._fields
+    while True:
+        rows = list(islice(events, ROWS))
+        yield {name: [getattr(row, name) for row in rows] for name in names}
+        if len(rows) < ROWS:
+            return
+
+
+def _item_columns(known: Mapping[str, _Known]) -> Iterator[dict[str, list[Any]]]:
+    yield {
+        "item": list(known),
+        "image": [one.picture for one in known.values()],
+        "categories": [list(one.labels) for one in known.values()],
+    }
+
+
+def _write(path: Path, pieces: Iterator[dict[str, list[Any]]]) -> None:
+    """A Parquet file; one that is not whole is not left behind."""
+    parquet = parquet_module()
+    import pyarrow as pa  # noqa: PLC0415  (an extra)
+
+    types = {"time": pa.int64(), "categories": pa.list_(pa.string())}
+    part = path.with_suffix(".part")
+    writer: Any = None
+    try:
+        for piece in pieces:
+            table = pa.table({name: pa.array(values, types.get(name, pa.string())) for name, values in piece.items()})
+            writer = writer or parquet.ParquetWriter(part, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    part.replace(path)

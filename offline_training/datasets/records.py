@@ -1,0 +1,63 @@
+"""The rows that every source is read into."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from model.exceptions import TastestreamError
+
+Type = Literal["view", "cart", "purchase", "return"]
+
+
+class DatasetError(TastestreamError):
+    """A data set is not what it should be; the message says what was expected and what was found."""
+
+
+class Interaction(NamedTuple):
+    """Somebody did something with an item. `time`: integer milliseconds since the epoch."""
+
+    user: str
+    item: str
+    type: Type
+    time: int
+
+
+class Item(NamedTuple):
+    """What an item is.
+
+    picture: a URL, or the path of a file; "" when there is none.
+    paths: its categories, each as a path from the broadest to the narrowest.
+    """
+
+    item: str
+    picture: str
+    paths: tuple[tuple[str, ...], ...]
+
+
+@dataclass
+class Dropped:
+    """What was left out: how often for each reason, and the first example of it."""
+
+    counts: Counter[str] = field(default_factory=Counter[str])
+    examples: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, reason: str, example: object = "") -> None:
+        self.counts[reason] += 1
+        if reason not in self.examples:
+            self.examples[reason] = str(example)[:200]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{reason} {count:,}" for reason, count in self.counts.most_common()) or "nothing"
+
+
+class Source(Protocol):
+    """A data set. Each call reads it anew; what cannot be used is told to `dropped` and passed over."""
+
+    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+        """In the order of the files."""
+        ...
+
+    def items(self, dropped: Dropped) -> Iterator[Item]:
+        """An item may come several times: the first one counts."""
+        ...

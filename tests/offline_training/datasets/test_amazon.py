@@ -1,0 +1,143 @@
+"""The three generations of Amazon's files, and what is wrong with them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule, paths_of, picture_of
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from tests.data import DATA, needs
+
+REVIEW_2014 = {"reviewerID": "A1", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1393372800}
+REVIEW_2023 = {"user_id": "AE2", "asin": "B01", "parent_asin": "B000000002", "rating": 2.0, "timestamp": 1588687728923}
+
+
+def interactions(path: Path, text: str, **options: Any) -> tuple[list[Interaction], Dropped]:
+    path.write_text(text)
+    dropped = Dropped()
+    amazon = Amazon([path], [], options.pop("rule", ALL_PURCHASES), **options)
+    return list(amazon.interactions(dropped)), dropped
+
+
+def test_reviews_of_all_generations(tmp_path: Path) -> None:
+    found, dropped = interactions(tmp_path / "r.json", "\n".join(map(json.dumps, [REVIEW_2014, REVIEW_2023])))
+    assert found == [
+        Interaction("A1", "B000000001", "purchase", 1393372800000),
+        Interaction("AE2", "B000000002", "purchase", 1588687728923),
+    ]
+    assert not dropped.counts
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"reviewerID": ""}, "review_without_user_or_item"),
+        ({"asin": 7}, "review_without_user_or_item"),
+        ({"overall": "five"}, "review_without_rating_or_time"),
+        ({"overall": 9}, "review_without_rating_or_time"),
+        ({"unixReviewTime": None}, "review_without_rating_or_time"),
+        ({"unixReviewTime": -5}, "review_without_rating_or_time"),
+        ({"unixReviewTime": float("inf")}, "review_without_rating_or_time"),
+    ],
+)
+def test_a_review_that_lacks_something_is_left_out_with_its_reason(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    found, dropped = interactions(tmp_path / "r.json", json.dumps(REVIEW_2014 | change) + json.dumps(REVIEW_2023))
+    assert [one.user for one in found] == ["AE2"]
+    assert dropped.counts == {reason: 1}
+
+
+def test_ratings_become_types_by_a_rule(tmp_path: Path) -> None:
+    reviews = "\n".join(json.dumps(REVIEW_2014 | {"overall": stars}) for stars in (1, 2, 3, 4, 5))
+    found, dropped = interactions(tmp_path / "r.json", reviews, rule=parse_rule("4-5=purchase, 1-2=return"))
+    assert [one.type for one in found] == ["return", "return", "purchase", "purchase"]
+    assert dropped.counts == {"rating_stands_for_nothing": 1}
+
+
+@pytest.mark.parametrize("text", ["", "5", "6=purchase", "4-5=bought", "5=purchase;4=view"])
+def test_a_rule_that_is_none_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(DatasetError, match="expected for example 4-5=purchase"):
+        parse_rule(text)
+
+
+USER_FIRST = "A5QQOOZJOVPSF,B00005N7P0,4.0,1393372800\nA1Z16630QMH8Q6,0737104473,5.0,1388880000\n"
+ITEM_FIRST = "B00005N7P0,A5QQOOZJOVPSF,4.0,1393372800\n0737104473,A1Z16630QMH8Q6,5.0,1388880000\n"
+HEADER = "user_id,parent_asin,rating,timestamp\nA5QQOOZJOVPSF,B00005N7P0,4.0,1393372800000\n"
+
+
+@pytest.mark.parametrize("text", [USER_FIRST, ITEM_FIRST, HEADER], ids=["2014", "2018", "2023"])
+def test_ratings_in_any_order_of_the_columns(tmp_path: Path, text: str) -> None:
+    found, dropped = interactions(tmp_path / "ratings.csv", text + "broken,line\n")
+    assert found[0] == Interaction("A5QQOOZJOVPSF", "B00005N7P0", "purchase", 1393372800000)
+    assert len(found) == text.count("B00005N7P0") + text.count("0737104473")
+    assert dropped.counts == {"broken_line": 1}
+
+
+def test_an_order_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="--columns item,user"):
+        interactions(tmp_path / "ratings.csv", "ann,shoe,5,1393372800\n")
+    found, _ = interactions(tmp_path / "ratings.csv", "ann,shoe,5,1393372800\n", item_first=True)
+    assert (found[0].user, found[0].item) == ("shoe", "ann")
+
+
+@pytest.mark.parametrize(
+    ("found", "picture"),
+    [
+        ({"imUrl": "http://a/1.jpg"}, "http://a/1.jpg"),
+        ({"image": ["https://a/1.jpg", "https://a/2.jpg"]}, "https://a/1.jpg"),
+        ({"imageURL": ["https://a/s.jpg"], "imageURLHighRes": ["https://a/l.jpg"]}, "https://a/l.jpg"),
+        ({"images": [{"thumb": "https://a/t.jpg", "large": "https://a/l.jpg", "hi_res": None}]}, "https://a/l.jpg"),
+        ({"images": {"hi_res": [None], "large": ["https://a/l.jpg"]}}, "https://a/l.jpg"),
+        ({"images": []}, ""),
+        ({"imageURL": [], "image": "none"}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_largest_size_of_the_first_picture(found: dict[str, Any], picture: str) -> None:
+    assert picture_of(found) == picture
+
+
+@pytest.mark.parametrize(
+    ("found", "paths"),
+    [
+        ({"categories": [["Beauty", "Lips"], ["Gifts"]]}, (("Beauty", "Lips"), ("Gifts",))),
+        ({"category": ["Clothing, Shoes &amp; Jewelry", "Women"]}, (("Clothing, Shoes & Jewelry", "Women"),)),
+        ({"category": ["Women", "</span></span>", "<b>Tops</b>\n"]}, (("Women", "Tops"),)),
+        ({"categories": ["Handmade Products", "Jewelry"]}, (("Handmade Products", "Jewelry"),)),
+        ({"categories": [["Toys"], ["Toys"]]}, (("Toys",),)),
+        ({"categories": "Toys"}, (("Toys",),)),
+        ({"categories": []}, ()),
+        ({}, ()),
+    ],
+)
+def test_category_paths_without_markup(found: dict[str, Any], paths: tuple[tuple[str, ...], ...]) -> None:
+    assert paths_of(found) == paths
+
+
+@needs("amazon")
+@pytest.mark.parametrize(
+    ("name", "count", "pictures"),
+    [("meta_2014_real.txt", 4, 4), ("meta_2023_real.jsonl", 1, 1), ("meta_Gift_Cards_sample.json", 10, 0)],
+)
+def test_real_metadata_of_each_generation(name: str, count: int, pictures: int) -> None:
+    dropped = Dropped()
+    found: list[Item] = list(Amazon([], [DATA / "amazon" / name], ALL_PURCHASES).items(dropped))
+    assert len(found) >= count
+    assert sum(bool(item.picture) for item in found) >= pictures
+    assert all(item.paths for item in found[:1])
+    assert not dropped.counts
+
+
+@needs("amazon")
+def test_real_reviews_and_ratings_agree() -> None:
+    dropped = Dropped()
+    folder = DATA / "amazon"
+    reviews = list(Amazon([folder / "Magazine_Subscriptions_5.json.gz"], [], ALL_PURCHASES).interactions(dropped))
+    ratings = list(Amazon([folder / "ratings_Magazine_Subscriptions.csv"], [], ALL_PURCHASES).interactions(dropped))
+    assert not dropped.counts
+    assert len(reviews) > 1000
+    assert {"A5QQOOZJOVPSF", "B00005N7P0"} <= {name for one in ratings for name in one[:2]}
+    assert set(ratings) & set(reviews)

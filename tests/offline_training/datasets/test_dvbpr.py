@@ -1,0 +1,154 @@
+"""DVBPR's array as Python 2 wrote it, read without running anything."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from offline_training.datasets.dvbpr import Dvbpr, load
+from offline_training.datasets.records import DatasetError, Dropped, Interaction
+
+JPEG = b"\xff\xd8\xff\xe0 a picture with bytes above 127 \xe9\xff\xd9"
+
+
+def python_2(value: Any) -> bytes:
+    """A pickle of protocol 2 in which `bytes` are Python 2's `str`, as numpy wrote it then."""
+    out = io.BytesIO()
+
+    def write(value: Any) -> None:
+        if isinstance(value, bytes):
+            out.write(b"T" + len(value).to_bytes(4, "little") + value)  # BINSTRING
+        elif isinstance(value, bool | int):
+            out.write(b"J" + int(value).to_bytes(4, "little", signed=True))
+        elif isinstance(value, list):
+            out.write(b"](")
+            for one in value:
+                write(one)
+            out.write(b"e")
+        elif isinstance(value, dict):
+            out.write(b"}(")
+            for name, one in value.items():
+                write(name)
+                write(one)
+            out.write(b"u")
+        elif value is None:
+            out.write(b"N")
+        else:
+            raise TypeError(type(value))
+
+    out.write(b"\x80\x02")
+    # numpy.core.multiarray._reconstruct(numpy.ndarray, (0,), 'b'), and its state: version, shape, dtype, order, objects
+    out.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01bt\x52")
+    out.write(b"(K\x01K" + bytes([len(value)]) + b"\x85cnumpy\ndtype\n(U\x02O8K\x00K\x01t\x52")
+    out.write(b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK?tb\x89")
+    write(value)
+    out.write(b"tb.")
+    return out.getvalue()
+
+
+def npy(pickled: bytes) -> bytes:
+    """A .npy file of six objects."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": (6,)})
+    return file.getvalue() + pickled
+
+
+def parts() -> list[Any]:
+    items = {
+        0: {b"asin": b"B1", b"imgs": JPEG, b"categories": [[b"Clothing", b"Women", b"Tops"]]},
+        1: {b"asin": b"B2", b"imgs": JPEG + b"2", b"categories": [[b"Clothing", b"Men", b"Shoes"]]},
+        2: {b"asin": b"B3", b"imgs": b"", b"categories": []},
+    }
+    train = {0: [{b"reviewerID": b"ann", b"productid": 0, b"asin": b"B1"}, {b"reviewerID": b"ann", b"productid": 1}]}
+    validation = {0: [{b"reviewerID": b"ann", b"asin": b"B3"}]}
+    test = {1: [{b"productid": 1, b"unixReviewTime": 1393372800}, {b"productid": 9}]}
+    return [train, validation, test, items, 2, 3]
+
+
+@pytest.mark.parametrize("writer", ["Python 2", "Python 3"])
+def test_users_and_items_of_the_array(tmp_path: Path, writer: str) -> None:
+    path = tmp_path / "fashion.npy"
+    if writer == "Python 2":
+        path.write_bytes(npy(python_2(parts())))
+    else:
+        array = np.empty(6, object)
+        array[:] = parts()
+        np.save(path, array, allow_pickle=True)
+    source, dropped = Dvbpr(path, tmp_path / "images"), Dropped()
+    assert list(source.interactions(dropped)) == [
+        Interaction("ann", "B1", "purchase", 0),
+        Interaction("ann", "B2", "purchase", 1000),
+        Interaction("ann", "B3", "purchase", 2000),
+        Interaction("1", "B2", "purchase", 1393372800000),
+    ]
+    items = list(source.items(dropped))
+    assert [(item.item, item.paths) for item in items] == [
+        ("B1", (("Clothing", "Women", "Tops"),)),
+        ("B2", (("Clothing", "Men", "Shoes"),)),
+        ("B3", ()),
+    ]
+    assert Path(items[0].picture).read_bytes() == JPEG
+    assert items[2].picture == ""
+    assert dropped.counts == {"review_without_user_or_item": 1}
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+CALLS = {
+    "os.system": b"\x80\x02cos\nsystem\n(U\x04truet\x52.",
+    "builtins.eval": b"\x80\x02c__builtin__\neval\n(U\x011t\x52.",
+    "numpy's own loader": b"\x80\x02cnumpy\nload\n(U\x01xt\x52.",
+    "a name that numpy imports": b"\x80\x02cnumpy.lib.format\npickle.loads\n(U\x01xt\x52.",
+}
+
+
+@pytest.mark.parametrize("pickled", CALLS.values(), ids=CALLS)
+def test_nothing_is_called(tmp_path: Path, pickled: bytes) -> None:
+    (tmp_path / "evil.npy").write_bytes(npy(pickled))
+    with pytest.raises(DatasetError, match="which no data set needs: it is not read"):
+        load(tmp_path / "evil.npy")
+
+
+def test_code_in_an_item_is_not_run(tmp_path: Path) -> None:
+    array = np.empty(6, object)
+    array[:] = [{}, {}, {}, {0: Evil(tmp_path / "ran")}, 0, 0]
+    np.save(tmp_path / "evil.npy", array, allow_pickle=True)
+    with pytest.raises(DatasetError, match="it is not read"):
+        load(tmp_path / "evil.npy")
+    assert not (tmp_path / "ran").exists()
+
+
+FLOATS = io.BytesIO()
+np.save(FLOATS, np.zeros((3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"PK\x03\x04 a zip", "cannot be unpickled"),
+        (b"", "cannot be unpickled"),
+        (FLOATS.getvalue(), "expected an array of objects, found one of float64"),
+        (npy(python_2(parts())[:200]), "cannot be unpickled"),
+        (npy(python_2([1, 2, 3])), "found 3 parts"),
+        (npy(pickle.dumps(7)), "found 0 parts"),
+    ],
+)
+def test_what_is_another_file_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "fashion.npy"
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=rf"fashion\.npy: .*{message}"):
+        load(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="there is no such file"):
+        load(tmp_path / "fashion.npy")

@@ -1,0 +1,144 @@
+"""JSON and Python literals of any layout are read; a broken piece is counted, and costs none of its neighbours."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offline_training.datasets import files
+from offline_training.datasets.records import DatasetError, Dropped
+
+OBJECTS: list[dict[str, Any]] = [
+    {"asin": f"B{number}", "title": "x" * number, "n": [number, {}]} for number in range(9)
+]
+
+
+def read(path: Path) -> tuple[list[dict[str, Any]], Dropped]:
+    dropped = Dropped()
+    return list(files.objects(path, dropped)), dropped
+
+
+LAYOUTS = {
+    "lines": "\n".join(map(json.dumps, OBJECTS)),
+    "lines of Windows": "\r\n".join(map(json.dumps, OBJECTS)) + "\r\n",
+    "array": json.dumps(OBJECTS),
+    "array, an object a line": "[" + ",\n".join(map(json.dumps, OBJECTS)) + "]\n",
+    "array for people": json.dumps(OBJECTS, indent=2),
+    "one behind the other": "".join(map(json.dumps, OBJECTS)),
+    "byte order mark": "\ufeff" + "\n".join(map(json.dumps, OBJECTS)),
+    "Python literals": "\n".join(map(repr, OBJECTS)) + "\n",
+    "Python literals without an end of line": "\n\n".join(map(repr, OBJECTS)),
+}
+
+
+@pytest.mark.parametrize("text", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize("chunk", [7, 100, files.CHUNK])
+def test_objects_are_read_whatever_their_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, packed: bool, chunk: int
+) -> None:
+    monkeypatch.setattr(files, "CHUNK", chunk)
+    monkeypatch.setattr(files, "CUT", min(chunk, files.CUT))
+    path = tmp_path / "objects"
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    found, dropped = read(path)
+    assert found == OBJECTS
+    assert not dropped.counts
+
+
+BROKEN = {
+    "cut off": '{"asin": "B1", "title',
+    "no JSON": "<html>not today</html>",
+    "a quote too many": '{"asin": "B1"" }',
+    "a number": "42",
+    "control character": '{"asin": "B\x011"}',
+    "nested without end": '{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_a_broken_line_is_counted_and_costs_no_other(tmp_path: Path, broken: str) -> None:
+    lines = [json.dumps(one) for one in OBJECTS]
+    path = tmp_path / "objects.json"
+    path.write_text("\n".join([*lines[:4], broken, *lines[4:]]))
+    found, dropped = read(path)
+    assert found == OBJECTS
+    assert dropped.counts == {"broken_line": 1}
+    assert "objects.json: " in dropped.examples["broken_line"]
+
+
+def test_a_broken_python_literal_is_counted_and_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "meta.txt"
+    evil = f"{{'asin': __import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()}}"
+    path.write_text("\n".join([repr(OBJECTS[0]), evil, "{'asin': ", repr(OBJECTS[1])]))
+    found, dropped = read(path)
+    assert found == OBJECTS[:2]
+    assert dropped.counts == {"broken_line": 2}
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
+def test_a_truncated_gzip_gives_what_it_has(tmp_path: Path, share: float) -> None:
+    many = [{"n": number, "noise": str(hash(str(number)))} for number in range(20_000)]
+    packed = gzip.compress("\n".join(map(json.dumps, many)).encode())
+    path = tmp_path / "objects.json.gz"
+    path.write_bytes(packed[: int(len(packed) * share)])
+    found, dropped = read(path)
+    assert found == many[: len(found)]
+    assert len(found) > share * len(many) / 2
+    assert dropped.counts["truncated_file"] == 1
+
+
+def test_a_damaged_gzip_gives_what_stands_before(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress(b'{"a": 1}\n' * 50_000, compresslevel=0))
+    packed[len(packed) // 2] ^= 0xFF
+    path = tmp_path / "objects.json.gz"
+    path.write_bytes(bytes(packed))
+    found, dropped = read(path)
+    assert len(found) > 20_000
+    assert dropped.counts["truncated_file"] + dropped.counts["broken_line"] >= 1
+
+
+@given(st.text(max_size=300), st.integers(0, 8))
+def test_whatever_stands_between_objects_on_a_line_of_its_own_costs_none_of_those_before(
+    tmp_path_factory: pytest.TempPathFactory, noise: str, place: int
+) -> None:
+    path = tmp_path_factory.mktemp("noise") / "objects"
+    lines = [json.dumps(one) for one in OBJECTS]
+    noise = noise.replace("\n", " ").replace("\r", " ").replace("{", "(")
+    path.write_text("\n".join([*lines[:place], noise, *lines[place:]]), errors="replace")
+    assert read(path)[0] == OBJECTS
+
+
+def test_a_file_that_holds_no_object_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "reviews.json"
+    path.write_text("user;item\n1;2\n")
+    with pytest.raises(
+        DatasetError, match=r"reviews\.json: expected JSON objects or Python literals, found 'user;item"
+    ):
+        read(path)
+    with pytest.raises(DatasetError, match="there is no such file"):
+        read(tmp_path / "nowhere.json")
+
+
+def test_the_progress_is_the_bytes_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "objects.json.gz"
+    path.write_bytes(gzip.compress(LAYOUTS["lines"].encode() * 1000))
+    told: list[int] = []
+    list(files.objects(path, Dropped(), told.append))
+    assert sum(told) == path.stat().st_size
+
+
+def test_a_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "objects.json"
+    path.write_text("\n".join(json.dumps({"n": number, "x": "y" * 1000}) for number in range(10_000)))
+    told: list[int] = []
+    found: Iterator[dict[str, Any]] = files.objects(path, Dropped(), told.append)
+    assert next(found)["n"] == 0
+    assert sum(told) < path.stat().st_size / 4

@@ -1,0 +1,280 @@
+"""Each source through the command to a folder that says what it holds and what was left out."""
+
+import csv
+import gzip
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from offline_training.datasets.cli import app
+from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
+from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, Summary
+from offline_training.datasets.records import DatasetError, Dropped
+from offline_training.datasets.tables import Tables, milliseconds_of, paths_in
+from tests.data import DATA, needs
+from tests.offline_training.datasets.test_dvbpr import npy, parts, python_2
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
+
+
+def prepared(*arguments: object) -> tuple[Summary, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The summary, the events, and the items by their names."""
+    out = Path(str(arguments[list(arguments).index("--out") + 1]))
+    done = run(*arguments)
+    assert done.exit_code == 0, done.output
+    summary = msgspec.json.decode((out / SUMMARY).read_bytes(), type=Summary)
+    events, items = (pq.read_table(out / name).to_pylist() for name in (EVENTS, ITEMS))
+    assert (summary.events, summary.items) == (len(events), len(items))
+    return summary, events, {item["item"]: item for item in items}
+
+
+REVIEWS = [
+    {"reviewerID": f"U{number % 3}", "asin": f"B{number % 5}", "overall": 5, "unixReviewTime": 1_300_000_000 + number}
+    for number in range(30)
+]
+METADATA = [
+    {"asin": "B0", "imUrl": "http://a/0.jpg", "categories": [["Shop", "Women", "Tops"]]},
+    {"asin": "B1", "imUrl": "http://a/1.jpg", "categories": [["Shop", "Women", "Shoes"]]},
+    {"asin": "B2", "imUrl": "http://a/2.jpg", "categories": [["Shop", "Men", "Shoes"], ["Shop", "Sale"]]},
+    {"asin": "B3", "categories": [["Shop", "Men"]]},
+    {"asin": "B9", "imUrl": "http://a/9.jpg", "categories": [["Shop", "Men"]]},
+    {"asin": "B0", "imUrl": "http://a/other.jpg", "categories": [["Shop", "Other"]]},
+]
+
+
+@pytest.fixture
+def amazon(tmp_path: Path) -> tuple[object, ...]:
+    reviews, metadata = tmp_path / "reviews.json.gz", tmp_path / "meta.json"
+    reviews.write_bytes(gzip.compress("\n".join([*map(json.dumps, REVIEWS), "broken"]).encode()))
+    metadata.write_text("\n".join(map(repr, METADATA)))
+    out = ("--out", tmp_path / "out", "--min-items", 1)
+    return "amazon", "--reviews", reviews, "--metadata", metadata, *out
+
+
+def test_amazon(amazon: tuple[object, ...]) -> None:
+    summary, events, items = prepared(*amazon, "--levels", "2-3")
+    assert items.keys() == {"B0", "B1", "B2"}
+    assert items["B0"] == {
+        "item": "B0",
+        "image": "http://a/0.jpg",
+        "categories": ["Shop > Women", "Shop > Women > Tops"],
+    }
+    assert events[0] == {"user": "U0", "item": "B0", "type": "purchase", "time": 1_300_000_000_000}
+    assert summary.users == 3
+    assert (summary.from_time, summary.to_time) == (1_300_000_000_000, 1_300_000_027_000)
+    assert summary.labels["Shop > Women"] == 2
+    assert summary.dropped == {
+        "event_of_item_left_out": 12,
+        "item_without_picture": 1,
+        "item_not_described": 1,
+        "broken_line": 1,
+    }
+    assert summary.examples["item_not_described"] == "B4"
+
+
+def test_what_was_left_out_is_shown(amazon: tuple[object, ...]) -> None:
+    shown = run(*amazon).output
+    assert "left out: item without picture" in shown
+    assert "1, the first: B3" in shown
+
+
+def test_rare_labels_go_and_with_them_items_that_have_no_other(amazon: tuple[object, ...]) -> None:
+    summary, _, items = prepared(*amazon, "--levels", "2", "--min-items", 2)
+    assert summary.labels == {"Shop > Women": 2}
+    assert items.keys() == {"B0", "B1"}
+    assert summary.dropped["item_without_frequent_label"] == 1
+
+
+def test_pictures_of_a_folder(amazon: tuple[object, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "B"
+    folder.mkdir(parents=True)
+    (folder / "B3.jpg").touch()
+    (folder / "B0.png").touch()
+    _, _, items = prepared(*amazon, "--pictures", folder.parent)
+    assert {name: item["image"] for name, item in items.items()} == {
+        "B0": str(folder / "B0.png"),
+        "B3": str(folder / "B3.jpg"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--levels", "4-2"), "--levels '4-2': expected 2-4, or 3"),
+        (("--levels", "x"), "--levels 'x': expected 2-4, or 3"),
+        (("--ratings", "5"), "ratings '5': expected for example 4-5=purchase"),
+        (("--columns", "a,b"), "--columns 'a,b': expected item,user or user,item"),
+        (("--min-items", "99"), "nothing is left: no item with a picture and a label; left out: "),
+        (("--pictures", "."), "expected pictures named by item"),
+    ],
+)
+def test_a_bad_argument_is_one_line(
+    amazon: tuple[object, ...],
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    done = run(*amazon, *arguments)
+    assert done.exit_code == 1
+    assert message in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "out" / SUMMARY).exists()
+
+
+@needs("amazon")
+def test_amazon_as_it_is(tmp_path: Path) -> None:
+    folder = DATA / "amazon"
+    sources = ("--reviews", folder / "Magazine_Subscriptions_5.json.gz", "--metadata")
+    summary, events, items = prepared(
+        "amazon", *sources, folder / "meta_Magazine_Subscriptions.json.gz", "--out", tmp_path, "--levels", "2-3"
+    )
+    assert summary.users > 100
+    assert len({event["item"] for event in events}) == len(items)
+    assert all("<" not in label for label in summary.labels)
+
+
+def test_dvbpr(tmp_path: Path) -> None:
+    array = tmp_path / "fashion.npy"
+    array.write_bytes(npy(python_2(parts())))
+    summary, events, items = prepared("dvbpr", array, "--out", tmp_path / "out", "--min-items", 1)
+    assert items.keys() == {"B1", "B2"}
+    assert [event["user"] for event in events] == ["ann", "ann", "1"]
+    assert summary.dropped == {"event_of_item_left_out": 1, "review_without_user_or_item": 1, "item_without_picture": 1}
+
+
+@needs("hm")
+def test_hm(tmp_path: Path) -> None:
+    users = ("--transactions", DATA / "hm" / "replay_users.parquet")
+    summary, events, items = prepared("hm", DATA / "hm", *users, "--out", tmp_path)
+    assert (summary.users, summary.items, summary.events) == (150, 3211, 3713)
+    assert "colour group > Black" in summary.labels
+    assert events[0]["time"] == 1537401600000
+    assert Path(next(iter(items.values()))["image"]).is_file()
+    assert not summary.dropped
+
+
+def test_hm_as_the_competition_has_it(tmp_path: Path) -> None:
+    (tmp_path / "images" / "010").mkdir(parents=True)
+    (tmp_path / "images" / "010" / "0108775015.jpg").touch()
+    fields = "product_type_name,product_group_name,colour_group_name,index_name,section_name,garment_group_name"
+    (tmp_path / "articles.csv").write_text(
+        f"article_id,{fields}\n0108775015,Vest top,Garment Upper body,Black,Ladies,Basics,Jersey\n0108775044,a,b,c,d,e,f\n"
+    )
+    (tmp_path / "transactions_train.csv").write_text(
+        "t_dat,customer_id,article_id,price,sales_channel_id\n2018-09-20,000058,0108775015,0.05,2\n2018-09-21,,0108775015,0.05,2\n"
+    )
+    summary, events, items = prepared("hm", tmp_path, "--out", tmp_path / "out", "--min-items", 1)
+    assert events == [{"user": "000058", "item": "0108775015", "type": "purchase", "time": 1537401600000}]
+    assert "colour group > Black" in items["0108775015"]["categories"]
+    assert summary.dropped == {"event_without_user_or_item": 1}
+
+
+@needs("clothing")
+def test_a_folder_of_classes(tmp_path: Path) -> None:
+    summary, events, items = prepared("folder", DATA / "clothing", "--out", tmp_path)
+    assert not events
+    assert len(items) == 3781
+    assert len(summary.labels) == 10
+    assert summary.dropped == {"no_picture": 1}
+
+
+EVENTS_TABLE = [
+    {"user_id": "ann", "item_id": "shoe", "type": "view", "timestamp": "2014-05-01T12:00:00Z"},
+    {"user_id": "ann", "item_id": "hat", "type": "purchase", "timestamp": "1398945600001"},
+    {"user_id": "bob", "item_id": "hat", "type": "stare", "timestamp": "2014-05-01"},
+    {"user_id": "bob", "item_id": "hat", "type": "return", "timestamp": "yesterday"},
+    {"user_id": "", "item_id": "hat", "type": "return", "timestamp": "2014-05-01"},
+]
+ITEMS_TABLE = [
+    {"item_id": "shoe", "image_url": "shoe.jpg", "categories": "Clothes > Shoes|Sale"},
+    {"item_id": "hat", "image_url": "https://a.example/hat.jpg", "categories": "Clothes > Hats"},
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_two_tables_of_ones_own(tmp_path: Path, form: str) -> None:
+    for name, rows in (("events", EVENTS_TABLE), ("items", ITEMS_TABLE)):
+        path = tmp_path / f"{name}.{form}"
+        if form == "csv":
+            with path.open("w", newline="") as file:
+                writer = csv.DictWriter(file, rows[0])
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    tables = ("--events", tmp_path / f"events.{form}", "--items", tmp_path / f"items.{form}")
+    summary, events, items = prepared("tables", *tables, "--out", tmp_path / "out", "--min-items", 1)
+    assert [(one["item"], one["type"], one["time"]) for one in events] == [
+        ("shoe", "view", 1398945600000),
+        ("hat", "purchase", 1398945600001),
+    ]
+    assert items["shoe"]["image"] == str(tmp_path / "shoe.jpg")
+    assert items["shoe"]["categories"] == ["Clothes > Shoes", "Sale"]  # all items have Clothes, so it says nothing
+    assert summary.dropped == {
+        "event_of_unknown_type": 1,
+        "event_without_time": 1,
+        "event_without_user_or_item": 1,
+    }
+
+
+def test_a_missing_column_is_named_beside_those_there_are(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("sku,image\n1,a.jpg\n")
+    with pytest.raises(DatasetError, match=r"expected a column item \(item, item_id, .*\), found sku, image"):
+        list(Tables(None, tmp_path / "items.csv", tmp_path).items(Dropped()))
+
+
+def test_a_prepared_data_set_is_tables_again(amazon: tuple[object, ...], tmp_path: Path) -> None:
+    _, events, items = prepared(*amazon, "--levels", "2-3")
+    out = tmp_path / "out"
+    again = ("tables", "--events", out / EVENTS, "--items", out / ITEMS, "--out", tmp_path / "again", "--min-items", 1)
+    summary, events_again, items_again = prepared(*again, "--levels", "2-3")
+    assert events_again == events
+    assert {name: set(item["categories"]) for name, item in items_again.items()} == {
+        name: set(item["categories"]) for name, item in items.items()
+    }
+    assert not summary.dropped
+
+
+@pytest.mark.parametrize(
+    ("time", "milliseconds"),
+    [
+        (1398945600, 1398945600000),
+        (1398945600001, 1398945600001),
+        ("1398945600", 1398945600000),
+        ("2014-05-01", 1398902400000),
+        ("2014-05-01T12:00:00+02:00", 1398938400000),
+        (np.float64(1398945600), 1398945600000),
+        (True, None),
+        (-1, None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_times_of_any_form(time: Any, milliseconds: int | None) -> None:
+    assert milliseconds_of(time) == milliseconds
+
+
+def test_category_paths_of_lists_and_of_text() -> None:
+    assert paths_in("a > b|c") == (("a", "b"), ("c",))
+    assert paths_in(["a > b", "c"]) == (("a", "b"), ("c",))
+    assert paths_in([["a", "b"], ["c"]]) == (("a", "b"), ("c",))
+    assert paths_in("") == paths_in(None) == paths_in(7) == ()
+
+
+def test_labels_of_levels() -> None:
+    rule = LabelRule(first=2, last=3, min_items=2, max_labels=2)
+    assert labels_of([("a", "b", "c", "d"), ("a", "b"), ("x",)], rule) == ("a > b", "a > b > c")
+    assert vocabulary(Counter({"all": 9, "x": 5, "y": 4, "z": 4, "rare": 1}), 9, rule) == ["x", "y"]
