@@ -9,9 +9,8 @@ What a generation calls a thing is told by the objects themselves, so files of d
 A review stands for a purchase; what its rating makes of that is a `Rule`.
 """
 
-import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,12 +18,18 @@ from typing import Any, cast, get_args
 
 from offline_training.datasets import files
 from offline_training.datasets.files import Advance
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item, Type
+from offline_training.datasets.records import (
+    DatasetError,
+    Dropped,
+    Interaction,
+    Item,
+    Type,
+    category_paths,
+    in_milliseconds,
+)
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
-TAG = re.compile(r"<[^>]*>")
 SAMPLE = 1000  # rows of a CSV without a header that are looked at for which column is the item
-MILLISECONDS = 10**11  # a time above is none of seconds
 LARGEST = ("hi_res", "large", "thumb")  # 2023: sizes of a picture, the best first
 CSV_NAMES = {"user": ("user_id", "user", "reviewerid"), "item": ("parent_asin", "asin", "item", "item_id")} | {
     "rating": ("rating", "overall"),
@@ -69,7 +74,9 @@ class Amazon:
                 for review in files.objects(path, dropped, self.advance):
                     user, item = _first(review, "reviewerID", "user_id"), _first(review, "parent_asin", "asin")
                     rating, time = _first(review, "overall", "rating"), _first(review, "unixReviewTime", "timestamp")
-                    yield from self._interaction(user, item, rating, time, dropped)
+                    found = self._interaction(user, item, rating, time, dropped)
+                    if found is not None:
+                        yield found
 
     def items(self, dropped: Dropped) -> Iterator[Item]:
         for path in self.metadata:
@@ -90,32 +97,33 @@ class Amazon:
             head = head[1:]
         else:
             item_first = self.item_first if self.item_first is not None else _item_first(path, head)
-            columns = {"item": 0, "user": 1, "rating": 2, "time": 3} if item_first else None
-            columns = columns or {"user": 0, "item": 1, "rating": 2, "time": 3}
+            columns = {"item": 1 - item_first, "user": int(item_first), "rating": 2, "time": 3}
         for row in chain(head, rows):
             if len(row) <= max(columns.values()):
                 dropped.add("broken_line", f"{path.name}: {row}")
                 continue
             user, item, rating, time = (row[columns[name]].strip() for name in ("user", "item", "rating", "time"))
-            yield from self._interaction(user, item, rating, time, dropped)
+            found = self._interaction(user, item, rating, time, dropped)
+            if found is not None:
+                yield found
 
-    def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> Iterator[Interaction]:
+    def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> Interaction | None:
+        """A review as its rating has it, or None, which `dropped` then knows the reason of."""
         if not isinstance(user, str) or not isinstance(item, str) or not user or not item:
             dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
-            return
+            return None
         try:
-            stars, milliseconds = round(float(rating)), int(float(time))
+            stars, moment = round(float(rating)), int(float(time))
         except (TypeError, ValueError, OverflowError):
+            stars, moment = 0, -1
+        if moment < 0 or stars not in range(1, 6):
             dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
-            return
-        if milliseconds < 0 or stars not in range(1, 6):
-            dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
-            return
+            return None
         kind = self.rule.get(stars)
         if kind is None:
             dropped.add("rating_stands_for_nothing", f"{user} {item}: {stars}")
-            return
-        yield Interaction(user, item, kind, milliseconds if milliseconds > MILLISECONDS else milliseconds * 1000)
+            return None
+        return Interaction(user, item, kind, in_milliseconds(moment))
 
 
 def picture_of(found: Mapping[str, Any]) -> str:
@@ -140,13 +148,7 @@ def paths_of(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     if isinstance(value, str):
         value = [value]
     nested: list[Any] = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
-    paths = (tuple(filter(None, map(clean, path))) for path in nested if isinstance(path, list))
-    return tuple(dict.fromkeys(path for path in paths if path))
-
-
-def clean(text: Any) -> str:
-    """A name without HTML: entities are resolved, tags are cut out."""
-    return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
+    return category_paths(nested)
 
 
 def _first(found: Mapping[str, Any], *names: str) -> Any:
@@ -162,8 +164,7 @@ def _header(row: list[str]) -> dict[str, int] | None:
 
 def _item_first(path: Path, rows: list[list[str]]) -> bool:
     """Whether the first column holds the items: those look like Amazon's numbers, and users do not."""
-    count: Callable[[int], int] = lambda column: sum(bool(ASIN.fullmatch(row[column])) for row in rows if len(row) > 1)  # noqa: E731
-    first, second = count(0), count(1)
+    first, second = (sum(bool(ASIN.fullmatch(row[place])) for row in rows if len(row) > 1) for place in (0, 1))
     if first == second:
         raise DatasetError(
             f"{path}: which column is the item cannot be told from rows like {','.join(rows[0])!r}: "

@@ -19,8 +19,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from offline_training.datasets.amazon import clean
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item, category_paths
 
 SECOND = 1000  # milliseconds
 PARTS = ("user_train", "user_validation", "user_test", "items")
@@ -144,5 +143,4 @@ def _paths(value: Any) -> tuple[tuple[str, ...], ...]:
         return ()
     nested = cast("Sequence[Any]", value)
     paths = nested if nested and isinstance(nested[0], list | tuple) else [nested]
-    cleaned = (tuple(filter(None, (clean(_text(name)) for name in path))) for path in paths)
-    return tuple(dict.fromkeys(path for path in cleaned if path))
+    return category_paths([_text(name) for name in path] for path in paths)

@@ -1,9 +1,11 @@
 """The rows that every source is read into."""
 
+import html
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from model.exceptions import TastestreamError
 
@@ -12,6 +14,10 @@ Type = Literal["view", "cart", "purchase", "return"]
 
 class DatasetError(TastestreamError):
     """A data set is not what it should be; the message says what was expected and what was found."""
+
+
+TAG = re.compile(r"<[^>]*>")
+MILLISECONDS = 10**11  # a time above is none of seconds
 
 
 class Interaction(NamedTuple):
@@ -33,6 +39,24 @@ class Item(NamedTuple):
     item: str
     picture: str
     paths: tuple[tuple[str, ...], ...]
+
+
+def clean(text: Any) -> str:
+    """A name without HTML: entities are resolved, tags are cut out."""
+    return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
+
+
+def category_paths(paths: Iterable[Any]) -> tuple[tuple[str, ...], ...]:
+    """What there is of category paths, without markup, empty names and empty paths, each once."""
+    cleaned = (
+        tuple(filter(None, map(clean, cast("Sequence[Any]", path)))) for path in paths if isinstance(path, list | tuple)
+    )
+    return tuple(dict.fromkeys(path for path in cleaned if path))
+
+
+def in_milliseconds(time: float) -> int:
+    """A time in seconds or milliseconds since the epoch, in milliseconds."""
+    return int(time if time > MILLISECONDS else time * 1000)
 
 
 @dataclass

@@ -14,9 +14,16 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets import files
-from offline_training.datasets.amazon import MILLISECONDS, clean
 from offline_training.datasets.files import Advance
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item, Type
+from offline_training.datasets.records import (
+    DatasetError,
+    Dropped,
+    Interaction,
+    Item,
+    Type,
+    category_paths,
+    in_milliseconds,
+)
 
 PARQUET = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 8192  # read in one step
@@ -144,7 +151,7 @@ def milliseconds_of(time: Any) -> int | None:
         moment = time if time.tzinfo else time.replace(tzinfo=UTC)
         return round(moment.timestamp() * 1000)
     if isinstance(time, int | float) and not isinstance(time, bool) and time >= 0:
-        return int(time if time > MILLISECONDS else time * 1000)
+        return in_milliseconds(time)
     return None
 
 
@@ -155,8 +162,7 @@ def paths_in(value: Any) -> tuple[tuple[str, ...], ...]:
     if not isinstance(value, list | tuple):
         return ()
     parts = (part.split(" > ") if isinstance(part, str) else part for part in cast("Sequence[Any]", value))
-    paths = (tuple(filter(None, map(clean, part))) for part in parts if isinstance(part, list | tuple))
-    return tuple(dict.fromkeys(path for path in paths if path))
+    return category_paths(parts)
 
 
 def _text(value: Any) -> str:

@@ -63,9 +63,7 @@ class FetchLimits:
     idle_timeout: float = 5.0  # seconds between two pieces of an answer
     total_timeout: float = 10.0  # seconds for everything, redirects and the wait for a free connection included
     max_redirects: int = 3
-    connections: int = (
-        256  # connections in use at once; idle ones included there are never more than four times as many
-    )
+    connections: int = 256  # in use at once; idle ones included there are never more than four times as many
     connections_per_host: int = 8  # so that one slow host does not hold all of them
     user_agent: str = "tastestream"  # FETCH_USER_AGENT adds the version
 

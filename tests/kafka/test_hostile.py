@@ -64,6 +64,7 @@ REDIRECTS = [
 SERVERS = [
     Case(f"server: {name}", "{server}", reason, talk)
     for name, (talk, reason, _) in test_hostile_servers.HOSTILE.items()
+    if name != "announces more than is allowed"  # by a byte, where a smaller limit is
 ]
 FILES = [serves(f"file: {name}", *file) for name, file in hostile_pictures().items()]
 CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES]
@@ -135,7 +136,8 @@ def reasons(case: Case, port: int) -> set[str]:
         parse_interaction(System.encoded(event), now=time.time(), max_future=0)
     except EventError as error:  # what stands in no message of JSON comes no further
         return {error.reason}
-    if case.name.partition(": ")[2] in test_hostile_urls.NAMES:  # looked up, and found or not, as the system has it
+    looked_up = {*test_hostile_urls.NAMES, "port of a name"}  # and found or not, as the system has it
+    if case.name.partition(": ")[2] in looked_up:
         return {case.reason, "host_unreachable", "host_unavailable"}
     return {case.reason}
 

@@ -202,6 +202,7 @@ ODD_PORTS = {
     "memcached": "https://8.8.8.8:11211/",
     "port zero": "http://8.8.8.8:0/",
     "port in full-width digits": "http://8.8.8.8:２２/",
+    "port of a name": "http://shop.example:6379/",
     "port over IPv6": "http://[2606:4700::1111]:6379/",
 }
 
@@ -223,6 +224,7 @@ REDIRECTED = {
     name: (location, reason)
     for name, (location, reason) in HOSTILE.items()
     if not any(c in location for c in "\r\n\x00")  # which end a header; `test_hostile_servers` has such answers
+    and name != "port of a name"  # which is looked up; see below
 } | {
     "host without scheme": ("//127.0.0.1:{port}/", "address_not_public"),
     "host without scheme, decimal": ("//2130706433:{port}/", "address_not_public"),
