@@ -85,12 +85,15 @@ async def run(count: int, rounds: int) -> None:
     console = Console(width=120)
     console.print(table)
     ratios = [safe / unsafe for safe, unsafe in zip(*rates.values(), strict=True)]
-    console.print(f"as it is / without waiting, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+    console.print(
+        f"as it is / without waiting, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; "
+        f"median {statistics.median(ratios):.2f}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=20_000, help="events in a round (default 20000)")
+    parser.add_argument("--count", type=int, default=40_000, help="events in a round (default 40000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind, in turn (default 5)")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.count, arguments.rounds))
