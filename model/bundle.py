@@ -69,7 +69,7 @@ class Bundle:
     def embedder(self, threads: int = 1) -> Embedder:
         """A new session of the first network, with `threads` threads for the arithmetic of a call."""
         path, size = self.path / EMBEDDER, self.image_size
-        session = sessions.open_session(path, threads)
+        session = sessions.open_session(path, threads, arena=True)
         sessions.check_ends(
             path,
             session,

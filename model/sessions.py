@@ -21,12 +21,14 @@ class Tensor(NamedTuple):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def open_session(path: Path, threads: int, *, arena: bool = False) -> onnxruntime.InferenceSession:
     """Load an ONNX file for the CPU. `InferenceSession.run` may then be called from several threads at once.
 
     Args:
         path: the file.
         threads: threads for the arithmetic of one call, the caller's among them.
+        arena: whether the memory of the largest call so far is kept for the next one. It saves page faults where each call
+            takes megabytes, and suits calls of one size.
 
     Raises:
         BundleError: when ONNX Runtime cannot load the file.
@@ -35,9 +37,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_cpu_mem_arena = (
-        False  # an arena keeps the largest batch's memory for ever; without it the speed is the same
-    )
+    options.enable_cpu_mem_arena = arena
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle worker must not burn a core
     if not _has_exact_int8_products():
         options.add_session_config_entry("session.x64quantprecision", "1")

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,8 @@ T = TypeVar("T")
 CRASHED = 1  # a restart goes on at the last commit
 UNAVAILABLE = os.EX_UNAVAILABLE  # 69: no broker within `broker_timeout`
 MISCONFIGURED = os.EX_CONFIG  # 78: configuration, bundle, topics or data folder are wrong; a restart would not help
+
+NICE = 10  # a weight of 110 against 1,024, see sched(7)
 
 STOP_TIMEOUT = 8.0  # seconds for everything, before a worker that was told to stop ends itself
 
@@ -112,3 +115,9 @@ def end_at_once(reason: str) -> NoReturn:
     logger.error("%s: ending the process, with nothing more written; what is not committed is delivered again", reason)
     logging.shutdown()
     os._exit(CRASHED)
+
+
+def yield_to_others() -> None:
+    """Give this thread a tenth of the share of a processor that others have, where they compete for it."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

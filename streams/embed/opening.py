@@ -13,9 +13,12 @@ from streams.embed.cache import DiskCache
 from streams.embed.fetch import Fetcher, FetchLimits
 from streams.embed.hosts import HostLimits, Hosts
 from streams.embed.pictures import Pictures
+from streams.process import yield_to_others
 from streams.settings import Settings
 
-DECODERS = 2  # threads that decode pictures; Pillow releases the GIL
+DECODERS = (
+    2  # threads that decode pictures; Pillow releases the GIL. They are ahead of the model, and must not slow it down
+)
 
 
 def new_fetcher(settings: Settings) -> Fetcher:
@@ -45,7 +48,7 @@ async def opened_pictures(
     """
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
-        decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode"))
+        decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode", initializer=yield_to_others))
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
         disk = DiskCache(
             folder / "cache",

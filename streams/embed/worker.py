@@ -29,7 +29,7 @@ from streams.topics import EMBED_GROUP
 logger = logging.getLogger(__name__)
 
 NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
-SENDS = 1024  # records with the producer at a time: it wakes all that wait for its buffer whenever there is room for a few
+SENDS = 1024  # records with the producer at a time: it wakes all that wait for room, for each that gets it
 
 
 class _Outcome(NamedTuple):

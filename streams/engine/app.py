@@ -79,7 +79,8 @@ def new_app(
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
-        producer_max_batch_size=256 * 1024,  # bytes; at aiokafka's 16 KB a dozen rows fill a partition's buffer, and all wait
+        producer_max_batch_size=256
+        * 1024,  # bytes; at aiokafka's 16 KB a dozen rows fill a partition's buffer, and all wait
         stream_wait_empty=False,  # of Faust's own streams, which are not used here
         producer_request_timeout=300.0,  # an outage is waited for in place: a restart would take longer to resume
         datadir=folder,
