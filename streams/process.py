@@ -42,7 +42,7 @@ def configure_logging(settings: Settings) -> None:
         force=True,
     )
     if settings.log_level != "DEBUG":
-        for name in ("faust", "mode", "stamina", "asyncio"):
+        for name in ("faust", "mode", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
         logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is no news
         # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once

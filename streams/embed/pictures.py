@@ -6,16 +6,16 @@ What comes out are `model.quantization`'s bytes, the same wherever they were fou
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import count
 from random import uniform
-from time import time
+from time import monotonic, time
 from typing import NamedTuple
 
 import numpy as np
-import stamina
 from numpy.typing import NDArray
 
 from model.exceptions import PictureError
@@ -35,7 +35,8 @@ ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory c
 MEMORY_AGE = 3600.0  # seconds after which the disk is asked again
 MAX_FAILURES = 10_000
 PATIENCE = 60.0  # seconds after which no other attempt at a picture begins
-JITTER = 0.25  # of a host's own pause at most, so that those who wait for it do not come all at once
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled with each
+JITTER = 0.25  # of a pause, so that those who wait for one host do not come all at once
 
 
 class Memory:
@@ -105,6 +106,7 @@ class Pictures:
         attempted: Callable[[], None] = lambda: None,
         crowded: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """memory: bytes. places: pictures on their way at a time, from the question to the embedding. large: those of them
         with more than `SMALL` bytes that are read and decoded. failure_age: seconds a failure is remembered.
@@ -124,6 +126,7 @@ class Pictures:
         self._attempted = attempted
         self._crowded = crowded
         self._clock = clock
+        self._sleep = sleep
         self._flights: dict[str, asyncio.Task[bytes]] = {}
         self._failures: OrderedDict[str, _Failure] = OrderedDict()
 
@@ -185,16 +188,17 @@ class Pictures:
 
     async def _tried(self, url: str) -> bytes:
         """Tries again what time may heal, with growing pauses, or after what its host asks for."""
-        retries = stamina.retry_context(
-            on=self._pause, attempts=self._attempts, timeout=PATIENCE, wait_initial=0.2, wait_max=5.0
-        )
-        host = host_of(url)
-        async for attempt in retries:
-            with attempt:
-                try:
-                    return await self._attempt(url, host)
-                finally:
-                    self._attempted()
+        host, end = host_of(url), monotonic() + PATIENCE
+        for number in count(1):
+            try:
+                return await self._attempt(url, host)
+            except FetchError as error:
+                pause = _pause(number, error.retry_after)
+                if not error.transient or number >= self._attempts or self._crowded() or monotonic() + pause > end:
+                    raise
+            finally:
+                self._attempted()
+            await self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, url: str, host: str) -> bytes:
@@ -214,12 +218,6 @@ class Pictures:
                 self._decoders, decode_picture, data, self._image_size, self._max_pixels
             )
 
-    def _pause(self, error: Exception) -> float | bool:
-        """Seconds until the next attempt; True for a growing pause, False for none any more."""
-        if not isinstance(error, FetchError) or not error.transient or self._crowded():
-            return False
-        return error.retry_after * uniform(1, 1 + JITTER) or True  # noqa: S311 -- no secret
-
     def _remember(self, url: str, error: FetchError) -> None:
         metrics.pictures.labels("failure").inc()
         until = self._clock() + self._failure_age
@@ -234,3 +232,9 @@ class Pictures:
         if self._clock() < failure.until:
             raise FetchError(failure.reason, failure.message, transient=failure.transient)
         del self._failures[url]
+
+
+def _pause(attempts: int, asked_for: float) -> float:
+    """Seconds until the next attempt. asked_for: by the host, 0 when it said nothing."""
+    seconds = asked_for or min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+    return seconds * uniform(1, 1 + JITTER)  # noqa: S311 -- no secret

@@ -42,7 +42,6 @@ def run_warm(
     when a signal ended it. Raises TastestreamError: DataFolderError above all, when the embed worker runs.
     """
     configure_logging(settings)
-    logging.getLogger("stamina").setLevel(logging.ERROR)  # attempts that are made again are no news
     with locked_folder(settings.data_dir, "embed") as folder:
         return asyncio.run(_warm(settings, folder, listed, console, limit=limit, rate=rate, report=report))
 

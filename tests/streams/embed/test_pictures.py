@@ -5,7 +5,7 @@ import gc
 import io
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stamina
 from aiohttp import web
 from numpy.typing import NDArray
 from PIL import Image
@@ -40,12 +39,6 @@ def bundle() -> Bundle:
     return Bundle.load()
 
 
-@pytest.fixture(autouse=True)
-def _no_pauses() -> Iterator[None]:
-    with stamina.set_testing(True, attempts=3, cap=True):
-        yield
-
-
 def png(seed: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (32, 32, 3), np.uint8)).save(file, "PNG")
@@ -59,6 +52,7 @@ class Shop:
     asked: Counter[str] = field(default_factory=Counter[str])
     answers_wait: asyncio.Event = field(default_factory=asyncio.Event)
     broken: int = 0  # how many more requests are answered with 503
+    retry_after: int | None = None  # seconds that those ask for
     url: str = ""
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -67,7 +61,9 @@ class Shop:
         await self.answers_wait.wait()
         if self.broken:
             self.broken -= 1
-            return web.Response(status=503)
+            return web.Response(
+                status=503, headers={"Retry-After": str(self.retry_after)} if self.retry_after else None
+            )
         if name.isdigit():
             return web.Response(body=png(int(name)))
         bodies = {"text": b"this is no picture", "long-text": b"no picture" * 100_000, "cut": png(1)[:500]}
@@ -101,8 +97,13 @@ async def opened(
     places: int = 64,
     large: int = 4,
     crowded: bool = False,
+    pauses: list[float] | None = None,
 ) -> AsyncGenerator[Pictures]:
-    """The real thing, from the fetcher to the model."""
+    """The real thing, from the fetcher to the model. pauses: where those between attempts go, which are not waited for."""
+
+    async def passed(seconds: float) -> None:
+        (pauses if pauses is not None else []).append(seconds)
+
     disk = DiskCache(
         folder,
         embedder=bundle.embedder_version,
@@ -127,6 +128,7 @@ async def opened(
                 decoders=threads,
                 crowded=lambda: crowded,
                 clock=clock,
+                sleep=passed,
             )
     disk.close()
 
@@ -268,11 +270,25 @@ async def test_a_failure_says_nothing_about_other_urls(bundle: Bundle, tmp_path:
         assert await pictures.embedding(f"{shop.url}/1")
 
 
-async def test_what_time_may_heal_is_tried_again_at_once(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_what_time_may_heal_is_tried_again_after_growing_pauses(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
     shop.broken = 2
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
+    pauses: list[float] = []
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, pauses=pauses) as pictures:
         assert await pictures.embedding(f"{shop.url}/1")
     assert shop.asked == {"1": 3}
+    first, second = pauses
+    assert 0.2 <= first <= 0.25 and 0.4 <= second <= 0.5
+
+
+async def test_a_host_says_itself_when_it_wants_to_be_asked_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    shop.broken, shop.retry_after = 1, 3
+    pauses: list[float] = []
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=2, pauses=pauses) as pictures:
+        await failure(pictures, f"{shop.url}/1")  # no time has passed, and so the host is not asked
+    assert shop.asked == {"1": 1}
+    assert 3 <= pauses[0] <= 3.75
 
 
 async def test_what_time_does_not_heal_is_not_tried_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
