@@ -1,7 +1,7 @@
 """The `train` command's subcommands. Imports torch only inside them, so that the command line works without the `train` extra."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +15,7 @@ from model.exceptions import TastestreamError
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
+    from offline_training.comparison import Comparison
     from offline_training.embedding import Advance
 
 app = typer.Typer(
@@ -25,6 +26,70 @@ app = typer.Typer(
 @app.callback()
 def train() -> None:
     """Offline training: from pictures to a model bundle (needs the extra `train`)."""
+
+
+@app.command()
+def compare(  # noqa: PLR0917  (options all)
+    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    embeddings: Annotated[Path, typer.Option(help="Of its items: .npz with ids and embeddings.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the tables, TASK.md and TASK.json.", file_okay=False)],
+    task: Annotated[
+        list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Of the table; may be given several times.", show_default="all")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
+    variants: Annotated[
+        int,
+        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
+    ] = 0,
+    max_bag: Annotated[
+        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.", min=1)] = 1,
+) -> None:
+    """Methods side by side on held-out users: average, NAN, NAN + CG, and what is ahead of them.
+
+    Example: tastestream train compare data/hm --embeddings embeddings.npz --task unseen --variants 3 --out results
+    """
+    console = Console(stderr=True)
+    with _extra(console):
+        import torch  # noqa: PLC0415
+
+        from offline_training import comparison  # noqa: PLC0415
+        from offline_training.catalogue import read_catalogue  # noqa: PLC0415
+        from offline_training.datasets.records import DatasetError  # noqa: PLC0415
+        from offline_training.tasks import TASKS, make_split, read_histories  # noqa: PLC0415
+    torch.set_num_threads(threads)
+    with _progress(console) as (progress, step):
+        try:
+            for name in set(task or ()) - set(TASKS):
+                raise DatasetError(f"--task {name!r}: expected {', '.join(TASKS)}")
+            for name in set(method or ()) - set(comparison.METHODS):
+                raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
+            catalogue = read_catalogue(dataset, embeddings)
+            histories = read_histories(dataset, catalogue)
+            if catalogue.missing:
+                progress.console.print(f"{catalogue.missing:,} items have no embedding and are left out")
+            for name in TASKS:
+                if task and name not in task:
+                    continue
+                split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
+                found = comparison.compare(
+                    name,
+                    catalogue,
+                    split,
+                    methods=method or list(comparison.METHODS),
+                    seeds=range(seeds),
+                    step=step,
+                )
+                comparison.write(found, out)
+                progress.console.print(_comparison_table(found))
+        except TastestreamError as error:
+            progress.stop()
+            console.print(str(error), soft_wrap=True, markup=False)
+            raise typer.Exit(1) from None
 
 
 @app.command("default-bundle")
@@ -55,27 +120,12 @@ def default_bundle(  # noqa: PLR0917  (options all)
     model/bundles/default --work .cache/train
     """
     console = Console(stderr=True)
-    try:
+    with _extra(console):
         from offline_training.default_bundle import make_default_bundle  # noqa: PLC0415
         from offline_training.training import Recipe  # noqa: PLC0415
-    except ImportError as error:
-        console.print(
-            f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'",
-            soft_wrap=True,
-            markup=False,
-        )
-        raise typer.Exit(1) from None
 
     recipe = Recipe() if steps is None else Recipe(steps=steps)
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-
-        @contextmanager
-        def step(title: str, total: float) -> "Generator[Advance]":
-            task = progress.add_task(title, total=total)
-            yield lambda count: progress.advance(task, count)
-
+    with _progress(console) as (progress, step):
         try:
             bundle = make_default_bundle(
                 data=data,
@@ -91,6 +141,53 @@ def default_bundle(  # noqa: PLR0917  (options all)
             console.print(str(error), soft_wrap=True, markup=False)
             raise typer.Exit(1) from None
     Console().print(_figures_table(bundle))
+
+
+@contextmanager
+def _extra(console: Console) -> Generator[None]:
+    """Around the imports of what the extra `train` installs."""
+    try:
+        yield
+    except ImportError as error:
+        console.print(
+            f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'",
+            soft_wrap=True,
+            markup=False,
+        )
+        raise typer.Exit(1) from None
+
+
+Step = Callable[[str, float], AbstractContextManager["Advance"]]
+
+
+@contextmanager
+def _progress(console: Console) -> "Generator[tuple[Progress, Step]]":
+    """Progress bars, and what opens one."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+    ) as progress:
+
+        @contextmanager
+        def step(title: str, total: float) -> "Generator[Advance]":
+            task = progress.add_task(title, total=total)
+            yield lambda count: progress.advance(task, count)
+
+        yield progress, step
+
+
+def _comparison_table(comparison: "Comparison") -> Table:
+    """A row for each method, means over seeds."""
+    from offline_training.comparison import by_method, columns, spread  # noqa: PLC0415  (needs torch)
+
+    users = ", ".join(f"{part} {count:,}" for part, count in comparison.users.items())
+    table = Table(title=f"{comparison.task}: {comparison.labels} labels; users: {users}")
+    table.add_column("method", no_wrap=True)
+    shown = columns(comparison)
+    for column in shown:
+        table.add_column(column, justify="right")
+    for name, runs in by_method(comparison).items():
+        table.add_row(name, *(f"{spread(runs, column)[0]:.4f}" for column in shown))
+    return table
 
 
 def _figures_table(bundle: "Bundle") -> Table:

@@ -28,6 +28,8 @@ class Config:
     embedding_size: int = 1024
     categories: int = 70
     gated: bool = True
+    tanh_gate: bool = False
+    """tanh instead of sigmoid in the gate: the paper writes the latter, its authors' code computes the former."""
     input_scale: float = 1 / 32
     gate_bias: float = 2.0
     """The gate starts open, at sigmoid(2) = .88: the network begins as a linear layer on the average, and learns to close it."""
@@ -47,14 +49,16 @@ class AttentionBlock(nn.Module):
 
 
 class ContextGate(nn.Module):
-    """Y = sigmoid(W X + b) * X (Miech et al., eq. 1)."""
+    """Y = sigmoid(W X + b) * X (Miech et al., eq. 1), or tanh."""
 
-    def __init__(self, size: int, bias: float) -> None:
+    def __init__(self, size: int, bias: float, *, tanh: bool = False) -> None:
         super().__init__()
         self.transform: nn.Module = _constant_layer(size, bias)
+        self.tanh = tanh
 
     def forward(self, x: Tensor) -> Tensor:  # [B,d] -> [B,d]
-        return torch.sigmoid(self.transform(x)) * x
+        openness = self.transform(x)
+        return (torch.tanh(openness) if self.tanh else torch.sigmoid(openness)) * x
 
 
 class NeuralAggregationNetwork(nn.Module):
@@ -71,7 +75,7 @@ class NeuralAggregationNetwork(nn.Module):
         self.attend = AttentionBlock()
         self.first_query = nn.Parameter(torch.zeros(size))  # q0 [d]
         self.second_query: nn.Module = _constant_layer(size, 0.0)  # q1 = tanh(W r0 + b)
-        self.gate = ContextGate(size, config.gate_bias) if config.gated else nn.Identity()
+        self.gate = ContextGate(size, config.gate_bias, tanh=config.tanh_gate) if config.gated else nn.Identity()
         self.layer = nn.Linear(size, config.categories)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
@@ -130,7 +134,7 @@ class Int8Linear(nn.Module):
 class Served(nn.Module):
     """A trained network as it is exported: scores instead of logits, its square matrices in int8."""
 
-    def __init__(self, network: NeuralAggregationNetwork | MaskedAverage) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         if isinstance(network, NeuralAggregationNetwork):

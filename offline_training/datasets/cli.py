@@ -41,6 +41,14 @@ Pictures = Annotated[
         show_default=False,
     ),
 ]
+Pictureless = Annotated[
+    bool,
+    typer.Option("--pictureless", help="Keep items without a picture, whose embeddings come from elsewhere."),
+]
+Untouched = Annotated[
+    bool,
+    typer.Option("--untouched", help="Keep items that nobody touched: their labels teach what pictures look like."),
+]
 
 
 @app.command(
@@ -59,6 +67,8 @@ def amazon(
         str, typer.Option(help="Of ratings without a header: item,user or user,item.", show_default="found out")
     ] = "",
     pictures: Pictures = None,
+    pictureless: Pictureless = False,
+    untouched: Untouched = False,
     levels: Levels = "2-4",
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
@@ -80,6 +90,8 @@ def amazon(
         min_items=min_items,
         max_labels=max_labels,
         pictures=pictures,
+        pictureless=pictureless,
+        untouched=untouched,
         events_size=_sizes(*reviews),
         items_size=_sizes(*metadata),
     )
@@ -112,6 +124,8 @@ def hm(
         Path | None, typer.Option(help="Other transactions.", dir_okay=False, show_default="those of the folder")
     ] = None,
     pictures: Pictures = None,
+    pictureless: Pictureless = False,
+    untouched: Untouched = False,
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
@@ -128,6 +142,8 @@ def hm(
         min_items=min_items,
         max_labels=max_labels,
         pictures=pictures,
+        pictureless=pictureless,
+        untouched=untouched,
         events_size=_sizes(*([transactions] if transactions else (folder / name for name in TRANSACTIONS))),
         items_size=_sizes(*(folder / name for name in ARTICLES)),
     )
@@ -161,6 +177,8 @@ def tables(
         typer.Option(help="Columns user, item, type, time; CSV or Parquet.", dir_okay=False, show_default="none"),
     ] = None,
     pictures: Pictures = None,
+    pictureless: Pictureless = False,
+    untouched: Untouched = False,
     levels: Levels = "1-4",
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
@@ -174,6 +192,8 @@ def tables(
         min_items=min_items,
         max_labels=max_labels,
         pictures=pictures,
+        pictureless=pictureless,
+        untouched=untouched,
         events_size=_sizes(*([events] if events else [])),
         items_size=_sizes(items),
     )
@@ -188,6 +208,8 @@ def _run(
     min_items: int,
     max_labels: int,
     pictures: Path | None = None,
+    pictureless: bool = False,
+    untouched: bool = False,
     events_size: int = 0,
     items_size: int = 0,
 ) -> None:
@@ -216,6 +238,8 @@ def _run(
                 rule=rule,
                 pictures=None if pictures is None else by_item(pictures),
                 step=step,
+                pictureless=pictureless,
+                untouched=untouched,
             )
         except DatasetError as error:
             progress.stop()

@@ -43,7 +43,15 @@ class _Known(NamedTuple):
 
 
 def prepare(
-    source: Source, name: str, out: Path, *, rule: LabelRule, pictures: Mapping[str, str] | None, step: Step
+    source: Source,
+    name: str,
+    out: Path,
+    *,
+    rule: LabelRule,
+    pictures: Mapping[str, str] | None,
+    step: Step,
+    pictureless: bool = False,
+    untouched: bool = False,
 ) -> Summary:
     """Read `source` and write the folder `out`; a data set that is there is replaced.
 
@@ -52,6 +60,8 @@ def prepare(
         rule: which categories become labels.
         pictures: files by item, instead of the pictures that the source names.
         step: shows the progress.
+        untouched: whether items that no event is about are kept, too: their labels teach what pictures look like.
+        pictureless: whether items without a picture are kept; their embeddings have to come from elsewhere.
 
     Raises DatasetError, when something is missing or nothing is left.
     """
@@ -59,7 +69,7 @@ def prepare(
     with step("events, first time"):
         touched = {event.item for event in source.interactions(Dropped())}
     with step("items"):
-        known = _items(source, touched, rule, pictures, dropped)
+        known = _items(source, set() if untouched else touched, rule, pictures, dropped, pictureless=pictureless)
     counts = Counter(label for item in known.values() for label in item.labels)
     kept = set(vocabulary(counts, len(known), rule))
     known = {
@@ -93,7 +103,13 @@ def prepare(
 
 
 def _items(
-    source: Source, touched: set[str], rule: LabelRule, pictures: Mapping[str, str] | None, dropped: Dropped
+    source: Source,
+    touched: set[str],
+    rule: LabelRule,
+    pictures: Mapping[str, str] | None,
+    dropped: Dropped,
+    *,
+    pictureless: bool,
 ) -> dict[str, _Known]:
     """Items with a picture and labels: those that were touched, or all where there are no events."""
     known: dict[str, _Known] = {}
@@ -104,7 +120,7 @@ def _items(
         described.add(item.item)
         picture = item.picture if pictures is None else pictures.get(item.item, "")
         labels = labels_of(item.paths, rule)
-        if not picture:
+        if not picture and not pictureless:
             dropped.add("item_without_picture", item.item)
         elif not labels:
             dropped.add("item_without_category", item.item)

@@ -10,7 +10,9 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("onnxscript", reason="needs the extra `train`")
 
 from model import sessions  # noqa: E402
+from offline_training.aggregators import AGGREGATORS  # noqa: E402
 from offline_training.export import export_aggregator  # noqa: E402
+from offline_training.items import LabelGroup, LabelHead  # noqa: E402
 from offline_training.networks import Config, Int8Linear, MaskedAverage, NeuralAggregationNetwork, Served  # noqa: E402
 
 SIZE, CATEGORIES = 48, 7
@@ -21,14 +23,16 @@ Pair = tuple[Served, InferenceSession]
 
 def network(kind: str) -> Served:
     torch.manual_seed(1)
-    config = Config(SIZE, CATEGORIES, gated=kind == "nan_cg", input_scale=1.0)
-    made = MaskedAverage(config) if kind == "masked_average" else NeuralAggregationNetwork(config)
+    head = LabelHead(
+        SIZE, CATEGORIES, [LabelGroup([0, 3, 4], exclusive=True), LabelGroup([1, 2, 5, 6], exclusive=False)]
+    )
+    made = AGGREGATORS[kind](Config(SIZE, CATEGORIES, input_scale=1.0), head)
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return Served(made).eval()
 
 
-@pytest.fixture(scope="module", params=["nan_cg", "nan", "masked_average"])
+@pytest.fixture(scope="module", params=list(AGGREGATORS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """A network in torch, and the session of its export."""
     made = network(request.param)
@@ -74,6 +78,39 @@ def test_padding_is_nothing(pair: Pair) -> None:
     assert torch.allclose(attention, wider[:, :5], atol=1e-6)
 
 
+def test_the_order_of_the_items_is_nothing(pair: Pair) -> None:
+    made, _ = pair
+    embeddings, log_prior, _ = bags(3, 6)
+    order = torch.tensor([4, 2, 0, 5, 1, 3])
+    with torch.inference_mode():
+        scores, attention = made(embeddings, log_prior)
+        again, moved = made(embeddings[:, order], log_prior[:, order])
+    assert torch.allclose(scores, again, atol=1e-5)
+    assert torch.allclose(attention[:, order], moved, atol=1e-5)
+
+
+def test_attention_is_shared_out_among_the_items(pair: Pair) -> None:
+    made, _ = pair
+    embeddings, log_prior, padding = bags(5, 7)
+    with torch.inference_mode():
+        scores, attention = made(embeddings, log_prior)
+    assert torch.allclose(attention.sum(1), torch.ones(5))
+    assert (attention[padding] == 0).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+def test_all_of_an_item_counts(pair: Pair) -> None:
+    """A change of any item of a bag changes the scores."""
+    made, _ = pair
+    embeddings, log_prior, _ = bags(1, 3, padded=0)
+    with torch.inference_mode():
+        scores, _ = made(embeddings, log_prior)
+        for item in range(3):
+            other = embeddings.clone()
+            other[0, item] *= -3
+            assert not torch.allclose(made(other, log_prior)[0], scores, atol=1e-6)
+
+
 def test_a_fresh_network_starts_as_the_weighted_average() -> None:
     embeddings, log_prior, _ = bags(4, 6)
     _, attention = NeuralAggregationNetwork(Config(SIZE, CATEGORIES))(embeddings, log_prior)
@@ -90,7 +127,7 @@ def test_a_fresh_network_answers_with_the_prior_it_was_given() -> None:
 
 def test_the_seed_s_equations_hold() -> None:
     """e_k = q0 f_k; r0; q1 = tanh(W r0 + b); r1; sigmoid(W' r1 + b') * r1; layer: written out in numpy."""
-    made = network("nan_cg").network
+    made = network("nan+cg").network
     state = {name: value.numpy().astype(np.float64) for name, value in made.state_dict().items()}
     embeddings, log_prior, _ = bags(1, 5, padded=0)
     items, prior = embeddings[0].double().numpy(), log_prior[0].double().numpy()

@@ -278,3 +278,23 @@ def test_labels_of_levels() -> None:
     rule = LabelRule(first=2, last=3, min_items=2, max_labels=2)
     assert labels_of([("a", "b", "c", "d"), ("a", "b"), ("x",)], rule) == ("a > b", "a > b > c")
     assert vocabulary(Counter({"all": 9, "x": 5, "y": 4, "z": 4, "rare": 1}), 9, rule) == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "kept"),
+    [
+        ((), {"1"}),
+        (("--pictureless",), {"1", "2"}),
+        (("--untouched",), {"1", "3"}),
+        (("--pictureless", "--untouched"), {"1", "2", "3", "4"}),
+    ],
+)
+def test_items_without_picture_or_event_are_kept_on_request(
+    tmp_path: Path, flags: tuple[str, ...], kept: set[str]
+) -> None:
+    items, events = tmp_path / "items.csv", tmp_path / "events.csv"
+    items.write_text("item,image,categories\n1,1.jpg,hats\n2,,shoes\n3,3.jpg,ties\n4,,hats\n")
+    events.write_text("user,item,time\nada,1,2026-01-01\nada,2,2026-01-02\n")
+    options = ("--min-items", 1, "--out", tmp_path / "set", *flags)
+    _, _, found = prepared("tables", "--items", items, "--events", events, *options)
+    assert set(found) == kept

@@ -1,0 +1,240 @@
+"""More networks with the interface of `offline_training.networks`, and the list of all of them by name.
+
+    embeddings float32 [B, M, d], log_prior float32 [B, M] (log weight; -inf is padding) -> logits [B, D], attention [B, M]
+
+Sources: Lee et al., "Set Transformer", ICML 2019 (pooling by attention of learned queries, PMA); Zaheer et al., "Deep Sets",
+NeurIPS 2017 (a network per item, then a pool); Miech et al., "Learnable pooling with Context Gating for video classification",
+2017 (gate); Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, 4.3.2 (noisy-or).
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from offline_training.items import LabelHead
+from offline_training.networks import (
+    Config,
+    ContextGate,
+    MaskedAverage,
+    NeuralAggregationNetwork,
+    blank_padding,
+    start_layer_at,
+    weighted_sum,
+)
+
+EPSILON = 1e-5  # probabilities keep this distance from 0 and 1 where their logarithm is taken
+
+
+class GatedAverage(MaskedAverage):
+    """The average, and a context gate before the layer."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.gate = ContextGate(config.embedding_size, config.gate_bias, tanh=config.tanh_gate)
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
+        average, attention = weighted_sum(items, log_prior)
+        return self.layer(self.gate(average)), attention
+
+
+class MeanMax(nn.Module):
+    """A network for each item; the mean and the maximum over the bag; a layer."""
+
+    def __init__(self, config: Config, *, width: int = 512, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.item = nn.Sequential(
+            nn.LayerNorm(config.embedding_size), nn.Linear(config.embedding_size, width), nn.GELU()
+        )
+        self.drop = nn.Dropout(dropout)
+        self.layer = nn.Linear(2 * width, config.categories)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        start_layer_at(self.layer, prior)
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        items = self.item(blank_padding(embeddings, log_prior))  # [B,M,h]
+        mean, attention = weighted_sum(items, log_prior)  # [B,h], [B,M]
+        return self.layer(self.drop(torch.cat([mean, maximum(items, log_prior)], 1))), attention
+
+
+class Queries(nn.Module):
+    """A network for each item; mean, maximum and what several learned queries attend to; two layers.
+
+    With a head, the items' own label probabilities take part, pooled over the bag as a mean and by noisy-or.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        head: LabelHead | None = None,
+        width: int = 256,
+        queries: int = 8,
+        hidden: int = 512,
+        dropout: float = 0.3,
+        drop_items: float = 0.15,
+    ) -> None:
+        super().__init__()
+        self.drop_items = drop_items
+        self.item = nn.Sequential(nn.Linear(config.embedding_size, width), nn.GELU())
+        self.queries = nn.Linear(width, queries)
+        self.drop = nn.Dropout(dropout)
+        self.hidden = nn.Sequential(nn.Linear(width * (2 + queries), hidden), nn.GELU(), nn.Dropout(dropout))
+        self.layer = nn.Linear(hidden, config.categories)
+        self.head = head
+        if head is not None:
+            head.requires_grad_(requires_grad=False)
+            self.of_mean = nn.Parameter(torch.full((config.categories,), 0.5))
+            self.of_any = nn.Parameter(torch.zeros(config.categories))
+            self.between = nn.Linear(config.categories, config.categories, bias=False)
+            nn.init.zeros_(self.between.weight)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        start_layer_at(self.layer, prior)
+        if self.head is not None:
+            with torch.no_grad():
+                self.layer.bias.mul_(0.5)  # the other half comes from the items' labels
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            log_prior = without_some(log_prior, self.drop_items)
+        clean = blank_padding(embeddings, log_prior)
+        items = self.item(clean)  # [B,M,h]
+        mean, _ = weighted_sum(items, log_prior)  # [B,h]
+        attention = torch.softmax(self.queries(items) + log_prior.unsqueeze(2), dim=1)  # [B,M,q]
+        attended = torch.matmul(attention.transpose(1, 2), items).flatten(1)  # [B,q*h]
+        pooled = torch.cat([mean, maximum(items, log_prior), attended], 1)
+        logits = self.layer(self.hidden(self.drop(pooled)))
+        if self.head is not None:
+            probabilities = self.head(clean)  # [B,M,D]
+            average, _ = weighted_sum(probabilities, log_prior)  # [B,D]
+            logits = logits + self.of_mean * log_odds(average) + self.between(average)
+            logits = logits + self.of_any * log_odds(noisy_or(probabilities, log_prior))
+        return logits, attention.mean(2)
+
+
+class LabelUnion(nn.Module):
+    """Whether any item of the bag has the label: noisy-or of the items' own probabilities. Nothing in it is trained on bags
+    but a slope and an offset, shared by all labels."""
+
+    def __init__(self, config: Config, *, head: LabelHead) -> None:
+        super().__init__()
+        del config
+        self.head = head.requires_grad_(requires_grad=False)
+        self.slope = nn.Parameter(torch.ones(()))
+        self.offset = nn.Parameter(torch.zeros(()))
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """Items are known before any user is: there is nothing to start from."""
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        union = noisy_or(self.head(blank_padding(embeddings, log_prior)), log_prior)  # [B,D]
+        return self.slope * log_odds(union) + self.offset, torch.softmax(log_prior, dim=1)
+
+
+class SetTransformer(nn.Module):
+    """Items attend to each other twice before they are pooled as in `MeanMax`."""
+
+    def __init__(
+        self, config: Config, *, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2
+    ) -> None:
+        super().__init__()
+        self.item = nn.Sequential(nn.LayerNorm(config.embedding_size), nn.Linear(config.embedding_size, width))
+        self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
+        self.drop = nn.Dropout(dropout)
+        self.layer = nn.Linear(2 * width, config.categories)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        start_layer_at(self.layer, prior)
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        items = self.item(blank_padding(embeddings, log_prior))  # [B,M,h]
+        for block in self.blocks:
+            items = block(items, log_prior)
+        mean, attention = weighted_sum(items, log_prior)
+        return self.layer(self.drop(torch.cat([mean, maximum(items, log_prior)], 1))), attention
+
+
+class _Block(nn.Module):
+    """Self-attention with the log prior added to its logits, and a network for each item; both before a norm."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.projections = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.network = nn.Sequential(
+            nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,M,h]
+        query, key, value = self.projections(self.first(items)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        energy = torch.matmul(query, key.transpose(2, 3)) / query.shape[3] ** 0.5  # [B,heads,M,M]
+        weights = torch.softmax(energy + log_prior[:, None, None, :], dim=3)
+        items = items + self.out(torch.matmul(weights, value).transpose(1, 2).flatten(2))
+        return items + self.network(self.second(items))
+
+
+class Unmasked(nn.Module):
+    """A network that takes padding for items of zeros, `places` of them in all, as the authors' code does."""
+
+    def __init__(self, network: nn.Module, places: int) -> None:
+        super().__init__()
+        self.network = network
+        self.places = places
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all of them have it
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        padding = (0, 0, 0, self.places - embeddings.shape[1])
+        items = functional.pad(blank_padding(embeddings, log_prior), padding)  # [B,places,d]
+        return self.network(items, items.new_zeros(items.shape[:2]))
+
+
+def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
+    """Over the items that are there."""
+    return items.masked_fill(torch.isneginf(log_prior).unsqueeze(2), -torch.inf).amax(1)
+
+
+def noisy_or(probabilities: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,D], [B,M] -> [B,D]
+    """1 - prod (1 - p)^w, w the weight of an item relative to the heaviest."""
+    weights = torch.exp(log_prior - log_prior.amax(1, keepdim=True))  # [B,M]
+    nothing = torch.log1p(-probabilities.clamp(max=1 - EPSILON))  # [B,M,D]
+    return 1 - torch.exp(torch.matmul(weights.unsqueeze(1), nothing).squeeze(1))
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    bounded = probabilities.clamp(EPSILON, 1 - EPSILON)
+    return torch.log(bounded) - torch.log1p(-bounded)
+
+
+def without_some(log_prior: Tensor, share: float) -> Tensor:  # [B,M] -> [B,M]
+    """Leave out a share of the items, by chance, but never all of a bag."""
+    kept = torch.where(torch.rand_like(log_prior) < share, -torch.inf, log_prior)
+    return torch.where(torch.isneginf(kept).all(1, keepdim=True), log_prior, kept)
+
+
+Network = Callable[[Config, LabelHead | None], nn.Module]
+
+AGGREGATORS: dict[str, Network] = {
+    "average": lambda config, _: MaskedAverage(config),
+    "average+cg": lambda config, _: GatedAverage(config),
+    "nan": lambda config, _: NeuralAggregationNetwork(config.without_gate()),
+    "nan+cg": lambda config, _: NeuralAggregationNetwork(config),
+    "mean+max": lambda config, _: MeanMax(config),
+    "queries": lambda config, head: Queries(config, head=head),
+    "transformer": lambda config, _: SetTransformer(config),
+    "union": lambda config, head: LabelUnion(config, head=_needed(head)),
+}
+"""By name: from the sizes, and the label head of the item network where there is one, to an untrained network."""
+
+
+def _needed(head: LabelHead | None) -> LabelHead:
+    if head is None:
+        raise ValueError("a union of the items' labels needs an item network")
+    return head

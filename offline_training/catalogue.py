@@ -1,0 +1,102 @@
+"""The items of a prepared data set in memory: what is known of each picture, row by row.
+
+Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
+from offline_training.datasets.records import DatasetError
+from offline_training.datasets.tables import parquet_module
+
+IDS, EMBEDDINGS = "ids", ("embeddings", "emb")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """N items and D labels.
+
+    embeddings: float32 [N, d]. matrix: bool [N, D], which item has which label. Both in the order of the names.
+    """
+
+    items: list[str]
+    labels: list[str]
+    embeddings: NDArray[np.float32]
+    matrix: NDArray[np.bool_]
+    missing: int
+    """Items of the data set that have no embedding, and are left out."""
+
+
+def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
+    """The items of the prepared data set `folder` that `embeddings` knows.
+
+    Args:
+        folder: what `tastestream dataset` wrote.
+        embeddings: a `.npz` file with `ids` [n] and `embeddings` (or `emb`) float [n, d].
+
+    Raises:
+        DatasetError: when something is missing, or no item has an embedding.
+    """
+    labels = list(read_summary(folder).labels)
+    table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "categories"])
+    ids, vectors = read_embeddings(embeddings)
+    found = {name: row for row, name in enumerate(ids)}
+    column = {name: number for number, name in enumerate(labels)}
+    items: list[str] = []
+    rows: list[int] = []
+    columns: list[list[int]] = []
+    missing = 0
+    for item, names in zip(table["item"].to_pylist(), table["categories"].to_pylist(), strict=True):
+        row = found.get(item)
+        if row is None:
+            missing += 1
+            continue
+        items.append(item)
+        rows.append(row)
+        columns.append([column[name] for name in names])
+    if not items:
+        raise DatasetError(
+            f"{embeddings}: none of its {len(ids)} ids, the first {ids[0]!r}, is an item of {folder}, "
+            f"which has {missing}, the first {table['item'][0].as_py()!r}"
+        )
+    matrix = np.zeros((len(items), len(labels)), bool)
+    for row, numbers in enumerate(columns):
+        matrix[row, numbers] = True
+    return Catalogue(items, labels, vectors[rows].astype(np.float32), matrix, missing)
+
+
+def read_summary(folder: Path) -> Summary:
+    """`dataset.json` of a prepared data set. Raises DatasetError."""
+    path = _existing(folder / SUMMARY)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except msgspec.DecodeError as error:
+        raise DatasetError(f"{path}: {error}: prepare the data set again") from error
+
+
+def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
+    """Names, and their embeddings float [n, d] as they are stored. Raises DatasetError."""
+    try:
+        with np.load(_existing(path)) as arrays:
+            name = next((name for name in EMBEDDINGS if name in arrays.files), "")
+            if IDS not in arrays.files or not name:
+                raise DatasetError(f"{path}: expected the arrays ids and embeddings, found {', '.join(arrays.files)}")
+            ids, vectors = arrays[IDS], arrays[name]
+    except (ValueError, OSError, BadZipFile) as error:
+        raise DatasetError(f"{path}: not a file of arrays (.npz): {error}") from error
+    if vectors.ndim != 2 or len(ids) != len(vectors) or not len(ids):
+        raise DatasetError(f"{path}: expected ids [n] and embeddings [n, d], found {ids.shape} and {vectors.shape}")
+    return [str(name) for name in cast("list[object]", ids.tolist())], vectors
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise DatasetError(f"{path}: there is no such file: `tastestream dataset` makes the folder")
+    return path

@@ -1,0 +1,143 @@
+"""Trains a network of `offline_training.aggregators` on the bags of a task, and scores bags with it."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from offline_training.networks import MaskedAverage, NeuralAggregationNetwork
+from offline_training.tasks import PADDING, Bags
+
+SCORED = 1024  # bags at a time
+
+
+@dataclass(frozen=True)
+class FitRecipe:
+    """Numbers of the training. AdamW, one cycle; the epoch with the lowest loss on validation bags is kept."""
+
+    epochs: int = 14
+    batch: int = 256
+    rate: float = 1e-3
+    weight_decay: float = 0.1
+    warm_up: float = 0.2
+    """Share of the steps."""
+    rates: dict[str, float] = field(default_factory=dict[str, float])
+    """Of parts of a network, by the first word of a parameter's name, instead of `rate`."""
+
+
+LINEAR = FitRecipe(
+    epochs=14,
+    weight_decay=0.002,
+    rates={"layer": 0.03, "gate": 0.01, "first_query": 0.003, "second_query": 0.0003},
+)
+"""For a layer on pooled embeddings: the layer learns much faster than what weighs the items before it."""
+
+
+def recipe_for(network: nn.Module) -> FitRecipe:
+    """What trains a network well, found on validation bags of H&M."""
+    return LINEAR if isinstance(network, MaskedAverage | NeuralAggregationNetwork) else FitRecipe()
+
+
+@dataclass
+class Curve:
+    """Mean loss of each epoch, summed over the labels."""
+
+    train: list[float] = field(default_factory=list[float])
+    validation: list[float] = field(default_factory=list[float])
+
+
+def fit(
+    network: nn.Module,
+    embeddings: Tensor,
+    train: Bags,
+    validation: Bags,
+    recipe: FitRecipe,
+    *,
+    seed: int,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Curve:
+    """Minimize the binary cross-entropy of all labels, in place.
+
+    Args:
+        network: fresh; its own chance was its initialization.
+        embeddings: float32 [items, d], what the rows of the bags stand for.
+        seed: of the order of the bags.
+        advance: told 1 after each epoch.
+    """
+    chance = np.random.default_rng(seed)
+    network.start_at(torch.from_numpy(train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(_groups(network, recipe), weight_decay=recipe.weight_decay)
+    starts = range(0, len(train.rows), recipe.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [group["lr"] for group in optimizer.param_groups],
+        total_steps=recipe.epochs * len(starts),
+        pct_start=recipe.warm_up,
+    )
+    curve, best = Curve(), deepcopy(network.state_dict())
+    for _ in range(recipe.epochs):
+        network.train()
+        order, total = chance.permutation(len(train.rows)), 0.0
+        for start in starts:
+            chosen = order[start : start + recipe.batch]
+            logits, _ = network(*padded(embeddings, train.rows[chosen]))
+            targets = torch.from_numpy(train.targets[chosen]).float()
+            loss = _loss(logits, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach()) * len(chosen)
+        curve.train.append(total / len(train.rows))
+        curve.validation.append(_mean_loss(network, embeddings, validation))
+        if curve.validation[-1] == min(curve.validation):
+            best = deepcopy(network.state_dict())
+        advance(1)
+    network.load_state_dict(best)
+    network.eval()
+    return curve
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, embeddings: Tensor, bags: Bags) -> NDArray[np.float32]:
+    """Scores float32 [N, D] of bags, in their order."""
+    network.eval()
+    return np.concatenate([torch.sigmoid(logits).numpy() for logits in _logits(network, embeddings, bags)])
+
+
+def padded(embeddings: Tensor, rows: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
+    """What a network takes, no longer than the longest bag: rows int [B, M'] -> [B, M, d], [B, M]."""
+    longest = int((rows != PADDING).sum(1).max())
+    places = torch.from_numpy(rows[:, :longest].astype(np.int64))  # [B,M]
+    log_prior = torch.where(places == PADDING, -torch.inf, 0.0)
+    return embeddings[places.clamp(min=0)], log_prior
+
+
+def _logits(network: nn.Module, embeddings: Tensor, bags: Bags) -> Iterator[Tensor]:
+    for start in range(0, len(bags.rows), SCORED):
+        yield network(*padded(embeddings, bags.rows[start : start + SCORED]))[0]
+
+
+@torch.inference_mode()
+def _mean_loss(network: nn.Module, embeddings: Tensor, bags: Bags) -> float:
+    network.eval()
+    logits = torch.cat(list(_logits(network, embeddings, bags)))
+    return float(_loss(logits, torch.from_numpy(bags.targets).float()))
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").sum(1).mean()
+
+
+def _groups(network: nn.Module, recipe: FitRecipe) -> list[dict[str, object]]:
+    return [
+        {"params": [parameter], "lr": recipe.rates.get(name.split(".")[0], recipe.rate)}
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    ]

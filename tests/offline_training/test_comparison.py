@@ -1,0 +1,207 @@
+"""Learning on data whose answer is known: items, bags, and methods side by side."""
+
+import json
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from typer.testing import CliRunner, Result  # noqa: E402
+
+from offline_training.aggregators import noisy_or, without_some  # noqa: E402
+from offline_training.catalogue import Catalogue  # noqa: E402
+from offline_training.cli import app  # noqa: E402
+from offline_training.comparison import METHODS, compare, markdown, spread, write  # noqa: E402
+from offline_training.datasets.labels import LabelRule  # noqa: E402
+from offline_training.datasets.prepare import prepare  # noqa: E402
+from offline_training.datasets.records import Interaction, Item  # noqa: E402
+from offline_training.fitting import FitRecipe, fit, padded, predict  # noqa: E402
+from offline_training.items import ItemRecipe, LabelGroup, codes, label_groups, train_items  # noqa: E402
+from offline_training.networks import Config, MaskedAverage  # noqa: E402
+from offline_training.tasks import PADDING, Bags, Histories, make_split  # noqa: E402
+from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
+
+SIZE, ITEMS = 24, 300
+LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", "kind > tie"]
+SMALL = ItemRecipe(code_size=8, width=32, epochs=30, batch=64, dropout=0.0, drop_input=0.0, mixup=0.0)
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> Catalogue:
+    """Each label has a direction of its own; every item has a colour and, but for some, a kind."""
+    chance = np.random.default_rng(1)
+    matrix = np.zeros((ITEMS, len(LABELS)), bool)
+    matrix[np.arange(ITEMS), chance.integers(0, 2, ITEMS)] = True
+    kinds = chance.integers(2, 6, ITEMS)
+    matrix[np.flatnonzero(kinds < 5), kinds[kinds < 5]] = True
+    directions = chance.normal(size=(len(LABELS), SIZE))
+    embeddings = matrix @ directions + chance.normal(scale=0.5, size=(ITEMS, SIZE))
+    return Catalogue([f"item-{n}" for n in range(ITEMS)], LABELS, embeddings.astype(np.float32), matrix, 0)
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    chance = np.random.default_rng(2)
+    rows = [chance.permutation(ITEMS)[: chance.integers(3, 9)].astype(np.int32) for _ in range(900)]
+    return Histories([f"user-{number}" for number in range(900)], rows)
+
+
+@contextmanager
+def step(_: str, __: int) -> Generator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+def test_labels_that_exclude_each_other_share_a_group(catalogue: Catalogue) -> None:
+    groups = label_groups(LABELS, catalogue.matrix)
+    assert groups == [LabelGroup([0, 1], exclusive=True), LabelGroup([2, 3, 4], exclusive=True)]
+    both = catalogue.matrix.copy()
+    both[7, 2:4] = True
+    assert [group.exclusive for group in label_groups(LABELS, both)] == [True, False]
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_an_item_network_learns_the_labels_of_items_it_has_not_seen(catalogue: Catalogue, *, exclusive: bool) -> None:
+    groups = [group._replace(exclusive=exclusive) for group in label_groups(LABELS, catalogue.matrix)]
+    steps: list[float] = []
+    network = train_items(
+        catalogue.embeddings[:200], catalogue.matrix[:200], groups, SMALL, seed=0, advance=steps.append
+    )
+    found = codes(network, catalogue.embeddings[200:])
+    assert found.shape == (100, 8)
+    with torch.inference_mode():
+        probabilities = network.head(torch.from_numpy(found)).numpy()
+    right = (probabilities >= 0.5) == catalogue.matrix[200:]
+    assert right.mean() > 0.95
+    assert len(steps) == 30 * 4
+    if exclusive:
+        assert (probabilities[:, 2:].sum(1) <= 1 + 1e-5).all()
+
+
+def test_noisy_or_is_the_chance_that_any_item_has_the_label() -> None:
+    probabilities = torch.tensor([[[0.5, 0.0], [0.2, 0.9], [0.7, 0.7]]])
+    log_prior = torch.tensor([[0.0, 0.0, -torch.inf]])
+    assert noisy_or(probabilities, log_prior)[0].tolist() == pytest.approx([1 - 0.5 * 0.8, 0.9])
+    halved = noisy_or(probabilities, torch.tensor([[0.0, float(np.log(0.5)), -torch.inf]]))
+    assert halved[0].tolist() == pytest.approx([1 - 0.5 * 0.8**0.5, 1 - 0.1**0.5])
+
+
+def test_some_items_are_left_out_but_never_all() -> None:
+    torch.manual_seed(0)
+    log_prior = torch.tensor([[0.0, 0.0, -torch.inf]]).repeat(1000, 1)
+    kept = ~torch.isneginf(without_some(log_prior, 0.5))
+    assert not kept[:, 2].any()
+    assert kept.any(1).all()
+    assert 0.4 < (kept.sum(1) == 2).float().mean() < 0.6  # a quarter kept both, a quarter would have lost both
+
+
+def test_bags_are_padded_to_the_longest_of_them() -> None:
+    embeddings = torch.arange(8.0).reshape(4, 2)
+    rows = np.array([[3, PADDING, PADDING], [0, 2, PADDING]], np.int32)
+    items, log_prior = padded(embeddings, rows)
+    assert items.shape == (2, 2, 2)
+    assert items[1].tolist() == [[0, 1], [4, 5]]
+    assert log_prior.tolist() == [[0, -np.inf], [0, 0]]
+
+
+def test_the_epoch_that_is_best_on_validation_is_kept(catalogue: Catalogue, histories: Histories) -> None:
+    """With targets of chance the network can only learn its training bags by heart, and validation gets worse."""
+    split = make_split("profile", histories, catalogue)
+    chance = np.random.default_rng(0)
+    train, validation = (
+        Bags(bags.rows[:60], chance.random((len(bags.rows[:60]), len(LABELS))) < 0.5)
+        for bags in (split.train, split.validation)
+    )
+    torch.manual_seed(0)
+    network = MaskedAverage(Config(SIZE, len(LABELS), input_scale=1.0))
+    embeddings = torch.from_numpy(catalogue.embeddings)
+    curve = fit(network, embeddings, train, validation, FitRecipe(epochs=40, batch=20, rate=0.1), seed=0)
+    assert curve.train[-1] < curve.train[0]
+    assert min(curve.validation) < curve.validation[-1] - 0.1
+    scores = predict(network, embeddings, validation).astype(np.float64)
+    loss = -np.where(validation.targets, np.log(scores), np.log(1 - scores)).sum(1).mean()
+    assert loss == pytest.approx(min(curve.validation), abs=1e-4)
+
+
+def test_methods_side_by_side(catalogue: Catalogue, histories: Histories, tmp_path: Path) -> None:
+    split = make_split("profile", histories, catalogue)
+    chosen = ["popularity", "average", "nan+cg unmasked tanh", "codes union"]
+    found = compare("profile", catalogue, split, methods=chosen, seeds=[0, 1], recipe=SMALL, step=step)
+    assert [run.method for run in found.runs] == chosen * 2
+    f1 = {name: spread([run for run in found.runs if run.method == name], "micro F1") for name in chosen}
+    assert f1["popularity"][1] == 0
+    assert f1["popularity"][0] < f1["average"][0] < f1["codes union"][0]
+    assert f1["codes union"][0] > 0.9
+    again = compare("profile", catalogue, split, methods=["average"], seeds=[1], recipe=SMALL, step=step)
+    assert again.runs[0].figures == found.runs[5].figures, "the same seed gives the same figures"
+    write(found, tmp_path)
+    assert json.loads((tmp_path / "profile.json").read_text())["runs"][0]["method"] == "popularity"
+    page = (tmp_path / "profile.md").read_text()
+    assert page == markdown(found)
+    assert f"| codes union | {spread([found.runs[3], found.runs[7]], 'recall@5')[0]:.4f} +-" in page
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs(catalogue: Catalogue, histories: Histories, name: str) -> None:
+    some = Histories(histories.users[:200], histories.rows[:200])
+    split = make_split("next", some, catalogue)
+    recipe = ItemRecipe(code_size=8, width=16, epochs=1)
+    [run] = compare("next", catalogue, split, methods=[name], seeds=[0], recipe=recipe, step=step).runs
+    assert 0 < run.figures["recall@5"] <= 1
+    assert np.isfinite(run.validation_loss).all()
+
+
+# The command
+
+
+def run(*arguments: object) -> Result:
+    environment = {"COLUMNS": "200", "TERM": "dumb"}
+    return CliRunner(env=environment).invoke(app, ["compare", *(str(one) for one in arguments)])
+
+
+@pytest.fixture(scope="module")
+def dataset(catalogue: Catalogue, histories: Histories, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared data set, and embeddings.npz in it."""
+    folder = tmp_path_factory.mktemp("shop")
+    items = [
+        Item(name, "", tuple(tuple(LABELS[label].split(" > ")) for label in np.flatnonzero(labels)))
+        for name, labels in zip(catalogue.items, catalogue.matrix, strict=True)
+    ]
+    events = [
+        Interaction(user, catalogue.items[row], "purchase", time)
+        for user, rows in zip(histories.users, histories.rows, strict=True)
+        for time, row in enumerate(rows)
+    ]
+    rule = LabelRule(2, 2, 1, 100)
+    prepare(Given(events, items), "shop", folder, rule=rule, pictures=None, step=no_step, pictureless=True)
+    np.savez(folder / "embeddings.npz", ids=catalogue.items[5:], embeddings=catalogue.embeddings[5:])
+    return folder
+
+
+def test_the_command_prints_and_writes_the_tables(dataset: Path, tmp_path: Path) -> None:
+    options = ("--embeddings", dataset / "embeddings.npz", "--out", tmp_path, "--seeds", 1)
+    done = run(dataset, *options, "--task", "next", "--method", "popularity", "--method", "average")
+    assert done.exit_code == 0, done.output
+    assert "5 items have no embedding and are left out" in done.output
+    assert "next: 5 labels" in done.output
+    assert (tmp_path / "next.md").read_text().count("average") == 2
+    assert not (tmp_path / "profile.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--task", "last"), "--task 'last': expected profile, unseen, next"),
+        (("--method", "magic"), "--method 'magic': expected popularity, average, nan,"),
+        (("--max-bag", "0"), "Invalid value"),
+    ],
+)
+def test_a_wrong_option_is_one_line(dataset: Path, tmp_path: Path, options: tuple[str, str], complaint: str) -> None:
+    done = run(dataset, "--embeddings", dataset / "embeddings.npz", "--out", tmp_path, *options)
+    assert done.exit_code != 0
+    assert complaint in done.output
+    assert "Traceback" not in done.output
