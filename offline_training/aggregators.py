@@ -41,23 +41,32 @@ class GatedAverage(MaskedAverage):
 
 
 class MeanMax(nn.Module):
-    """A network for each item; the mean and the maximum over the bag; a layer."""
+    """A network for each item; the mean and the maximum over the bag; from there a layer, and a network beside it."""
 
-    def __init__(self, config: Config, *, width: int = 512, dropout: float = 0.3) -> None:
+    def __init__(
+        self, config: Config, *, width: int = 512, hidden: int = 512, dropout: float = 0.4, drop_items: float = 0.15
+    ) -> None:
         super().__init__()
+        self.drop_items = drop_items
         self.item = nn.Sequential(
             nn.LayerNorm(config.embedding_size), nn.Linear(config.embedding_size, width), nn.GELU()
         )
         self.drop = nn.Dropout(dropout)
-        self.layer = nn.Linear(2 * width, config.categories)
+        self.hidden = nn.Sequential(nn.Linear(2 * width, hidden), nn.GELU(), nn.Dropout(dropout))
+        self.layer = nn.Linear(hidden, config.categories)
+        self.beside = nn.Linear(2 * width, config.categories, bias=False)
+        nn.init.zeros_(self.layer.weight)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
         start_layer_at(self.layer, prior)
 
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        if self.training:
+            log_prior = without_some(log_prior, self.drop_items)
         items = self.item(blank_padding(embeddings, log_prior))  # [B,M,h]
         mean, attention = weighted_sum(items, log_prior)  # [B,h], [B,M]
-        return self.layer(self.drop(torch.cat([mean, maximum(items, log_prior)], 1))), attention
+        pooled = self.drop(torch.cat([mean, maximum(items, log_prior)], 1))  # [B,2h]
+        return self.layer(self.hidden(pooled)) + self.beside(pooled), attention
 
 
 class Queries(nn.Module):

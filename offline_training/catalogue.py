@@ -3,6 +3,8 @@
 Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -12,10 +14,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from model.embedder import Embedder
+from model.exceptions import PictureError
+from model.preprocessing import decode_picture
 from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
-from offline_training.datasets.records import DatasetError
+from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.datasets.tables import parquet_module
 
+BATCH = 32
 IDS, EMBEDDINGS = "ids", ("embeddings", "emb")
 
 
@@ -94,6 +100,64 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     if vectors.ndim != 2 or len(ids) != len(vectors) or not len(ids):
         raise DatasetError(f"{path}: expected ids [n] and embeddings [n, d], found {ids.shape} and {vectors.shape}")
     return [str(name) for name in cast("list[object]", ids.tolist())], vectors
+
+
+Step = Callable[[str, float], AbstractContextManager[Callable[[int], None]]]
+"""Opens a progress bar: a title and the total, to a function that advances it."""
+
+
+def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step) -> Dropped:
+    """Embed the pictures of a prepared data set to `out`, which `read_catalogue` reads; tells what was left out.
+
+    Pictures that `out` has are not embedded again, and what is done is kept when it is interrupted.
+
+    Raises:
+        DatasetError: when no picture can be read, or `out` is of another embedder.
+    """
+    table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image"])
+    pictures = dict(zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True))
+    known: dict[str, NDArray[np.float32]] = {}
+    if out.is_file():
+        ids, vectors = read_embeddings(out)
+        if vectors.shape[1] != embedder.embedding_size:
+            raise DatasetError(
+                f"{out} has {vectors.shape[1]} numbers for an item, not {embedder.embedding_size}: remove it"
+            )
+        known = dict(zip(ids, vectors, strict=True))
+    dropped = Dropped()
+    missing = [item for item in pictures if item not in known]
+    with step("embedding", len(missing)) as advance:
+        try:
+            for start in range(0, len(missing), BATCH):
+                batch = missing[start : start + BATCH]
+                decoded = {
+                    item: pixels
+                    for item in batch
+                    if (pixels := _pixels(item, pictures[item], embedder, dropped)) is not None
+                }
+                if decoded:
+                    known |= zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+                advance(len(batch))
+        finally:
+            if known:
+                out.parent.mkdir(parents=True, exist_ok=True)
+                np.savez(out, ids=np.array(list(known)), embeddings=np.stack(list(known.values())))
+    if not known:
+        raise DatasetError(f"{folder}: none of its {len(pictures)} pictures could be read: {dropped}")
+    return dropped
+
+
+def _pixels(item: str, picture: str, embedder: Embedder, dropped: Dropped) -> NDArray[np.uint8] | None:
+    if not picture or "://" in picture:
+        dropped.add("no_local_picture", f"{item} {picture}")
+        return None
+    try:
+        return decode_picture(Path(picture).read_bytes(), embedder.image_size)
+    except OSError as error:
+        dropped.add("unreadable_picture", f"{item} {error}")
+    except PictureError as error:
+        dropped.add(error.reason, f"{item} {picture}: {error}")
+    return None
 
 
 def _existing(path: Path) -> Path:

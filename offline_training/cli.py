@@ -1,6 +1,6 @@
 """The `train` command's subcommands. Imports torch only inside them, so that the command line works without the `train` extra."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import gettempdir
@@ -60,12 +60,12 @@ def compare(  # noqa: PLR0917  (options all)
         from offline_training import comparison  # noqa: PLC0415
         from offline_training.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
-        from offline_training.tasks import TASKS, make_split, read_histories  # noqa: PLC0415
+        from offline_training.tasks import TASKS, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
     with _progress(console) as (progress, step):
         try:
-            for name in set(task or ()) - set(TASKS):
-                raise DatasetError(f"--task {name!r}: expected {', '.join(TASKS)}")
+            for name in task or ():
+                task_named(name)
             for name in set(method or ()) - set(comparison.METHODS):
                 raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
             catalogue = read_catalogue(dataset, embeddings)
@@ -90,6 +90,110 @@ def compare(  # noqa: PLR0917  (options all)
             progress.stop()
             console.print(str(error), soft_wrap=True, markup=False)
             raise typer.Exit(1) from None
+
+
+@app.command()
+def embed(
+    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="File to write, .npz with ids and embeddings.", dir_okay=False)],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Whose embedder.", file_okay=False, show_default="the one that ships")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the model.", min=1)] = 1,
+) -> None:
+    """Embed the pictures of a data set, once for all experiments; those that are in the file already are kept.
+
+    Example: tastestream train embed data/shop --out data/shop/embeddings.npz
+    """
+    console = Console(stderr=True)
+    from model.bundle import Bundle  # noqa: PLC0415
+    from offline_training.catalogue import embed_catalogue  # noqa: PLC0415
+
+    with _progress(console) as (progress, step):
+        try:
+            embedder = Bundle.load(bundle).embedder(threads)
+            dropped = embed_catalogue(dataset, embedder, out, step)
+        except TastestreamError as error:
+            progress.stop()
+            console.print(str(error), soft_wrap=True, markup=False)
+            raise typer.Exit(1) from None
+    console.print(f"{out}: left out: {dropped}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def bundle(  # noqa: PLR0917  (options all)
+    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    embeddings: Annotated[
+        Path, typer.Option(help="Of its items by the base's embedder: .npz with ids and embeddings.", dir_okay=False)
+    ],
+    out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
+    name: Annotated[str, typer.Option(help="Of the bundle.")] = "shop",
+    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1.0.0",
+    task: Annotated[str, typer.Option(help="What it is trained for: profile, unseen or next.")] = "next",
+    aggregator: Annotated[str | None, typer.Option(help="Instead of the task's best.", show_default="the best")] = None,
+    base: Annotated[
+        Path | None,
+        typer.Option(help="Bundle whose embedder it builds on.", file_okay=False, show_default="the one that ships"),
+    ] = None,
+    codes: Annotated[
+        Path | None,
+        typer.Option(help="File for what its embedder makes of the items, .npz.", dir_okay=False, show_default="none"),
+    ] = None,
+    variants: Annotated[
+        int,
+        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
+    ] = 0,
+    max_bag: Annotated[
+        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
+    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.", min=1)] = 1,
+) -> None:
+    """Train a shop's own bundle, which `tastestream worker` runs with `BUNDLE` set to it.
+
+    Example: tastestream train bundle data/shop --embeddings data/shop/embeddings.npz --out bundles/shop
+    """
+    console = Console(stderr=True)
+    with _extra(console):
+        import numpy as np  # noqa: PLC0415
+        import torch  # noqa: PLC0415
+
+        from model.bundle import Bundle  # noqa: PLC0415
+        from offline_training.aggregators import AGGREGATORS  # noqa: PLC0415
+        from offline_training.catalogue import read_catalogue  # noqa: PLC0415
+        from offline_training.datasets.records import DatasetError  # noqa: PLC0415
+        from offline_training.shop_bundle import make_shop_bundle  # noqa: PLC0415
+        from offline_training.tasks import make_split, read_histories, task_named  # noqa: PLC0415
+    torch.set_num_threads(threads)
+    with _progress(console) as (progress, step):
+        try:
+            if aggregator is not None and aggregator not in AGGREGATORS:
+                raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
+            chosen = task_named(task)
+            catalogue = read_catalogue(dataset, embeddings)
+            split = make_split(
+                chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag
+            )
+            made, found = make_shop_bundle(
+                base=Bundle.load(base),
+                catalogue=catalogue,
+                split=split,
+                task=chosen,
+                aggregator=aggregator,
+                name=name,
+                version=version,
+                command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}",
+                seed=seed,
+                out=out,
+                step=step,
+            )
+            if codes is not None:
+                np.savez(codes, ids=np.array(catalogue.items), embeddings=found)
+        except TastestreamError as error:
+            progress.stop()
+            console.print(str(error), soft_wrap=True, markup=False)
+            raise typer.Exit(1) from None
+    Console().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
 
 
 @app.command("default-bundle")
@@ -173,6 +277,14 @@ def _progress(console: Console) -> "Generator[tuple[Progress, Step]]":
             yield lambda count: progress.advance(task, count)
 
         yield progress, step
+
+
+def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:
+    """A column for each group of figures, a row for each figure."""
+    table = Table("", *measured, title=title)
+    for figure in dict.fromkeys(name for found in measured.values() for name in found):
+        table.add_row(figure, *(f"{found[figure]:,.4g}" if figure in found else "" for found in measured.values()))
+    return table
 
 
 def _comparison_table(comparison: "Comparison") -> Table:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from model import metrics
 from model.quantization import dequantize, quantize
 from offline_training.aggregators import AGGREGATORS, Unmasked
+from offline_training.bundle_evaluation import KS, figures
 from offline_training.catalogue import Catalogue
 from offline_training.fitting import Curve, fit, predict, recipe_for
 from offline_training.items import BY_HEART, ItemNetwork, ItemRecipe, codes, label_groups, train_items
 from offline_training.networks import Config
-from offline_training.tasks import Bags, Split, TaskName
+from offline_training.tasks import Split, TaskName
 
-KS = (5, 10, 15, 20)
 EMBEDDING_SCALE = 1 / 32  # see `networks.Config`
 
 
@@ -160,20 +160,6 @@ class Bench:
         threshold = metrics.best_threshold(validation, self._split.validation.targets)
         found = figures(test, self._split.test, threshold)
         return Run(name, self._seed, found, round(seconds, 1), curve.train, curve.validation)
-
-
-def figures(scores: NDArray[np.float32], bags: Bags, threshold: float) -> dict[str, float]:
-    """What is told of scores [N, D]. `best micro F1` takes the threshold that is best for these very users, an upper bound."""
-    found: dict[str, float] = {}
-    for k in (k for k in KS if k <= scores.shape[1]):
-        found[f"recall@{k}"] = metrics.recall_at(k, scores, bags.targets)
-        found[f"precision@{k}"] = metrics.precision_at(k, scores, bags.targets)
-    best = metrics.best_threshold(scores, bags.targets)
-    return found | {
-        "micro F1": metrics.micro_f1(threshold, scores, bags.targets),
-        "best micro F1": metrics.micro_f1(best, scores, bags.targets),
-        "MAP": metrics.mean_average_precision(scores, bags.targets),
-    }
 
 
 def compare(

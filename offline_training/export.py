@@ -58,7 +58,7 @@ def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8])
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
-    _finish(path)
+    finish(path)
 
 
 def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
@@ -71,6 +71,18 @@ def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
         inputs=["embeddings", "log_prior"],
         outputs=["scores", "attention"],
         dynamic_shapes=({0: batch, 1: items}, {0: batch, 1: items}),
+    )
+
+
+def export_trunk(network: nn.Module, embedding_size: int, path: Path) -> None:
+    """Write `features` float32 [B,d] -> `code` float32 [B,k]."""
+    _export(
+        network,
+        (torch.zeros((2, embedding_size)),),
+        path,
+        inputs=["features"],
+        outputs=["code"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
 
 
@@ -111,10 +123,10 @@ def _export(
     if program is None:
         raise RuntimeError(f"torch gave no ONNX program for {path}")
     program.save(str(path), external_data=False)
-    _finish(path)
+    finish(path)
 
 
-def _finish(path: Path) -> None:
+def finish(path: Path) -> None:
     """Drop what says where and how the graph was traced, set the IR version, and check the whole."""
     graph = onnx.load(str(path))
     graph.ir_version = IR_VERSION

@@ -32,6 +32,14 @@ VALIDATION = 20  # one in so many of the rest
 PADDING = -1
 
 
+def task_named(name: str) -> TaskName:
+    """Raises DatasetError when there is no such task."""
+    for task in TASKS:
+        if task == name:
+            return task
+    raise DatasetError(f"--task {name!r}: expected {', '.join(TASKS)}")
+
+
 class Bags(NamedTuple):
     """Of N users.
 

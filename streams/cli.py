@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from offline_training.datasets.cli import app as dataset_app
+from offline_training.evaluate import evaluate
 from streams import console
 from streams.console import USAGE, fail, on_kafka, print_error, read, show, stdout
 from streams.dead_letters.cli import app as dlq_app
@@ -36,6 +37,9 @@ bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is who
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(dataset_app, name="dataset")
+app.command(epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/codes.npz --task next")(
+    evaluate
+)
 
 BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
 

@@ -1,0 +1,69 @@
+"""`tastestream evaluate`: the figures of a bundle again, from the bundle alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from model.bundle import Bundle
+from model.exceptions import TastestreamError
+from offline_training.bundle_evaluation import evaluate as figures_of
+from offline_training.catalogue import read_catalogue
+from offline_training.cli import figures_table
+from offline_training.datasets.records import DatasetError
+from offline_training.tasks import TASKS, TaskName, make_split, read_histories, task_named
+
+
+def evaluate(  # noqa: PLR0917  (options all)
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", file_okay=False)],
+    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    embeddings: Annotated[
+        Path, typer.Option(help="Of its items by the bundle's embedder (tastestream train embed).", dir_okay=False)
+    ],
+    task: Annotated[
+        list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
+    ] = None,
+    variants: Annotated[
+        int,
+        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
+    ] = 0,
+    max_bag: Annotated[
+        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
+    ] = None,
+) -> None:
+    """How good a bundle is on held-out users, from the bundle alone: ONNX Runtime, no torch."""
+    try:
+        chosen: list[TaskName] = [task_named(name) for name in task] if task else list(TASKS)
+        loaded = Bundle.load(bundle)
+        catalogue = read_catalogue(dataset, embeddings)
+        _check(loaded, catalogue.labels, catalogue.embeddings.shape[1], embeddings)
+        histories = read_histories(dataset, catalogue)
+        measured = {
+            f"test/{name}": figures_of(
+                loaded,
+                make_split(name, histories, catalogue, variants=variants, max_bag=max_bag),
+                catalogue.embeddings,
+            )
+            for name in chosen
+        }
+    except TastestreamError as error:
+        Console(stderr=True).print(str(error), soft_wrap=True, markup=False, highlight=False)
+        raise typer.Exit(1) from None
+    Console().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
+
+
+def _check(bundle: Bundle, labels: list[str], size: int, embeddings: Path) -> None:
+    if size != bundle.embedding_size:
+        raise DatasetError(
+            f"{embeddings} has {size} numbers for an item, but the embedder of {bundle.path} gives {bundle.embedding_size}: "
+            "give what it makes (tastestream train embed --bundle)"
+        )
+    if labels != list(bundle.categories):
+        more = sorted(set(labels) - set(bundle.categories))
+        less = sorted(set(bundle.categories) - set(labels))
+        raise DatasetError(
+            f"the data set's {len(labels)} labels are not the {len(bundle.categories)} categories of {bundle.path}: "
+            f"{len(more)} that it lacks, such as {more[:1]}, and {len(less)} that the data set lacks, such as {less[:1]}: "
+            "prepare the data set with the labels of the bundle"
+        )
