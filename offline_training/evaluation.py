@@ -61,13 +61,14 @@ def scores_and_labels(
 
 def figures(scores: NDArray[np.float32], labels: NDArray[np.float32], threshold: float) -> dict[str, float]:
     """The figures that go into the manifest, rounded to four places; `threshold` comes from validation users."""
+    ranked = metrics.rank(scores, labels)
     return {
         "users": len(scores),
-        "recall@1": round(metrics.recall_at(1, scores, labels), 4),
-        "recall@3": round(metrics.recall_at(3, scores, labels), 4),
-        "precision@1": round(metrics.precision_at(1, scores, labels), 4),
-        "precision@3": round(metrics.precision_at(3, scores, labels), 4),
-        "map": round(metrics.mean_average_precision(scores, labels), 4),
+        "recall@1": round(metrics.mean(ranked.recall_at(1)), 4),
+        "recall@3": round(metrics.mean(ranked.recall_at(3)), 4),
+        "precision@1": round(metrics.mean(ranked.precision_at(1)), 4),
+        "precision@3": round(metrics.mean(ranked.precision_at(3)), 4),
+        "map": round(metrics.mean(ranked.average_precision()), 4),
         "micro_f1": round(metrics.micro_f1(threshold, scores, labels), 4),
         "threshold": round(threshold, 2),
     }
