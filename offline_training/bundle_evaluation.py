@@ -41,16 +41,31 @@ def scores(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> NDArr
 
 
 def figures(scores: NDArray[np.float32], bags: Bags, threshold: float) -> dict[str, float]:
-    """What is told of scores [N, D]. `best micro F1` takes the threshold that is best for these very users, an upper bound."""
+    """What is told of scores [N, D], by the definitions of `model.metrics`.
+
+    Precision is the textbook's; `rounded precision` is what the public code of the paper computes. `best micro F1` takes the threshold
+    that is best for these very users, an upper bound. `low` and `high` bound 95 % intervals over the choice of users.
+    """
+    ranked = metrics.rank(scores, bags.targets)
     found: dict[str, float] = {}
     for k in (k for k in KS if k <= scores.shape[1]):
-        found[f"recall@{k}"] = metrics.recall_at(k, scores, bags.targets)
-        found[f"precision@{k}"] = metrics.precision_at(k, scores, bags.targets)
+        found[f"recall@{k}"] = metrics.mean(ranked.recall_at(k))
+        found[f"precision@{k}"] = metrics.mean(ranked.precision_at(k))
+        found[f"rounded precision@{k}"] = metrics.mean(ranked.precision_of_rounded_at(k))
+        found[f"NDCG@{k}"] = metrics.mean(ranked.ndcg_at(k))
+        found[f"coverage@{k}"] = ranked.coverage_at(k)
     best = metrics.best_threshold(scores, bags.targets)
+    counts = metrics.decision_counts(threshold, scores, bags.targets)
+    low, high = metrics.bootstrap(counts, metrics.f1)
     return found | {
-        "micro F1": metrics.micro_f1(threshold, scores, bags.targets),
+        "micro F1": metrics.f1(counts),
+        "micro F1 low": low,
+        "micro F1 high": high,
+        "macro F1": metrics.macro_f1(threshold, scores, bags.targets),
         "threshold": threshold,
         "best micro F1": metrics.micro_f1(best, scores, bags.targets),
-        "MAP": metrics.mean_average_precision(scores, bags.targets),
+        "MAP": metrics.mean(ranked.average_precision()),
+        "MRR": metrics.mean(ranked.reciprocal_rank()),
+        "calibration error": metrics.reliability(scores, bags.targets).expected_calibration_error(),
         "users": len(scores),
     }

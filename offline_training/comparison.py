@@ -203,7 +203,7 @@ def spread(runs: Sequence[Run], figure: str) -> tuple[float, float]:
     return statistics.fmean(values), (max(values) - min(values)) / 2
 
 
-COLUMNS = ("recall@5", "precision@5", "recall@10", "recall@20", "micro F1", "best micro F1", "MAP")
+COLUMNS = ("recall@5", "precision@5", "recall@20", "micro F1", "best micro F1", "macro F1", "MAP", "calibration error")
 
 
 def columns(comparison: Comparison) -> list[str]:
@@ -229,15 +229,19 @@ def markdown(comparison: Comparison) -> str:
             "",
             "In the paper's form, recall / precision at k by the textbook:",
             "",
-            *_table(("k", *methods), ((str(k), *_at(k, methods)) for k in KS if k <= one.labels)),
+            *_table(("k", *methods), ((str(k), *_at(k, "precision", methods)) for k in KS if k <= one.labels)),
+            "",
+            "The same with what the authors' public code calls precision, hits / scores of the best k that round to 1:",
+            "",
+            *_table(("k", *methods), ((str(k), *_at(k, "rounded precision", methods)) for k in KS if k <= one.labels)),
             "",
         ]
     )
 
 
-def _at(k: int, methods: Mapping[str, Sequence[Run]]) -> list[str]:
+def _at(k: int, precision: str, methods: Mapping[str, Sequence[Run]]) -> list[str]:
     return [
-        f"{spread(runs, f'recall@{k}')[0]:.4f} / {spread(runs, f'precision@{k}')[0]:.4f}" for runs in methods.values()
+        f"{spread(runs, f'recall@{k}')[0]:.4f} / {spread(runs, f'{precision}@{k}')[0]:.4f}" for runs in methods.values()
     ]
 
 

@@ -188,7 +188,7 @@ def test_the_command_prints_and_writes_the_tables(dataset: Path, tmp_path: Path)
     assert done.exit_code == 0, done.output
     assert "5 items have no embedding and are left out" in done.output
     assert "next: 5 labels" in done.output
-    assert (tmp_path / "next.md").read_text().count("average") == 2
+    assert (tmp_path / "next.md").read_text().count("average") == 3
     assert not (tmp_path / "profile.md").exists()
 
 
