@@ -1,0 +1,64 @@
+"""A bundle that `tastestream train bundle` made, in both workers on real Kafka: what is published is what its networks say."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from model.bundle import Bundle  # noqa: E402
+from offline_training.catalogue import Catalogue  # noqa: E402
+from offline_training.shop_bundle import make_shop_bundle  # noqa: E402
+from offline_training.tasks import Histories, make_split  # noqa: E402
+from streams.demo.catalogue import CATALOGUE  # noqa: E402
+from streams.messages import parse_interaction  # noqa: E402
+from tests.kafka.system import System, picture_server  # noqa: E402
+from tests.kafka.test_under_load import events  # noqa: E402
+from tests.oracle import Oracle  # noqa: E402
+
+ITEMS, USERS, EVENTS = 60, 100, 200
+
+
+@contextmanager
+def step(_: str, __: int) -> Generator[Callable[[int], None]]:
+    yield lambda _: None
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Trained, if on embeddings of chance: what it is good for is measured elsewhere."""
+    chance = np.random.default_rng(0)
+    base = Bundle.load()
+    matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, ITEMS)]
+    embeddings = chance.random((ITEMS, base.embedding_size), np.float32)
+    catalogue = Catalogue([f"item-{n}" for n in range(ITEMS)], ["hat", "shoe", "tie"], embeddings, matrix, 0)
+    rows = [chance.permutation(ITEMS)[:8].astype(np.int32) for _ in range(USERS)]
+    split = make_split("next", Histories([f"user-{n}" for n in range(USERS)], rows), catalogue)
+    made, _ = make_shop_bundle(
+        base=base, catalogue=catalogue, split=split, task="next", aggregator=None, name="hats and shoes", version="2.0.0",
+        command="", seed=0, out=tmp_path_factory.mktemp("bundle"), step=step,
+    )  # fmt: skip
+    return made
+
+
+async def test_the_workers_run_it(system: System, bundle: Bundle) -> None:
+    system.configure(bundle=bundle.path)
+    with picture_server(CATALOGUE) as pictures, system.worker("all"):
+        await system.produce(events(pictures, EVENTS, "shop"))
+        await system.settled()
+    recommendations = await system.recommendations()
+    assert len(recommendations) == EVENTS
+    assert {(one["model"]["name"], one["model"]["version"]) for one in recommendations} == {("hats and shoes", "2.0.0")}
+    values = [record.value for record in await system.read("user-interactions")]
+    parsed = [parse_interaction(value, now=time.time(), max_future=0) for value in values]
+    expected = Oracle(bundle, lambda url: (Path(CATALOGUE) / url.rsplit("/", 1)[1]).read_bytes()).expected(parsed)
+    assert system.stored_bags() == {user: one.bag for user, one in expected.items()}
+    for user, published in {one["user_id"]: one for one in recommendations}.items():
+        scores = {category["category"]: category["score"] for category in published["categories"]}
+        direct = dict(zip(bundle.categories, expected[user].scores, strict=True))
+        assert scores == pytest.approx(direct, abs=1e-3)
