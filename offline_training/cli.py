@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from model.exceptions import TastestreamError
+from offline_training.embedders.cli import embedder
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -25,6 +26,9 @@ app = typer.Typer(
 @app.callback()
 def train() -> None:
     """Offline training: from pictures to a model bundle (needs the extra `train`)."""
+
+
+app.command()(embedder)
 
 
 @app.command("default-bundle")
