@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-STRENGTHS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 1e-4)
+STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
 """Of the L2 penalty on standardized features, from the strongest: each solution is the next one's start."""
 
-ITERATIONS = 60
+ITERATIONS = 50
 
 
 @dataclass(frozen=True)
