@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from model.exceptions import TastestreamError
+from offline_training.embedders.cli import embedder
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -194,6 +195,9 @@ def bundle(  # noqa: PLR0917  (options all)
             console.print(str(error), soft_wrap=True, markup=False)
             raise typer.Exit(1) from None
     Console().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+
+
+app.command()(embedder)
 
 
 @app.command("default-bundle")

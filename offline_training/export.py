@@ -15,7 +15,7 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from offline_training.mobilenet import IMAGE_SIZE, MobileNet
+from offline_training.mobilenet import IMAGE_SIZE
 from offline_training.networks import Served
 
 OPSET = 18
@@ -23,9 +23,9 @@ IR_VERSION = 10
 CALIBRATION_BATCH = 8
 
 
-def export_float_embedder(network: MobileNet, path: Path) -> None:
-    """Write `image` uint8 [B,224,224,3] -> `embedding` float32 [B,1024]."""
-    example = torch.zeros((2, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=torch.uint8)
+def export_float_embedder(network: nn.Module, path: Path, image_size: int = IMAGE_SIZE) -> None:
+    """Write `image` uint8 [B,image_size,image_size,3] -> `embedding` float32 [B,d], of a network that does just that."""
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     _export(
         network,
         (example,),
@@ -42,7 +42,7 @@ def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8])
     Args:
         float_path: what `export_float_embedder` wrote.
         path: where to write.
-        pictures: uint8 [N,224,224,3] of the domain, whose activations set the ranges.
+        pictures: uint8 [N,size,size,3] of the domain, whose activations set the ranges.
     """
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"

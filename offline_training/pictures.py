@@ -13,6 +13,8 @@ Split = Literal["train", "validation", "test"]
 CLOTHING_NAMES = {"longsleeve": "long sleeve", "outwear": "outerwear"}
 """The data set's folder names that are no words."""
 
+GROCERY_CLASSES = "classes.csv"
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -36,19 +38,23 @@ def read_clothing(folder: Path) -> list[Picture]:
     return _not_empty(pictures, folder, "train/<category>/*.jpg")
 
 
-def read_grocery(folder: Path) -> list[Picture]:
-    """The grocery store data set, by its coarse classes: lines `path, fine class, coarse class` in train.txt, val.txt and test.txt."""
-    if not (folder / "classes.csv").is_file():
-        raise DatasetError(f"{folder}: expected the grocery data set with classes.csv, found none: check --data")
-    with (folder / "classes.csv").open(newline="", encoding="utf-8") as file:
+def read_grocery(folder: Path, *, fine: bool = False) -> list[Picture]:
+    """The grocery store data set: lines `path, fine class, coarse class` in train.txt, val.txt and test.txt.
+
+    fine: its 81 classes (golden delicious), instead of the 43 coarse ones (apple).
+    """
+    if not (folder / GROCERY_CLASSES).is_file():
+        raise DatasetError(f"{folder}: expected the grocery data set with {GROCERY_CLASSES}, found none: check --data")
+    with (folder / GROCERY_CLASSES).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    names = {row["Coarse Class ID (int)"]: row["Coarse Class Name (str)"].lower().replace("-", " ") for row in rows}
+    kind = "" if fine else "Coarse "
+    names = {row[f"{kind}Class ID (int)"]: row[f"{kind}Class Name (str)"].lower().replace("-", " ") for row in rows}
     files: dict[Split, str] = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
     pictures: list[Picture] = []
     for split, name in files.items():
         for line in (folder / name).read_text(encoding="utf-8").splitlines():
-            path, _, coarse = (part.strip() for part in line.split(","))
-            pictures.append(_picture(folder, folder / path, names[coarse], "grocery", split))
+            path, *classes = (part.strip() for part in line.split(","))
+            pictures.append(_picture(folder, folder / path, names[classes[0 if fine else 1]], "grocery", split))
     return _not_empty(pictures, folder, "train.txt")
 
 

@@ -16,7 +16,7 @@ The weights stay float32 but lie on the grid that the quantizer will find (large
 
 import copy
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -28,14 +28,20 @@ from offline_training.mobilenet import FoldedConvolution, MobileNet
 LEVELS = 127
 
 
-@torch.no_grad()
 def round_weights(network: MobileNet, pictures: Tensor) -> MobileNet:
     """A copy of `network` whose weights lie on int8 grids, fitted to uint8 [N,224,224,3] `pictures` of the domain."""
     rounded = copy.deepcopy(network)
-    exact = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [N,3,H,W], as the exact network sees it
-    x = exact  # and as the rounded one does
-    pairs = zip(rounded.features, network.features, strict=True)
-    for layer, exact_layer in cast("Iterator[tuple[FoldedConvolution, FoldedConvolution]]", pairs):
+    layers = cast("Iterable[FoldedConvolution]", rounded.features)
+    round_layers(layers, pictures.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+    return rounded
+
+
+@torch.no_grad()
+def round_layers(layers: Iterable[FoldedConvolution], x: Tensor) -> None:
+    """Round layers that follow each other, in place, fitted to their input `x`, float32 [N,C,H,W]."""
+    exact = x  # as the exact layers see it; `x` is what the rounded ones make of it
+    for layer in layers:
+        exact_layer = copy.deepcopy(layer)
         scale = layer.weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(1e-12) / LEVELS  # [O,1,1,1]
         if layer.groups > 1:
             layer.weight.copy_(_best_rounding(layer.weight / scale, _tap_covariance(x, layer.stride)) * scale)
@@ -45,7 +51,6 @@ def round_weights(network: MobileNet, pictures: Tensor) -> MobileNet:
         for _ in range(3):  # ReLU6 hides part of a shift of the bias: approach it in steps
             layer.bias.add_((exact - layer(x)).mean(dim=(0, 2, 3)))
         x = layer(x)  # [N,O,H,W]
-    return rounded
 
 
 def _tap_covariance(x: Tensor, stride: int) -> Tensor:  # [N,C,H,W] -> [C,9,9]

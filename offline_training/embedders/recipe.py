@@ -1,0 +1,242 @@
+"""From labelled pictures and ImageNet's weights to an embedder that is made for them, and a report of what it gained.
+
+Read `make_embedder` from top to bottom; each step is a module of this package.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.bundle import EMBEDDER, file_sha256
+from offline_training.embedders import exporting, probe
+from offline_training.embedders.backbones import Backbone
+from offline_training.embedders.exceptions import EmbedderError
+from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
+from offline_training.embedders.labelled import categories_of
+from offline_training.embedders.probe import Accuracy, Labelled, Linear
+from offline_training.embedders.views import Advance, Pixels, keep_activations
+from offline_training.pictures import Picture, Split
+
+Unfreeze = Literal["frozen", "last", "all"]
+UNFREEZE: tuple[Unfreeze, ...] = get_args(Unfreeze)
+
+FLOAT, REPORT, CHECKPOINT = "embedder-float.onnx", "report.json", "checkpoint.pt"
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+CALIBRATION_PICTURES = 160
+
+Step = Callable[[str, float], AbstractContextManager[Advance]]
+"""Opens a progress bar: a title and the total, to a function that advances it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What of the network learns, and from what.
+
+    unfreeze: `frozen` (a classification layer only), `last` (that and the last `blocks` blocks) or `all`.
+    views: kept for each training picture, itself among them; with `all` nothing is kept and each view is fresh.
+    """
+
+    unfreeze: Unfreeze = "last"
+    blocks: int = 4
+    views: int = 4
+    seed: int = 0
+    device: str = "auto"
+    resume: bool = False
+
+    def cut(self, backbone: Backbone) -> int:
+        """How many blocks stay as they are. Raises EmbedderError when the network has fewer than should learn."""
+        count = len(backbone.blocks)
+        if self.unfreeze == "last" and not 1 <= self.blocks <= count:
+            raise EmbedderError(f"--blocks {self.blocks}: {backbone.name} has blocks 1 to {count}")
+        return {"frozen": count, "last": count - self.blocks, "all": 0}[self.unfreeze]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was trained, on what, and how good it is on held-out pictures.
+
+    figures: by split (`validation`, `test`) and kind:
+
+    - `before`, `after`: a linear probe (`embedders.probe`) on the float embeddings of ImageNet's weights and of the fine-tuned
+      ones, each fitted anew to the training pictures;
+    - `after_int8`: a probe fitted to the int8 file's embeddings, as a shop's network is;
+    - `after_int8_float_probe`: the probe of `after` on the int8 file's embeddings, the harder exchange;
+    - `layer`: the classification layer that was trained along.
+
+    gain: test accuracy of `after` less `before`; int8_loss: of `after` less `after_int8`. In points, hundredths.
+    """
+
+    backbone: str
+    weights: str
+    data: str
+    categories: dict[str, dict[str, int]]
+    unfreeze: str
+    trained_blocks: int
+    embedding_size: int
+    options: dict[str, object]
+    recipe: dict[str, object]
+    epochs: list[Epoch]
+    best_epoch: int
+    figures: dict[str, dict[str, Accuracy]]
+    gain: float
+    int8_loss: float
+    files: dict[str, str]
+
+
+def make_embedder(
+    backbone: Backbone,
+    pictures: Sequence[Picture],
+    *,
+    out: Path,
+    work: Path,
+    recipe: Recipe,
+    options: Options,
+    step: Step,
+) -> Report:
+    """Fine-tune, write the files of `out`, measure them, and write the report beside them.
+
+    Args:
+        backbone: with the weights of ImageNet; it is changed in place.
+        pictures: of `read_labelled`.
+        out: folder for `embedder.onnx` (int8), `embedder-float.onnx`, `report.json` and the checkpoint.
+        work: folder for kept activations; may be deleted at any time.
+        recipe: numbers of the training.
+        options: what learns.
+        step: opens progress bars.
+    """
+    cut, device = options.cut(backbone), device_of(options.device)
+    categories = categories_of(pictures)
+    number = {category: index for index, category in enumerate(categories)}
+    out.mkdir(parents=True, exist_ok=True)
+    backbone.to(device)
+    weights = backbone.identity(len(backbone.blocks))
+
+    pixels: dict[str, Pixels] = {}
+    parts: dict[str, Part] = {}
+    for split in SPLITS:
+        chosen = [picture for picture in pictures if picture.split == split]
+        pixels[split] = Pixels(chosen, backbone.image_size, options.seed)
+        views = options.views if split == "train" else 1
+        labels = np.array([number[picture.category] for picture in chosen], np.int64)
+        if cut == 0:
+            parts[split] = Part(pixels[split], labels)
+            continue
+        with step(f"activations, {split}", len(chosen) * views) as advance:
+            kept = keep_activations(pixels[split], views, backbone, cut, folder=work, advance=advance)
+        parts[split] = Part(kept, labels)
+    labels = {split: torch.from_numpy(part.labels) for split, part in parts.items()}
+
+    blank = Linear(
+        torch.zeros((len(categories), backbone.embedding_size), device=device),
+        torch.zeros(len(categories), device=device),
+    )
+    with step("embeddings before", 1) as advance:
+        untouched = Tuned(backbone, cut, blank)
+        before, figures_before = _probe(
+            {split: embed_views(untouched, part.views, device).cpu() for split, part in parts.items()}, labels
+        )
+        advance(1)
+    network = Tuned(backbone, cut, Linear(before.weight.to(device), before.bias.to(device)))
+    with step("fine-tuning, epochs", recipe.epochs) as advance:
+        course = fine_tune(
+            network,
+            parts["train"],
+            parts["validation"],
+            recipe,
+            seed=options.seed,
+            checkpoint=out / CHECKPOINT,
+            identity=(weights, options.views, *((picture.name, picture.category) for picture in pictures)),
+            resume=options.resume,
+            after_epoch=lambda _: advance(1),
+        )
+    with step("embeddings after", 1) as advance:
+        embeddings = {split: embed_views(network, part.views, device).cpu() for split, part in parts.items()}
+        after, figures_after = _probe(embeddings, labels)
+        layer = Linear(network.layer.weight.detach().cpu(), network.layer.bias.detach().cpu())
+        advance(1)
+    with step("int8", 2) as advance:
+        chosen = np.random.default_rng(options.seed).permutation(pixels["train"].count)[:CALIBRATION_PICTURES]
+        sample = pixels["train"].rows(chosen, np.zeros_like(chosen)).numpy()
+        exporting.export(backbone, out / FLOAT, out / EMBEDDER, sample)
+        advance(1)
+        embedder = exporting.open_embedder(out / EMBEDDER, backbone)
+        rounded = {split: exporting.embed_pixels(embedder, pixels[split]) for split in SPLITS}
+        _, figures_int8 = _probe(rounded, labels)
+        advance(1)
+    kinds = {
+        "before": figures_before,
+        "after": figures_after,
+        "after_int8": figures_int8,
+        "after_int8_float_probe": _measure(after, rounded, labels),
+        "layer": _measure(layer, embeddings, labels),
+    }
+    report = Report(
+        backbone=backbone.name,
+        weights=weights,
+        data=pictures[0].source,
+        categories=_counts(pictures),
+        unfreeze=options.unfreeze,
+        trained_blocks=len(backbone.blocks) - cut,
+        embedding_size=backbone.embedding_size,
+        options={"seed": options.seed, "views": options.views, "device": device.type},
+        recipe=asdict(recipe),
+        epochs=course.epochs,
+        best_epoch=course.best + 1,
+        figures={split: {kind: figures[split] for kind, figures in kinds.items()} for split in ("validation", "test")},
+        gain=_points(figures_after, figures_before),
+        int8_loss=_points(figures_after, figures_int8),
+        files={name: file_sha256(out / name) for name in (EMBEDDER, FLOAT)},
+    )
+    (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    return report
+
+
+def unfreeze_of(name: str) -> Unfreeze:
+    """Raises EmbedderError when it is none of `UNFREEZE`."""
+    for known in UNFREEZE:
+        if name == known:
+            return known
+    raise EmbedderError(f"--unfreeze {name!r}: expected one of {', '.join(UNFREEZE)}")
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises EmbedderError for a device that there is not."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EmbedderError("--device cuda: torch finds no CUDA device here: give cpu, or auto")
+    if name not in ("cpu", "cuda"):
+        raise EmbedderError(f"--device {name!r}: expected auto, cpu or cuda")
+    return torch.device(name)
+
+
+def _probe(embeddings: dict[str, Tensor], labels: dict[str, Tensor]) -> tuple[Linear, dict[str, Accuracy]]:
+    """The probe of the training embeddings, and its figures on the held-out ones."""
+    sets = {split: Labelled(embeddings[split], labels[split]) for split in SPLITS}
+    categories = int(labels["train"].max()) + 1
+    found = probe.fit(sets["train"], sets["validation"], categories)
+    return found, _measure(found, embeddings, labels)
+
+
+def _measure(classifier: Linear, embeddings: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Accuracy]:
+    return {
+        split: probe.measure(classifier.logits(embeddings[split]), labels[split])
+        for split in SPLITS
+        if split != "train"
+    }
+
+
+def _points(high: dict[str, Accuracy], low: dict[str, Accuracy]) -> float:
+    return round(100 * (high["test"].accuracy - low["test"].accuracy), 2)
+
+
+def _counts(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
+    counts = Counter((picture.category, picture.split) for picture in pictures)
+    return {category: {split: counts[category, split] for split in SPLITS} for category in categories_of(pictures)}
