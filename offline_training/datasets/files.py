@@ -49,9 +49,36 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
+class _Unpacked(io.RawIOBase):
+    """What a gzip file holds, up to where it is damaged or ends early."""
+
+    def __init__(self, packed: BinaryIO, path: Path, dropped: Dropped) -> None:
+        self._file = gzip.GzipFile(fileobj=packed)
+        self._path = path
+        self._dropped = dropped
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._ended:
+            return 0
+        try:
+            data = self._file.read1(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self._dropped.add("truncated_file", f"{self._path.name}: {error}")
+            data = b""
+        self._ended = not data
+        buffer[: len(data)] = data
+        return len(data)
+
+
 @contextmanager
-def opened(path: Path, advance: Advance = nothing) -> Generator[TextIO]:
+def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generator[TextIO]:
     """A text file in UTF-8, unpacked if it is gzip, whatever it is called. Bytes that are no UTF-8 become U+FFFD.
+
+    A packed file that is damaged or ends early gives what stands before, and is told to `dropped`.
 
     Raises DatasetError when there is no such file.
     """
@@ -60,7 +87,7 @@ def opened(path: Path, advance: Advance = nothing) -> Generator[TextIO]:
     with _Counted(path, advance) as counted:
         raw = io.BufferedReader(counted, CHUNK)
         packed = raw.peek(2)[:2] == b"\x1f\x8b"
-        file = cast("BinaryIO", gzip.GzipFile(fileobj=raw) if packed else raw)  # pyright: ignore[reportArgumentType]
+        file = io.BufferedReader(_Unpacked(cast("BinaryIO", raw), path, dropped), CHUNK) if packed else raw
         with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as text:
             yield text
 
@@ -71,10 +98,10 @@ def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterato
     Raises DatasetError when the file has none at all.
     """
     any_found = False
-    with opened(path, advance) as file:
-        beginning = _read(file, path, dropped)
+    with opened(path, dropped, advance) as file:
+        beginning = file.read(CHUNK)
         read = _python_literals if re.match(r"\s*\{\s*u?'", beginning) else _json
-        for found in read(beginning, lambda: _read(file, path, dropped)):
+        for found in read(beginning, lambda: file.read(CHUNK)):
             if isinstance(found, dict):
                 any_found = True
                 yield cast("dict[str, Any]", found)
@@ -87,7 +114,7 @@ def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterato
 
 def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[list[str]]:
     """The rows of a CSV file, the header among them; empty ones are passed over."""
-    with opened(path, advance) as file:
+    with opened(path, dropped, advance) as file:
         reader = csv.reader(line.replace("\0", "") for line in _lines(file, path, dropped))
         while True:
             try:
@@ -103,7 +130,7 @@ def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[l
 
 def _lines(file: TextIO, path: Path, dropped: Dropped) -> Iterator[str]:
     rest = ""
-    while text := _read(file, path, dropped):
+    while text := file.read(CHUNK):
         *whole, rest = (rest + text).split("\n")
         yield from (line + "\n" for line in whole)
         if len(rest) > LONGEST:
@@ -111,15 +138,6 @@ def _lines(file: TextIO, path: Path, dropped: Dropped) -> Iterator[str]:
             rest = ""
     if rest:
         yield rest
-
-
-def _read(file: TextIO, path: Path, dropped: Dropped) -> str:
-    """The next characters; "" at the end, and where a packed file is damaged."""
-    try:
-        return file.read(CHUNK)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        dropped.add("truncated_file", f"{path.name}: {error}")
-        return ""
 
 
 def _json(buffer: str, more: Callable[[], str]) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,15 +84,17 @@ def test_a_broken_python_literal_is_counted_and_never_run(tmp_path: Path) -> Non
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("share", [0.3, 0.6, 0.99])
-def test_a_truncated_gzip_gives_what_it_has(tmp_path: Path, share: float) -> None:
-    many = [{"n": number, "noise": str(hash(str(number)))} for number in range(20_000)]
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.99])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_truncated_gzip_gives_what_it_has(tmp_path: Path, share: float, seed: int) -> None:
+    chance = random.Random(seed)
+    many = [{"n": number, "noise": chance.getrandbits(64)} for number in range(20_000)]
     packed = gzip.compress("\n".join(map(json.dumps, many)).encode())
     path = tmp_path / "objects.json.gz"
     path.write_bytes(packed[: int(len(packed) * share)])
     found, dropped = read(path)
     assert found == many[: len(found)]
-    assert len(found) > share * len(many) / 2
+    assert len(found) > share * len(many) * 0.9 - 700  # zlib holds back some blocks' worth
     assert dropped.counts["truncated_file"] == 1
 
 
