@@ -22,7 +22,7 @@ from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
 from offline_training.embedders.probe import Accuracy, Labelled, Linear
-from offline_training.embedders.views import Advance, Pixels, keep_activations
+from offline_training.embedders.views import Advance, Pixels, Views, keep_activations
 from offline_training.pictures import Picture, Split
 
 Unfreeze = Literal["frozen", "last", "all"]
@@ -118,19 +118,18 @@ def make_embedder(
     backbone.to(device)
     weights = backbone.identity(len(backbone.blocks))
 
-    pixels: dict[str, Pixels] = {}
+    pixels = {
+        split: Pixels([picture for picture in pictures if picture.split == split], backbone.image_size, options.seed)
+        for split in SPLITS
+    }
     parts: dict[str, Part] = {}
-    for split in SPLITS:
-        chosen = [picture for picture in pictures if picture.split == split]
-        pixels[split] = Pixels(chosen, backbone.image_size, options.seed)
-        views = options.views if split == "train" else 1
-        labels = np.array([number[picture.category] for picture in chosen], np.int64)
-        if cut == 0:
-            parts[split] = Part(pixels[split], labels)
-            continue
-        with step(f"activations, {split}", len(chosen) * views) as advance:
-            kept = keep_activations(pixels[split], views, backbone, cut, folder=work, advance=advance)
-        parts[split] = Part(kept, labels)
+    for split, chosen in pixels.items():
+        views: Views = chosen
+        if cut > 0:
+            kept = options.views if split == "train" else 1
+            with step(f"activations, {split}", chosen.count * kept) as advance:
+                views = keep_activations(chosen, kept, backbone, cut, folder=work, advance=advance)
+        parts[split] = Part(views, np.array([number[picture.category] for picture in chosen.pictures], np.int64))
     labels = {split: torch.from_numpy(part.labels) for split, part in parts.items()}
 
     blank = Linear(
