@@ -34,14 +34,14 @@ MEASURING_BATCH = 64
 class Recipe:
     """Numbers of the fine-tuning; they end in the report."""
 
-    epochs: int = 8
+    epochs: int = 5
     """At most."""
-    patience: int = 3
+    patience: int = 4
     """Stop after so many epochs in a row without a better validation."""
     batch: int = 32
-    block_rate: float = 1e-4
+    block_rate: float = 3e-5
     """Learning rate of the blocks at its peak."""
-    layer_rate: float = 2e-4
+    layer_rate: float = 1e-4
     weight_decay: float = 0.02
     warm_up: float = 0.2
     """Share of the steps."""
