@@ -3,8 +3,6 @@
 Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +18,7 @@ from model.preprocessing import decode_picture
 from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
 from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.datasets.tables import parquet_module
+from offline_training.progress import Step
 
 BATCH = 32
 IDS, EMBEDDINGS = "ids", ("embeddings", "emb")
@@ -100,10 +99,6 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     if vectors.ndim != 2 or len(ids) != len(vectors) or not len(ids):
         raise DatasetError(f"{path}: expected ids [n] and embeddings [n, d], found {ids.shape} and {vectors.shape}")
     return [str(name) for name in cast("list[object]", ids.tolist())], vectors
-
-
-Step = Callable[[str, float], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar: a title and the total, to a function that advances it."""
 
 
 def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step) -> Dropped:

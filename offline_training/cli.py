@@ -1,23 +1,20 @@
 """The `train` command's subcommands. Imports torch only inside them, so that the command line works without the `train` extra."""
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from model.exceptions import TastestreamError
+from offline_training.console import Dataset, MaxBag, Tasks, Threads, Variants, Work, extra, progress
 from offline_training.embedders.cli import embedder
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
     from offline_training.comparison import Comparison
-    from offline_training.embedding import Advance
 
 app = typer.Typer(
     help="Offline training: from pictures to a model bundle (needs the extra `train`).", no_args_is_help=True
@@ -31,31 +28,23 @@ def train() -> None:
 
 @app.command()
 def compare(  # noqa: PLR0917  (options all)
-    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    dataset: Dataset,
     embeddings: Annotated[Path, typer.Option(help="Of its items: .npz with ids and embeddings.", dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder for the tables, TASK.md and TASK.json.", file_okay=False)],
-    task: Annotated[
-        list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
-    ] = None,
+    task: Tasks = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Of the table; may be given several times.", show_default="all")
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
-    variants: Annotated[
-        int,
-        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
-    ] = 0,
-    max_bag: Annotated[
-        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.", min=1)] = 1,
+    variants: Variants = 0,
+    max_bag: MaxBag = None,
+    threads: Threads = 1,
 ) -> None:
     """Methods side by side on held-out users: average, NAN, NAN + CG, and what is ahead of them.
 
     Example: tastestream train compare data/hm --embeddings embeddings.npz --task unseen --variants 3 --out results
     """
-    console = Console(stderr=True)
-    with _extra(console):
+    with extra():
         import torch  # noqa: PLC0415
 
         from offline_training import comparison  # noqa: PLC0415
@@ -63,67 +52,58 @@ def compare(  # noqa: PLR0917  (options all)
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks import TASKS, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
-    with _progress(console) as (progress, step):
-        try:
-            for name in task or ():
-                task_named(name)
-            for name in set(method or ()) - set(comparison.METHODS):
-                raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
-            catalogue = read_catalogue(dataset, embeddings)
-            histories = read_histories(dataset, catalogue)
-            if catalogue.missing:
-                progress.console.print(f"{catalogue.missing:,} items have no embedding and are left out")
-            for name in TASKS:
-                if task and name not in task:
-                    continue
-                split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
-                found = comparison.compare(
-                    name,
-                    catalogue,
-                    split,
-                    methods=method or list(comparison.METHODS),
-                    seeds=range(seeds),
-                    step=step,
-                )
-                comparison.write(found, out)
-                progress.console.print(_comparison_table(found))
-        except TastestreamError as error:
-            progress.stop()
-            console.print(str(error), soft_wrap=True, markup=False)
-            raise typer.Exit(1) from None
+    console = Console(stderr=True)
+    with progress(console) as step:
+        for name in task or ():
+            task_named(name)
+        for name in set(method or ()) - set(comparison.METHODS):
+            raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
+        catalogue = read_catalogue(dataset, embeddings)
+        histories = read_histories(dataset, catalogue)
+        if catalogue.missing:
+            console.print(f"{catalogue.missing:,} items have no embedding and are left out")
+        for name in TASKS:
+            if task and name not in task:
+                continue
+            split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
+            found = comparison.compare(
+                name,
+                catalogue,
+                split,
+                methods=method or list(comparison.METHODS),
+                seeds=range(seeds),
+                step=step,
+            )
+            comparison.write(found, out)
+            console.print(_comparison_table(found))
 
 
 @app.command()
 def embed(
-    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    dataset: Dataset,
     out: Annotated[Path, typer.Option(help="File to write, .npz with ids and embeddings.", dir_okay=False)],
     bundle: Annotated[
         Path | None, typer.Option(help="Whose embedder.", file_okay=False, show_default="the one that ships")
     ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of the model.", min=1)] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Embed the pictures of a data set, once for all experiments; those that are in the file already are kept.
 
     Example: tastestream train embed data/shop --out data/shop/embeddings.npz
     """
-    console = Console(stderr=True)
     from model.bundle import Bundle  # noqa: PLC0415
     from offline_training.catalogue import embed_catalogue  # noqa: PLC0415
 
-    with _progress(console) as (progress, step):
-        try:
-            embedder = Bundle.load(bundle).embedder(threads)
-            dropped = embed_catalogue(dataset, embedder, out, step)
-        except TastestreamError as error:
-            progress.stop()
-            console.print(str(error), soft_wrap=True, markup=False)
-            raise typer.Exit(1) from None
+    console = Console(stderr=True)
+    with progress(console) as step:
+        embedder = Bundle.load(bundle).embedder(threads)
+        dropped = embed_catalogue(dataset, embedder, out, step)
     console.print(f"{out}: left out: {dropped}", soft_wrap=True, markup=False)
 
 
 @app.command()
 def bundle(  # noqa: PLR0917  (options all)
-    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    dataset: Dataset,
     embeddings: Annotated[
         Path, typer.Option(help="Of its items by the base's embedder: .npz with ids and embeddings.", dir_okay=False)
     ],
@@ -140,22 +120,16 @@ def bundle(  # noqa: PLR0917  (options all)
         Path | None,
         typer.Option(help="File for what its embedder makes of the items, .npz.", dir_okay=False, show_default="none"),
     ] = None,
-    variants: Annotated[
-        int,
-        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
-    ] = 0,
-    max_bag: Annotated[
-        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
-    ] = None,
+    variants: Variants = 0,
+    max_bag: MaxBag = None,
     seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
-    threads: Annotated[int, typer.Option(help="Threads of the arithmetic.", min=1)] = 1,
+    threads: Threads = 1,
 ) -> None:
     """Train a shop's own bundle, which `tastestream worker` runs with `BUNDLE` set to it.
 
     Example: tastestream train bundle data/shop --embeddings data/shop/embeddings.npz --out bundles/shop
     """
-    console = Console(stderr=True)
-    with _extra(console):
+    with extra():
         import numpy as np  # noqa: PLC0415
         import torch  # noqa: PLC0415
 
@@ -166,34 +140,27 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.shop_bundle import make_shop_bundle  # noqa: PLC0415
         from offline_training.tasks import make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
-    with _progress(console) as (progress, step):
-        try:
-            if aggregator is not None and aggregator not in AGGREGATORS:
-                raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
-            chosen = task_named(task)
-            catalogue = read_catalogue(dataset, embeddings)
-            split = make_split(
-                chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag
-            )
-            made, found = make_shop_bundle(
-                base=Bundle.load(base),
-                catalogue=catalogue,
-                split=split,
-                task=chosen,
-                aggregator=aggregator,
-                name=name,
-                version=version,
-                command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}",
-                seed=seed,
-                out=out,
-                step=step,
-            )
-            if codes is not None:
-                np.savez(codes, ids=np.array(catalogue.items), embeddings=found)
-        except TastestreamError as error:
-            progress.stop()
-            console.print(str(error), soft_wrap=True, markup=False)
-            raise typer.Exit(1) from None
+    with progress(Console(stderr=True)) as step:
+        if aggregator is not None and aggregator not in AGGREGATORS:
+            raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
+        chosen = task_named(task)
+        catalogue = read_catalogue(dataset, embeddings)
+        split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
+        made, found = make_shop_bundle(
+            base=Bundle.load(base),
+            catalogue=catalogue,
+            split=split,
+            task=chosen,
+            aggregator=aggregator,
+            name=name,
+            version=version,
+            command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}",
+            seed=seed,
+            out=out,
+            step=step,
+        )
+        if codes is not None:
+            np.savez(codes, ids=np.array(catalogue.items), embeddings=found)
     Console().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
 
 
@@ -210,14 +177,7 @@ def default_bundle(  # noqa: PLR0917  (options all)
     ],
     out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
     seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for cached embeddings; a rerun is faster with it.",
-            file_okay=False,
-            show_default="a temporary one",
-        ),
-    ] = None,
+    work: Work = None,
     steps: Annotated[
         int | None, typer.Option(help="Training steps of each network.", min=1, show_default="the recipe's")
     ] = None,
@@ -227,60 +187,22 @@ def default_bundle(  # noqa: PLR0917  (options all)
     Example: tastestream train default-bundle --data data --catalogue streams/demo/catalogue --out
     model/bundles/default --work .cache/train
     """
-    console = Console(stderr=True)
-    with _extra(console):
+    with extra():
         from offline_training.default_bundle import make_default_bundle  # noqa: PLC0415
         from offline_training.training import Recipe  # noqa: PLC0415
 
     recipe = Recipe() if steps is None else Recipe(steps=steps)
-    with _progress(console) as (progress, step):
-        try:
-            bundle = make_default_bundle(
-                data=data,
-                catalogue=catalogue,
-                out=out,
-                work=work or Path(gettempdir()) / "tastestream-train",
-                seed=seed,
-                recipe=recipe,
-                step=step,
-            )
-        except TastestreamError as error:
-            progress.stop()
-            console.print(str(error), soft_wrap=True, markup=False)
-            raise typer.Exit(1) from None
-    Console().print(_figures_table(bundle))
-
-
-@contextmanager
-def _extra(console: Console) -> Generator[None]:
-    """Around the imports of what the extra `train` installs."""
-    try:
-        yield
-    except ImportError as error:
-        console.print(
-            f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'",
-            soft_wrap=True,
-            markup=False,
+    with progress(Console(stderr=True)) as step:
+        bundle = make_default_bundle(
+            data=data,
+            catalogue=catalogue,
+            out=out,
+            work=work or Path(gettempdir()) / "tastestream-train",
+            seed=seed,
+            recipe=recipe,
+            step=step,
         )
-        raise typer.Exit(1) from None
-
-
-Step = Callable[[str, float], AbstractContextManager["Advance"]]
-
-
-@contextmanager
-def _progress(console: Console) -> "Generator[tuple[Progress, Step]]":
-    """Progress bars, and what opens one."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-
-        @contextmanager
-        def step(title: str, total: float) -> "Generator[Advance]":
-            task = progress.add_task(title, total=total)
-            yield lambda count: progress.advance(task, count)
-
-        yield progress, step
+    Console().print(_figures_table(bundle))
 
 
 def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:

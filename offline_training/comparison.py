@@ -4,8 +4,7 @@ Each is trained once for each seed, on the same bags; thresholds are chosen on v
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,8 +22,9 @@ from offline_training.aggregators import AGGREGATORS, Unmasked
 from offline_training.bundle_evaluation import KS, figures
 from offline_training.catalogue import Catalogue
 from offline_training.fitting import Curve, fit, predict, recipe_for
-from offline_training.items import BY_HEART, ItemNetwork, ItemRecipe, codes, label_groups, train_items
+from offline_training.items import ITEM_RECIPES, ItemNetwork, ItemRecipe, codes, train_on_catalogue
 from offline_training.networks import Config
+from offline_training.progress import Step
 from offline_training.tasks import Split, TaskName
 
 EMBEDDING_SCALE = 1 / 32  # see `networks.Config`
@@ -89,13 +89,6 @@ class Comparison(msgspec.Struct, frozen=True):
     runs: list[Run]
 
 
-ITEM_RECIPES: dict[TaskName, ItemRecipe] = {"profile": BY_HEART, "unseen": ItemRecipe(), "next": ItemRecipe()}
-"""In *profile* all items are known from training."""
-
-Step = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Opens a progress bar: a title and the total, to a function that advances it."""
-
-
 class Bench:
     """One task and one seed; the item network is trained when the first method asks for codes."""
 
@@ -109,17 +102,10 @@ class Bench:
 
     @cached_property
     def _items(self) -> ItemNetwork:
-        seen = ~self._split.new
-        steps = self._recipe.epochs * -(-int(seen.sum()) // self._recipe.batch)
-        with self._step(f"item network, seed {self._seed}", steps) as advance:
-            return train_items(
-                self._catalogue.embeddings[seen],
-                self._catalogue.matrix[seen],
-                label_groups(self._catalogue.labels, self._catalogue.matrix),
-                self._recipe,
-                seed=self._seed,
-                advance=lambda _: advance(1),
-            )
+        title = f"item network, seed {self._seed}"
+        return train_on_catalogue(
+            self._catalogue, ~self._split.new, self._recipe, seed=self._seed, step=self._step, title=title
+        )
 
     @cached_property
     def _codes(self) -> Tensor:

@@ -4,9 +4,6 @@ openly licensed photos.
 Read `make_default_bundle` from top to bottom; each step is a module of this package.
 """
 
-import shutil
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,15 +13,17 @@ import torch
 from numpy.typing import NDArray
 
 from model import metrics
-from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, file_sha256
+from model.bundle import AGGREGATOR, EMBEDDER, Bundle, file_sha256
 from model.embedder import Embedder
 from model.manifest import Embedding, Image, Manifest, Source, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training import evaluation, export, mobilenet, pictures
-from offline_training.embedding import Advance, embed_pictures
+from offline_training.bundle_files import install, write_manifest
+from offline_training.embedding import embed_pictures
 from offline_training.networks import Config, MaskedAverage, NeuralAggregationNetwork, Served
 from offline_training.pictures import Picture
+from offline_training.progress import Step
 from offline_training.rounding import round_weights
 from offline_training.training import Recipe, train
 from offline_training.users import MAX_BAG, Pool, User, make_pool, simulate
@@ -62,9 +61,6 @@ SOURCES = [
         "the photographers named in catalogue.json",
     ),
 ]
-
-Step = Callable[[str, float], AbstractContextManager[Advance]]
-"""Opens a progress bar: a title and the total, to a function that advances it."""
 
 
 def make_default_bundle(
@@ -154,10 +150,7 @@ def make_default_bundle(
         )
         advance(1)
     write_manifest(built, msgspec.structs.replace(manifest, metrics=measured))
-    out.mkdir(parents=True, exist_ok=True)
-    for name in (EMBEDDER, AGGREGATOR, MANIFEST):
-        shutil.copyfile(built / name, out / name)
-    return Bundle.load(out)
+    return install(built, out)
 
 
 def make_embedder(
@@ -240,8 +233,3 @@ def measure(
         for size in (1, 3):
             measured[f"{group}/one_category_{size}"] = evaluation.pure_taste_figures(aggregator, pools[group], size)
     return dict(sorted(measured.items()))
-
-
-def write_manifest(out: Path, manifest: Manifest) -> None:
-    """Write `manifest.json`, indented for people."""
-    (out / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

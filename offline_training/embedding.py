@@ -1,7 +1,7 @@
 """Pictures to embeddings through the very embedder and the very rounding that serve, cached on disk by what they depend on."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,12 +13,10 @@ from model.preprocessing import decode_picture
 from model.quantization import dequantize, quantize
 from offline_training.augmentation import AUGMENTATION, random_view
 from offline_training.pictures import Picture
+from offline_training.progress import Advance
 
 BATCH = 32
 DECODERS = 2
-
-Advance = Callable[[int], None]
-"""Told how many pictures were finished, for a progress bar."""
 
 
 def embed_pictures(

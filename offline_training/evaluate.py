@@ -11,26 +11,20 @@ from model.exceptions import TastestreamError
 from offline_training.bundle_evaluation import evaluate as figures_of
 from offline_training.catalogue import read_catalogue
 from offline_training.cli import figures_table
+from offline_training.console import Dataset, MaxBag, Tasks, Variants, failed
 from offline_training.datasets.records import DatasetError
 from offline_training.tasks import TASKS, TaskName, make_split, read_histories, task_named
 
 
 def evaluate(  # noqa: PLR0917  (options all)
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", file_okay=False)],
-    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    dataset: Dataset,
     embeddings: Annotated[
         Path, typer.Option(help="Of its items by the bundle's embedder (tastestream train embed).", dir_okay=False)
     ],
-    task: Annotated[
-        list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
-    ] = None,
-    variants: Annotated[
-        int,
-        typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0),
-    ] = 0,
-    max_bag: Annotated[
-        int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")
-    ] = None,
+    task: Tasks = None,
+    variants: Variants = 0,
+    max_bag: MaxBag = None,
 ) -> None:
     """How good a bundle is on held-out users, from the bundle alone: ONNX Runtime, no torch."""
     try:
@@ -48,8 +42,7 @@ def evaluate(  # noqa: PLR0917  (options all)
             for name in chosen
         }
     except TastestreamError as error:
-        Console(stderr=True).print(str(error), soft_wrap=True, markup=False, highlight=False)
-        raise typer.Exit(1) from None
+        raise failed(error) from None
     Console().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
 
 

@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from offline_training.catalogue import Catalogue
 from offline_training.datasets.labels import SEPARATOR
+from offline_training.progress import Step
+from offline_training.tasks import TaskName
 
 
 class LabelGroup(NamedTuple):
@@ -99,6 +102,10 @@ BY_HEART = ItemRecipe(width=1024, epochs=25, weight_decay=0.02, drop_input=0.0, 
 """For a catalogue that will not change: what is known of its items may as well be learnt by heart."""
 
 
+ITEM_RECIPES: dict[TaskName, ItemRecipe] = {"profile": BY_HEART, "unseen": ItemRecipe(), "next": ItemRecipe()}
+"""In *profile* all items are known from training."""
+
+
 class ItemNetwork(nn.Module):
     """Embeddings to codes: two wide layers and a narrow one."""
 
@@ -162,6 +169,27 @@ def train_items(
             schedule.step()
             advance(float(loss.detach()))
     return network.eval()
+
+
+def train_on_catalogue(
+    catalogue: Catalogue,
+    seen: NDArray[np.bool_],
+    recipe: ItemRecipe,
+    *,
+    seed: int,
+    step: Step,
+    title: str = "item network",
+) -> ItemNetwork:
+    """Train an item network on the items that may be `seen` [N], all groups of labels known, with a progress bar."""
+    with step(title, recipe.epochs * -(-int(seen.sum()) // recipe.batch)) as advance:
+        return train_items(
+            catalogue.embeddings[seen],
+            catalogue.matrix[seen],
+            label_groups(catalogue.labels, catalogue.matrix),
+            recipe,
+            seed=seed,
+            advance=lambda _: advance(1),
+        )
 
 
 @torch.inference_mode()

@@ -4,7 +4,6 @@ Embeddings of the catalogue go in, as the base bundle's embedder makes them; wha
 codes of 128 numbers. Read `make_shop_bundle` from top to bottom.
 """
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,18 +16,18 @@ from numpy.typing import NDArray
 from onnx import compose
 from torch import nn
 
-from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, file_sha256
+from model.bundle import AGGREGATOR, EMBEDDER, Bundle, file_sha256
 from model.manifest import Embedding, Manifest, Training
 from offline_training import export
 from offline_training.aggregators import AGGREGATORS
 from offline_training.bundle_evaluation import evaluate
+from offline_training.bundle_files import install, write_manifest
 from offline_training.catalogue import Catalogue
-from offline_training.comparison import ITEM_RECIPES, Step
 from offline_training.datasets.records import DatasetError
-from offline_training.default_bundle import write_manifest
 from offline_training.fitting import fit, recipe_for
-from offline_training.items import ItemNetwork, codes, label_groups, train_items
+from offline_training.items import ITEM_RECIPES, ItemNetwork, codes, train_on_catalogue
 from offline_training.networks import Config, Served
+from offline_training.progress import Step
 from offline_training.tasks import Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "union", "next": "mean+max"}
@@ -70,16 +69,8 @@ def make_shop_bundle(
             f"embeddings of {catalogue.embeddings.shape[1]} numbers, but the embedder of {base.path} gives {base.embedding_size}: "
             "give those that it makes (tastestream train embed)"
         )
-    recipe, seen = ITEM_RECIPES[task], ~split.new
-    with step("item network", recipe.epochs * -(-int(seen.sum()) // recipe.batch)) as advance:
-        items = train_items(
-            catalogue.embeddings[seen],
-            catalogue.matrix[seen],
-            label_groups(catalogue.labels, catalogue.matrix),
-            recipe,
-            seed=seed,
-            advance=lambda _: advance(1),
-        )
+    recipe = ITEM_RECIPES[task]
+    items = train_on_catalogue(catalogue, ~split.new, recipe, seed=seed, step=step)
     coded = codes(items, catalogue.embeddings)
     torch.manual_seed(seed)
     chosen = aggregator or BEST[task]
@@ -119,10 +110,7 @@ def make_shop_bundle(
             measured = evaluate(Bundle.load(built), split, coded)
             advance(1)
         write_manifest(built, msgspec.structs.replace(manifest, metrics={f"test/{task}": measured}))
-        out.mkdir(parents=True, exist_ok=True)
-        for file in (EMBEDDER, AGGREGATOR, MANIFEST):
-            shutil.copyfile(built / file, out / file)
-    return Bundle.load(out), coded
+        return install(built, out), coded
 
 
 def extend_embedder(base: Path, items: ItemNetwork, embedding_size: int, path: Path) -> None:

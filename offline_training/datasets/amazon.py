@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets import files
-from offline_training.datasets.files import Advance
 from offline_training.datasets.records import (
     DatasetError,
     Dropped,
@@ -27,6 +26,7 @@ from offline_training.datasets.records import (
     category_paths,
     in_milliseconds,
 )
+from offline_training.progress import Advance
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
 SAMPLE = 1000  # rows of a CSV without a header that are looked at for which column is the item

@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from offline_training.console import failed
 from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule
 from offline_training.datasets.dvbpr import Dvbpr
-from offline_training.datasets.files import Advance
 from offline_training.datasets.folders import SUFFIXES, ClassFolder
 from offline_training.datasets.hm import ARTICLES, HM, TRANSACTIONS, find
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import Summary, prepare
 from offline_training.datasets.records import DatasetError, Source
 from offline_training.datasets.tables import Tables
+from offline_training.progress import Advance
 
-FAILED = 1
 SHOWN_LABELS = 8
 
 app = typer.Typer(
@@ -243,7 +243,7 @@ def _run(
             )
         except DatasetError as error:
             progress.stop()
-            raise _failed(error) from None
+            raise failed(error) from None
     Console().print(report(summary, out))
 
 
@@ -275,8 +275,3 @@ def _levels(text: str) -> tuple[int, int]:
 
 def _sizes(*paths: Path) -> int:
     return sum(path.stat().st_size for path in paths if path.is_file())
-
-
-def _failed(error: DatasetError) -> typer.Exit:
-    Console(stderr=True).print(str(error), soft_wrap=True, markup=False, highlight=False)
-    return typer.Exit(FAILED)

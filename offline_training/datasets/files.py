@@ -15,14 +15,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
 from offline_training.datasets.records import DatasetError, Dropped
+from offline_training.progress import Advance
 
 CHUNK = 256 * 1024  # characters
 LONGEST = 4 * 1024**2  # characters of one object; what is longer counts as broken
 SEPARATORS = re.compile(r"[\s,\[\]]*")  # between objects, in JSON lines as in an array
 CUT = 16  # characters before the end, within which an error may mean that the rest has not been read yet
-
-Advance = Callable[[int], None]
-"""Told how many bytes of a file were read, compressed as they are."""
 
 
 def nothing(_: int) -> None:
@@ -30,7 +28,7 @@ def nothing(_: int) -> None:
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how much of it is read."""
+    """A file that tells how many bytes of it are read, compressed as they are."""
 
     def __init__(self, path: Path, advance: Advance) -> None:
         self._file = path.open("rb", buffering=0)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offline_training.datasets import files, tables
-from offline_training.datasets.files import Advance
 from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from offline_training.progress import Advance
 
 FIELDS = (
     "product_type_name",

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets import files
-from offline_training.datasets.files import Advance
 from offline_training.datasets.records import (
     DatasetError,
     Dropped,
@@ -24,6 +23,7 @@ from offline_training.datasets.records import (
     category_paths,
     in_milliseconds,
 )
+from offline_training.progress import Advance
 
 PARQUET = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 8192  # read in one step

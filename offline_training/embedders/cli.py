@@ -1,21 +1,17 @@
 """`tastestream train embedder`. Imports torch only inside the command, so that the command line works without the extra `train`."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from model.exceptions import TastestreamError
+from offline_training.console import Work, extra, progress
 
 if TYPE_CHECKING:
     from offline_training.embedders.recipe import Report
-    from offline_training.embedders.views import Advance
 
 KINDS = {
     "before": "before: linear probe of ImageNet's embeddings",
@@ -64,57 +60,29 @@ def embedder(  # noqa: PLR0917  (options all)
     seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for kept activations; a rerun is faster with it.",
-            file_okay=False,
-            show_default="a temporary one",
-        ),
-    ] = None,
+    work: Work = None,
 ) -> None:
     """Fine-tune an embedder on the categories of a shop's pictures, and measure what that gains.
 
     Example: tastestream train embedder --backbone v1 --weights data/mobilenet/mobilenet_v1_1.0_224.npz --data data/clothing
     --unfreeze last --out embedders/clothing --work .cache/train
     """
-    console = Console(stderr=True)
-    try:
+    with extra():
         from offline_training.embedders.backbones import load_backbone  # noqa: PLC0415
         from offline_training.embedders.finetuning import recipe_of  # noqa: PLC0415
         from offline_training.embedders.labelled import read_labelled  # noqa: PLC0415
         from offline_training.embedders.recipe import Options, make_embedder, unfreeze_of  # noqa: PLC0415
-    except ImportError as error:
-        console.print(
-            f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'",
-            soft_wrap=True,
-            markup=False,
+
+    with progress(Console(stderr=True)) as step:
+        report = make_embedder(
+            load_backbone(backbone, weights),
+            read_labelled(data, level),
+            out=out,
+            work=work or Path(gettempdir()) / "tastestream-train",
+            recipe=recipe_of(epochs=epochs, batch=batch, block_rate=rate, balanced=balanced),
+            options=Options(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
+            step=step,
         )
-        raise typer.Exit(1) from None
-
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
-    ) as progress:
-
-        @contextmanager
-        def step(title: str, total: float) -> "Generator[Advance]":
-            task = progress.add_task(title, total=total)
-            yield lambda count: progress.advance(task, count)
-
-        try:
-            report = make_embedder(
-                load_backbone(backbone, weights),
-                read_labelled(data, level),
-                out=out,
-                work=work or Path(gettempdir()) / "tastestream-train",
-                recipe=recipe_of(epochs=epochs, batch=batch, block_rate=rate, balanced=balanced),
-                options=Options(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
-                step=step,
-            )
-        except TastestreamError as error:
-            progress.stop()
-            console.print(str(error), soft_wrap=True, markup=False, highlight=False)
-            raise typer.Exit(1) from None
     Console().print(figures_table(report))
 
 

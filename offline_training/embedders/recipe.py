@@ -4,8 +4,7 @@ Read `make_embedder` from top to bottom; each step is a module of this package.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,8 +21,9 @@ from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
 from offline_training.embedders.probe import Accuracy, Labelled, Linear
-from offline_training.embedders.views import Advance, Pixels, Views, keep_activations
+from offline_training.embedders.views import Pixels, Views, keep_activations
 from offline_training.pictures import Picture, Split
+from offline_training.progress import Step
 
 Unfreeze = Literal["frozen", "last", "all"]
 UNFREEZE: tuple[Unfreeze, ...] = get_args(Unfreeze)
@@ -31,9 +31,6 @@ UNFREEZE: tuple[Unfreeze, ...] = get_args(Unfreeze)
 FLOAT, REPORT, CHECKPOINT = "embedder-float.onnx", "report.json", "checkpoint.pt"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CALIBRATION_PICTURES = 160
-
-Step = Callable[[str, float], AbstractContextManager[Advance]]
-"""Opens a progress bar: a title and the total, to a function that advances it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ where it was.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, cast
@@ -22,14 +22,12 @@ from offline_training.augmentation import AUGMENTATION, random_view
 from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.pictures import Picture
+from offline_training.progress import Advance
 
 BATCH = 16
 DECODERS = 2
 FRESH_VIEWS = 1 << 30
 """So many views does a picture have whose views are not kept: as good as never the same twice."""
-
-Advance = Callable[[int], None]
-"""Told how many views were finished, for a progress bar."""
 
 
 class Views(Protocol):

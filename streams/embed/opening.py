@@ -16,9 +16,7 @@ from streams.embed.pictures import Pictures
 from streams.process import yield_to_others
 from streams.settings import Settings
 
-DECODERS = (
-    2  # threads that decode pictures; Pillow releases the GIL. They are ahead of the model, and must not slow it down
-)
+DECODERS = 2  # threads; Pillow releases the GIL. They are ahead of the model, and must not slow it down
 
 
 def new_fetcher(settings: Settings) -> Fetcher:

@@ -19,6 +19,7 @@ from streams.engine.producer import Transport
 from streams.engine.recovery import OwnTableManager
 from streams.settings import Settings
 
+PRODUCER_BATCH = 256 * 1024  # bytes of a partition; at aiokafka's 16 KB a dozen rows fill it, and whoever sends waits
 NEVER = 10 * 365 * 86_400.0  # seconds
 
 
@@ -79,8 +80,7 @@ def new_app(
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
-        producer_max_batch_size=256
-        * 1024,  # bytes; at aiokafka's 16 KB a dozen rows fill a partition's buffer, and all wait
+        producer_max_batch_size=PRODUCER_BATCH,
         stream_wait_empty=False,  # of Faust's own streams, which are not used here
         producer_request_timeout=300.0,  # an outage is waited for in place: a restart would take longer to resume
         datadir=folder,

@@ -1,8 +1,6 @@
 """A bundle that `tastestream train bundle` made, in both workers on real Kafka: what is published is what its networks say."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +17,10 @@ from streams.demo.catalogue import CATALOGUE  # noqa: E402
 from streams.messages import parse_interaction  # noqa: E402
 from tests.kafka.system import System, picture_server  # noqa: E402
 from tests.kafka.test_under_load import events  # noqa: E402
+from tests.offline_training.silent import step  # noqa: E402
 from tests.oracle import Oracle  # noqa: E402
 
 ITEMS, USERS, EVENTS = 60, 100, 200
-
-
-@contextmanager
-def step(_: str, __: int) -> Generator[Callable[[int], None]]:
-    yield lambda _: None
 
 
 @pytest.fixture(scope="module")

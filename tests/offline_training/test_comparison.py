@@ -1,8 +1,6 @@
 """Learning on data whose answer is known: items, bags, and methods side by side."""
 
 import json
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from offline_training.items import ItemRecipe, LabelGroup, codes, label_groups, 
 from offline_training.networks import Config, MaskedAverage  # noqa: E402
 from offline_training.tasks import PADDING, Bags, Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
+from tests.offline_training.silent import step  # noqa: E402
 
 SIZE, ITEMS = 24, 300
 LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", "kind > tie"]
@@ -49,11 +48,6 @@ def histories() -> Histories:
     chance = np.random.default_rng(2)
     rows = [chance.permutation(ITEMS)[: chance.integers(3, 9)].astype(np.int32) for _ in range(900)]
     return Histories([f"user-{number}" for number in range(900)], rows)
-
-
-@contextmanager
-def step(_: str, __: int) -> Generator[Callable[[int], None]]:
-    yield lambda _: None
 
 
 def test_labels_that_exclude_each_other_share_a_group(catalogue: Catalogue) -> None:
