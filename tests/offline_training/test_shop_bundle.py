@@ -15,9 +15,11 @@ from typer.testing import CliRunner, Result  # noqa: E402
 
 from model.bundle import Bundle  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
+from offline_training.bundle_evaluation import scores  # noqa: E402
 from offline_training.catalogue import read_catalogue, read_embeddings  # noqa: E402
 from offline_training.items import ItemNetwork, ItemRecipe, LabelGroup, codes  # noqa: E402
 from offline_training.shop_bundle import extend_embedder  # noqa: E402
+from offline_training.tasks import PADDING, Bags  # noqa: E402
 from streams.cli import app, mount_training  # noqa: E402
 
 KINDS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
@@ -125,6 +127,15 @@ def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trai
     for name in ("micro F1", "threshold", "MAP", "users"):
         [shown] = re.findall(rf"^. {name} +. ([\d.,]+)", said, re.MULTILINE)
         assert float(shown) == pytest.approx(measured[name], abs=1e-4), name
+
+
+def test_all_of_a_bag_is_scored(shop: Path, trained: Path) -> None:
+    made, coded = Bundle.load(trained), read_catalogue(shop / "set", shop / "codes.npz").embeddings
+    rows = np.array([[0, 13, 30], [25, PADDING, PADDING]], np.int32)
+    found = scores(made, Bags(rows, np.zeros((2, 3), bool)), coded)
+    for bag, scored in zip(([0, 13, 30], [25]), found, strict=True):
+        direct = made.aggregator().score(coded[bag][None], np.zeros((1, len(bag)), np.float32))
+        assert np.allclose(scored, direct.scores[0], atol=1e-5)
 
 
 def test_its_own_embedder_makes_what_evaluate_takes(shop: Path, trained: Path) -> None:
