@@ -18,16 +18,17 @@ from torch import Tensor, nn
 
 from model import metrics
 from model.quantization import dequantize, quantize
-from offline_training.aggregators import AGGREGATORS, Unmasked
+from offline_training.aggregators import AGGREGATORS
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.paper import Unmasked
 from offline_training.bundle_evaluation import KS, figures
 from offline_training.catalogue import Catalogue
-from offline_training.fitting import Curve, fit, predict, recipe_for
+from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for
 from offline_training.items import ITEM_RECIPES, ItemNetwork, ItemRecipe, codes, train_on_catalogue
-from offline_training.networks import Config
 from offline_training.progress import Step
 from offline_training.tasks import Split, TaskName
 
-EMBEDDING_SCALE = 1 / 32  # see `networks.Config`
+EMBEDDING_SCALE = 1 / 32  # see `aggregators.interface.Config`
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,20 @@ class Method:
     """What is compared.
 
     network: of `aggregators.AGGREGATORS`; "" answers everybody with the labels' frequencies. codes: works on the item network's
-    codes, rounded as they are stored, instead of the embeddings. unmasked: padding counts as items of zeros.
+    codes, rounded as they are stored, instead of the embeddings. unmasked: padding counts as items of zeros. input_scale: what
+    embeddings are multiplied by. recipe: instead of the one that trains the network well.
     """
 
     network: str
     codes: bool = False
     unmasked: bool = False
     tanh_gate: bool = False
+    input_scale: float = EMBEDDING_SCALE
+    recipe: FitRecipe | None = None
 
+
+ONE_RATE = FitRecipe(epochs=6, rate=2e-3, weight_decay=0.01)
+"""What one would try first: the same rate for all parts."""
 
 METHODS: dict[str, Method] = {
     "popularity": Method(""),
@@ -55,6 +62,9 @@ METHODS: dict[str, Method] = {
     "nan+cg unmasked": Method("nan+cg", unmasked=True),
     "nan+cg unmasked tanh": Method("nan+cg", unmasked=True, tanh_gate=True),
     "nan+cg tanh": Method("nan+cg", tanh_gate=True),
+    "nan+cg unscaled": Method("nan+cg", input_scale=1.0),
+    "nan+cg one rate": Method("nan+cg", input_scale=1.0, recipe=ONE_RATE),
+    "average one rate": Method("average", input_scale=1.0, recipe=ONE_RATE),
     "mean+max": Method("mean+max"),
     "codes average": Method("average", codes=True),
     "codes nan+cg": Method("nan+cg", codes=True),
@@ -120,7 +130,7 @@ class Bench:
             scores = [np.tile(prior, (len(bags.rows), 1)) for bags in (split.validation, split.test)]
             return self._measured(name, scores, Curve(), 0.0)
         network, vectors = self._network(method)
-        recipe = recipe_for(network)
+        recipe = method.recipe or recipe_for(network)
         started = perf_counter()
         with self._step(f"{name}, seed {self._seed}", recipe.epochs) as advance:
             curve = fit(network, vectors, split.train, split.validation, recipe, seed=self._seed, advance=advance)
@@ -134,7 +144,7 @@ class Bench:
             vectors.shape[1],
             len(self._catalogue.labels),
             tanh_gate=method.tanh_gate,
-            input_scale=1.0 if method.codes else EMBEDDING_SCALE,
+            input_scale=1.0 if method.codes else method.input_scale,
         )
         head = self._items.head if method.codes else None
         torch.manual_seed(self._seed)

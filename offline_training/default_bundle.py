@@ -19,9 +19,11 @@ from model.manifest import Embedding, Image, Manifest, Source, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training import evaluation, export, mobilenet, pictures
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork
+from offline_training.aggregators.served import Served
 from offline_training.bundle_files import install, write_manifest
 from offline_training.embedding import embed_pictures
-from offline_training.networks import Config, MaskedAverage, NeuralAggregationNetwork, Served
 from offline_training.pictures import Picture
 from offline_training.progress import Step
 from offline_training.rounding import round_weights

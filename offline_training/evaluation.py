@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model import metrics
 from model.aggregator import Aggregator
 from model.scoring import Bag, score_bags
-from offline_training.networks import MaskedAverage, NeuralAggregationNetwork
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork
 from offline_training.users import Pool, User, pad
 
 BATCH = 128

@@ -15,8 +15,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from offline_training.aggregators.served import Served
 from offline_training.mobilenet import IMAGE_SIZE
-from offline_training.networks import Served
 
 OPSET = 18
 IR_VERSION = 10

@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.networks import MaskedAverage, NeuralAggregationNetwork
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork, Unmasked
 from offline_training.tasks import PADDING, Bags
 
 SCORED = 1024  # bags at a time
+WRAPPED = "network."
+"""Before the names of what is inside `Unmasked`."""
+WINDOW = 16  # batches whose bags are put in the order of their size
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ LINEAR = FitRecipe(
 
 def recipe_for(network: nn.Module) -> FitRecipe:
     """What trains a network well, found on validation bags of H&M."""
+    if isinstance(network, Unmasked):
+        return recipe_for(network.network)
     return LINEAR if isinstance(network, MaskedAverage | NeuralAggregationNetwork) else FitRecipe()
 
 
@@ -72,19 +77,18 @@ def fit(
     chance = np.random.default_rng(seed)
     network.start_at(torch.from_numpy(train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(_groups(network, recipe), weight_decay=recipe.weight_decay)
-    starts = range(0, len(train.rows), recipe.batch)
+    steps = recipe.epochs * -(-len(train.rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         [group["lr"] for group in optimizer.param_groups],
-        total_steps=recipe.epochs * len(starts),
+        total_steps=steps,
         pct_start=recipe.warm_up,
     )
     curve, best = Curve(), deepcopy(network.state_dict())
     for _ in range(recipe.epochs):
         network.train()
-        order, total = chance.permutation(len(train.rows)), 0.0
-        for start in starts:
-            chosen = order[start : start + recipe.batch]
+        total = 0.0
+        for chosen in batches((train.rows != PADDING).sum(1), recipe.batch, chance):
             logits, _ = network(*padded(embeddings, train.rows[chosen]))
             targets = torch.from_numpy(train.targets[chosen]).float()
             loss = _loss(logits, targets)
@@ -102,6 +106,17 @@ def fit(
     network.load_state_dict(best)
     network.eval()
     return curve
+
+
+def batches(sizes: NDArray[np.integer], batch: int, chance: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """Each bag once, in batches by chance of bags of about one size [N], so that little of a batch is padding."""
+    order = chance.permutation(len(sizes))
+    window = WINDOW * batch
+    parts = (order[start : start + window] for start in range(0, len(order), window))
+    alike = [part[np.argsort(sizes[part], kind="stable")] for part in parts]
+    found = [part[start : start + batch] for part in alike for start in range(0, len(part), batch)]
+    for number in chance.permutation(len(found)):
+        yield found[number]
 
 
 @torch.inference_mode()
@@ -137,7 +152,7 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def _groups(network: nn.Module, recipe: FitRecipe) -> list[dict[str, object]]:
     return [
-        {"params": [parameter], "lr": recipe.rates.get(name.split(".")[0], recipe.rate)}
+        {"params": [parameter], "lr": recipe.rates.get(name.removeprefix(WRAPPED).split(".")[0], recipe.rate)}
         for name, parameter in network.named_parameters()
         if parameter.requires_grad
     ]

@@ -20,13 +20,14 @@ from model.bundle import AGGREGATOR, EMBEDDER, Bundle, file_sha256
 from model.manifest import Embedding, Manifest, Training
 from offline_training import export
 from offline_training.aggregators import AGGREGATORS
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.served import Served
 from offline_training.bundle_evaluation import evaluate
 from offline_training.bundle_files import install, write_manifest
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.records import DatasetError
 from offline_training.fitting import fit, recipe_for
 from offline_training.items import ITEM_RECIPES, ItemNetwork, codes, train_on_catalogue
-from offline_training.networks import Config, Served
 from offline_training.progress import Step
 from offline_training.tasks import Split, TaskName
 

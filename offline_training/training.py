@@ -1,4 +1,4 @@
-"""Trains a network of `offline_training.networks` on simulated users, drawn afresh for every step.
+"""Trains a network of `offline_training.aggregators` on simulated users, drawn afresh for every step.
 
 What keeps NAN and context gating from ending below a plain average, measured on this task: queries that start at zero
 (attention begins as the log prior, not on one item), inputs scaled down so that a step moves the energies of attention a
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from offline_training.networks import MaskedAverage, NeuralAggregationNetwork
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork
 from offline_training.users import MAX_BAG, Pool, pad, simulate
 
 

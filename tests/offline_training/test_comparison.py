@@ -11,16 +11,21 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from typer.testing import CliRunner, Result  # noqa: E402
 
-from offline_training.aggregators import noisy_or, without_some  # noqa: E402
+from offline_training.aggregators import AGGREGATORS  # noqa: E402
+from offline_training.aggregators.interface import (  # noqa: E402
+    Config,
+    noisy_or,
+    without_some,
+)
+from offline_training.aggregators.paper import MaskedAverage, Unmasked  # noqa: E402
 from offline_training.catalogue import Catalogue  # noqa: E402
 from offline_training.cli import app  # noqa: E402
 from offline_training.comparison import METHODS, compare, markdown, spread, write  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
 from offline_training.datasets.records import Interaction, Item  # noqa: E402
-from offline_training.fitting import FitRecipe, fit, padded, predict  # noqa: E402
+from offline_training.fitting import FitRecipe, batches, fit, padded, predict  # noqa: E402
 from offline_training.items import ItemRecipe, LabelGroup, codes, label_groups, train_items  # noqa: E402
-from offline_training.networks import Config, MaskedAverage  # noqa: E402
 from offline_training.tasks import PADDING, Bags, Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
@@ -100,6 +105,35 @@ def test_bags_are_padded_to_the_longest_of_them() -> None:
     assert items.shape == (2, 2, 2)
     assert items[1].tolist() == [[0, 1], [4, 5]]
     assert log_prior.tolist() == [[0, -np.inf], [0, 0]]
+
+
+def test_batches_hold_each_bag_once_and_little_padding() -> None:
+    sizes = np.random.default_rng(0).integers(1, 65, 5000)
+    found = list(batches(sizes, 64, np.random.default_rng(1)))
+    assert sorted(np.concatenate(found)) == list(range(5000))
+    assert len(found) == 79
+    assert np.mean([np.ptp(sizes[batch]) for batch in found]) < 8
+    assert [list(batch) for batch in batches(sizes, 64, np.random.default_rng(2))] != [list(batch) for batch in found]
+
+
+@pytest.mark.parametrize("kind", ["average", "average+cg", "nan", "nan+cg"])
+def test_unmasked_padding_counts_as_items_of_zeros(kind: str) -> None:
+    torch.manual_seed(3)
+    network = AGGREGATORS[kind](Config(SIZE, len(LABELS), input_scale=1.0), None)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    embeddings, log_prior = torch.randn(2, 5, SIZE), torch.zeros(2, 5)
+    log_prior[1, 3:] = -torch.inf
+    zeros = torch.zeros(2, 8, SIZE)
+    zeros[0, :5], zeros[1, :3] = embeddings[0], embeddings[1, :3]
+    with torch.inference_mode():
+        wanted, _ = network(zeros, torch.zeros(2, 8))
+        found, attention = Unmasked(network, 8)(embeddings, log_prior)
+        full, _ = Unmasked(network, 5)(embeddings[:1], log_prior[:1])
+        alone, _ = network(embeddings[:1], log_prior[:1])
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(attention.sum(1), torch.ones(2))
+    torch.testing.assert_close(full, alone)
 
 
 def test_the_epoch_that_is_best_on_validation_is_kept(catalogue: Catalogue, histories: Histories) -> None:

@@ -5,7 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from offline_training.networks import Config, MaskedAverage, NeuralAggregationNetwork  # noqa: E402
+from offline_training.aggregators.interface import Config  # noqa: E402
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork  # noqa: E402
 from offline_training.training import Recipe, train  # noqa: E402
 from offline_training.users import Pool, pad, simulate  # noqa: E402
 

@@ -1,43 +1,23 @@
-"""More networks with the interface of `offline_training.networks`, and the list of all of them by name.
-
-    embeddings float32 [B, M, d], log_prior float32 [B, M] (log weight; -inf is padding) -> logits [B, D], attention [B, M]
+"""Networks over sets that aim higher than the paper's.
 
 Sources: Lee et al., "Set Transformer", ICML 2019 (pooling by attention of learned queries, PMA); Zaheer et al., "Deep Sets",
-NeurIPS 2017 (a network per item, then a pool); Miech et al., "Learnable pooling with Context Gating for video classification",
-2017 (gate); Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, 4.3.2 (noisy-or).
+NeurIPS 2017 (a network per item, then a pool).
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from offline_training.items import LabelHead
-from offline_training.networks import (
+from offline_training.aggregators.interface import (
     Config,
-    ContextGate,
-    MaskedAverage,
-    NeuralAggregationNetwork,
     blank_padding,
+    log_odds,
+    maximum,
+    noisy_or,
     start_layer_at,
     weighted_sum,
+    without_some,
 )
-
-EPSILON = 1e-5  # probabilities keep this distance from 0 and 1 where their logarithm is taken
-
-
-class GatedAverage(MaskedAverage):
-    """The average, and a context gate before the layer."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.gate = ContextGate(config.embedding_size, config.gate_bias, tanh=config.tanh_gate)
-
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
-        average, attention = weighted_sum(items, log_prior)
-        return self.layer(self.gate(average)), attention
+from offline_training.items import LabelHead
 
 
 class MeanMax(nn.Module):
@@ -186,64 +166,3 @@ class _Block(nn.Module):
         weights = torch.softmax(energy + log_prior[:, None, None, :], dim=3)
         items = items + self.out(torch.matmul(weights, value).transpose(1, 2).flatten(2))
         return items + self.network(self.second(items))
-
-
-class Unmasked(nn.Module):
-    """A network that takes padding for items of zeros, `places` of them in all, as the authors' code does."""
-
-    def __init__(self, network: nn.Module, places: int) -> None:
-        super().__init__()
-        self.network = network
-        self.places = places
-
-    def start_at(self, prior: Tensor) -> None:  # [D]
-        self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all of them have it
-
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        padding = (0, 0, 0, self.places - embeddings.shape[1])
-        items = functional.pad(blank_padding(embeddings, log_prior), padding)  # [B,places,d]
-        return self.network(items, items.new_zeros(items.shape[:2]))
-
-
-def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
-    """Over the items that are there."""
-    return items.masked_fill(torch.isneginf(log_prior).unsqueeze(2), -torch.inf).amax(1)
-
-
-def noisy_or(probabilities: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,D], [B,M] -> [B,D]
-    """1 - prod (1 - p)^w, w the weight of an item relative to the heaviest."""
-    weights = torch.exp(log_prior - log_prior.amax(1, keepdim=True))  # [B,M]
-    nothing = torch.log1p(-probabilities.clamp(max=1 - EPSILON))  # [B,M,D]
-    return 1 - torch.exp(torch.matmul(weights.unsqueeze(1), nothing).squeeze(1))
-
-
-def log_odds(probabilities: Tensor) -> Tensor:
-    bounded = probabilities.clamp(EPSILON, 1 - EPSILON)
-    return torch.log(bounded) - torch.log1p(-bounded)
-
-
-def without_some(log_prior: Tensor, share: float) -> Tensor:  # [B,M] -> [B,M]
-    """Leave out a share of the items, by chance, but never all of a bag."""
-    kept = torch.where(torch.rand_like(log_prior) < share, -torch.inf, log_prior)
-    return torch.where(torch.isneginf(kept).all(1, keepdim=True), log_prior, kept)
-
-
-Network = Callable[[Config, LabelHead | None], nn.Module]
-
-AGGREGATORS: dict[str, Network] = {
-    "average": lambda config, _: MaskedAverage(config),
-    "average+cg": lambda config, _: GatedAverage(config),
-    "nan": lambda config, _: NeuralAggregationNetwork(config.without_gate()),
-    "nan+cg": lambda config, _: NeuralAggregationNetwork(config),
-    "mean+max": lambda config, _: MeanMax(config),
-    "queries": lambda config, head: Queries(config, head=head),
-    "transformer": lambda config, _: SetTransformer(config),
-    "union": lambda config, head: LabelUnion(config, head=_needed(head)),
-}
-"""By name: from the sizes, and the label head of the item network where there is one, to an untrained network."""
-
-
-def _needed(head: LabelHead | None) -> LabelHead:
-    if head is None:
-        raise ValueError("a union of the items' labels needs an item network")
-    return head

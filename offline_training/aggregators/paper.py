@@ -1,8 +1,4 @@
-"""The networks that turn a bag of embeddings into category scores. All have one interface, that of `aggregator.onnx`:
-
-    embeddings float32 [B, M, d], log_prior float32 [B, M] (log weight; -inf is padding) -> logits [B, D], attention [B, M]
-
-`Served` puts the sigmoid behind the logits for export; training works on the logits.
+"""The paper's networks: two cascaded attention blocks (NAN), context gating (CG), and the averages that they are compared with.
 
 Sources: Savchenko and Demochkin, "Decision-making in visual product recommendation using neural aggregation network
 and context gating", DDA 2018 (the whole); Yang et al., "Neural Aggregation Network for Video Face Recognition", CVPR
@@ -10,33 +6,10 @@ and context gating", DDA 2018 (the whole); Yang et al., "Neural Aggregation Netw
 2017, eq. 1 (gate).
 """
 
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-
-@dataclass(frozen=True)
-class Config:
-    """Sizes of a network, and the one constant of its input.
-
-    `input_scale` multiplies the embeddings. Those of MobileNet are averages of ReLU6 outputs with a length of about 25; scaled, a
-    bag's vector has a length near that of a standard normal one over sqrt(d), which keeps gate and tanh out of saturation at the start.
-    """
-
-    embedding_size: int = 1024
-    categories: int = 70
-    gated: bool = True
-    tanh_gate: bool = False
-    """tanh instead of sigmoid in the gate: the paper writes the latter, its authors' code computes the former."""
-    input_scale: float = 1 / 32
-    gate_bias: float = 2.0
-    """The gate starts open, at sigmoid(2) = .88: the network begins as a linear layer on the average, and learns to close it."""
-
-    def without_gate(self) -> "Config":
-        """The same network, NAN alone."""
-        return replace(self, gated=False)
+from offline_training.aggregators.interface import Config, blank_padding, start_layer_at, weighted_sum
 
 
 class AttentionBlock(nn.Module):
@@ -109,56 +82,38 @@ class MaskedAverage(nn.Module):
         return self.layer(average), attention  # [B,D], [B,M]
 
 
-class Int8Linear(nn.Module):
-    """A linear layer whose matrix is stored in int8 with one scale for each output; the arithmetic is float32.
+class GatedAverage(MaskedAverage):
+    """The average, and a context gate before the layer."""
 
-    In the exported graph the matrix is a Cast and a Mul of constants, which ONNX Runtime computes once, while loading.
-    """
-
-    levels: Tensor
-    scale: Tensor
-    bias: Tensor
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        weight = layer.weight.detach()  # [out,in]
-        scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127  # [out,1]
-        self.register_buffer("levels", torch.round(weight / scale).to(torch.int8))
-        self.register_buffer("scale", scale)
-        self.register_buffer("bias", layer.bias.detach().clone())
-
-    def forward(self, x: Tensor) -> Tensor:  # [B,in] -> [B,out]
-        return functional.linear(x, self.levels.float() * self.scale, self.bias)
-
-
-class Served(nn.Module):
-    """A trained network as it is exported: scores instead of logits, its square matrices in int8."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        if isinstance(network, NeuralAggregationNetwork):
-            _store_in_int8(network)
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.gate = ContextGate(config.embedding_size, config.gate_bias, tanh=config.tanh_gate)
 
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        logits, attention = self.network(embeddings, log_prior)
-        return torch.sigmoid(logits), attention  # scores [B,D], attention [B,M]
+        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
+        average, attention = weighted_sum(items, log_prior)
+        return self.layer(self.gate(average)), attention
 
 
-def weighted_sum(items: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:  # [B,M,d], [B,M] -> [B,d], [B,M]
-    attention = torch.softmax(logits, dim=1)  # [B,M]; exactly 0 where the logit is -inf
-    return torch.matmul(attention.unsqueeze(1), items).squeeze(1), attention
+class Unmasked(nn.Module):
+    """A network that takes padding for items of zeros, `places` of them in all, as the authors' code does.
 
+    Items of zeros have no energy, whatever the query: one of them with the weight of all does what they do. So it holds for what weighs
+    items, not for a maximum over them.
+    """
 
-def blank_padding(embeddings: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,d], [B,M] -> [B,M,d]
-    """Zeros in place of padded items: weight 0 alone would let an infinity or NaN through."""
-    return torch.where(torch.isneginf(log_prior).unsqueeze(2), torch.zeros((), dtype=embeddings.dtype), embeddings)
+    def __init__(self, network: nn.Module, places: int) -> None:
+        super().__init__()
+        self.network = network
+        self.places = places
 
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all of them have it
 
-@torch.no_grad()
-def start_layer_at(layer: nn.Linear, prior: Tensor) -> None:
-    """Set the biases to the log odds of probabilities [D]."""
-    layer.bias.copy_(torch.logit(prior, eps=1e-3))
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:  # attention [B,M+1]
+        empty = self.places - (~torch.isneginf(log_prior)).sum(1, keepdim=True)  # [B,1]
+        blank = embeddings.new_zeros(embeddings.shape[0], 1, embeddings.shape[2])
+        return self.network(torch.cat([embeddings, blank], 1), torch.cat([log_prior, torch.log(empty.float())], 1))
 
 
 def _constant_layer(size: int, bias: float) -> nn.Linear:
@@ -167,10 +122,3 @@ def _constant_layer(size: int, bias: float) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, bias)
     return layer
-
-
-def _store_in_int8(network: NeuralAggregationNetwork) -> None:
-    if isinstance(network.second_query, nn.Linear):
-        network.second_query = Int8Linear(network.second_query)
-    if isinstance(network.gate, ContextGate) and isinstance(network.gate.transform, nn.Linear):
-        network.gate.transform = Int8Linear(network.gate.transform)

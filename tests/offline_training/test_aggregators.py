@@ -11,9 +11,11 @@ pytest.importorskip("onnxscript", reason="needs the extra `train`")
 
 from model import sessions  # noqa: E402
 from offline_training.aggregators import AGGREGATORS  # noqa: E402
+from offline_training.aggregators.interface import Config  # noqa: E402
+from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork  # noqa: E402
+from offline_training.aggregators.served import Int8Linear, Served  # noqa: E402
 from offline_training.export import export_aggregator  # noqa: E402
 from offline_training.items import LabelGroup, LabelHead  # noqa: E402
-from offline_training.networks import Config, Int8Linear, MaskedAverage, NeuralAggregationNetwork, Served  # noqa: E402
 
 SIZE, CATEGORIES = 48, 7
 TOLERANCE = 1e-4
