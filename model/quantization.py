@@ -49,3 +49,8 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
     values *= header[:, 1:]
     values += header[:, :1]
     return values
+
+
+def as_stored(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What comes back of float32 [n, d] when each is stored as a row."""
+    return dequantize([quantize(embedding) for embedding in embeddings], embeddings.shape[1])

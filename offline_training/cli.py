@@ -9,11 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.console import Dataset, MaxBag, Tasks, Threads, Variants, Work, extra, progress
+from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, Work, extra, progress
 from offline_training.embedders.cli import embedder
 
 if TYPE_CHECKING:
-    from model.bundle import Bundle
     from offline_training.comparison import Comparison
 
 app = typer.Typer(
@@ -29,7 +28,7 @@ def train() -> None:
 @app.command()
 def compare(  # noqa: PLR0917  (options all)
     dataset: Dataset,
-    embeddings: Annotated[Path, typer.Option(help="Of its items: .npz with ids and embeddings.", dir_okay=False)],
+    embeddings: Embeddings,
     out: Annotated[Path, typer.Option(help="Folder for the tables, TASK.md and TASK.json.", file_okay=False)],
     task: Tasks = None,
     method: Annotated[
@@ -89,14 +88,18 @@ def embed(
 ) -> None:
     """Embed the pictures of a data set, once for all experiments; those that are in the file already are kept.
 
+    Of an embedder with an item network, this is what that network takes: a new one is trained from there.
+
     Example: tastestream train embed data/shop --out data/shop/embeddings.npz
     """
-    from model.bundle import Bundle  # noqa: PLC0415
-    from offline_training.catalogue import embed_catalogue  # noqa: PLC0415
+    with extra():
+        from model.bundle import Bundle  # noqa: PLC0415
+        from offline_training.catalogue import embed_catalogue  # noqa: PLC0415
+        from offline_training.graphs import open_base  # noqa: PLC0415
 
     console = Console(stderr=True)
     with progress(console) as step:
-        embedder = Bundle.load(bundle).embedder(threads)
+        embedder = open_base(Bundle.load(bundle), threads)
         dropped = embed_catalogue(dataset, embedder, out, step)
     console.print(f"{out}: left out: {dropped}", soft_wrap=True, markup=False)
 
@@ -104,9 +107,7 @@ def embed(
 @app.command()
 def bundle(  # noqa: PLR0917  (options all)
     dataset: Dataset,
-    embeddings: Annotated[
-        Path, typer.Option(help="Of its items by the base's embedder: .npz with ids and embeddings.", dir_okay=False)
-    ],
+    embeddings: Embeddings,
     out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
     name: Annotated[str, typer.Option(help="Of the bundle.")] = "shop",
     version: Annotated[str, typer.Option(help="Of the bundle.")] = "1.0.0",
@@ -115,10 +116,6 @@ def bundle(  # noqa: PLR0917  (options all)
     base: Annotated[
         Path | None,
         typer.Option(help="Bundle whose embedder it builds on.", file_okay=False, show_default="the one that ships"),
-    ] = None,
-    codes: Annotated[
-        Path | None,
-        typer.Option(help="File for what its embedder makes of the items, .npz.", dir_okay=False, show_default="none"),
     ] = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
@@ -130,7 +127,6 @@ def bundle(  # noqa: PLR0917  (options all)
     Example: tastestream train bundle data/shop --embeddings data/shop/embeddings.npz --out bundles/shop
     """
     with extra():
-        import numpy as np  # noqa: PLC0415
         import torch  # noqa: PLC0415
 
         from model.bundle import Bundle  # noqa: PLC0415
@@ -146,7 +142,7 @@ def bundle(  # noqa: PLR0917  (options all)
         chosen = task_named(task)
         catalogue = read_catalogue(dataset, embeddings)
         split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
-        made, found = make_shop_bundle(
+        made = make_shop_bundle(
             base=Bundle.load(base),
             catalogue=catalogue,
             split=split,
@@ -159,8 +155,6 @@ def bundle(  # noqa: PLR0917  (options all)
             out=out,
             step=step,
         )
-        if codes is not None:
-            np.savez(codes, ids=np.array(catalogue.items), embeddings=found)
     Console().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
 
 
@@ -178,8 +172,8 @@ def default_bundle(  # noqa: PLR0917  (options all)
     out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
     seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
     work: Work = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Training steps of each network.", min=1, show_default="the recipe's")
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of each network.", min=1, show_default="the recipe's")
     ] = None,
 ) -> None:
     """Train the bundle that ships with tastestream, in under ten minutes on two cores.
@@ -189,9 +183,6 @@ def default_bundle(  # noqa: PLR0917  (options all)
     """
     with extra():
         from offline_training.default_bundle import make_default_bundle  # noqa: PLC0415
-        from offline_training.training import Recipe  # noqa: PLC0415
-
-    recipe = Recipe() if steps is None else Recipe(steps=steps)
     with progress(Console(stderr=True)) as step:
         bundle = make_default_bundle(
             data=data,
@@ -199,10 +190,10 @@ def default_bundle(  # noqa: PLR0917  (options all)
             out=out,
             work=work or Path(gettempdir()) / "tastestream-train",
             seed=seed,
-            recipe=recipe,
+            epochs=epochs,
             step=step,
         )
-    Console().print(_figures_table(bundle))
+    Console().print(figures_table(f"{bundle.name} {bundle.version} in {out}", bundle.manifest.metrics))
 
 
 def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:
@@ -225,19 +216,4 @@ def _comparison_table(comparison: "Comparison") -> Table:
         table.add_column(column, justify="right")
     for name, runs in by_method(comparison).items():
         table.add_row(name, *(f"{spread(runs, column)[0]:.4f}" for column in shown))
-    return table
-
-
-def _figures_table(bundle: "Bundle") -> Table:
-    """The manifest's figures of the methods, a row each."""
-    table = Table(
-        title=f"{bundle.name} {bundle.version}: {len(bundle.categories)} categories, embedder {bundle.embedder_version}"
-    )
-    columns = ("recall@1", "recall@3", "precision@3", "map", "micro_f1")
-    table.add_column("users of / method", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right")
-    for name, figures in bundle.manifest.metrics.items():
-        if all(column in figures for column in columns):
-            table.add_row(name, *(f"{figures[column]:.3f}" for column in columns))
     return table

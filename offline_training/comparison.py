@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model import metrics
-from model.quantization import dequantize, quantize
+from model.quantization import as_stored
 from offline_training.aggregators import AGGREGATORS
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.paper import Unmasked
@@ -119,8 +119,7 @@ class Bench:
 
     @cached_property
     def _codes(self) -> Tensor:
-        rows = [quantize(code) for code in codes(self._items, self._catalogue.embeddings)]
-        return torch.from_numpy(dequantize(rows, self._recipe.code_size))
+        return torch.from_numpy(as_stored(codes(self._items, self._catalogue.embeddings)))
 
     def run(self, name: str) -> Run:
         """Train a method of `METHODS` and measure it."""
@@ -132,8 +131,8 @@ class Bench:
         network, vectors = self._network(method)
         recipe = method.recipe or recipe_for(network)
         started = perf_counter()
-        with self._step(f"{name}, seed {self._seed}", recipe.epochs) as advance:
-            curve = fit(network, vectors, split.train, split.validation, recipe, seed=self._seed, advance=advance)
+        with self._step(f"{name}, seed {self._seed}", recipe.length(split)) as advance:
+            curve = fit(network, vectors, split, recipe, seed=self._seed, advance=advance)
         seconds = perf_counter() - started
         scores = [predict(network, vectors, bags) for bags in (split.validation, split.test)]
         return self._measured(name, scores, curve, seconds)

@@ -15,6 +15,7 @@ from offline_training.progress import Advance, Step
 FAILED = 1
 
 Dataset = Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)]
+Embeddings = Annotated[Path, typer.Option(help="What `tastestream train embed` wrote.", dir_okay=False)]
 Tasks = Annotated[
     list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
 ]

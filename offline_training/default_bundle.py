@@ -4,31 +4,36 @@ openly licensed photos.
 Read `make_default_bundle` from top to bottom; each step is a module of this package.
 """
 
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from model import metrics
-from model.bundle import AGGREGATOR, EMBEDDER, Bundle, file_sha256
+from model.bundle import EMBEDDER, Bundle, file_sha256
 from model.embedder import Embedder
 from model.manifest import Embedding, Image, Manifest, Source, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
+from model.quantization import as_stored
 from model.sessions import open_session
-from offline_training import evaluation, export, mobilenet, pictures
+from offline_training import export, mobilenet, pictures
+from offline_training.aggregators import AGGREGATORS
 from offline_training.aggregators.interface import Config
-from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork
-from offline_training.aggregators.served import Served
-from offline_training.bundle_files import install, write_manifest
+from offline_training.bags import Bags
+from offline_training.bundle_evaluation import figures, heaviest_share, scores
+from offline_training.bundle_files import make_bundle
 from offline_training.embedding import embed_pictures
+from offline_training.fitting import LINEAR, FitRecipe, fit, predict
+from offline_training.items import ItemNetwork, ItemRecipe, codes, label_groups, train_items
 from offline_training.pictures import Picture
 from offline_training.progress import Step
 from offline_training.rounding import round_weights
-from offline_training.training import Recipe, train
-from offline_training.users import MAX_BAG, Pool, User, make_pool, simulate
+from offline_training.tasks import Split
+from offline_training.users import MAX_BAG, Pool, labelled, make_pool, of_one_category, simulate
 
 NAME, VERSION = "default", "1.0.0"
 THREADS = 2
@@ -37,7 +42,15 @@ TRAINING_THREADS = 1
 VIEWS = {"catalogue": 100, "clothing": 2, "grocery": 2}
 """Views of each training photo, itself included: the catalogue has five photos of a category at most."""
 ROUNDING_PICTURES, CALIBRATION_PICTURES = 64, 160
-PRIOR_USERS, HELD_OUT_USERS = 20_000, 4_000
+USERS = 8_000
+"""Simulated for each epoch of training, for validation, and for each group of figures."""
+KS = (1, 3)
+SERVED = "queries"
+SERVED_RECIPE = FitRecipe(drawn=20, settling=0)
+LINEAR_DRAWN = replace(
+    LINEAR, drawn=11, settling=0, rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001}
+)
+ITEMS = ItemRecipe(width=512, epochs=15)
 COMMAND = "tastestream train default-bundle --data DATA --catalogue streams/demo/catalogue --out model/bundles/default --seed {seed}"
 
 SOURCES = [
@@ -66,7 +79,7 @@ SOURCES = [
 
 
 def make_default_bundle(
-    *, data: Path, catalogue: Path, out: Path, work: Path, seed: int, recipe: Recipe, step: Step
+    *, data: Path, catalogue: Path, out: Path, work: Path, seed: int, epochs: int | None, step: Step
 ) -> Bundle:
     """Train and write the default bundle, then load it as a worker would.
 
@@ -76,88 +89,127 @@ def make_default_bundle(
         out: the bundle's folder; its three files are replaced.
         work: folder for cached embeddings; may be deleted at any time.
         seed: of every chance in it.
-        recipe: of the training.
+        epochs: of each network, instead of the recipes' own.
         step: opens progress bars.
     """
     torch.set_num_threads(TRAINING_THREADS)
-    built = work / "bundle"  # `out` keeps its old bundle until the new one is measured
-    built.mkdir(parents=True, exist_ok=True)
     sources = [
         pictures.read_catalogue(catalogue),
         pictures.read_clothing(data / "clothing"),
         pictures.read_grocery(data / "grocery"),
     ]
     categories = pictures.category_names([picture for source in sources for picture in source])
-
-    make_embedder(
+    base = work / EMBEDDER
+    make_base(
         weights=data / "mobilenet" / mobilenet.WEIGHTS_FILE,
         sources=sources,
-        path=built / EMBEDDER,
+        path=base,
         work=work,
         seed=seed,
         step=step,
     )
     embedder = Embedder(
-        open_session(built / EMBEDDER, THREADS),
-        mobilenet.IMAGE_SIZE,
-        mobilenet.EMBEDDING_SIZE,
-        file_sha256(built / EMBEDDER),
+        open_session(base, THREADS), mobilenet.IMAGE_SIZE, mobilenet.EMBEDDING_SIZE, file_sha256(base)[:12]
     )
     parts = embed_sources(sources, embedder, work, seed, step)
-    training, validation, held_out = (make_pool(parts, categories, split) for split in ("train", "validation", "test"))
+    embeddings = np.concatenate([part.reshape(-1, embedder.embedding_size) for _, part in parts])
+    views = [(chosen, part.shape[1]) for chosen, part in parts]
+    training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
+    demo = make_pool(views, categories, "test", "catalogue")
 
-    prior = label_frequency(simulate(training, PRIOR_USERS, np.random.default_rng((seed, 1))), len(categories))
-    config = Config(mobilenet.EMBEDDING_SIZE, len(categories))
-    networks: dict[str, NeuralAggregationNetwork | MaskedAverage] = {}
-    for title, make in {
-        "nan": lambda: NeuralAggregationNetwork(config.without_gate()),
-        "masked_average": lambda: MaskedAverage(config),
-        "nan_cg": lambda: NeuralAggregationNetwork(config),
-    }.items():
+    def users(pool: Pool, number: int) -> Bags:
+        return simulate(pool, USERS, np.random.default_rng((seed, number)))
+
+    def drawn(chance: np.random.Generator) -> Bags:
+        return simulate(training, USERS, chance)
+
+    split = Split(users(training, 1), users(validation, 2), users(held_out, 3), np.zeros(0, bool), drawn)
+    recipe = ITEMS if epochs is None else replace(ITEMS, epochs=epochs)
+    items = learn_items(embeddings, training, categories, recipe, seed=seed, step=step)
+    coded = as_stored(codes(items, embeddings))
+
+    def learn(name: str, vectors: NDArray[np.float32], recipe: FitRecipe, input_scale: float) -> nn.Module:
         torch.manual_seed(seed)
-        networks[title] = make()
-        networks[title].start_at(torch.from_numpy(prior))
-        with step(f"training {title}", recipe.steps) as advance:
-            train(networks[title], training, recipe, seed, lambda _, advance=advance: advance(1))
+        network = AGGREGATORS[name](Config(vectors.shape[1], len(categories), input_scale=input_scale), items.head)
+        used = recipe if epochs is None else replace(recipe, drawn=epochs)
+        with step(f"training {name}", used.length(split)) as advance:
+            fit(network, torch.from_numpy(vectors), split, used, seed=seed, advance=advance)
+        return network
 
-    served = networks.pop("nan_cg")
-    export.export_aggregator(Served(served).eval(), mobilenet.EMBEDDING_SIZE, built / AGGREGATOR)
+    baselines = {name: learn(name, embeddings, LINEAR_DRAWN, 1 / 32) for name in ("average", "nan", "nan+cg")}
+    served = learn(SERVED, coded, SERVED_RECIPE, 1.0)
+
+    def measure(bundle: Bundle) -> dict[str, dict[str, float]]:
+        """Of the bundle's own files and of the baselines, over users of photos that no training user has."""
+        of: dict[str, Callable[[Bags], NDArray[np.float32]]] = {
+            "as shipped": lambda bags: scores(bundle, bags, coded),
+            **{
+                name: lambda bags, network=network: predict(network, torch.from_numpy(embeddings), bags)
+                for name, network in baselines.items()
+            },
+            "popularity": lambda bags: np.tile(bundle.prior, (len(bags.rows), 1)),
+        }
+        found: dict[str, dict[str, float]] = {}
+        groups = {"held_out": split.test, "demo_photos": users(demo, 4)}
+        for name, method in of.items():
+            threshold = metrics.best_threshold(method(split.validation), split.validation.targets)
+            for group, bags in groups.items():
+                found[f"{group}/{name}"] = figures(method(bags), bags, threshold, KS)
+                if name == "as shipped":
+                    found[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, coded)
+        for group, pool in {"held_out": held_out, "demo_photos": demo}.items():
+            for size in (1, 3):
+                bags = of_one_category(pool, size)
+                found[f"{group}/one category, bags of {size}"] = figures(scores(bundle, bags, coded), bags, 0.5, KS)
+        return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(found.items())}
+
     manifest = Manifest(
         name=NAME,
         version=VERSION,
-        files={name: file_sha256(built / name) for name in (EMBEDDER, AGGREGATOR)},
+        files={},
         image=Image(mobilenet.IMAGE_SIZE, PREPROCESSING, DESCRIPTION),
-        embedding=Embedding(mobilenet.EMBEDDING_SIZE, "MobileNet v1 1.0 224 without its head, int8 (QDQ)"),
+        embedding=Embedding(
+            ITEMS.code_size,
+            f"MobileNet v1 1.0 224 without its head, int8 (QDQ), and an item network to {ITEMS.code_size} numbers",
+        ),
         categories=categories,
-        prior=[round(float(p), 5) for p in prior],
+        prior=[round(float(p), 5) for p in split.train.targets.mean(0)],
         max_bag=MAX_BAG,
         sources=SOURCES,
         training=Training(
             "predict the categories of a simulated user's taste from pictures drawn from it",
             COMMAND.format(seed=seed),
             seed,
-            {**asdict(recipe), "views_catalogue": VIEWS["catalogue"], "views_other": VIEWS["clothing"]},
+            {
+                "aggregator": SERVED,
+                "views_catalogue": VIEWS["catalogue"],
+                "views_other": VIEWS["clothing"],
+                **{f"items_{key}": value for key, value in asdict(ITEMS).items()},
+            },
         ),
         metrics={},
     )
-    write_manifest(built, manifest)
-    with step("measuring", 1) as advance:
-        measured = measure(
-            bundle=Bundle.load(built),
-            baselines=networks,
-            parts=parts,
-            validation=validation,
-            held_out=held_out,
-            seed=seed,
+    return make_bundle(out, base=base, items=items, network=served, manifest=manifest, measure=measure)
+
+
+def learn_items(
+    embeddings: NDArray[np.float32],
+    training: Pool,
+    categories: list[str],
+    recipe: ItemRecipe,
+    *,
+    seed: int,
+    step: Step,
+) -> ItemNetwork:
+    """The item network of all training views, whose categories exclude each other."""
+    rows, matrix = labelled(training)
+    with step("item network", recipe.epochs * -(-len(rows) // recipe.batch)) as advance:
+        return train_items(
+            embeddings[rows], matrix, label_groups(categories, matrix), recipe, seed=seed, advance=lambda _: advance(1)
         )
-        advance(1)
-    write_manifest(built, msgspec.structs.replace(manifest, metrics=measured))
-    return install(built, out)
 
 
-def make_embedder(
-    *, weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step
-) -> None:
+def make_base(*, weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step) -> None:
     """Round and export MobileNet, with ranges from training photos of clothing and grocery."""
     train_pictures = [picture for source in sources[1:] for picture in source if picture.split == "train"]
     chosen = np.random.default_rng((seed, 0)).choice(len(train_pictures), CALIBRATION_PICTURES, replace=False)
@@ -188,50 +240,3 @@ def embed_sources(
             ) as advance:
                 parts.append((chosen, embed_pictures(chosen, views, embedder, seed=seed, cache=work, advance=advance)))
     return parts
-
-
-def label_frequency(users: list[User], categories: int) -> NDArray[np.float32]:
-    """P(label) of each category, float32 [categories]."""
-    counts = np.zeros(categories)
-    for user in users:
-        counts[user.labels] += 1
-    return (counts / len(users)).astype(np.float32)
-
-
-def measure(
-    *,
-    bundle: Bundle,
-    baselines: dict[str, NeuralAggregationNetwork | MaskedAverage],
-    parts: list[tuple[list[Picture], NDArray[np.float32]]],
-    validation: Pool,
-    held_out: Pool,
-    seed: int,
-) -> dict[str, dict[str, float]]:
-    """Figures of the bundle's own files and of the baselines, over users of photos that no training user has."""
-    categories = list(bundle.categories)
-    demo = make_pool([part for part in parts if part[0][0].source == "catalogue"], categories, "test")
-    aggregator = bundle.aggregator(THREADS)
-    methods = {"nan_cg": evaluation.by_aggregator(aggregator)}
-    methods |= {name: evaluation.by_network(network) for name, network in baselines.items()}
-    methods["popularity"] = evaluation.by_popularity(bundle.prior)
-    pools = {"validation": validation, "held_out": held_out, "demo_photos": demo}
-    users = {
-        name: simulate(pool, HELD_OUT_USERS, np.random.default_rng((seed, 2, index)))
-        for index, (name, pool) in enumerate(pools.items())
-    }
-
-    measured: dict[str, dict[str, float]] = {}
-    for name, method in methods.items():
-        threshold = metrics.best_threshold(
-            *evaluation.scores_and_labels(method, validation, users["validation"], len(categories))
-        )
-        for group in ("held_out", "demo_photos"):
-            scores, labels = evaluation.scores_and_labels(method, pools[group], users[group], len(categories))
-            measured[f"{group}/{name}"] = evaluation.figures(scores, labels, threshold)
-    for group in ("held_out", "demo_photos"):
-        measured[f"{group}/nan_cg"]["heaviest_item_share"] = evaluation.heaviest_share(
-            aggregator, pools[group], users[group]
-        )
-        for size in (1, 3):
-            measured[f"{group}/one_category_{size}"] = evaluation.pure_taste_figures(aggregator, pools[group], size)
-    return dict(sorted(measured.items()))

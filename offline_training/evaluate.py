@@ -11,7 +11,7 @@ from model.exceptions import TastestreamError
 from offline_training.bundle_evaluation import evaluate as figures_of
 from offline_training.catalogue import read_catalogue
 from offline_training.cli import figures_table
-from offline_training.console import Dataset, MaxBag, Tasks, Variants, failed
+from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Variants, extra, failed
 from offline_training.datasets.records import DatasetError
 from offline_training.tasks import TASKS, TaskName, make_split, read_histories, task_named
 
@@ -19,25 +19,27 @@ from offline_training.tasks import TASKS, TaskName, make_split, read_histories, 
 def evaluate(  # noqa: PLR0917  (options all)
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.", file_okay=False)],
     dataset: Dataset,
-    embeddings: Annotated[
-        Path, typer.Option(help="Of its items by the bundle's embedder (tastestream train embed).", dir_okay=False)
-    ],
+    embeddings: Embeddings,
     task: Tasks = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
 ) -> None:
     """How good a bundle is on held-out users, from the bundle alone: ONNX Runtime, no torch."""
+    with extra():
+        from offline_training.graphs import coder, open_base  # noqa: PLC0415
     try:
         chosen: list[TaskName] = [task_named(name) for name in task] if task else list(TASKS)
         loaded = Bundle.load(bundle)
         catalogue = read_catalogue(dataset, embeddings)
-        _check(loaded, catalogue.labels, catalogue.embeddings.shape[1], embeddings)
+        base = open_base(loaded).embedding_size
+        _check(loaded, catalogue.labels, base, catalogue.embeddings.shape[1], embeddings)
+        embedded = coder(loaded)(catalogue.embeddings)
         histories = read_histories(dataset, catalogue)
         measured = {
             f"test/{name}": figures_of(
                 loaded,
                 make_split(name, histories, catalogue, variants=variants, max_bag=max_bag),
-                catalogue.embeddings,
+                embedded,
             )
             for name in chosen
         }
@@ -46,10 +48,10 @@ def evaluate(  # noqa: PLR0917  (options all)
     Console().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
 
 
-def _check(bundle: Bundle, labels: list[str], size: int, embeddings: Path) -> None:
-    if size != bundle.embedding_size:
+def _check(bundle: Bundle, labels: list[str], base: int, size: int, embeddings: Path) -> None:
+    if size != base:
         raise DatasetError(
-            f"{embeddings} has {size} numbers for an item, but the embedder of {bundle.path} gives {bundle.embedding_size}: "
+            f"{embeddings} has {size} numbers for an item, but the base of {bundle.path} gives {base}: "
             "give what it makes (tastestream train embed --bundle)"
         )
     if labels != list(bundle.categories):

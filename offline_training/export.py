@@ -1,14 +1,10 @@
-"""From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends.
-
-Opset and IR version are what ONNX Runtime 1.20 reads; newer tools would write newer ones by default.
-"""
+"""From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -16,10 +12,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
 from offline_training.aggregators.served import Served
+from offline_training.graphs import OPSET, finish
 from offline_training.mobilenet import IMAGE_SIZE
 
-OPSET = 18
-IR_VERSION = 10
 CALIBRATION_BATCH = 8
 
 
@@ -124,20 +119,3 @@ def _export(
         raise RuntimeError(f"torch gave no ONNX program for {path}")
     program.save(str(path), external_data=False)
     finish(path)
-
-
-def finish(path: Path) -> None:
-    """Drop what says where and how the graph was traced, set the IR version, and check the whole."""
-    graph = onnx.load(str(path))
-    graph.ir_version = IR_VERSION
-    del graph.metadata_props[:]
-    del graph.graph.metadata_props[:]
-    graph.graph.doc_string = ""
-    for node in graph.graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
-        value.doc_string = ""
-        del value.metadata_props[:]
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, str(path))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork, Unmasked
-from offline_training.tasks import PADDING, Bags
+from offline_training.bags import Bags
+from offline_training.tasks import Split
 
 SCORED = 1024  # bags at a time
 WRAPPED = "network."
@@ -29,8 +30,15 @@ class FitRecipe:
     weight_decay: float = 0.1
     warm_up: float = 0.2
     """Share of the steps."""
+    drawn: int = 32
+    settling: int = 8
+    """Where bags can be drawn: epochs of such, each other ones, and then epochs of the bags as they are, instead of `epochs`."""
     rates: dict[str, float] = field(default_factory=dict[str, float])
     """Of parts of a network, by the first word of a parameter's name, instead of `rate`."""
+
+    def length(self, split: Split) -> int:
+        """Epochs on the bags of a task."""
+        return self.epochs if split.drawn is None else self.drawn + self.settling
 
 
 LINEAR = FitRecipe(
@@ -59,8 +67,7 @@ class Curve:
 def fit(
     network: nn.Module,
     embeddings: Tensor,
-    train: Bags,
-    validation: Bags,
+    split: Split,
     recipe: FitRecipe,
     *,
     seed: int,
@@ -71,35 +78,35 @@ def fit(
     Args:
         network: fresh; its own chance was its initialization.
         embeddings: float32 [items, d], what the rows of the bags stand for.
+        split: whose test bags are not looked at.
         seed: of the order of the bags.
         advance: told 1 after each epoch.
     """
     chance = np.random.default_rng(seed)
-    network.start_at(torch.from_numpy(train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
+    network.start_at(torch.from_numpy(split.train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(_groups(network, recipe), weight_decay=recipe.weight_decay)
-    steps = recipe.epochs * -(-len(train.rows) // recipe.batch)
+    epochs = recipe.length(split)
+    steps = epochs * -(-len(split.train.rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        [group["lr"] for group in optimizer.param_groups],
-        total_steps=steps,
-        pct_start=recipe.warm_up,
+        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=recipe.warm_up
     )
     curve, best = Curve(), deepcopy(network.state_dict())
-    for _ in range(recipe.epochs):
+    for epoch in range(epochs):
+        bags = split.drawn(chance) if split.drawn and epoch < recipe.drawn else split.train
         network.train()
         total = 0.0
-        for chosen in batches((train.rows != PADDING).sum(1), recipe.batch, chance):
-            logits, _ = network(*padded(embeddings, train.rows[chosen]))
-            targets = torch.from_numpy(train.targets[chosen]).float()
-            loss = _loss(logits, targets)
+        for chosen in batches(bags.sizes, recipe.batch, chance):
+            batch = bags.of(chosen)
+            logits, _ = network(*taken(embeddings, batch))
+            loss = _loss(logits, torch.from_numpy(batch.targets).float())
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             total += float(loss.detach()) * len(chosen)
-        curve.train.append(total / len(train.rows))
-        curve.validation.append(_mean_loss(network, embeddings, validation))
+        curve.train.append(total / len(bags.rows))
+        curve.validation.append(_mean_loss(network, embeddings, split.validation))
         if curve.validation[-1] == min(curve.validation):
             best = deepcopy(network.state_dict())
         advance(1)
@@ -126,17 +133,15 @@ def predict(network: nn.Module, embeddings: Tensor, bags: Bags) -> NDArray[np.fl
     return np.concatenate([torch.sigmoid(logits).numpy() for logits in _logits(network, embeddings, bags)])
 
 
-def padded(embeddings: Tensor, rows: NDArray[np.int32]) -> tuple[Tensor, Tensor]:
-    """What a network takes, no longer than the longest bag: rows int [B, M'] -> [B, M, d], [B, M]."""
-    longest = int((rows != PADDING).sum(1).max())
-    places = torch.from_numpy(rows[:, :longest].astype(np.int64))  # [B,M]
-    log_prior = torch.where(places == PADDING, -torch.inf, 0.0)
-    return embeddings[places.clamp(min=0)], log_prior
+def taken(embeddings: Tensor, bags: Bags) -> tuple[Tensor, Tensor]:
+    """What a network takes: the embeddings [B, M, d] of bags, and their log priors [B, M]."""
+    places = torch.from_numpy(bags.rows.astype(np.int64))
+    return embeddings[places.clamp(min=0)], torch.from_numpy(bags.log_prior)
 
 
 def _logits(network: nn.Module, embeddings: Tensor, bags: Bags) -> Iterator[Tensor]:
     for start in range(0, len(bags.rows), SCORED):
-        yield network(*padded(embeddings, bags.rows[start : start + SCORED]))[0]
+        yield network(*taken(embeddings, bags.of(slice(start, start + SCORED))))[0]
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.labels import SEPARATOR
+from offline_training.int8 import store_in_int8
 from offline_training.progress import Step
 from offline_training.tasks import TaskName
 
@@ -112,6 +113,7 @@ class ItemNetwork(nn.Module):
     def __init__(self, embedding_size: int, labels: int, groups: Sequence[LabelGroup], recipe: ItemRecipe) -> None:
         super().__init__()
         width = recipe.width
+        self.features = embedding_size
         self.trunk = nn.Sequential(
             nn.LayerNorm(embedding_size),
             nn.Dropout(recipe.drop_input),
@@ -138,7 +140,9 @@ def train_items(
     seed: int,
     advance: Callable[[float], None] = lambda _: None,
 ) -> ItemNetwork:
-    """Train an item network: AdamW, one cycle, mixup of pairs of items (Zhang et al., "mixup", ICLR 2018).
+    """Train an item network, and round its trunk to int8.
+
+    AdamW, one cycle, mixup of pairs of items (Zhang et al., "mixup", ICLR 2018).
 
     Args:
         embeddings: float32 [N, d]. matrix: bool [N, D]. Both of the items that may be seen.
@@ -168,6 +172,7 @@ def train_items(
             optimizer.step()
             schedule.step()
             advance(float(loss.detach()))
+    store_in_int8(network.trunk)
     return network.eval()
 
 

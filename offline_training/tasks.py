@@ -11,7 +11,7 @@ context gating", DDA 2018 (profile).
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.bags import PADDING, Bags, make_bags
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.prepare import EVENTS
 from offline_training.datasets.records import DatasetError
@@ -29,7 +30,6 @@ TASKS: tuple[TaskName, ...] = get_args(TaskName)
 MAX_BAG: dict[TaskName, int] = {"profile": 8, "unseen": 8, "next": 16}
 HELD_OUT = 10  # one in so many
 VALIDATION = 20  # one in so many of the rest
-PADDING = -1
 
 
 def task_named(name: str) -> TaskName:
@@ -40,16 +40,6 @@ def task_named(name: str) -> TaskName:
     raise DatasetError(f"--task {name!r}: expected {', '.join(TASKS)}")
 
 
-class Bags(NamedTuple):
-    """Of N users.
-
-    rows: int32 [N, M], rows of the catalogue in the order of time, PADDING behind them. targets: bool [N, D].
-    """
-
-    rows: NDArray[np.int32]
-    targets: NDArray[np.bool_]
-
-
 class Split(NamedTuple):
     """The bags of a task. Thresholds and early stopping are chosen on `validation`, figures come from `test`."""
 
@@ -58,6 +48,8 @@ class Split(NamedTuple):
     test: Bags
     new: NDArray[np.bool_]
     """bool [items]: those that training may not see."""
+    drawn: Callable[[np.random.Generator], Bags] | None = None
+    """As many training bags as `train` has, others at each call; None where there are no others."""
 
 
 @dataclass(frozen=True)
@@ -104,41 +96,60 @@ def make_split(
     new = np.zeros(len(catalogue.items), bool)
     if task == "unseen":
         new = np.array([_one_in(HELD_OUT, item[: len(item) - variants]) for item in catalogue.items])
-    parts: dict[str, list[tuple[NDArray[np.int32], NDArray[np.bool_]]]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[_Pair]] = {"train": [], "validation": [], "test": []}
+    known: list[NDArray[np.int32]] = []
     for user, history in zip(histories.users, histories.rows, strict=True):
         validates = zlib.crc32(user.encode()) // HELD_OUT % VALIDATION == 0
-        for bag, of, held_out in _PAIRS[task](user, history, new):
-            part = "test" if held_out else "validation" if validates else "train"
-            asked = of[-limit:] if of is bag else of
-            parts[part].append((bag[-limit:], np.asarray(catalogue.matrix[asked].any(axis=0))))
+        for pair in _PAIRS[task](user, history, new):
+            part = "test" if pair.held_out else "validation" if validates else "train"
+            parts[part].append(pair)
+        if task == "next" and len(history) >= 2 and not validates and not _one_in(HELD_OUT, user):
+            known.append(history)
     for name, part in parts.items():
         if not part:
             raise DatasetError(
                 f"task {task}: no user for {name} among {len(histories.users)}; "
                 f"{'four items' if task == 'next' else 'two items'} or more of a user are needed"
             )
-    train, validation, test = (_padded(part, limit) for part in parts.values())
-    return Split(train, validation, test, new)
+    train, validation, test = (_bags(part, catalogue.matrix, limit) for part in parts.values())
+    if task != "next":
+        return Split(train, validation, test, new)
+
+    def in_any_order(chance: np.random.Generator) -> Bags:
+        """What would be asked had the users taken their items in another order: tastes last longer than a history."""
+        chosen = chance.choice(len(known), len(train.rows), replace=False)
+        return _bags([_halves(chance.permutation(known[number])) for number in chosen], catalogue.matrix, limit)
+
+    return Split(train, validation, test, new, in_any_order)
 
 
-_Pair = tuple[NDArray[np.int32], NDArray[np.int32], bool]
+class _Pair(NamedTuple):
+    """A bag, the items whose labels are asked for, and whether it is held out."""
+
+    bag: NDArray[np.int32]
+    asked: NDArray[np.int32]
+    held_out: bool
 
 
 def _profile(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterator[_Pair]:
     if len(history) >= 2:
-        yield history, history, _one_in(HELD_OUT, user)
+        yield _Pair(history, history, _one_in(HELD_OUT, user))
 
 
 def _unseen(_: str, history: NDArray[np.int32], new: NDArray[np.bool_]) -> Iterator[_Pair]:
     for part, held_out in ((history[~new[history]], False), (history[new[history]], True)):
         if len(part) >= 2:
-            yield part, part, held_out
+            yield _Pair(part, part, held_out)
 
 
 def _next(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterator[_Pair]:
     if len(history) >= 4:
-        half = len(history) // 2
-        yield history[:half], history[half:], _one_in(HELD_OUT, user)
+        yield _halves(history, held_out=_one_in(HELD_OUT, user))
+
+
+def _halves(history: NDArray[Any], *, held_out: bool = False) -> _Pair:
+    half = len(history) // 2
+    return _Pair(history[:half], history[half:], held_out)
 
 
 _PAIRS: dict[TaskName, Callable[[str, NDArray[np.int32], NDArray[np.bool_]], Iterator[_Pair]]] = {
@@ -146,7 +157,7 @@ _PAIRS: dict[TaskName, Callable[[str, NDArray[np.int32], NDArray[np.bool_]], Ite
     "unseen": _unseen,
     "next": _next,
 }
-"""From a user's history to pairs of a bag and the items whose labels are asked for, and whether they are held out."""
+"""From a user's history."""
 
 
 def _one_in(count: int, name: str) -> bool:
@@ -158,8 +169,7 @@ def _first_of_each(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     return rows[np.sort(first)]
 
 
-def _padded(part: list[tuple[NDArray[np.int32], NDArray[Any]]], limit: int) -> Bags:
-    rows = np.full((len(part), limit), PADDING, np.int32)
-    for number, (bag, _) in enumerate(part):
-        rows[number, : len(bag)] = bag
-    return Bags(rows, np.stack([targets for _, targets in part]))
+def _bags(pairs: Sequence[_Pair], matrix: NDArray[np.bool_], limit: int) -> Bags:
+    """The newest `limit` items of each bag; where the bag itself is asked for, of these items only."""
+    targets = [matrix[asked[-limit:] if asked is bag else asked].any(axis=0) for bag, asked, _ in pairs]
+    return make_bags([pair.bag[-limit:] for pair in pairs], np.stack(targets), limit)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.bags import Bags, make_bags
 from offline_training.pictures import Picture, Split
 
 MAX_BAG = 64
@@ -29,70 +30,69 @@ _LOG_WEIGHTS = np.log([weight for _, weight in TYPES.values()])
 
 @dataclass(frozen=True)
 class Pool:
-    """The embeddings that bags are drawn from.
+    """The pictures that bags are drawn from.
 
-    `embeddings` [R, d]; `rows[c]` int [n_c]: those of category c, every view of every picture; `sources`: categories by source.
+    `rows[c]` int [n_c]: those of category c in the table of all embeddings, every view of every picture; `sources`: categories
+    by source; `categories`: how many there are.
     """
 
-    embeddings: NDArray[np.float32]
     rows: dict[int, NDArray[np.int64]]
     sources: dict[str, list[int]]
+    categories: int
 
 
-@dataclass(frozen=True)
-class User:
-    """`rows` int [m] into the pool's embeddings, `log_prior` float32 [m], `labels` int [k]."""
+def make_pool(parts: list[tuple[list[Picture], int]], categories: list[str], split: Split, source: str = "") -> Pool:
+    """Gather the pictures of one split, and of one source where it is given.
 
-    rows: NDArray[np.int64]
-    log_prior: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-
-def make_pool(parts: list[tuple[list[Picture], NDArray[np.float32]]], categories: list[str], split: Split) -> Pool:
-    """Gather the pictures of one split. `parts`: pictures of a source with their embeddings [N, V, d]."""
+    Args:
+        parts: pictures and how many views of each, in the order of the table.
+    """
     number = {name: index for index, name in enumerate(categories)}
-    embeddings: list[NDArray[np.float32]] = []
     rows: dict[int, list[NDArray[np.int64]]] = {}
     sources: dict[str, list[int]] = {}
     count = 0
-    for pictures, part in parts:
-        views = part.shape[1]
-        for picture, embedding in zip(pictures, part, strict=True):
-            if picture.split != split:
-                continue
-            category = number[picture.category]
-            rows.setdefault(category, []).append(np.arange(count, count + views))
-            known = sources.setdefault(picture.source, [])
-            if category not in known:
-                known.append(category)
-            embeddings.append(embedding)
+    for pictures, views in parts:
+        for picture in pictures:
+            if picture.split == split and source in {"", picture.source}:
+                category = number[picture.category]
+                rows.setdefault(category, []).append(np.arange(count, count + views))
+                known = sources.setdefault(picture.source, [])
+                if category not in known:
+                    known.append(category)
             count += views
-    return Pool(
-        np.concatenate(embeddings), {category: np.concatenate(found) for category, found in rows.items()}, sources
-    )
+    return Pool({category: np.concatenate(found) for category, found in rows.items()}, sources, len(categories))
 
 
-def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MAX_BAG) -> list[User]:
+def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MAX_BAG) -> Bags:
     """Draw `count` users with bags of 1 to `max_bag` items, small ones the more frequent (log-uniform)."""
-    return [_user(pool, rng, max_bag) for _ in range(count)]
+    rows, log_priors, tastes = zip(*(_user(pool, rng, max_bag) for _ in range(count)), strict=True)
+    targets = np.zeros((count, pool.categories), bool)
+    for number, taste in enumerate(tastes):
+        targets[number, taste] = True
+    return make_bags(rows, targets, max_bag, log_priors)
 
 
-def pad(
-    pool: Pool, users: list[User], categories: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Users as arrays: embeddings [B, M, d] (zeros in padding), log_prior [B, M] (-inf in padding), labels [B, categories]."""
-    longest = max(len(user.rows) for user in users)
-    rows = np.zeros((len(users), longest), np.int64)
-    log_prior = np.full((len(users), longest), -np.inf, np.float32)
-    labels = np.zeros((len(users), categories), np.float32)
-    for index, user in enumerate(users):
-        rows[index, : len(user.rows)] = user.rows
-        log_prior[index, : len(user.rows)] = user.log_prior
-        labels[index, user.labels] = 1
-    return pool.embeddings[rows], log_prior, labels
+def of_one_category(pool: Pool, size: int) -> Bags:
+    """Bags of `size` pictures of one category, each picture of each category that has so many once the first."""
+    rows, targets = [], []
+    for category, members in pool.rows.items():
+        for start in range(len(members) if len(members) >= size else 0):
+            rows.append(np.roll(members, -start)[:size])
+            targets.append(np.arange(pool.categories) == category)
+    return make_bags(rows, np.array(targets, bool).reshape(-1, pool.categories), size)
 
 
-def _user(pool: Pool, rng: np.random.Generator, max_bag: int) -> User:
+def labelled(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """All rows of a pool [n], and which is of which category, bool [n, categories]."""
+    rows = np.concatenate(list(pool.rows.values()))
+    of = np.repeat(list(pool.rows), [len(members) for members in pool.rows.values()])
+    return rows, of[:, None] == np.arange(pool.categories)
+
+
+def _user(
+    pool: Pool, rng: np.random.Generator, max_bag: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Rows [m] of the pool, their log priors [m], and the taste's categories [k]."""
     candidates = (
         list(pool.rows) if rng.random() < MIXED else list(pool.sources.values())[rng.integers(len(pool.sources))]
     )
@@ -110,7 +110,7 @@ def _user(pool: Pool, rng: np.random.Generator, max_bag: int) -> User:
     log_prior = _LOG_WEIGHTS[rng.choice(len(TYPES), len(rows), p=_SHARES)]
     if rng.random() < DECAYED:
         log_prior = log_prior - math.log(2) * rng.uniform(0, 3) * rng.random(len(rows))
-    return User(rows, log_prior.astype(np.float32), taste)
+    return rows, log_prior.astype(np.float32), taste
 
 
 def _draw(rows: NDArray[np.int64], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:

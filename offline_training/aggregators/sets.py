@@ -24,7 +24,7 @@ class MeanMax(nn.Module):
     """A network for each item; the mean and the maximum over the bag; from there a layer, and a network beside it."""
 
     def __init__(
-        self, config: Config, *, width: int = 512, hidden: int = 512, dropout: float = 0.4, drop_items: float = 0.15
+        self, config: Config, *, width: int = 768, hidden: int = 1024, dropout: float = 0.4, drop_items: float = 0.15
     ) -> None:
         super().__init__()
         self.drop_items = drop_items

@@ -11,6 +11,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle  # noqa: E402
 from offline_training.catalogue import Catalogue  # noqa: E402
+from offline_training.graphs import open_base  # noqa: E402
 from offline_training.shop_bundle import make_shop_bundle  # noqa: E402
 from offline_training.tasks import Histories, make_split  # noqa: E402
 from streams.demo.catalogue import CATALOGUE  # noqa: E402
@@ -29,15 +30,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     chance = np.random.default_rng(0)
     base = Bundle.load()
     matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, ITEMS)]
-    embeddings = chance.random((ITEMS, base.embedding_size), np.float32)
+    embeddings = chance.random((ITEMS, open_base(base).embedding_size), np.float32)
     catalogue = Catalogue([f"item-{n}" for n in range(ITEMS)], ["hat", "shoe", "tie"], embeddings, matrix, 0)
     rows = [chance.permutation(ITEMS)[:8].astype(np.int32) for _ in range(USERS)]
     split = make_split("next", Histories([f"user-{n}" for n in range(USERS)], rows), catalogue)
-    made, _ = make_shop_bundle(
+    return make_shop_bundle(
         base=base, catalogue=catalogue, split=split, task="next", aggregator=None, name="hats and shoes", version="2.0.0",
         command="", seed=0, out=tmp_path_factory.mktemp("bundle"), step=step,
     )  # fmt: skip
-    return made
 
 
 async def test_the_workers_run_it(system: System, bundle: Bundle) -> None:

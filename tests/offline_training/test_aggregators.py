@@ -13,8 +13,9 @@ from model import sessions  # noqa: E402
 from offline_training.aggregators import AGGREGATORS  # noqa: E402
 from offline_training.aggregators.interface import Config  # noqa: E402
 from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork  # noqa: E402
-from offline_training.aggregators.served import Int8Linear, Served  # noqa: E402
+from offline_training.aggregators.served import Served  # noqa: E402
 from offline_training.export import export_aggregator  # noqa: E402
+from offline_training.int8 import Int8Linear, store_in_int8  # noqa: E402
 from offline_training.items import LabelGroup, LabelHead  # noqa: E402
 
 SIZE, CATEGORIES = 48, 7
@@ -159,3 +160,16 @@ def test_int8_matrices_stay_within_half_a_level() -> None:
     rounded = Int8Linear(layer)
     assert rounded.levels.dtype == torch.int8
     assert ((rounded.levels * rounded.scale - layer.weight).abs() <= rounded.scale / 2 + 1e-7).all()
+
+
+def test_all_linear_layers_but_one_are_stored_in_int8_at_any_depth() -> None:
+    torch.manual_seed(0)
+    made = torch.nn.Sequential()
+    made.add_module("inside", torch.nn.Sequential(torch.nn.Linear(8, 8, bias=False), torch.nn.GELU()))
+    made.add_module("layer", torch.nn.Linear(8, 3))
+    given = torch.randn(5, 8)
+    with torch.inference_mode():
+        before = made(given)
+        store_in_int8(made, but="layer")
+        assert torch.allclose(made(given), before, atol=0.05)
+    assert [type(part).__name__ for part in made.modules()][2:] == ["Int8Linear", "GELU", "Linear"]

@@ -18,15 +18,16 @@ from offline_training.aggregators.interface import (  # noqa: E402
     without_some,
 )
 from offline_training.aggregators.paper import MaskedAverage, Unmasked  # noqa: E402
+from offline_training.bags import make_bags  # noqa: E402
 from offline_training.catalogue import Catalogue  # noqa: E402
 from offline_training.cli import app  # noqa: E402
 from offline_training.comparison import METHODS, compare, markdown, spread, write  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
 from offline_training.datasets.records import Interaction, Item  # noqa: E402
-from offline_training.fitting import FitRecipe, batches, fit, padded, predict  # noqa: E402
+from offline_training.fitting import FitRecipe, batches, fit, predict, taken  # noqa: E402
 from offline_training.items import ItemRecipe, LabelGroup, codes, label_groups, train_items  # noqa: E402
-from offline_training.tasks import PADDING, Bags, Histories, make_split  # noqa: E402
+from offline_training.tasks import Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 
@@ -98,13 +99,15 @@ def test_some_items_are_left_out_but_never_all() -> None:
     assert 0.4 < (kept.sum(1) == 2).float().mean() < 0.6  # a quarter kept both, a quarter would have lost both
 
 
-def test_bags_are_padded_to_the_longest_of_them() -> None:
+def test_a_network_takes_bags_padded_to_the_longest_of_them() -> None:
     embeddings = torch.arange(8.0).reshape(4, 2)
-    rows = np.array([[3, PADDING, PADDING], [0, 2, PADDING]], np.int32)
-    items, log_prior = padded(embeddings, rows)
+    rows = [np.array([3]), np.array([0, 2]), np.array([1, 2, 3])]
+    bags = make_bags(rows, np.zeros((3, 1), bool), 5, [np.full(len(row), -0.5, np.float32) for row in rows])
+    assert bags.rows.shape == (3, 5)
+    items, log_prior = taken(embeddings, bags.of(np.array([0, 1])))
     assert items.shape == (2, 2, 2)
     assert items[1].tolist() == [[0, 1], [4, 5]]
-    assert log_prior.tolist() == [[0, -np.inf], [0, 0]]
+    assert log_prior.tolist() == [[-0.5, -np.inf], [-0.5, -0.5]]
 
 
 def test_batches_hold_each_bag_once_and_little_padding() -> None:
@@ -141,13 +144,14 @@ def test_the_epoch_that_is_best_on_validation_is_kept(catalogue: Catalogue, hist
     split = make_split("profile", histories, catalogue)
     chance = np.random.default_rng(0)
     train, validation = (
-        Bags(bags.rows[:60], chance.random((len(bags.rows[:60]), len(LABELS))) < 0.5)
+        bags.of(slice(60))._replace(targets=chance.random((len(bags.rows[:60]), len(LABELS))) < 0.5)
         for bags in (split.train, split.validation)
     )
+    split = split._replace(train=train, validation=validation)
     torch.manual_seed(0)
     network = MaskedAverage(Config(SIZE, len(LABELS), input_scale=1.0))
     embeddings = torch.from_numpy(catalogue.embeddings)
-    curve = fit(network, embeddings, train, validation, FitRecipe(epochs=40, batch=20, rate=0.1), seed=0)
+    curve = fit(network, embeddings, split, FitRecipe(epochs=40, batch=20, rate=0.1), seed=0)
     assert curve.train[-1] < curve.train[0]
     assert min(curve.validation) < curve.validation[-1] - 0.1
     scores = predict(network, embeddings, validation).astype(np.float64)

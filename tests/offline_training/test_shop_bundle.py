@@ -15,11 +15,13 @@ from typer.testing import CliRunner, Result  # noqa: E402
 
 from model.bundle import Bundle  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
+from model.sessions import open_session  # noqa: E402
+from offline_training.bags import make_bags  # noqa: E402
 from offline_training.bundle_evaluation import scores  # noqa: E402
 from offline_training.catalogue import read_catalogue, read_embeddings  # noqa: E402
+from offline_training.export import export_trunk  # noqa: E402
+from offline_training.graphs import coder, extend, open_base  # noqa: E402
 from offline_training.items import ItemNetwork, ItemRecipe, LabelGroup, codes  # noqa: E402
-from offline_training.shop_bundle import extend_embedder  # noqa: E402
-from offline_training.tasks import PADDING, Bags  # noqa: E402
 from streams.cli import app, mount_training  # noqa: E402
 
 KINDS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
@@ -99,7 +101,6 @@ def test_what_is_embedded_is_not_embedded_again(shop: Path, embeddings: Path, tm
 def trained(shop: Path, embeddings: Path) -> Path:
     said = done(
         "train", "bundle", shop / "set", "--embeddings", embeddings, "--out", shop / "bundle", "--name", "colours",
-        "--codes", shop / "codes.npz",
     )  # fmt: skip
     assert "colours 1.0.0" in said
     return shop / "bundle"
@@ -113,7 +114,8 @@ def test_the_bundle_is_whole_and_knows_the_tastes(shop: Path, trained: Path, emb
     assert measured["MAP"] > 0.9
     pictures = [decode_picture((shop / f"{kind}0.jpg").read_bytes(), made.image_size) for kind in KINDS]
     direct = made.embedder().embed(np.stack(pictures))
-    ids, coded = read_embeddings(shop / "codes.npz")
+    ids, features = read_embeddings(embeddings)
+    coded = coder(made)(features)
     for found, kind in zip(direct, KINDS, strict=True):
         assert np.allclose(found, coded[ids.index(f"{kind}0")], atol=1e-3)
     scored = made.aggregator().score(direct[:, None], np.zeros((3, 1), np.float32))
@@ -121,46 +123,52 @@ def test_the_bundle_is_whole_and_knows_the_tastes(shop: Path, trained: Path, emb
     assert best == [f"colour > {kind}" for kind in KINDS]
 
 
-def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trained: Path) -> None:
+def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trained: Path, embeddings: Path) -> None:
     measured = Bundle.load(trained).manifest.metrics["test/next"]
-    said = done("evaluate", trained, shop / "set", "--embeddings", shop / "codes.npz", "--task", "next")
+    said = done("evaluate", trained, shop / "set", "--embeddings", embeddings, "--task", "next")
     for name in ("micro F1", "threshold", "MAP", "users"):
         [shown] = re.findall(rf"^. {name} +. ([\d.,]+)", said, re.MULTILINE)
         assert float(shown) == pytest.approx(measured[name], abs=1e-4), name
 
 
-def test_all_of_a_bag_is_scored(shop: Path, trained: Path) -> None:
-    made, coded = Bundle.load(trained), read_catalogue(shop / "set", shop / "codes.npz").embeddings
-    rows = np.array([[0, 13, 30], [25, PADDING, PADDING]], np.int32)
-    found = scores(made, Bags(rows, np.zeros((2, 3), bool)), coded)
+def test_all_of_a_bag_is_scored(shop: Path, trained: Path, embeddings: Path) -> None:
+    made = Bundle.load(trained)
+    coded = coder(made)(read_catalogue(shop / "set", embeddings).embeddings)
+    bags = make_bags([np.array([0, 13, 30]), np.array([25])], np.zeros((2, 3), bool), 3)
+    found = scores(made, bags, coded)
     for bag, scored in zip(([0, 13, 30], [25]), found, strict=True):
         direct = made.aggregator().score(coded[bag][None], np.zeros((1, len(bag)), np.float32))
         assert np.allclose(scored, direct.scores[0], atol=1e-5)
 
 
-def test_its_own_embedder_makes_what_evaluate_takes(shop: Path, trained: Path) -> None:
+def test_what_a_bundle_s_base_makes_is_what_the_base_was(shop: Path, trained: Path, embeddings: Path) -> None:
+    """A bundle can be trained from one with an item network: it starts from the same embeddings."""
     again = shop / "again.npz"
     done("train", "embed", shop / "set", "--out", again, "--bundle", trained)
-    assert np.allclose(
-        read_catalogue(shop / "set", again).embeddings,
-        read_catalogue(shop / "set", shop / "codes.npz").embeddings,
-        atol=1e-3,
-    )
+    for found, expected in zip(read_embeddings(again), read_embeddings(embeddings), strict=True):
+        assert np.array_equal(found, expected)
+    second = shop / "second"
+    done("train", "bundle", shop / "set", "--embeddings", again, "--out", second, "--base", trained)
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    first, other = (Bundle.load(path).embedder().embed(pictures) for path in (trained, second))
+    assert np.array_equal(first, other)
 
 
 def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Path, tmp_path: Path) -> None:
+    ids, features = read_embeddings(embeddings)
+    np.savez(shop / "short.npz", ids=np.array(ids), embeddings=features[:, :7])
     for arguments, complaint in (
         (
-            ("evaluate", trained, shop / "set", "--embeddings", embeddings),
-            "embeddings.npz has 1024 numbers for an item, but the embedder of",
+            ("evaluate", trained, shop / "set", "--embeddings", shop / "short.npz"),
+            "short.npz has 7 numbers for an item, but the base of",
         ),
         (
             ("evaluate", Bundle.load().path, shop / "set", "--embeddings", embeddings),
             "the data set's 3 labels are not the 61 categories of",
         ),
         (
-            ("train", "bundle", shop / "set", "--embeddings", shop / "codes.npz", "--out", tmp_path),
-            "embeddings of 128 numbers, but the embedder of",
+            ("train", "bundle", shop / "set", "--embeddings", shop / "short.npz", "--out", tmp_path),
+            "embeddings of 7 numbers, but the base of",
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path, "--aggregator", "magic"),
@@ -175,14 +183,13 @@ def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Pa
 
 
 def test_the_extended_embedder_is_the_base_and_the_item_network(tmp_path: Path) -> None:
-    base = Bundle.load()
+    base = open_base(Bundle.load())
     torch.manual_seed(0)
     recipe = ItemRecipe(code_size=9, width=16)
     items = ItemNetwork(base.embedding_size, 2, [LabelGroup([0, 1], exclusive=True)], recipe).eval()
-    extend_embedder(base.path / "embedder.onnx", items, base.embedding_size, tmp_path / "embedder.onnx")
-    from model.sessions import open_session  # noqa: PLC0415
-
+    export_trunk(items.trunk, base.embedding_size, tmp_path / "code.onnx")
+    extend(Bundle.load().path / "embedder.onnx", tmp_path / "code.onnx", tmp_path / "embedder.onnx")
     pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
     session = open_session(tmp_path / "embedder.onnx", threads=1)
     (found,) = session.run(["embedding"], {"image": pictures})
-    assert np.allclose(np.asarray(found), codes(items, base.embedder().embed(pictures)), atol=1e-4)
+    assert np.allclose(np.asarray(found), codes(items, base.embed(pictures)), atol=1e-4)

@@ -57,6 +57,25 @@ def test_next_asks_for_what_comes_afterwards() -> None:
         assert set(np.flatnonzero(wanted)) == {row % LABELS for row in later[tuple(bag[:4])]}
 
 
+def test_next_can_be_asked_of_training_histories_in_another_order() -> None:
+    known = histories(300, 9)
+    split = make_split("next", known, catalogue())
+    assert split.drawn is not None
+    first, again, other = (split.drawn(np.random.default_rng(seed)) for seed in (0, 0, 1))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.rows, other.rows)
+    assert first.rows.shape == split.train.rows.shape
+    learnt = [set(history) for user, history in zip(known.users, known.rows, strict=True) if not held_out(user)]
+    seen = {tuple(bag[:4]) for bag in split.train.rows}
+    for bag, targets in zip(first.rows, first.targets, strict=True):
+        owners = [history for history in learnt if set(bag[:4]) < history]
+        assert any(
+            {row % LABELS for row in history - set(bag[:4])} == set(np.flatnonzero(targets)) for history in owners
+        )
+    assert sum(tuple(bag[:4]) in seen for bag in first.rows) < 10
+    assert make_split("profile", known, catalogue()).drawn is None
+
+
 def test_unseen_products_are_in_no_bag_of_training() -> None:
     names = [f"{number // 2:03}-{'ab'[number % 2]}" for number in range(ITEMS)]  # two variants of each product
     split = make_split("unseen", histories(300, 30), catalogue(names), variants=2)

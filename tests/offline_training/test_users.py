@@ -5,32 +5,52 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from offline_training.bags import PADDING
 from offline_training.pictures import Picture, category_names
-from offline_training.users import Pool, make_pool, pad, simulate
+from offline_training.users import Pool, labelled, make_pool, of_one_category, simulate
 
 CATEGORIES = ["red", "green", "blue", "cup", "pan"]
+SOURCES = {"colours": CATEGORIES[:3], "kitchen": CATEGORIES[3:]}
+VIEWS = 3
 
 
 @pytest.fixture
-def pool(tmp_path: Path) -> Pool:
-    """Twenty pictures for each category; an embedding holds its category and the number of its picture."""
-    parts = []
-    for source, names in (("colours", CATEGORIES[:3]), ("kitchen", CATEGORIES[3:])):
-        pictures = [Picture(tmp_path, f"{source}/{name}{n}", name, source, "test") for name in names for n in range(20)]
-        embeddings = np.array([[[CATEGORIES.index(p.category), i]] for i, p in enumerate(pictures)], np.float32)
-        parts.append((pictures, embeddings))
-    return make_pool(parts, CATEGORIES, "test")
+def pictures(tmp_path: Path) -> list[Picture]:
+    """Twenty pictures of each category."""
+    return [
+        Picture(tmp_path, f"{source}/{name}{number}", name, source, "test" if number else "train")
+        for source, names in SOURCES.items()
+        for name in names
+        for number in range(20)
+    ]
 
 
-def test_every_item_is_of_the_user_s_taste_and_occurs_once(pool: Pool) -> None:
-    for user in simulate(pool, 300, np.random.default_rng(0)):
-        assert 1 <= len(user.labels) <= 4
-        assert set(pool.embeddings[user.rows, 0].astype(int)) <= set(user.labels.tolist())
-        assert len(set(user.rows.tolist())) == len(user.rows) == len(user.log_prior)
+@pytest.fixture
+def pool(pictures: list[Picture]) -> Pool:
+    return make_pool([(pictures[:60], VIEWS), (pictures[60:], 1)], CATEGORIES, "test")
+
+
+@pytest.fixture
+def table(pictures: list[Picture]) -> list[Picture]:
+    """Whose picture each row of the table is."""
+    return [picture for picture in pictures[:60] for _ in range(VIEWS)] + pictures[60:]
+
+
+def test_every_item_is_of_the_user_s_taste_and_occurs_once(pool: Pool, table: list[Picture]) -> None:
+    users = simulate(pool, 300, np.random.default_rng(0))
+    for rows, log_prior, targets, size in zip(*users, users.sizes, strict=True):
+        assert 1 <= targets.sum() <= 4
+        taste = {CATEGORIES[category] for category in np.flatnonzero(targets)}
+        assert {table[row].category for row in rows[:size]} <= taste
+        assert {table[row].split for row in rows[:size]} == {"test"}
+        assert len(set(rows[:size].tolist())) == size
+        assert np.isfinite(log_prior[:size]).all()
+        assert (rows[size:] == PADDING).all()
+        assert np.isneginf(log_prior[size:]).all()
 
 
 def test_bags_have_all_sizes_and_small_ones_most(pool: Pool) -> None:
-    sizes = np.array([len(user.rows) for user in simulate(pool, 2000, np.random.default_rng(0))])
+    sizes = simulate(pool, 2000, np.random.default_rng(0)).sizes
     assert sizes.min() == 1
     assert sizes.max() > 32
     assert np.median(sizes) < 12
@@ -38,26 +58,24 @@ def test_bags_have_all_sizes_and_small_ones_most(pool: Pool) -> None:
 
 def test_the_same_seed_gives_the_same_users(pool: Pool) -> None:
     first, second = (simulate(pool, 20, np.random.default_rng(7)) for _ in range(2))
-    assert all(
-        np.array_equal(a.rows, b.rows) and np.array_equal(a.log_prior, b.log_prior)
-        for a, b in zip(first, second, strict=True)
-    )
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_padding_is_marked_and_labels_are_set(pool: Pool) -> None:
-    users = simulate(pool, 10, np.random.default_rng(1))
-    embeddings, log_prior, labels = pad(pool, users, len(CATEGORIES))
-    assert embeddings.shape[:2] == log_prior.shape
-    for row, user in enumerate(users):
-        assert np.isfinite(log_prior[row]).sum() == len(user.rows)
-        assert set(np.flatnonzero(labels[row])) == set(user.labels.tolist())
+def test_a_pool_holds_its_split_and_its_source_only(pictures: list[Picture], table: list[Picture]) -> None:
+    parts = [(pictures[:60], VIEWS), (pictures[60:], 1)]
+    rows, matrix = labelled(make_pool(parts, CATEGORIES, "train", "colours"))
+    assert [table[row].name for row in rows[::VIEWS]] == ["colours/red0", "colours/green0", "colours/blue0"]
+    assert matrix.shape == (3 * VIEWS, len(CATEGORIES))
+    assert [CATEGORIES[column] for column in matrix.argmax(1)[::VIEWS]] == SOURCES["colours"]
+    assert matrix.sum() == len(rows)
 
 
-def test_a_pool_holds_its_split_only(tmp_path: Path) -> None:
-    pictures = [Picture(tmp_path, "a", "red", "s", "train"), Picture(tmp_path, "b", "red", "s", "test")]
-    embeddings = np.array([[[1.0]], [[2.0]]], np.float32)
-    assert make_pool([(pictures, embeddings)], ["red"], "train").embeddings.tolist() == [[1.0]]
-    assert make_pool([(pictures, embeddings)], ["red"], "test").embeddings.tolist() == [[2.0]]
+def test_bags_of_one_category_begin_with_each_picture_once(pool: Pool, table: list[Picture]) -> None:
+    bags = of_one_category(pool, 3)
+    assert sorted(bags.rows[:, 0]) == sorted(labelled(pool)[0])
+    for rows, targets in zip(bags.rows, bags.targets, strict=True):
+        assert {table[row].category for row in rows} == {CATEGORIES[int(targets.argmax())]}
+    assert of_one_category(pool, 100).rows.shape == (0, 100)
 
 
 def test_a_category_that_two_sources_share_is_one(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""The two halves of an embedder that was trained on items: a base makes features of pictures, an item network codes of features.
+
+    image uint8 [B, H, W, 3] -> FEATURES float32 [B, f] -> embedding float32 [B, k]
+
+Training starts from features, since codes say what the labels of one shop ask for and no more. An embedder without an item network is a
+base alone, and its embeddings are the features. No torch here.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import compose
+from onnx.utils import Extractor
+
+from model.bundle import EMBEDDER, Bundle, file_sha256
+from model.embedder import Embedder
+from model.sessions import open_session
+
+BASE = "base/"
+FEATURES = f"{BASE}embedding"
+CODED = 4096  # items at a time
+OPSET = 18
+IR_VERSION = 10
+"""What ONNX Runtime 1.20 reads, as it does the opset; newer tools would write newer ones by default."""
+
+
+def extend(base: Path, code: Path, path: Path) -> None:
+    """Write the base of an embedder with another item network behind it.
+
+    Args:
+        base: `embedder.onnx` of a bundle; an item network of its own is left out.
+        code: `features` float32 [B, f] -> `code` float32 [B, k].
+    """
+    first, second = base_of(base), onnx.load(str(code))
+    merged = compose.merge_models(
+        compose.add_prefix(first, BASE), compose.add_prefix(second, "items/"), io_map=[(FEATURES, "items/features")]
+    )
+    _rename(merged, {f"{BASE}image": "image", "items/code": "embedding"})
+    onnx.save(merged, str(path))
+    finish(path)
+
+
+def base_of(path: Path) -> onnx.ModelProto:
+    """An embedder without its item network, `image` to `embedding`."""
+    model = onnx.load(str(path))
+    if not _is_extended(model):
+        return model
+    base = Extractor(model).extract_model(["image"], [FEATURES])
+    for one in (*base.graph.node, *base.graph.initializer, *base.graph.value_info):
+        one.name = one.name.removeprefix(BASE)
+    _rename(base, {name: name.removeprefix(BASE) for node in base.graph.node for name in (*node.input, *node.output)})
+    return base
+
+
+def open_base(bundle: Bundle, threads: int = 1) -> Embedder:
+    """What makes the features that a bundle's item network takes, or its embeddings where it has none."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / EMBEDDER
+        onnx.save(base_of(bundle.path / EMBEDDER), str(path))
+        session = open_session(path, threads, arena=True)
+        return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), file_sha256(path)[:12])
+
+
+def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """From what `open_base` makes, float32 [N, f], to what the bundle's embedder gives, float32 [N, k]."""
+    model = onnx.load(str(bundle.path / EMBEDDER))
+    if not _is_extended(model):
+        return lambda features: features
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / EMBEDDER
+        onnx.save(Extractor(model).extract_model([FEATURES], ["embedding"]), str(path))
+        session = open_session(path, 1)
+
+    def coded(features: NDArray[np.float32]) -> NDArray[np.float32]:
+        parts = [features[start : start + CODED] for start in range(0, len(features), CODED)]
+        return np.concatenate([cast("NDArray[np.float32]", session.run(None, {FEATURES: part})[0]) for part in parts])
+
+    return coded
+
+
+def _is_extended(model: onnx.ModelProto) -> bool:
+    return any(FEATURES in node.output for node in model.graph.node)
+
+
+def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
+    for value in [*model.graph.input, *model.graph.output]:
+        value.name = names.get(value.name, value.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+
+
+def finish(path: Path) -> None:
+    """Drop what says where and how the graph was traced, set the IR version, and check the whole."""
+    graph = onnx.load(str(path))
+    graph.ir_version = IR_VERSION
+    del graph.metadata_props[:]
+    del graph.graph.metadata_props[:]
+    graph.graph.doc_string = ""
+    for node in graph.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(path))
