@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 PADDING = -1
+TYPE_WEIGHTS = {"view": 0.3, "cart": 0.6, "purchase": 1.0}
+"""How heavy an interaction is, as serving has it by default (`TYPE_WEIGHTS` of its settings)."""
 
 
 class Bags(NamedTuple):

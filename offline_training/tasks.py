@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.bags import PADDING, Bags, make_bags
+from offline_training.bags import PADDING, TYPE_WEIGHTS, Bags, make_bags
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.prepare import EVENTS
 from offline_training.datasets.records import DatasetError
@@ -52,12 +52,22 @@ class Split(NamedTuple):
     """As many training bags as `train` has, others at each call; None where there are no others."""
 
 
+class Events(NamedTuple):
+    """All that a user did, in the order of time: rows int32 [n], log weights float32 [n]."""
+
+    rows: NDArray[np.int32]
+    log_weights: NDArray[np.float32]
+
+
 @dataclass(frozen=True)
 class Histories:
-    """The items of each user in the order of time, each once."""
+    """What users did, in the order of time."""
 
     users: list[str]
     rows: list[NDArray[np.int32]]
+    """The items of each, each once."""
+    events: list[Events] | None = None
+    """None where all are of one weight."""
 
 
 def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
@@ -70,14 +80,20 @@ def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
     items = table["item"].to_pylist()
     rows = np.fromiter((row_of.get(item, PADDING) for item in items), np.int32, len(items))
     users = np.asarray(table["user"].to_pylist(), dtype=object)
-    kept = (rows != PADDING) & (np.asarray(table["type"].to_pylist(), dtype=object) != "return")
+    types = np.asarray(table["type"].to_pylist(), dtype=object)
+    kept = (rows != PADDING) & (types != "return")
     if not kept.any():
         raise DatasetError(f"{path}: none of its {len(items)} events is of an item with an embedding")
     names, of = np.unique(users[kept].astype(str), return_inverse=True)
     order = np.lexsort((np.asarray(table["time"].to_numpy())[kept], of))
     rows, of = rows[kept][order], of[order]
-    ends = np.cumsum(np.bincount(of, minlength=len(names)))
-    return Histories(names.tolist(), [_first_of_each(part) for part in np.split(rows, ends[:-1])])
+    log_weights = np.log([TYPE_WEIGHTS[kind] for kind in types[kept][order]]).astype(np.float32)
+    starts = np.cumsum(np.bincount(of, minlength=len(names)))[:-1]
+    of_users = np.split(rows, starts)
+    events = [Events(*both) for both in zip(of_users, np.split(log_weights, starts), strict=True)]
+    return Histories(
+        names.tolist(), [_first_of_each(part) for part in of_users], events if np.ptp(log_weights) else None
+    )
 
 
 def make_split(
@@ -97,14 +113,15 @@ def make_split(
     if task == "unseen":
         new = np.array([_one_in(HELD_OUT, item[: len(item) - variants]) for item in catalogue.items])
     parts: dict[str, list[_Pair]] = {"train": [], "validation": [], "test": []}
-    known: list[NDArray[np.int32]] = []
-    for user, history in zip(histories.users, histories.rows, strict=True):
+    known: list[tuple[NDArray[np.int32], Events | None]] = []
+    nothing = [None] * len(histories.users)
+    for user, history, events in zip(histories.users, histories.rows, histories.events or nothing, strict=True):
         validates = zlib.crc32(user.encode()) // HELD_OUT % VALIDATION == 0
         for pair in _PAIRS[task](user, history, new):
             part = "test" if pair.held_out else "validation" if validates else "train"
-            parts[part].append(pair)
+            parts[part].append(pair._replace(events=events))
         if task == "next" and len(history) >= 2 and not validates and not _one_in(HELD_OUT, user):
-            known.append(history)
+            known.append((history, events))
     for name, part in parts.items():
         if not part:
             raise DatasetError(
@@ -118,7 +135,11 @@ def make_split(
     def in_any_order(chance: np.random.Generator) -> Bags:
         """What would be asked had the users taken their items in another order: tastes last longer than a history."""
         chosen = chance.choice(len(known), len(train.rows), replace=False)
-        return _bags([_halves(chance.permutation(known[number])) for number in chosen], catalogue.matrix, limit)
+        pairs = [
+            _halves(chance.permutation(history))._replace(events=events, in_order=False)
+            for history, events in (known[number] for number in chosen)
+        ]
+        return _bags(pairs, catalogue.matrix, limit)
 
     return Split(train, validation, test, new, in_any_order)
 
@@ -129,6 +150,18 @@ class _Pair(NamedTuple):
     bag: NDArray[np.int32]
     asked: NDArray[np.int32]
     held_out: bool
+    events: Events | None = None
+    in_order: bool = True
+
+    def log_prior(self) -> NDArray[np.float32]:
+        """Of each item of the bag, by the heaviest that the user had done with it before the first of what is asked for."""
+        if self.events is None:
+            return np.zeros(len(self.bag), np.float32)
+        rows, log_weights = self.events
+        if self.in_order and self.asked is not self.bag:
+            before = int(np.isin(rows, self.asked).argmax())
+            rows, log_weights = rows[:before], log_weights[:before]
+        return np.array([log_weights[rows == row].max() for row in self.bag], np.float32)
 
 
 def _profile(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterator[_Pair]:
@@ -171,5 +204,6 @@ def _first_of_each(rows: NDArray[np.int32]) -> NDArray[np.int32]:
 
 def _bags(pairs: Sequence[_Pair], matrix: NDArray[np.bool_], limit: int) -> Bags:
     """The newest `limit` items of each bag; where the bag itself is asked for, of these items only."""
-    targets = [matrix[asked[-limit:] if asked is bag else asked].any(axis=0) for bag, asked, _ in pairs]
-    return make_bags([pair.bag[-limit:] for pair in pairs], np.stack(targets), limit)
+    targets = [matrix[asked[-limit:] if asked is bag else asked].any(axis=0) for bag, asked, *_ in pairs]
+    log_priors = [pair.log_prior()[-limit:] for pair in pairs]
+    return make_bags([pair.bag[-limit:] for pair in pairs], np.stack(targets), limit, log_priors)

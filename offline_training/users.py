@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.bags import Bags, make_bags
+from offline_training.bags import TYPE_WEIGHTS, Bags, make_bags
 from offline_training.pictures import Picture, Split
 
 MAX_BAG = 64
@@ -19,13 +19,12 @@ MIXED = 0.15
 """Share of users whose taste may cross the sources."""
 TASTE_EVENNESS = 2.0
 """Of the Dirichlet weights of a taste's categories."""
-TYPES = {"view": (0.5, 0.3), "cart": (0.2, 0.6), "purchase": (0.3, 1.0)}
-"""Share of the interactions, and the weight that serving gives them by default."""
+SHARES = {"view": 0.5, "cart": 0.2, "purchase": 0.3}
+"""Of the interactions."""
 DECAYED = 0.3
 """Share of users whose items fade with age as well, by up to three half-lives."""
 
-_SHARES = np.array([share for share, _ in TYPES.values()])
-_LOG_WEIGHTS = np.log([weight for _, weight in TYPES.values()])
+_LOG_WEIGHTS = np.log([TYPE_WEIGHTS[kind] for kind in SHARES])
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _user(
         ]
     )
     rng.shuffle(rows)
-    log_prior = _LOG_WEIGHTS[rng.choice(len(TYPES), len(rows), p=_SHARES)]
+    log_prior = _LOG_WEIGHTS[rng.choice(len(SHARES), len(rows), p=list(SHARES.values()))]
     if rng.random() < DECAYED:
         log_prior = log_prior - math.log(2) * rng.uniform(0, 3) * rng.random(len(rows))
     return rows, log_prior.astype(np.float32), taste

@@ -37,9 +37,9 @@ bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is who
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(dataset_app, name="dataset")
-app.command(epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next")(
-    evaluate
-)
+app.command(
+    epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next"
+)(evaluate)
 
 BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
 

@@ -8,11 +8,13 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
+from offline_training.bags import PADDING, TYPE_WEIGHTS
 from offline_training.catalogue import Catalogue, read_catalogue
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import prepare
-from offline_training.datasets.records import DatasetError, Interaction, Item
-from offline_training.tasks import PADDING, Histories, make_split, read_histories
+from offline_training.datasets.records import DatasetError, Interaction, Item, Type
+from offline_training.tasks import Histories, make_split, read_histories
+from streams.settings import Settings
 from tests.offline_training.datasets.sources import Given, no_step
 
 ITEMS, LABELS = 40, 5
@@ -123,6 +125,40 @@ def test_histories_are_in_the_order_of_time_each_item_once_without_returns(tmp_p
     found = read_histories(folder, known)
     assert found.users == ["ada", "bob"]
     assert [[known.items[row] for row in rows] for rows in found.rows] == [["1", "0", "2"], ["3"]]
+
+
+def test_items_weigh_what_the_heaviest_interaction_with_them_does_and_nothing_of_what_comes_afterwards(
+    tmp_path: Path,
+) -> None:
+    user = next(name for name in map(str, range(100)) if held_out(name))
+    others = [str(number) for number in range(100, 400)]
+    did: list[tuple[str, Type]] = [
+        ("0", "view"),
+        ("1", "view"),
+        ("0", "cart"),
+        ("2", "view"),
+        ("1", "purchase"),
+        ("3", "purchase"),
+    ]
+    events = [Interaction(name, item, kind, time) for name in [user, *others] for time, (item, kind) in enumerate(did)]
+    folder = dataset(tmp_path / "set", events)
+    known = read_catalogue(folder, embeddings(tmp_path, ["0", "1", "2", "3"]))
+    found = read_histories(folder, known)
+    bags = make_split("next", found, known).test
+    assert [known.items[row] for row in bags.rows[0, :2]] == ["0", "1"]
+    assert np.exp(bags.log_prior[0, :2]) == pytest.approx([0.6, 0.3])  # 1 is bought after 2 is seen, which is asked for
+    whole = make_split("profile", found, known)
+    assert np.exp(whole.test.log_prior[0, :4]) == pytest.approx([0.6, 1.0, 0.3, 1.0])
+    drawn = make_split("next", found, known).drawn
+    assert drawn is not None
+    shuffled = drawn(np.random.default_rng(0))
+    weights = {"0": 0.6, "1": 1.0, "2": 0.3, "3": 1.0}
+    for rows, log_prior in zip(shuffled.rows, shuffled.log_prior, strict=True):
+        assert np.exp(log_prior[:2]) == pytest.approx([weights[known.items[row]] for row in rows[:2]])
+
+
+def test_interactions_weigh_in_training_what_they_do_in_serving() -> None:
+    assert Settings.model_fields["type_weights"].get_default() == TYPE_WEIGHTS
 
 
 def test_items_without_an_embedding_are_left_out_and_counted(tmp_path: Path) -> None:
