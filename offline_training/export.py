@@ -3,6 +3,7 @@
 Opset and IR version are what ONNX Runtime 1.20 reads; newer tools would write newer ones by default.
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,16 +111,18 @@ def _export(
     outputs: list[str],
     dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
 ) -> None:
-    program = torch.onnx.export(
-        network.eval(),
-        example,
-        input_names=inputs,
-        output_names=outputs,
-        dynamic_shapes=dynamic_shapes,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis, as they should
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError(f"torch gave no ONNX program for {path}")
     program.save(str(path), external_data=False)

@@ -11,10 +11,10 @@ context gating", DDA 2018 (profile).
 """
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ HELD_OUT = 10  # one in so many
 VALIDATION = 20  # one in so many of the rest
 PADDING = -1
 
+TASK_TEXTS: dict[TaskName, str] = {
+    "profile": "which categories are in the bag, of items known from training",
+    "unseen": "which categories are in the bag, of products never seen in training",
+    "next": "which categories the user takes afterwards",
+}
+
 
 def task_named(name: str) -> TaskName:
     """Raises DatasetError when there is no such task."""
@@ -44,10 +50,12 @@ class Bags(NamedTuple):
     """Of N users.
 
     rows: int32 [N, M], rows of the catalogue in the order of time, PADDING behind them. targets: bool [N, D].
+    afterwards: of *next*, the rows of what each user took then.
     """
 
     rows: NDArray[np.int32]
     targets: NDArray[np.bool_]
+    afterwards: Sequence[NDArray[np.int32]] = ()
 
 
 class Split(NamedTuple):
@@ -104,13 +112,14 @@ def make_split(
     new = np.zeros(len(catalogue.items), bool)
     if task == "unseen":
         new = np.array([_one_in(HELD_OUT, item[: len(item) - variants]) for item in catalogue.items])
-    parts: dict[str, list[tuple[NDArray[np.int32], NDArray[np.bool_]]]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[_Asked]] = {"train": [], "validation": [], "test": []}
     for user, history in zip(histories.users, histories.rows, strict=True):
         validates = zlib.crc32(user.encode()) // HELD_OUT % VALIDATION == 0
         for bag, of, held_out in _PAIRS[task](user, history, new):
             part = "test" if held_out else "validation" if validates else "train"
             asked = of[-limit:] if of is bag else of
-            parts[part].append((bag[-limit:], np.asarray(catalogue.matrix[asked].any(axis=0))))
+            targets = np.asarray(catalogue.matrix[asked].any(axis=0))
+            parts[part].append(_Asked(bag[-limit:], targets, None if of is bag else of))
     for name, part in parts.items():
         if not part:
             raise DatasetError(
@@ -119,6 +128,12 @@ def make_split(
             )
     train, validation, test = (_padded(part, limit) for part in parts.values())
     return Split(train, validation, test, new)
+
+
+class _Asked(NamedTuple):
+    bag: NDArray[np.int32]
+    targets: NDArray[np.bool_]
+    afterwards: NDArray[np.int32] | None
 
 
 _Pair = tuple[NDArray[np.int32], NDArray[np.int32], bool]
@@ -158,8 +173,9 @@ def _first_of_each(rows: NDArray[np.int32]) -> NDArray[np.int32]:
     return rows[np.sort(first)]
 
 
-def _padded(part: list[tuple[NDArray[np.int32], NDArray[Any]]], limit: int) -> Bags:
+def _padded(part: list[_Asked], limit: int) -> Bags:
     rows = np.full((len(part), limit), PADDING, np.int32)
-    for number, (bag, _) in enumerate(part):
-        rows[number, : len(bag)] = bag
-    return Bags(rows, np.stack([targets for _, targets in part]))
+    for number, one in enumerate(part):
+        rows[number, : len(one.bag)] = one.bag
+    afterwards = [one.afterwards for one in part if one.afterwards is not None]
+    return Bags(rows, np.stack([one.targets for one in part]), afterwards)
