@@ -58,11 +58,10 @@ def compare(  # noqa: PLR0917  (options all)
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     with progress(console) as step:
-        for name in task or ():
-            task_named(name)
+        chosen = [task_named(name) for name in task or TASKS]
         for name in set(method or ()) - set(comparison.METHODS):
             raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
-        asked = [name for name in TASKS if not task or name in task]
+        asked = [name for name in TASKS if name in chosen]
         for other in set(TASKS) - set(asked):
             if (before := out / f"{other}.json").exists():
                 results.read(before)  # what the report cannot show is said now, not after the training
@@ -70,10 +69,10 @@ def compare(  # noqa: PLR0917  (options all)
         histories = read_histories(dataset, catalogue)
         if catalogue.missing:
             console.print(f"{catalogue.missing:,} items have no embedding and are left out")
-        for name in asked:
-            split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
+        for one in asked:
+            split = make_split(one, histories, catalogue, variants=variants, max_bag=max_bag)
             found = comparison.compare(
-                name,
+                one,
                 catalogue,
                 split,
                 methods=method or list(comparison.METHODS),

@@ -220,7 +220,7 @@ def test_the_command_prints_and_writes_the_tables(dataset: Path, tmp_path: Path)
     ("options", "complaint"),
     [
         (("--task", "last"), "--task 'last': expected profile, unseen, next"),
-        (("--method", "magic"), "--method 'magic': expected popularity, average, nan,"),
+        (("--method", "magic"), "--method 'magic': expected popularity, recency of true labels,"),
         (("--max-bag", "0"), "Invalid value"),
     ],
 )
