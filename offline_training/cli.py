@@ -58,10 +58,9 @@ def compare(  # noqa: PLR0917  (options all)
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     with progress(console) as step:
-        chosen = [task_named(name) for name in task or TASKS]
+        asked = sorted({task_named(name) for name in task or TASKS}, key=TASKS.index)
         for name in set(method or ()) - set(comparison.METHODS):
             raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
-        asked = [name for name in TASKS if name in chosen]
         for other in set(TASKS) - set(asked):
             if (before := out / f"{other}.json").exists():
                 results.read(before)  # what the report cannot show is said now, not after the training

@@ -12,6 +12,7 @@ from time import perf_counter
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -29,7 +30,7 @@ from offline_training.cost import ITEMS, cost_of
 from offline_training.fitting import Curve, FitRecipe, fit, padded, predict, recipe_for
 from offline_training.items import ITEM_RECIPES, ItemNetwork, ItemRecipe, codes, train_on_catalogue
 from offline_training.progress import Step
-from offline_training.report.results import Answer, Bin, Comparison, Cost, Guess, Run
+from offline_training.report.results import Answer, Bin, Comparison, Cost, Guess, Lead, Run, best
 from offline_training.tasks import PADDING, TASK_TEXTS, Split, TaskName
 from offline_training.true_labels import GRADES, TrueLabels
 
@@ -132,6 +133,8 @@ class Bench:
         self._shown = shown
         self._embeddings = torch.from_numpy(catalogue.embeddings)
         self.costs: dict[str, Cost] = {}
+        self.counts: dict[str, NDArray[np.int64]] = {}
+        """Of each method, `metrics.decision_counts` of the test bags [N, 3]."""
 
     @cached_property
     def _items(self) -> ItemNetwork:
@@ -204,6 +207,7 @@ class Bench:
         (validation, test), split = scores, self._split
         threshold = metrics.best_threshold(validation, split.validation.targets)
         found = figures(test, split.test, threshold)
+        self.counts[name] = metrics.decision_counts(threshold, test, split.test.targets)
         found["validation micro F1"] = metrics.micro_f1(threshold, validation, split.validation.targets)
         ranked, bins = metrics.rank(test, split.test.targets), metrics.reliability(test, split.test.targets)
         upto = range(1, _last_k(split) + 1)
@@ -246,12 +250,14 @@ def compare(
     shown, told, pictures = examples.choose(catalogue, split.test)
     runs: list[Run] = []
     costs: dict[str, Cost] = {}
+    counts = {name: np.zeros((len(split.test.rows), 3), np.int64) for name in methods}
     for seed in seeds:
         bench = Bench(catalogue, split, recipe or ITEM_RECIPES[task], seed=seed, step=step, shown=shown)
         runs += [bench.run(name, cost=seed == seeds[0]) for name in methods]
         costs |= bench.costs
+        counts = {name: counts[name] + bench.counts[name] for name in methods}
     ceilings = [float(np.minimum(1, k / split.test.targets.sum(1)).mean()) for k in range(1, _last_k(split) + 1)]
-    return Comparison(
+    found = Comparison(
         task=task,
         question=TASK_TEXTS[task],
         labels=len(catalogue.labels),
@@ -263,9 +269,23 @@ def compare(
         methods={name: describe(name) for name in methods},
         runs=runs,
         costs=costs,
+        leads={},
         examples=told,
         pictures=pictures,
     )
+    chosen = best(found)
+    leads = {name: _lead(counts[chosen], counts[name]) for name in methods if name != chosen} if chosen else {}
+    return structs.replace(found, leads=leads)
+
+
+def _lead(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> Lead:
+    """Of micro F1, from decision counts [N, 3] of the same users, summed over seeds."""
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return metrics.f1(rows[:, :3]) - metrics.f1(rows[:, 3:])
+
+    both = np.concatenate([ours, theirs], axis=1)
+    return Lead(difference(both), *metrics.bootstrap(both, difference))
 
 
 def _last_k(split: Split) -> int:

@@ -52,6 +52,14 @@ class Cost(msgspec.Struct, frozen=True):
     state_bytes: int
 
 
+class Lead(msgspec.Struct, frozen=True):
+    """How far the best method's micro F1 is ahead, and the 95 % interval of that difference over the choice of users."""
+
+    difference: float
+    low: float
+    high: float
+
+
 class Run(msgspec.Struct, frozen=True):
     """One method, trained with one seed."""
 
@@ -82,6 +90,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     methods: dict[str, str]  # what each is, in a line
     runs: list[Run]
     costs: dict[str, Cost]
+    leads: dict[str, Lead]  # over each of the other methods
     examples: list[Example]
     pictures: dict[str, bytes]  # JPEGs of the items of the examples
 
