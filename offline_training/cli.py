@@ -11,12 +11,11 @@ from rich.table import Table
 
 from offline_training.console import Dataset, MaxBag, Tasks, Threads, Variants, Work, extra, progress
 from offline_training.embedders.cli import embedder
-from offline_training.report.results import by_method, spread
+from offline_training.report.results import Comparison, by_method, read, spread, write
 from offline_training.report.tables import columns
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
-    from offline_training.report.results import Comparison
 
 app = typer.Typer(
     help="Offline training: from pictures to a model bundle (needs the extra `train`).", no_args_is_help=True
@@ -52,18 +51,17 @@ def compare(  # noqa: PLR0917  (options all)
         from offline_training import comparison  # noqa: PLC0415
         from offline_training.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
-        from offline_training.report import results  # noqa: PLC0415
         from offline_training.report.page import write_report  # noqa: PLC0415
-        from offline_training.tasks import TASKS, make_split, read_histories, task_named  # noqa: PLC0415
+        from offline_training.tasks import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     with progress(console) as step:
-        asked = sorted({task_named(name) for name in task or TASKS}, key=TASKS.index)
+        asked: list[TaskName] = [task_named(name) for name in dict.fromkeys(task or TASKS)]
         for name in set(method or ()) - set(comparison.METHODS):
             raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
         for other in set(TASKS) - set(asked):
             if (before := out / f"{other}.json").exists():
-                results.read(before)  # what the report cannot show is said now, not after the training
+                read(before)  # what the report cannot show is said now, not after the training
         catalogue = read_catalogue(dataset, embeddings)
         histories = read_histories(dataset, catalogue)
         if catalogue.missing:
@@ -78,7 +76,7 @@ def compare(  # noqa: PLR0917  (options all)
                 seeds=range(seeds),
                 step=step,
             )
-            results.write(found, out)
+            write(found, out)
             console.print(_comparison_table(found))
         console.print(f"{write_report(out, step)}: the report", soft_wrap=True, markup=False)
 
@@ -234,7 +232,7 @@ def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Ta
     return table
 
 
-def _comparison_table(comparison: "Comparison") -> Table:
+def _comparison_table(comparison: Comparison) -> Table:
     """A row for each method, means over seeds."""
     users = ", ".join(f"{part} {count:,}" for part, count in comparison.users.items())
     table = Table(title=f"{comparison.task}: {comparison.labels} labels; users: {users}")
