@@ -84,7 +84,7 @@ def intervals(comparison: Comparison) -> Chart:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("micro F1 on held-out users")
 
-    size = (WIDTH * ACROSS, 0.8 + 0.27 * len(methods))
+    size = (6.0, 0.8 + 0.27 * len(methods))
     return _chart(comparison, "micro-f1", "Micro F1 of each method with its interval", size, draw)
 
 

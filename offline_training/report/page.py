@@ -19,6 +19,7 @@ from offline_training.report.tables import (
     Table,
     cost_table,
     figures_table,
+    intervals_table,
     paper_table,
     verdict,
 )
@@ -93,10 +94,16 @@ def section(one: Comparison) -> Section:
     blocks = [
         Block(
             "All methods",
-            "Means over seeds, ± half the distance between the lowest and the highest where there are several. In the chart a line is "
-            "the 95 % interval over the choice of users, a dot the mean, a tick a seed; grey is not trained, orange the best method.",
-            [charts.intervals(one)],
+            "Means over seeds, ± half the distance between the lowest and the highest where there are several.",
+            [],
             [figures_table(one)],
+        ),
+        Block(
+            "More than chance?",
+            "A line is the 95 % interval over the choice of users, a dot the mean, a tick a seed; grey is not trained, orange the best "
+            "trained method. The last columns tell what it is ahead by, on the same users: with an interval above 0 it is better.",
+            [charts.intervals(one)],
+            [intervals_table(one)],
         ),
         Block(
             "In the paper's form, precision by the textbook",

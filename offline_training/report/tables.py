@@ -25,8 +25,8 @@ COLUMNS: dict[str, str] = {
 MORE_COLUMNS: dict[str, str] = {
     "95 % interval": "Of micro F1, over the choice of users (bootstrap; both ends averaged over seeds). What the seed changes is told "
     "by ±.",
-    "the best is ahead by": "The difference in micro F1, and its 95 % interval over the choice of users. Both methods are measured on "
-    "the same users, so it is far narrower than the methods' own intervals suggest: read this one to say which is better.",
+    "the best is ahead by": "The difference in micro F1. Both methods are measured on the same users, so that its 95 % interval is far "
+    "narrower than their own intervals suggest: read this one to say which is better.",
     "rounded precision": "Hits among the best k / scores among the best k that round to 1: what the public code of the paper's authors "
     "calls precision. It can exceed 1 and grows when a method grows less sure: read it beside the paper's own figures only.",
 }
@@ -49,18 +49,23 @@ def columns(comparison: Comparison) -> list[str]:
 def figures_table(comparison: Comparison) -> Table:
     """A row for each method: means over seeds, and their spread where there are several."""
     shown = columns(comparison)
-    after = shown.index("micro F1") + 1
+    rows = [[name, *(_shown(runs, figure) for figure in shown)] for name, runs in by_method(comparison).items()]
+    return Table(["method", *shown], rows, best(comparison))
+
+
+def intervals_table(comparison: Comparison) -> Table:
+    """A row for each method: micro F1, its interval, and how far the best is ahead."""
     rows = [
         [
             name,
-            *(_shown(runs, figure) for figure in shown[:after]),
+            _shown(runs, "micro F1"),
             " to ".join(f"{spread(runs, f'micro F1 {end}')[0]:.4f}" for end in ("low", "high")),
-            _lead(comparison, name),
-            *(_shown(runs, figure) for figure in shown[after:]),
+            f"{lead.difference:+.4f}" if (lead := comparison.leads.get(name)) else "",
+            f"{lead.low:.4f} to {lead.high:.4f}" if lead else "",
         ]
         for name, runs in by_method(comparison).items()
     ]
-    header = ["method", *shown[:after], "95 % interval", "the best is ahead by", *shown[after:]]
+    header = ["method", "micro F1", "95 % interval", "the best is ahead by", "95 % interval of that"]
     return Table(header, rows, best(comparison))
 
 
@@ -106,21 +111,16 @@ def verdict(comparison: Comparison) -> list[str]:
     found = methods[name]
     reached, low, high = (spread(found, figure)[0] for figure in ("micro F1", "micro F1 low", "micro F1 high"))
     first, ceiling = next(iter(comparison.ceilings.items()))
-    others = [
-        f"{other} {spread(runs, 'micro F1')[0]:.3f}, ahead by {_lead(comparison, other)}"
-        for other, runs in methods.items()
-        if other != name and (not runs[0].train_loss or other == "average")
+    ahead = [
+        f"{other} {lead.difference:+.3f} ({lead.low:.3f} to {lead.high:.3f})"
+        for other, lead in comparison.leads.items()
+        if not methods[other][0].train_loss or other == "average"
     ]
     return [
         f"{name} is the best trained method by micro F1 on validation users. On held-out users its micro F1 is {reached:.3f} "
         f"(95 % interval {low:.3f} to {high:.3f}), its {first} {spread(found, first)[0]:.3f} of at most {ceiling:.3f}.",
-        *([f"Micro F1 of baselines: {'; '.join(others)}."] if others else []),
+        *([f"Its lead in micro F1 over baselines, with the 95 % interval: {', '.join(ahead)}."] if ahead else []),
     ]
-
-
-def _lead(comparison: Comparison, name: str) -> str:
-    lead = comparison.leads.get(name)
-    return f"{lead.difference:+.4f} ({lead.low:+.4f} to {lead.high:+.4f})" if lead else ""
 
 
 def _shown(runs: Sequence[Run], figure: str) -> str:

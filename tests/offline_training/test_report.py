@@ -152,6 +152,7 @@ def test_the_page_holds_every_section_method_and_figure(found: Comparison, page:
     for title in (
         "How to read this",
         "All methods",
+        "More than chance?",
         "precision by the textbook",
         "rounded precision",
         "Recall and precision over k",
@@ -161,7 +162,7 @@ def test_the_page_holds_every_section_method_and_figure(found: Comparison, page:
         f"Examples: {best(found)}",
     ):
         assert title in text, title
-    figures, textbook, rounded, cost = page.tables[:4]
+    figures, intervals, textbook, rounded, cost = page.tables[:5]
     assert [row[0] for row in figures[1:]] == METHODS
     for name, runs in by_method(found).items():
         assert found.methods[name] in text
@@ -170,9 +171,9 @@ def test_the_page_holds_every_section_method_and_figure(found: Comparison, page:
             value = np.mean([run.figures[column] for run in runs])
             assert row[figures[0].index(column)].startswith(f"{value:.4f} ± ")
         low, high = (np.mean([run.figures[f"micro F1 {end}"] for run in runs]) for end in ("low", "high"))
-        assert f"{low:.4f} to {high:.4f}" in row
         lead = found.leads.get(name)
-        assert (f"{lead.difference:+.4f} ({lead.low:+.4f} to {lead.high:+.4f})" if lead else "") in row
+        ahead = [f"{lead.difference:+.4f}", f"{lead.low:.4f} to {lead.high:.4f}"] if lead else ["", ""]
+        assert [row[2:] for row in intervals if row[0] == name] == [[f"{low:.4f} to {high:.4f}", *ahead]]
         for table, precision in ((textbook, "precision"), (rounded, "rounded precision")):
             recall, value = (np.mean([run.figures[f"{kind}@5"] for run in runs]) for kind in ("recall", precision))
             assert table[1][1 + METHODS.index(name)] == f"{recall:.4f} / {value:.4f}"
@@ -222,8 +223,8 @@ def test_a_method_whose_name_is_markup_does_not_break_chart_or_table(found: Comp
         assert SCRIPT in texts_of(chart.svg)
     page = render([made])
     assert "<script" not in page.html
-    assert Page(page.html).tables[1][0][1 + METHODS.index("average")] == SCRIPT
-    assert markdown_tables(page.markdown)[1][0][1 + METHODS.index("average")] == SCRIPT
+    assert Page(page.html).tables[2][0][1 + METHODS.index("average")] == SCRIPT
+    assert markdown_tables(page.markdown)[2][0][1 + METHODS.index("average")] == SCRIPT
 
 
 def test_examples_show_the_pictures_of_whole_bags(found: Comparison, catalogue: Catalogue, page: Page) -> None:
@@ -274,7 +275,7 @@ def test_markdown_has_the_same_tables_and_its_links_lead_somewhere(folder: Path,
     text = (folder / MARKDOWN).read_text(encoding="utf-8")
     tables = markdown_tables(text)
     assert all(len({len(row) for row in table}) == 1 for table in tables)
-    assert [[table[0], *table[2:]] for table in tables[:4]] == page.tables[:4]
+    assert [[table[0], *table[2:]] for table in tables[:5]] == page.tables[:5]
     links = re.findall(r"!\[(?:\\.|[^\]])*\]\((.*?)\)", text)
     assert len(links) == 4 + len(page.all("img"))
     assert {path.name for path in (folder / FILES).iterdir()} == {Path(link).name for link in links}
