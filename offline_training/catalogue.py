@@ -3,7 +3,7 @@
 Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from zipfile import BadZipFile
@@ -37,6 +37,8 @@ class Catalogue:
     matrix: NDArray[np.bool_]
     missing: int
     """Items of the data set that have no embedding, and are left out."""
+    pictures: dict[str, str] = field(default_factory=dict[str, str])
+    """Paths of the items' pictures, where they are local files."""
 
 
 def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
@@ -50,7 +52,7 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
         DatasetError: when something is missing, or no item has an embedding.
     """
     labels = list(read_summary(folder).labels)
-    table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "categories"])
+    table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image", "categories"])
     ids, vectors = read_embeddings(embeddings)
     found = {name: row for row, name in enumerate(ids)}
     column = {name: number for number, name in enumerate(labels)}
@@ -74,7 +76,14 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     matrix = np.zeros((len(items), len(labels)), bool)
     for row, numbers in enumerate(columns):
         matrix[row, numbers] = True
-    return Catalogue(items, labels, vectors[rows].astype(np.float32), matrix, missing)
+    images = zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True)
+    pictures = {item: image for item, image in images if is_local(image)}
+    return Catalogue(items, labels, vectors[rows].astype(np.float32), matrix, missing, pictures)
+
+
+def is_local(picture: str) -> bool:
+    """Whether it is a path, no URL and not "", which stands for none."""
+    return bool(picture) and "://" not in picture
 
 
 def read_summary(folder: Path) -> Summary:
@@ -143,7 +152,7 @@ def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step) -> 
 
 
 def _pixels(item: str, picture: str, embedder: Embedder, dropped: Dropped) -> NDArray[np.uint8] | None:
-    if not picture or "://" in picture:
+    if not is_local(picture):
         dropped.add("no_local_picture", f"{item} {picture}")
         return None
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -11,9 +11,8 @@ from rich.table import Table
 
 from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, Work, extra, progress
 from offline_training.embedders.cli import embedder
-
-if TYPE_CHECKING:
-    from offline_training.comparison import Comparison
+from offline_training.report.results import Comparison, by_method, read, spread, write
+from offline_training.report.tables import columns
 
 app = typer.Typer(
     help="Offline training: from pictures to a model bundle (needs the extra `train`).", no_args_is_help=True
@@ -29,7 +28,7 @@ def train() -> None:
 def compare(  # noqa: PLR0917  (options all)
     dataset: Dataset,
     embeddings: Embeddings,
-    out: Annotated[Path, typer.Option(help="Folder for the tables, TASK.md and TASK.json.", file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder for TASK.json, report.html and report.md.", file_okay=False)],
     task: Tasks = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Of the table; may be given several times.", show_default="all")
@@ -39,7 +38,7 @@ def compare(  # noqa: PLR0917  (options all)
     max_bag: MaxBag = None,
     threads: Threads = 1,
 ) -> None:
-    """Methods side by side on held-out users: average, NAN, NAN + CG, and what is ahead of them.
+    """Methods side by side on held-out users: average, NAN, NAN + CG, and what is ahead of them. Ends with the report.
 
     Example: tastestream train compare data/hm --embeddings embeddings.npz --task unseen --variants 3 --out results
     """
@@ -49,32 +48,50 @@ def compare(  # noqa: PLR0917  (options all)
         from offline_training import comparison  # noqa: PLC0415
         from offline_training.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
-        from offline_training.tasks import TASKS, make_split, read_histories, task_named  # noqa: PLC0415
+        from offline_training.report.page import write_report  # noqa: PLC0415
+        from offline_training.tasks import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     with progress(console) as step:
-        for name in task or ():
-            task_named(name)
+        asked: list[TaskName] = [task_named(name) for name in dict.fromkeys(task or TASKS)]
         for name in set(method or ()) - set(comparison.METHODS):
             raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
+        for other in set(TASKS) - set(asked):
+            if (before := out / f"{other}.json").exists():
+                read(before)  # what the report cannot show is said now, not after the training
         catalogue = read_catalogue(dataset, embeddings)
         histories = read_histories(dataset, catalogue)
         if catalogue.missing:
             console.print(f"{catalogue.missing:,} items have no embedding and are left out")
-        for name in TASKS:
-            if task and name not in task:
-                continue
-            split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
+        for one in asked:
+            split = make_split(one, histories, catalogue, variants=variants, max_bag=max_bag)
             found = comparison.compare(
-                name,
+                one,
                 catalogue,
                 split,
                 methods=method or list(comparison.METHODS),
                 seeds=range(seeds),
                 step=step,
             )
-            comparison.write(found, out)
+            write(found, out)
             console.print(_comparison_table(found))
+        console.print(f"{write_report(out, step)}: the report", soft_wrap=True, markup=False)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="What `train compare --out` wrote.", file_okay=False)],
+) -> None:
+    """Write report.html and report.md of a comparison again, from its TASK.json files.
+
+    Example: tastestream train report results
+    """
+    with extra():
+        from offline_training.report.page import write_report  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    with progress(console) as step:
+        console.print(f"{write_report(results, step)}: the report", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -204,10 +221,8 @@ def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Ta
     return table
 
 
-def _comparison_table(comparison: "Comparison") -> Table:
+def _comparison_table(comparison: Comparison) -> Table:
     """A row for each method, means over seeds."""
-    from offline_training.comparison import by_method, columns, spread  # noqa: PLC0415  (needs torch)
-
     users = ", ".join(f"{part} {count:,}" for part, count in comparison.users.items())
     table = Table(title=f"{comparison.task}: {comparison.labels} labels; users: {users}")
     table.add_column("method", no_wrap=True)

@@ -3,31 +3,41 @@
 Each is trained once for each seed, on the same bags; thresholds are chosen on validation bags, figures come from held-out ones.
 """
 
-import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
-import msgspec
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model import metrics
+from model.bundle import AGGREGATOR
 from model.quantization import as_stored
-from offline_training.aggregators import AGGREGATORS
+from offline_training import examples, export
+from offline_training.aggregators import AGGREGATORS, TEXTS
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.paper import Unmasked
+from offline_training.aggregators.served import Served
 from offline_training.bundle_evaluation import KS, figures
 from offline_training.catalogue import Catalogue
-from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for
+from offline_training.cost import ITEMS, cost_of
+from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for, taken
 from offline_training.items import ITEM_RECIPES, ItemNetwork, ItemRecipe, codes, train_on_catalogue
 from offline_training.progress import Step
-from offline_training.tasks import Split, TaskName
+from offline_training.report.results import Answer, Bin, Comparison, Cost, Guess, Lead, Run, best
+from offline_training.tasks import TASK_TEXTS, Split, TaskName
+from offline_training.true_labels import GRADES, TrueLabels
 
+CURVE = 30
+"""Recall and precision are told at each k up to this."""
+GUESSES = 10
+"""Labels that are told of an example."""
 EMBEDDING_SCALE = 1 / 32  # see `aggregators.interface.Config`
 
 
@@ -35,13 +45,14 @@ EMBEDDING_SCALE = 1 / 32  # see `aggregators.interface.Config`
 class Method:
     """What is compared.
 
-    network: of `aggregators.AGGREGATORS`; "" answers everybody with the labels' frequencies. codes: works on the item network's
-    codes, rounded as they are stored, instead of the embeddings. unmasked: padding counts as items of zeros. input_scale: what
-    embeddings are multiplied by. recipe: instead of the one that trains the network well.
+    network: of `aggregators.AGGREGATORS`; "" answers everybody with the labels' frequencies. tags: of `true_labels.GRADES`, in place
+    of a network. codes: works on the item network's codes, rounded as they are stored, instead of the embeddings. unmasked: padding
+    counts as items of zeros. input_scale: what embeddings are multiplied by. recipe: instead of the one that trains the network well.
     """
 
     network: str
     codes: bool = False
+    tags: str = ""
     unmasked: bool = False
     tanh_gate: bool = False
     input_scale: float = EMBEDDING_SCALE
@@ -53,6 +64,8 @@ ONE_RATE = FitRecipe(epochs=6, rate=2e-3, weight_decay=0.01)
 
 METHODS: dict[str, Method] = {
     "popularity": Method(""),
+    "recency of true labels": Method("", tags="recency"),
+    "frequency of true labels": Method("", tags="frequency"),
     "average": Method("average"),
     "nan": Method("nan"),
     "nan+cg": Method("nan+cg"),
@@ -76,39 +89,52 @@ METHODS: dict[str, Method] = {
 """By the name that tables show."""
 
 
-class Run(msgspec.Struct, frozen=True):
-    """One method, trained with one seed."""
-
-    method: str
-    seed: int
-    figures: dict[str, float]
-    seconds: float
-    train_loss: list[float]
-    validation_loss: list[float]
-
-
-class Comparison(msgspec.Struct, frozen=True):
-    """All runs on a task, and what it is."""
-
-    task: str
-    labels: int
-    items: int
-    users: dict[str, int]  # by part of the split
-    max_bag: int
-    ceilings: dict[str, float]
-    runs: list[Run]
+def describe(name: str) -> str:
+    """What a method of `METHODS` is, in a line."""
+    method = METHODS[name]
+    if method.tags:
+        return (
+            f"no picture: {method.tags} of the true labels of the bag's items, what a shop with perfect tags would have; "
+            "where the question is which categories are in the bag, that is the answer itself, and no baseline"
+        )
+    if not method.network:
+        return "everybody gets the share of training users that each label has"
+    notes = (
+        (method.codes, "over codes of an item network, rounded as they are stored, instead of embeddings"),
+        (method.unmasked, "padding counts as items of zeros, as in the authors' code"),
+        (method.tanh_gate, "tanh in the gate, as in the authors' code"),
+        (not method.codes and method.input_scale == 1, "embeddings are not scaled"),
+        (method.recipe is not None, "trained by a recipe of its own"),
+    )
+    return "; ".join([TEXTS[method.network], *(text for holds, text in notes if holds)])
 
 
 class Bench:
-    """One task and one seed; the item network is trained when the first method asks for codes."""
+    """One task and one seed; the item network is trained when the first method asks for codes.
 
-    def __init__(self, catalogue: Catalogue, split: Split, recipe: ItemRecipe, seed: int, step: Step) -> None:
+    shown: rows of the test bags that are told of one by one.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        split: Split,
+        recipe: ItemRecipe,
+        *,
+        seed: int,
+        step: Step,
+        shown: NDArray[np.int64],
+    ) -> None:
         self._catalogue = catalogue
         self._split = split
         self._recipe = recipe
         self._seed = seed
         self._step = step
+        self._shown = shown
         self._embeddings = torch.from_numpy(catalogue.embeddings)
+        self.costs: dict[str, Cost] = {}
+        self.counts: dict[str, NDArray[np.int64]] = {}
+        """Of each method, `metrics.decision_counts` of the test bags [N, 3]."""
 
     @cached_property
     def _items(self) -> ItemNetwork:
@@ -121,13 +147,11 @@ class Bench:
     def _codes(self) -> Tensor:
         return torch.from_numpy(as_stored(codes(self._items, self._catalogue.embeddings)))
 
-    def run(self, name: str) -> Run:
-        """Train a method of `METHODS` and measure it."""
+    def run(self, name: str, *, cost: bool) -> Run:
+        """Train a method of `METHODS` and measure it. cost: of its exported network, too, in `costs`."""
         method, split = METHODS[name], self._split
         if not method.network:
-            prior = split.train.targets.mean(0, dtype=np.float32)
-            scores = [np.tile(prior, (len(bags.rows), 1)) for bags in (split.validation, split.test)]
-            return self._measured(name, scores, Curve(), 0.0)
+            return self._measured(name, self._counted(method), Curve(), 0.0, [])
         network, vectors = self._network(method)
         recipe = method.recipe or recipe_for(network)
         started = perf_counter()
@@ -135,7 +159,18 @@ class Bench:
             curve = fit(network, vectors, split, recipe, seed=self._seed, advance=advance)
         seconds = perf_counter() - started
         scores = [predict(network, vectors, bags) for bags in (split.validation, split.test)]
-        return self._measured(name, scores, curve, seconds)
+        run = self._measured(name, scores, curve, seconds, self._attention(network, vectors))
+        if cost:
+            self.costs[name] = _cost(network, vectors.shape[1], len(self._catalogue.labels))
+        return run
+
+    def _counted(self, method: Method) -> list[NDArray[np.float32]]:
+        """Scores of validation and test without a network."""
+        asked, train = (self._split.validation, self._split.test), self._split.train
+        if method.tags:
+            counted = TrueLabels(self._catalogue.matrix, train, GRADES[method.tags])
+            return [counted.predict(bags.rows) for bags in asked]
+        return [np.tile(train.targets.mean(0, dtype=np.float32), (len(bags.rows), 1)) for bags in asked]
 
     def _network(self, method: Method) -> tuple[nn.Module, Tensor]:
         vectors = self._codes if method.codes else self._embeddings
@@ -150,11 +185,55 @@ class Bench:
         network = AGGREGATORS[method.network](config, head)
         return (Unmasked(network, self._split.test.rows.shape[1]) if method.unmasked else network), vectors
 
-    def _measured(self, name: str, scores: list[NDArray[np.float32]], curve: Curve, seconds: float) -> Run:
-        validation, test = scores
-        threshold = metrics.best_threshold(validation, self._split.validation.targets)
-        found = figures(test, self._split.test, threshold)
-        return Run(name, self._seed, found, round(seconds, 1), curve.train, curve.validation)
+    @torch.inference_mode()
+    def _attention(self, network: nn.Module, vectors: Tensor) -> list[list[float]]:
+        """Of each item of the bags that are shown."""
+        if not len(self._shown):
+            return []
+        bags = self._split.test.of(self._shown)
+        attention: Tensor = network(*taken(vectors, bags))[1]
+        return [
+            [round(float(weight), 4) for weight in one[:size]] for one, size in zip(attention, bags.sizes, strict=True)
+        ]
+
+    def _measured(
+        self,
+        name: str,
+        scores: list[NDArray[np.float32]],
+        curve: Curve,
+        seconds: float,
+        attention: list[list[float]],
+    ) -> Run:
+        (validation, test), split = scores, self._split
+        threshold = metrics.best_threshold(validation, split.validation.targets)
+        found = figures(test, split.test, threshold)
+        self.counts[name] = metrics.decision_counts(threshold, test, split.test.targets)
+        found["validation micro F1"] = metrics.micro_f1(threshold, validation, split.validation.targets)
+        ranked, bins = metrics.rank(test, split.test.targets), metrics.reliability(test, split.test.targets)
+        upto = range(1, _last_k(split) + 1)
+        return Run(
+            method=name,
+            seed=self._seed,
+            figures=found,
+            seconds=round(seconds, 1),
+            train_loss=curve.train,
+            validation_loss=curve.validation,
+            recall_at=[metrics.mean(ranked.recall_at(k)) for k in upto],
+            precision_at=[metrics.mean(ranked.precision_at(k)) for k in upto],
+            reliability=[
+                Bin(float(mean), float(share), int(count))
+                for mean, share, count in zip(bins.mean_score, bins.share_relevant, bins.count, strict=True)
+                if count
+            ],
+            answers=[
+                Answer(attention[number] if attention else [], self._guesses(test[row], split.test.targets[row]))
+                for number, row in enumerate(self._shown)
+            ],
+        )
+
+    def _guesses(self, scores: NDArray[np.float32], targets: NDArray[np.bool_]) -> list[Guess]:
+        ranked = np.argsort(-scores, kind="stable")[:GUESSES]
+        return [Guess(self._catalogue.labels[n], round(float(scores[n]), 4), bool(targets[n])) for n in ranked]
 
 
 def compare(
@@ -168,91 +247,56 @@ def compare(
     recipe: ItemRecipe | None = None,
 ) -> Comparison:
     """Run each method with each seed. recipe: of the item network, the task's own by default."""
+    shown, told, pictures = examples.choose(catalogue, split)
     runs: list[Run] = []
+    costs: dict[str, Cost] = {}
+    counts = {name: np.zeros((len(split.test.rows), 3), np.int64) for name in methods}
     for seed in seeds:
-        bench = Bench(catalogue, split, recipe or ITEM_RECIPES[task], seed, step)
-        runs += [bench.run(name) for name in methods]
-    counts = split.test.targets.sum(1)
-    return Comparison(
+        bench = Bench(catalogue, split, recipe or ITEM_RECIPES[task], seed=seed, step=step, shown=shown)
+        runs += [bench.run(name, cost=seed == seeds[0]) for name in methods]
+        costs |= bench.costs
+        counts = {name: counts[name] + bench.counts[name] for name in methods}
+    ceilings = [float(np.minimum(1, k / split.test.targets.sum(1)).mean()) for k in range(1, _last_k(split) + 1)]
+    found = Comparison(
         task=task,
+        question=TASK_TEXTS[task],
         labels=len(catalogue.labels),
         items=len(catalogue.items),
         users={"train": len(split.train.rows), "validation": len(split.validation.rows), "test": len(split.test.rows)},
         max_bag=split.test.rows.shape[1],
-        ceilings={f"recall@{k}": float(np.minimum(1, k / counts).mean()) for k in KS if k <= len(catalogue.labels)},
+        ceilings={f"recall@{k}": ceilings[k - 1] for k in KS if k <= len(ceilings)},
+        recall_ceiling_at=ceilings,
+        methods={name: describe(name) for name in methods},
         runs=runs,
+        costs=costs,
+        leads={},
+        examples=told,
+        pictures=pictures,
     )
+    chosen = best(found)
+    leads = {name: _lead(counts[chosen], counts[name]) for name in methods if name != chosen} if chosen else {}
+    return structs.replace(found, leads=leads)
 
 
-def by_method(comparison: Comparison) -> dict[str, list[Run]]:
-    """The runs of each method, in the order of the first."""
-    found: dict[str, list[Run]] = {}
-    for run in comparison.runs:
-        found.setdefault(run.method, []).append(run)
-    return found
+def _lead(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> Lead:
+    """Of micro F1, from decision counts [N, 3] of the same users, summed over seeds."""
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return metrics.f1(rows[:, :3]) - metrics.f1(rows[:, 3:])
+
+    both = np.concatenate([ours, theirs], axis=1)
+    return Lead(difference(both), *metrics.bootstrap(both, difference))
 
 
-def spread(runs: Sequence[Run], figure: str) -> tuple[float, float]:
-    """Mean over seeds, and half the distance between the lowest and the highest."""
-    values = [run.figures[figure] for run in runs]
-    return statistics.fmean(values), (max(values) - min(values)) / 2
+def _last_k(split: Split) -> int:
+    return min(CURVE, split.test.targets.shape[1])
 
 
-COLUMNS = ("recall@5", "precision@5", "recall@20", "micro F1", "best micro F1", "macro F1", "MAP", "calibration error")
-
-
-def columns(comparison: Comparison) -> list[str]:
-    """The figures that tables show; with few labels there is no recall at 10."""
-    return [figure for figure in COLUMNS if figure in comparison.runs[0].figures]
-
-
-def markdown(comparison: Comparison) -> str:
-    """The comparison as a page: one table of all methods, and one in the paper's form."""
-    one = comparison
-    ceilings = ", ".join(f"{name} {value:.3f}" for name, value in one.ceilings.items())
-    methods, shown = by_method(one), columns(one)
-    return "\n".join(
-        [
-            f"# {one.task}: {one.items:,} items, {one.labels} labels, bags of at most {one.max_bag}",
-            "",
-            f"Users: {', '.join(f'{part} {count:,}' for part, count in one.users.items())}. Ceilings: {ceilings}.",
-            "Means over seeds, +- half the distance between the lowest and the highest where there are several.",
-            "",
-            *_table(
-                ("method", *shown), ((name, *(_shown(runs, of) for of in shown)) for name, runs in methods.items())
-            ),
-            "",
-            "In the paper's form, recall / precision at k by the textbook:",
-            "",
-            *_table(("k", *methods), ((str(k), *_at(k, "precision", methods)) for k in KS if k <= one.labels)),
-            "",
-            "The same with what the authors' public code calls precision, hits / scores of the best k that round to 1:",
-            "",
-            *_table(("k", *methods), ((str(k), *_at(k, "rounded precision", methods)) for k in KS if k <= one.labels)),
-            "",
-        ]
-    )
-
-
-def _at(k: int, precision: str, methods: Mapping[str, Sequence[Run]]) -> list[str]:
-    return [
-        f"{spread(runs, f'recall@{k}')[0]:.4f} / {spread(runs, f'{precision}@{k}')[0]:.4f}" for runs in methods.values()
-    ]
-
-
-def _shown(runs: Sequence[Run], figure: str) -> str:
-    mean, half = spread(runs, figure)
-    return f"{mean:.4f}" + (f" +- {half:.4f}" if len(runs) > 1 else "")
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row) for row in rows)]
-    return [f"| {line} |" for line in lines]
-
-
-def write(comparison: Comparison, folder: Path) -> None:
-    """`TASK.json` and `TASK.md` in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = msgspec.json.format(msgspec.json.encode(comparison), indent=2)
-    (folder / f"{comparison.task}.json").write_bytes(data + b"\n")
-    (folder / f"{comparison.task}.md").write_text(markdown(comparison), encoding="utf-8")
+def _cost(network: nn.Module, embedding_size: int, labels: int) -> Cost:
+    """Of the network as it would be served, which it is no more itself afterwards."""
+    if isinstance(network, Unmasked):  # its bags have so many places
+        network = Unmasked(network.network, ITEMS)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / AGGREGATOR
+        export.export_aggregator(Served(network).eval(), embedding_size, path)
+        return cost_of(path, embedding_size, labels)

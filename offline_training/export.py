@@ -1,5 +1,6 @@
 """From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,16 +106,18 @@ def _export(
     outputs: list[str],
     dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
 ) -> None:
-    program = torch.onnx.export(
-        network.eval(),
-        example,
-        input_names=inputs,
-        output_names=outputs,
-        dynamic_shapes=dynamic_shapes,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis, as they should
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise RuntimeError(f"torch gave no ONNX program for {path}")
     program.save(str(path), external_data=False)

@@ -22,16 +22,10 @@ from offline_training.fitting import fit, recipe_for
 from offline_training.graphs import open_base
 from offline_training.items import ITEM_RECIPES, codes, train_on_catalogue
 from offline_training.progress import Step
-from offline_training.tasks import Split, TaskName
+from offline_training.tasks import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "union", "next": "mean+max"}
 """The aggregator over codes that is ahead on held-out users of H&M (`tastestream train compare`)."""
-
-TASK_TEXTS: dict[TaskName, str] = {
-    "profile": "which categories are in the bag, of items known from training",
-    "unseen": "which categories are in the bag, of products never seen in training",
-    "next": "which categories the user takes afterwards",
-}
 
 
 def make_shop_bundle(

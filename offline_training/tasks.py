@@ -31,6 +31,12 @@ MAX_BAG: dict[TaskName, int] = {"profile": 8, "unseen": 8, "next": 16}
 HELD_OUT = 10  # one in so many
 VALIDATION = 20  # one in so many of the rest
 
+TASK_TEXTS: dict[TaskName, str] = {
+    "profile": "which categories are in the bag, of items known from training",
+    "unseen": "which categories are in the bag, of products never seen in training",
+    "next": "which categories the user takes afterwards",
+}
+
 
 def task_named(name: str) -> TaskName:
     """Raises DatasetError when there is no such task."""
@@ -50,6 +56,8 @@ class Split(NamedTuple):
     """bool [items]: those that training may not see."""
     drawn: Callable[[np.random.Generator], Bags] | None = None
     """As many training bags as `train` has, others at each call; None where there are no others."""
+    afterwards: Sequence[NDArray[np.int32]] = ()
+    """Of *next*, what each user of `test` took then."""
 
 
 class Events(NamedTuple):
@@ -141,7 +149,7 @@ def make_split(
         ]
         return _bags(pairs, catalogue.matrix, limit)
 
-    return Split(train, validation, test, new, in_any_order)
+    return Split(train, validation, test, new, in_any_order, [pair.asked for pair in parts["test"]])
 
 
 class _Pair(NamedTuple):

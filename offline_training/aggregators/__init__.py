@@ -23,6 +23,18 @@ AGGREGATORS: dict[str, Network] = {
 }
 """By name: from the sizes, and the label head of the item network where there is one, to an untrained network."""
 
+TEXTS: dict[str, str] = {
+    "average": "the average of the bag, and a layer",
+    "average+cg": "the average of the bag, context gating, and a layer",
+    "nan": "the paper's neural aggregation network: two attention blocks, and a layer",
+    "nan+cg": "the paper's neural aggregation network with context gating: two attention blocks, a gate, and a layer",
+    "mean+max": "a network for each item, then mean and maximum over the bag",
+    "queries": "a network for each item, then mean, maximum and attention by several learned queries",
+    "transformer": "a set transformer: items attend to each other, then mean and maximum",
+    "union": "the items' own label probabilities, joined by noisy-or",
+}
+"""What each is, in a line."""
+
 
 def _needed(head: LabelHead | None) -> LabelHead:
     if head is None:
