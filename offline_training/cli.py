@@ -10,7 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.console import Dataset, MaxBag, Tasks, Threads, Variants, Work, extra, progress
+from offline_training.console import (
+    Dataset,
+    MaxBag,
+    Tasks,
+    Threads,
+    Variants,
+    Work,
+    extra,
+    interrupted_by_sigterm,
+    progress,
+)
 from offline_training.embedders.cli import embedder
 
 if TYPE_CHECKING:
@@ -101,7 +111,7 @@ def embed(
     from streams.warm.collecting import embed_urls  # noqa: PLC0415
 
     console, settings = Console(stderr=True), read()
-    with progress(console) as step:
+    with progress(console) as step, interrupted_by_sigterm():
         embedder = Bundle.load(bundle).embedder(threads)
         dropped = embed_catalogue(dataset, embedder, out, step, by_url=partial(embed_urls, settings, embedder))
     console.print(f"{out}: left out: {dropped.explained()}", soft_wrap=True, markup=False, highlight=False)

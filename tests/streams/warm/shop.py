@@ -3,8 +3,9 @@
 import asyncio
 import io
 import threading
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -70,3 +71,11 @@ def open_shop() -> Generator[Shop]:
     finally:
         close.set()
         thread.join()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Until a thread or a process of the test has come so far."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
