@@ -48,7 +48,11 @@ def embed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     """Runs the command in this process, on the data set in the current folder."""
     monkeypatch.chdir(tmp_path)
     command = Command(monkeypatch, capsys)
-    return lambda **others: command("train", "embed", ".", "--out", "found.npz", **{**SETTINGS, **others})
+
+    def run(**others: str) -> Done:
+        return command("train", "embed", ".", "--out", "found.npz", **{**SETTINGS, **others})
+
+    return run
 
 
 @pytest.fixture(scope="module")
