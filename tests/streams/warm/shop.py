@@ -24,7 +24,10 @@ def _picture() -> bytes:
 
 @dataclass
 class Shop:
-    """/N is a picture, /text is none, all else is a 404. After `patience` answers it gives no more for a minute."""
+    """/N is a picture, /text is none, what `pictures` names is what it says; all else is a 404.
+
+    After `patience` answers it gives no more for a minute.
+    """
 
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter[str])
@@ -33,6 +36,7 @@ class Shop:
     busy: int = 0
     busiest: int = 0  # the most requests at a time
     picture: bytes = field(default_factory=_picture)
+    pictures: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def urls(self, count: int, first: int = 0) -> list[str]:
         return [f"{self.url}/{number}" for number in range(first, first + count)]
@@ -48,6 +52,8 @@ class Shop:
             self.busy -= 1
         if self.broken:
             return web.Response(status=503)
+        if name in self.pictures:
+            return web.Response(body=self.pictures[name])
         if name.isdigit():
             return web.Response(body=self.picture)
         return web.Response(body=b"this is no picture") if name == "text" else web.Response(status=404)
