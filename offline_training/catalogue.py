@@ -3,8 +3,12 @@
 Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
 """
 
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any, cast
 from zipfile import BadZipFile
 
@@ -16,12 +20,16 @@ from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
-from offline_training.datasets.records import DatasetError, Dropped
+from offline_training.datasets.records import DatasetError, Dropped, is_url
 from offline_training.datasets.tables import parquet_module
 from offline_training.progress import Step
 
 BATCH = 32
-IDS, EMBEDDINGS = "ids", ("embeddings", "emb")
+IDS, EMBEDDINGS, EMBEDDER = "ids", ("embeddings", "emb"), "embedder"
+WRITE_EVERY, WRITE_SHARE = (
+    60.0,
+    20,
+)  # seconds between two writings of what is done, and at least so many times what one takes
 
 
 @dataclass(frozen=True)
@@ -110,58 +118,131 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     return [str(name) for name in cast("list[object]", ids.tolist())], vectors
 
 
-def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step) -> Dropped:
+Outcome = tuple[str, NDArray[np.float32] | tuple[str, str]]
+"""A picture and its embedding, float32 [d], or the reason and the message why there is none."""
+
+EmbedAll = Callable[[Sequence[str]], Generator[Outcome]]
+"""Embeds pictures, each of which stands in the list once; the outcomes come in any order."""
+
+
+def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll) -> Dropped:
     """Embed the pictures of a prepared data set to `out`, which `read_catalogue` reads; tells what was left out.
 
     Pictures that `out` has are not embedded again, and what is done is kept when it is interrupted.
 
+    Args:
+        by_url: for the pictures whose address is a URL. Fetching is not this package's: the command hands in the workers' way.
+
     Raises:
-        DatasetError: when no picture can be read, or `out` is of another embedder.
+        DatasetError: when no picture can be had, or `out` is of another embedder or cannot be written.
     """
     table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image"])
     pictures = dict(zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True))
-    known: dict[str, NDArray[np.float32]] = {}
-    if out.is_file():
-        ids, vectors = read_embeddings(out)
-        if vectors.shape[1] != embedder.embedding_size:
-            raise DatasetError(
-                f"{out} has {vectors.shape[1]} numbers for an item, not {embedder.embedding_size}: remove it"
-            )
-        known = dict(zip(ids, vectors, strict=True))
+    kept = _Kept(out, embedder)
     dropped = Dropped()
-    missing = [item for item in pictures if item not in known]
-    with step("embedding", len(missing)) as advance:
-        try:
-            for start in range(0, len(missing), BATCH):
-                batch = missing[start : start + BATCH]
-                decoded = {
-                    item: pixels
-                    for item in batch
-                    if (pixels := _pixels(item, pictures[item], embedder, dropped)) is not None
-                }
-                if decoded:
-                    known |= zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
-                advance(len(batch))
-        finally:
-            if known:
-                out.parent.mkdir(parents=True, exist_ok=True)
-                np.savez(out, ids=np.array(list(known)), embeddings=np.stack(list(known.values())))
-    if not known:
-        raise DatasetError(f"{folder}: none of its {len(pictures)} pictures could be read: {dropped}")
+    files: dict[str, list[str]] = {}
+    urls: dict[str, list[str]] = {}
+    for item, picture in pictures.items():
+        if item in kept.known:
+            continue
+        if not picture:
+            dropped.add("no_picture", item)
+        else:
+            (urls if is_url(picture) else files).setdefault(picture, []).append(item)
+    try:
+        for title, embed, wanted in (
+            ("pictures in files", partial(embed_files, embedder), files),
+            ("pictures by URL", by_url, urls),
+        ):
+            if not wanted:
+                continue
+            with step(title, sum(map(len, wanted.values()))) as advance, closing(embed(list(wanted))) as outcomes:
+                for picture, found in outcomes:
+                    for item in wanted[picture]:
+                        if isinstance(found, tuple):
+                            dropped.add(found[0], f"{item}: {found[1]}")
+                        else:
+                            kept.add(item, found)
+                    advance(len(wanted[picture]))
+    finally:
+        kept.write()
+    if not kept.known:
+        raise DatasetError(f"{folder}: none of its {len(pictures)} pictures could be had: {dropped.explained()}")
     return dropped
 
 
-def _pixels(item: str, picture: str, embedder: Embedder, dropped: Dropped) -> NDArray[np.uint8] | None:
-    if not is_local(picture):
-        dropped.add("no_local_picture", f"{item} {picture}")
-        return None
-    try:
-        return decode_picture(Path(picture).read_bytes(), embedder.image_size)
-    except OSError as error:
-        dropped.add("unreadable_picture", f"{item} {error}")
-    except PictureError as error:
-        dropped.add(error.reason, f"{item} {picture}: {error}")
-    return None
+def embed_files(embedder: Embedder, paths: Sequence[str]) -> Generator[Outcome]:
+    """An `EmbedAll` for pictures in files."""
+    for start in range(0, len(paths), BATCH):
+        decoded: dict[str, NDArray[np.uint8]] = {}
+        for path in paths[start : start + BATCH]:
+            try:
+                decoded[path] = decode_picture(Path(path).read_bytes(), embedder.image_size)
+            except OSError as error:
+                yield path, ("unreadable_picture", str(error))
+            except PictureError as error:
+                yield path, (error.reason, f"{path}: {error}")
+        if decoded:
+            yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+
+
+class _Kept:
+    """The embeddings of a file: those that it has, and those that come. Written now and then, and whole each time."""
+
+    def __init__(self, path: Path, embedder: Embedder) -> None:
+        """Raises DatasetError when the file is of another embedder, or there is no place for it."""
+        self._path = path
+        self._embedder = embedder.version
+        self.known: dict[str, NDArray[np.float32]] = {}
+        self._changed = False
+        self._next = monotonic() + WRITE_EVERY
+        if path.is_file():
+            ids, vectors = read_embeddings(path)
+            if vectors.shape[1] != embedder.embedding_size:
+                raise DatasetError(
+                    f"{path} has {vectors.shape[1]} numbers for an item, not {embedder.embedding_size}: remove it"
+                )
+            made_by = _made_by(path)
+            if made_by and made_by != embedder.version:
+                raise DatasetError(f"{path} is of the embedder {made_by}, not {embedder.version}: remove it")
+            self.known = dict(zip(ids, vectors, strict=True))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatasetError(f"{path} cannot be written: {error.strerror}") from error
+
+    def add(self, item: str, embedding: NDArray[np.float32]) -> None:
+        self.known[item] = embedding
+        self._changed = True
+        if monotonic() > self._next:
+            self.write()
+
+    def write(self) -> None:
+        """Raises DatasetError when the disk does not take it."""
+        if not self._changed:
+            return
+        begun = monotonic()
+        part = self._path.with_name(f"{self._path.name}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez(
+                    file,
+                    ids=np.array(list(self.known)),
+                    embeddings=np.stack(list(self.known.values())),
+                    embedder=np.array(self._embedder),
+                )
+            part.replace(self._path)
+        except OSError as error:
+            raise DatasetError(f"{self._path} cannot be written: {error.strerror or error}") from error
+        self._changed = False
+        ended = monotonic()
+        self._next = ended + max(WRITE_EVERY, WRITE_SHARE * (ended - begun))
+
+
+def _made_by(path: Path) -> str:
+    """The version of the embedder that made a file; "" when it does not say."""
+    with np.load(path) as arrays:
+        return str(arrays[EMBEDDER]) if EMBEDDER in arrays.files else ""
 
 
 def _existing(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """The `train` command's subcommands. Imports torch only inside them, so that the command line works without the `train` extra."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Annotated
@@ -9,7 +10,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, Work, extra, progress
+from offline_training.console import (
+    Dataset,
+    Embeddings,
+    MaxBag,
+    Tasks,
+    Threads,
+    Variants,
+    Work,
+    extra,
+    interrupted_by_sigterm,
+    progress,
+)
 from offline_training.embedders.cli import embedder
 from offline_training.report.results import Comparison, by_method, read, spread, write
 from offline_training.report.tables import columns
@@ -106,6 +118,8 @@ def embed(
     """Embed the pictures of a data set, once for all experiments; those that are in the file already are kept.
 
     Of an embedder with an item network, this is what that network takes: a new one is trained from there.
+    A picture's address is a file, or a URL, from which it is fetched as the embed worker does it, under the same settings FETCH_*.
+    Interrupt it and run it again: it goes on where it stopped, and tries again what failed.
 
     Example: tastestream train embed data/shop --out data/shop/embeddings.npz
     """
@@ -113,12 +127,14 @@ def embed(
         from model.bundle import Bundle  # noqa: PLC0415
         from offline_training.catalogue import embed_catalogue  # noqa: PLC0415
         from offline_training.graphs import open_base  # noqa: PLC0415
+        from streams.console import read  # noqa: PLC0415
+        from streams.warm.collecting import embed_urls  # noqa: PLC0415
 
-    console = Console(stderr=True)
-    with progress(console) as step:
+    console, settings = Console(stderr=True), read()
+    with progress(console) as step, interrupted_by_sigterm():
         embedder = open_base(Bundle.load(bundle), threads)
-        dropped = embed_catalogue(dataset, embedder, out, step)
-    console.print(f"{out}: left out: {dropped}", soft_wrap=True, markup=False)
+        dropped = embed_catalogue(dataset, embedder, out, step, by_url=partial(embed_urls, settings, embedder))
+    console.print(f"{out}: left out: {dropped.explained()}", soft_wrap=True, markup=False, highlight=False)
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """What the commands of offline training have in common: options, progress bars, and errors in one line."""
 
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,16 @@ def extra() -> Generator[None]:
         yield
     except ImportError as error:
         raise failed(f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'") from None
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Generator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that what is done is kept."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Training starts from features, since codes say what the labels of one shop ask f
 base alone, and its embeddings are the features. No torch here.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +15,10 @@ from typing import cast
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import compose
+from onnx import compose, numpy_helper
 from onnx.utils import Extractor
 
-from model.bundle import EMBEDDER, Bundle, file_sha256
+from model.bundle import EMBEDDER, Bundle
 from model.embedder import Embedder
 from model.sessions import open_session
 
@@ -59,11 +60,12 @@ def base_of(path: Path) -> onnx.ModelProto:
 
 def open_base(bundle: Bundle, threads: int = 1) -> Embedder:
     """What makes the features that a bundle's item network takes, or its embeddings where it has none."""
+    base = base_of(bundle.path / EMBEDDER)
     with TemporaryDirectory() as folder:
         path = Path(folder) / EMBEDDER
-        onnx.save(base_of(bundle.path / EMBEDDER), str(path))
+        onnx.save(base, str(path))
         session = open_session(path, threads, arena=True)
-        return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), file_sha256(path)[:12])
+    return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), _identity(base))
 
 
 def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
@@ -81,6 +83,17 @@ def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]
         return np.concatenate([cast("NDArray[np.float32]", session.run(None, {FEATURES: part})[0]) for part in parts])
 
     return coded
+
+
+def _identity(model: onnx.ModelProto) -> str:
+    """Changes with what a graph computes, not with how its file came about."""
+    digest = hashlib.sha256()
+    for node in model.graph.node:
+        digest.update(f"{node.op_type} {list(node.input)} {list(node.output)}".encode())
+        digest.update("".join(sorted(str(attribute) for attribute in node.attribute)).encode())
+    for weights in sorted(model.graph.initializer, key=lambda one: one.name):
+        digest.update(weights.name.encode() + numpy_helper.to_array(weights).tobytes())
+    return digest.hexdigest()[:12]
 
 
 def _is_extended(model: onnx.ModelProto) -> bool:

@@ -4,22 +4,22 @@ a file that ends early gives what it has.
 
 import ast
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO, cast
 
+from model.gzipped import unpacked
 from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.progress import Advance
 
 CHUNK = 256 * 1024  # characters
 LONGEST = 4 * 1024**2  # characters of one object; what is longer counts as broken
 SEPARATORS = re.compile(r"[\s,\[\]]*")  # between objects, in JSON lines as in an array
+TRUNCATED = "truncated_file"  # the reason
 CUT = 16  # characters before the end, within which an error may mean that the rest has not been read yet
 
 
@@ -47,31 +47,6 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-class _Unpacked(io.RawIOBase):
-    """What a gzip file holds, up to where it is damaged or ends early."""
-
-    def __init__(self, packed: BinaryIO, path: Path, dropped: Dropped) -> None:
-        self._file = gzip.GzipFile(fileobj=packed)
-        self._path = path
-        self._dropped = dropped
-        self._ended = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._ended:
-            return 0
-        try:
-            data = self._file.read1(len(buffer))
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self._dropped.add("truncated_file", f"{self._path.name}: {error}")
-            data = b""
-        self._ended = not data
-        buffer[: len(data)] = data
-        return len(data)
-
-
 @contextmanager
 def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generator[TextIO]:
     """A text file in UTF-8, unpacked if it is gzip, whatever it is called. Bytes that are no UTF-8 become U+FFFD.
@@ -83,9 +58,9 @@ def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generato
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file")
     with _Counted(path, advance) as counted:
-        raw = io.BufferedReader(counted, CHUNK)
-        packed = raw.peek(2)[:2] == b"\x1f\x8b"
-        file = io.BufferedReader(_Unpacked(cast("BinaryIO", raw), path, dropped), CHUNK) if packed else raw
+        file = unpacked(
+            io.BufferedReader(counted, CHUNK), lambda error: dropped.add(TRUNCATED, f"{path.name}: {error}")
+        )
         with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as text:
             yield text
 
@@ -128,13 +103,14 @@ def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[l
 
 def _lines(file: TextIO, path: Path, dropped: Dropped) -> Iterator[str]:
     rest = ""
+    truncated = dropped.counts[TRUNCATED]
     while text := file.read(CHUNK):
         *whole, rest = (rest + text).split("\n")
         yield from (line + "\n" for line in whole)
         if len(rest) > LONGEST:
             dropped.add("broken_line", f"{path.name}: {rest[:60]}")
             rest = ""
-    if rest:
+    if rest and dropped.counts[TRUNCATED] == truncated:  # else it is cut, and may look whole all the same
         yield rest
 
 

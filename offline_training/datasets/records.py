@@ -41,6 +41,11 @@ class Item(NamedTuple):
     paths: tuple[tuple[str, ...], ...]
 
 
+def is_url(picture: str) -> bool:
+    """Whether a picture has to be fetched, and is no file's path. A `data:` URL counts as one: no file is called so."""
+    return "://" in picture or picture.startswith("data:")
+
+
 def clean(text: Any) -> str:
     """A name without HTML: entities are resolved, tags are cut out."""
     return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
@@ -70,6 +75,16 @@ class Dropped:
         self.counts[reason] += 1
         if reason not in self.examples:
             self.examples[reason] = str(example)[:200]
+
+    def explained(self) -> str:
+        """Each reason with its count and its first example, a line each; "nothing"."""
+        return (
+            "".join(
+                f"\n  {reason} {count:,}, the first: {self.examples[reason]}"
+                for reason, count in self.counts.most_common()
+            )
+            or "nothing"
+        )
 
     def __str__(self) -> str:
         return ", ".join(f"{reason} {count:,}" for reason, count in self.counts.most_common()) or "nothing"

@@ -22,6 +22,7 @@ from offline_training.datasets.records import (
     Type,
     category_paths,
     in_milliseconds,
+    is_url,
 )
 from offline_training.progress import Advance
 
@@ -117,7 +118,7 @@ class Tables:
                 dropped.add("item_without_id", str(row)[:100])
                 continue
             picture = _text(next((row[name] for name in IMAGE if row.get(name)), ""))
-            if picture and "://" not in picture:
+            if picture and not is_url(picture):
                 picture = str(self.folder / picture)
             yield Item(item, picture, paths_in(next((row[name] for name in CATEGORIES if row.get(name)), "")))
 

@@ -4,4 +4,6 @@ lists.py     the entries of a list: CSV, Parquet, JSON lines, or one URL a line
 ahead.py     reads them in a thread, a bounded number ahead
 warming.py   has the embedding of each found or made, and counts
 commands.py  the lock, the progress bar, the signals, the summary
+
+collecting.py has the same made without a cache, for `tastestream train embed`.
 """

@@ -22,12 +22,11 @@ from streams.process import configure_logging, locked_folder, stop_event, unless
 from streams.settings import Settings
 from streams.warm.ahead import ReadAhead
 from streams.warm.lists import Entry, UrlList
-from streams.warm.warming import Warming
+from streams.warm.warming import DRAIN_TIMEOUT, Warming
 
 logger = logging.getLogger(__name__)
 
 STOPPED = 130  # as a shell says it of Ctrl-C
-DRAIN_TIMEOUT = 4.0  # seconds for the pictures in flight
 MAX_SHOWN_URL = 4096  # characters; what is longer is no URL
 
 Report = Callable[[Entry], object]

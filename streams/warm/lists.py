@@ -4,7 +4,6 @@ A line that is broken is an entry too, and says why. Whether a URL may be fetche
 """
 
 import csv
-import gzip
 import io
 import os
 import stat
@@ -14,10 +13,11 @@ from enum import StrEnum
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
+from model.gzipped import unpacked
 from streams.exceptions import ListError
 
 COLUMNS = (  # names that shops give to the column, the likeliest first
@@ -75,8 +75,8 @@ def open_list(source: str, form: Format | None = None, column: str | None = None
     try:
         if form is Format.parquet:
             return _open_parquet(source, column)
-        raw, file = _open(source)
-        lines = _lines(file)
+        raw, file, damage = _open(source)
+        lines = _lines(file, damage)
         if form is Format.csv:
             found, entries = _csv(_name(source), lines, column)
         elif form is Format.jsonl:
@@ -123,17 +123,15 @@ def _why(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _open(source: str) -> tuple[io.FileIO, BinaryIO]:
-    """The file as it is, for its position, and what is in it, unpacked."""
+def _open(source: str) -> tuple[io.FileIO, BinaryIO, list[Exception]]:
+    """The file as it is, for its position; what is in it, unpacked; and, at the end of that, why it ended early if it did."""
     if source != STDIN and Path(source).is_dir():
         raise ListError(f"{source} is a folder; URLS is a file that lists URLs, not the pictures themselves")
     raw = (
         io.FileIO(0, closefd=False) if source == STDIN else io.FileIO(source)
     )  # not sys.stdin: exit would wait for a reader
-    file = io.BufferedReader(raw, 64 * 1024)
-    if file.peek(2)[:2] == b"\x1f\x8b":
-        return raw, cast("BinaryIO", io.BufferedReader(gzip.GzipFile(fileobj=file)))  # pyright: ignore[reportArgumentType]
-    return raw, file
+    damage: list[Exception] = []
+    return raw, unpacked(io.BufferedReader(raw, 64 * 1024), damage.append), damage
 
 
 def _by_bytes(raw: io.FileIO) -> Callable[[int], int | None]:
@@ -161,15 +159,20 @@ def _until_unreadable(name: str, entries: Iterable[Entry], file: BinaryIO) -> Ge
             raise ListError(f"{name} cannot be read on after line {last}: {_why(error)}") from error
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _lines(file: BinaryIO, damage: Sequence[Exception]) -> Iterator[bytes]:
+    """Whole lines. Raises what `damage` says when they have ended: the last one is cut then, and might look whole."""
     first = True
     while line := file.readline(MAX_LINE):
+        if damage and not line.endswith(b"\n"):
+            break
         if len(line) == MAX_LINE:
             rest = line
             while rest and not rest.endswith(b"\n"):
                 rest = file.readline(MAX_LINE)
         yield line.removeprefix(b"\xef\xbb\xbf") if first else line
         first = False
+    if damage:
+        raise damage[0]
 
 
 def _entry(line: int, value: Any) -> Entry:

@@ -6,21 +6,39 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from time import monotonic
+from typing import Protocol
 
-from streams.embed.pictures import Pictures
 from streams.exceptions import EventError, StateError
 from streams.warm.lists import Entry
 
 logger = logging.getLogger(__name__)
 
+DRAIN_TIMEOUT = 4.0  # seconds for the pictures in flight
 TURN = 64  # entries that are found without a pause, before others of the event loop have their turn
+
+
+class Embeddings(Protocol):
+    """Where embeddings come from: `Pictures`, or whoever keeps them elsewhere."""
+
+    @property
+    def unwritten(self) -> str:
+        """Why an embedding could not be kept; "" when all could."""
+        ...
+
+    def cached(self, url: str) -> object | None:
+        """The embedding if it is here already."""
+        ...
+
+    async def embedding(self, url: str) -> object:
+        """The embedding. Raises EventError when it cannot be had."""
+        ...
 
 
 class Warming:
     """At most `in_flight` pictures are being made at a time, and at most `rate` are begun in a second."""
 
     def __init__(
-        self, pictures: Pictures, *, in_flight: int, rate: float | None, failed: Callable[[Entry], object]
+        self, pictures: Embeddings, *, in_flight: int, rate: float | None, failed: Callable[[Entry], object]
     ) -> None:
         """failed: called with each entry that has no embedding, and why."""
         self._pictures = pictures

@@ -22,6 +22,7 @@ from typer.testing import CliRunner, Result  # noqa: E402
 
 from model import metrics  # noqa: E402
 from offline_training import comparison, examples  # noqa: E402
+from offline_training.bags import PADDING, make_bags  # noqa: E402
 from offline_training.catalogue import Catalogue, read_catalogue  # noqa: E402
 from offline_training.cli import app  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
@@ -32,7 +33,7 @@ from offline_training.report.charts import COLOURS  # noqa: E402
 from offline_training.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
 from offline_training.report.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
 from offline_training.report.tables import Table, columns, figures_table  # noqa: E402
-from offline_training.tasks import PADDING, Histories, make_split  # noqa: E402
+from offline_training.tasks import Histories, make_split  # noqa: E402
 from offline_training.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402

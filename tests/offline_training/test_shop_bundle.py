@@ -53,7 +53,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Image.fromarray(pixels).save(folder / f"{kind}{number}.jpg")
             items.append(f"{kind}{number},{kind}{number}.jpg,colour > {kind}")
     (folder / "broken.jpg").write_bytes(b"no picture")
-    items += ["broken,broken.jpg,colour > red", "far,http://pictures.example/far.jpg,colour > red"]
+    items += ["broken,broken.jpg,colour > red", "far,http://10.0.0.1/far.jpg,colour > red"]
     (folder / "items.csv").write_text("\n".join(items))
     events = ["user,item,time"]
     for user in range(USERS):
@@ -70,7 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embeddings(shop: Path) -> Path:
     path = shop / "embeddings.npz"
     said = done("train", "embed", shop / "set", "--out", path)
-    assert "no_local_picture 1" in said
+    assert "address_not_public 1" in said
     assert "not_a_picture 1" in said
     return path
 

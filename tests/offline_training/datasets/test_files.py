@@ -145,3 +145,19 @@ def test_a_file_is_read_as_it_is_asked_for(tmp_path: Path) -> None:
     found: Iterator[dict[str, Any]] = files.objects(path, Dropped(), told.append)
     assert next(found)["n"] == 0
     assert sum(told) < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_the_row_at_which_a_gzip_is_cut_is_none(tmp_path: Path, share: float) -> None:
+    """`A1,B1,5.0,13933` has all its columns, and a time of 1970."""
+    many = [[f"A{number}", f"B{number}", "5.0", str(1_393_372_800 + number * number)] for number in range(20_000)]
+    packed = gzip.compress("\n".join(map(",".join, many)).encode())
+    path, whole = tmp_path / "ratings.csv.gz", tmp_path / "whole.csv"
+    path.write_bytes(packed[: int(len(packed) * share)])
+    whole.write_text("A,B,5.0,1")
+    dropped = Dropped()
+    found = list(files.rows(path, dropped))
+    assert len(found) > 1000
+    assert found == many[: len(found)]
+    assert list(files.rows(whole, dropped)) == [["A", "B", "5.0", "1"]]
+    assert dropped.counts == {"truncated_file": 1}

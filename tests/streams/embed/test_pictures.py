@@ -25,6 +25,7 @@ from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.cache import DiskCache
 from streams.embed.fetch import SMALL, Fetcher, FetchLimits
 from streams.embed.hosts import FAILURES, HostLimits, Hosts
+from streams.embed.making import Maker
 from streams.embed.pictures import ENTRY_OVERHEAD, Memory, Pictures
 from streams.exceptions import FetchError
 from tests.streams.embed.servers import LOOPBACK, serving
@@ -113,23 +114,20 @@ async def opened(
     )
     with ThreadPoolExecutor(3) as threads:
         async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
-            yield Pictures(
+            maker = Maker(
                 fetcher,
                 EmbeddingBatcher(bundle.embedder(), threads, 8),
-                disk,
-                memory=memory,
                 image_size=bundle.image_size,
                 max_pixels=10_000,
                 hosts=Hosts(),
                 places=places,
                 large=large,
                 attempts=attempts,
-                failure_age=FAILURE_AGE,
                 decoders=threads,
                 crowded=lambda: crowded,
-                clock=clock,
                 sleep=passed,
             )
+            yield Pictures(maker, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)
     disk.close()
 
 

@@ -3,8 +3,9 @@
 import asyncio
 import io
 import threading
+import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +24,10 @@ def _picture() -> bytes:
 
 @dataclass
 class Shop:
-    """/N is a picture, /text is none, all else is a 404. After `patience` answers it gives no more for a minute."""
+    """/N is a picture, /text is none, what `pictures` names is what it says; all else is a 404.
+
+    After `patience` answers it gives no more for a minute.
+    """
 
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter[str])
@@ -32,6 +36,7 @@ class Shop:
     busy: int = 0
     busiest: int = 0  # the most requests at a time
     picture: bytes = field(default_factory=_picture)
+    pictures: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
     def urls(self, count: int, first: int = 0) -> list[str]:
         return [f"{self.url}/{number}" for number in range(first, first + count)]
@@ -47,6 +52,8 @@ class Shop:
             self.busy -= 1
         if self.broken:
             return web.Response(status=503)
+        if name in self.pictures:
+            return web.Response(body=self.pictures[name])
         if name.isdigit():
             return web.Response(body=self.picture)
         return web.Response(body=b"this is no picture") if name == "text" else web.Response(status=404)
@@ -70,3 +77,11 @@ def open_shop() -> Generator[Shop]:
     finally:
         close.set()
         thread.join()
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Until a thread or a process of the test has come so far."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

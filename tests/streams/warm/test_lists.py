@@ -3,7 +3,7 @@
 import gzip
 import sys
 import tracemalloc
-from collections import deque
+import zlib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -224,13 +224,45 @@ def test_another_encoding_does_no_harm_to_urls(tmp_path: Path) -> None:
     assert urls(write(tmp_path / "list.csv", text, "latin-1")) == URLS
 
 
-def test_a_file_that_ends_early_gives_what_it_has_and_then_says_so(tmp_path: Path) -> None:
-    data = gzip.compress("\n".join(f"https://shop.example/{n * n}.jpg" for n in range(50_000)).encode())
-    (tmp_path / "list.txt.gz").write_bytes(data[: len(data) // 2])
+@pytest.mark.parametrize("form", ["txt", "csv", "jsonl"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_a_file_that_ends_early_gives_each_whole_line_it_has_and_then_says_so(
+    tmp_path: Path, form: str, share: float
+) -> None:
+    some = [f"https://shop.example/{n * n}.jpg" for n in range(20_000)]
+    text = {"txt": "\n".join(some), "csv": "\n".join(["url", *some])}.get(
+        form, "\n".join(msgspec.json.encode({"url": url}).decode() for url in some)
+    )
+    packed = gzip.compress(text.encode())
+    packed = packed[: int(len(packed) * share)]
+    whole = zlib.decompressobj(wbits=31).decompress(packed).decode().splitlines()[:-1]  # the last one is cut
+    assert len(whole) > 100
+    source = tmp_path / f"list.{form}.gz"
+    source.write_bytes(packed)
+    entries = open_list(str(source)).entries
+    expected = some[: len(whole) - (form == "csv")]
+    assert [next(entries).url for _ in expected] == expected
+    with pytest.raises(
+        ListError, match=rf"list.{form}.gz cannot be read on after line {len(whole)}: Compressed file ended"
+    ):
+        next(entries)
+
+
+def test_a_file_that_ends_before_its_first_line_is_refused(tmp_path: Path) -> None:
+    packed = gzip.compress(as_csv().encode())
+    for length in (5, 15):
+        (tmp_path / "list.csv.gz").write_bytes(packed[:length])
+        assert "list.csv.gz cannot be read: Compressed file ended" in refusal(str(tmp_path / "list.csv.gz"))
+
+
+def test_a_damaged_file_gives_the_lines_before_the_damage(tmp_path: Path) -> None:
+    packed = bytearray(gzip.compress("\n".join(URLS * 20_000).encode(), compresslevel=0))
+    packed[-6] ^= 0xFF  # of the checksum: the last line is whole, though nobody can say so
+    (tmp_path / "list.txt.gz").write_bytes(packed)
     entries = open_list(str(tmp_path / "list.txt.gz")).entries
-    assert len({next(entries).url for _ in range(1000)}) == 1000
-    with pytest.raises(ListError, match=r"list.txt.gz cannot be read on after line \d+: Compressed file ended"):
-        deque(entries, maxlen=0)
+    assert sum(next(entries).url in URLS for _ in range(5 * 20_000 - 1)) == 5 * 20_000 - 1
+    with pytest.raises(ListError, match="cannot be read on after line 99999: CRC check failed"):
+        next(entries)
 
 
 # Size

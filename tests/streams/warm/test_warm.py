@@ -23,7 +23,7 @@ from streams.embed.cache import DiskCache
 from streams.embed.hosts import FAILURES
 from streams.process import locked_folder
 from tests.command import Command, Done
-from tests.streams.warm.shop import Shop, open_shop
+from tests.streams.warm.shop import Shop, open_shop, wait_until
 
 REPOSITORY = Path(__file__).parents[3]
 IN_FLIGHT = 8
@@ -331,13 +331,6 @@ def started(folder: Path, *arguments: str, stdin: int | None = None, **others: s
     finally:
         process.kill()
         process.communicate()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_killed_run_goes_on_where_it_stopped(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
