@@ -5,7 +5,6 @@ Each is trained once for each seed, on the same bags; thresholds are chosen on v
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -18,7 +17,6 @@ from torch import Tensor, nn
 
 from model import metrics
 from model.bundle import AGGREGATOR
-from model.quantization import as_stored
 from offline_training import examples, export
 from offline_training.aggregators import AGGREGATORS, TEXTS
 from offline_training.aggregators.interface import Config
@@ -28,7 +26,8 @@ from offline_training.bundle_evaluation import KS, figures
 from offline_training.catalogue import Catalogue
 from offline_training.cost import ITEMS, cost_of
 from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for, taken
-from offline_training.items import ITEM_RECIPES, ItemNetwork, ItemRecipe, codes, train_on_catalogue
+from offline_training.item_model import Fitted, ItemModel
+from offline_training.items import ITEM_RECIPES, ItemRecipe
 from offline_training.progress import Step
 from offline_training.report.results import Answer, Bin, Comparison, Cost, Guess, Lead, Run, best
 from offline_training.tasks import TASK_TEXTS, Split, TaskName
@@ -85,6 +84,7 @@ METHODS: dict[str, Method] = {
     "codes queries": Method("queries", codes=True),
     "codes transformer": Method("transformer", codes=True),
     "codes union": Method("union", codes=True),
+    "codes stack": Method("stack", codes=True),
 }
 """By the name that tables show."""
 
@@ -127,38 +127,37 @@ class Bench:
     ) -> None:
         self._catalogue = catalogue
         self._split = split
-        self._recipe = recipe
         self._seed = seed
         self._step = step
         self._shown = shown
         self._embeddings = torch.from_numpy(catalogue.embeddings)
+        self._items = ItemModel(
+            catalogue.embeddings,
+            catalogue.matrix,
+            catalogue.labels,
+            seen=~split.new,
+            products=split.products,
+            recipe=recipe,
+            seed=seed,
+            step=step,
+        )
         self.costs: dict[str, Cost] = {}
         self.counts: dict[str, NDArray[np.int64]] = {}
         """Of each method, `metrics.decision_counts` of the test bags [N, 3]."""
-
-    @cached_property
-    def _items(self) -> ItemNetwork:
-        title = f"item network, seed {self._seed}"
-        return train_on_catalogue(
-            self._catalogue, ~self._split.new, self._recipe, seed=self._seed, step=self._step, title=title
-        )
-
-    @cached_property
-    def _codes(self) -> Tensor:
-        return torch.from_numpy(as_stored(codes(self._items, self._catalogue.embeddings)))
 
     def run(self, name: str, *, cost: bool) -> Run:
         """Train a method of `METHODS` and measure it. cost: of its exported network, too, in `costs`."""
         method, split = METHODS[name], self._split
         if not method.network:
             return self._measured(name, self._counted(method), Curve(), 0.0, [])
-        network, vectors = self._network(method)
-        recipe = method.recipe or recipe_for(network)
+        vectors = torch.from_numpy(self._items.codes) if method.codes else self._embeddings
         started = perf_counter()
-        with self._step(f"{name}, seed {self._seed}", recipe.length(split)) as advance:
-            curve = fit(network, vectors, split, recipe, seed=self._seed, advance=advance)
+        if method.codes:
+            network, curve, validation = self._items.aggregator(method.network, split, method.recipe)
+        else:
+            network, curve, validation = self._fitted(name)
         seconds = perf_counter() - started
-        scores = [predict(network, vectors, bags) for bags in (split.validation, split.test)]
+        scores = [validation, predict(network, vectors, split.test)]
         run = self._measured(name, scores, curve, seconds, self._attention(network, vectors))
         if cost:
             self.costs[name] = _cost(network, vectors.shape[1], len(self._catalogue.labels))
@@ -172,18 +171,23 @@ class Bench:
             return [counted.predict(bags.rows) for bags in asked]
         return [np.tile(train.targets.mean(0, dtype=np.float32), (len(bags.rows), 1)) for bags in asked]
 
-    def _network(self, method: Method) -> tuple[nn.Module, Tensor]:
-        vectors = self._codes if method.codes else self._embeddings
+    def _fitted(self, name: str) -> Fitted:
+        """A network over the embeddings."""
+        method, split = METHODS[name], self._split
         config = Config(
-            vectors.shape[1],
+            self._embeddings.shape[1],
             len(self._catalogue.labels),
             tanh_gate=method.tanh_gate,
-            input_scale=1.0 if method.codes else method.input_scale,
+            input_scale=method.input_scale,
         )
-        head = self._items.head if method.codes else None
         torch.manual_seed(self._seed)
-        network = AGGREGATORS[method.network](config, head)
-        return (Unmasked(network, self._split.test.rows.shape[1]) if method.unmasked else network), vectors
+        network = AGGREGATORS[method.network](config, None)
+        if method.unmasked:
+            network = Unmasked(network, split.test.rows.shape[1])
+        recipe = method.recipe or recipe_for(network)
+        with self._step(f"{name}, seed {self._seed}", recipe.length(split)) as advance:
+            curve = fit(network, self._embeddings, split, recipe, seed=self._seed, advance=advance)
+        return Fitted(network, curve, predict(network, self._embeddings, split.validation))
 
     @torch.inference_mode()
     def _attention(self, network: nn.Module, vectors: Tensor) -> list[list[float]]:

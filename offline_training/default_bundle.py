@@ -18,7 +18,6 @@ from model.bundle import EMBEDDER, Bundle, file_sha256
 from model.embedder import Embedder
 from model.manifest import Embedding, Image, Manifest, Source, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
-from model.quantization import as_stored
 from model.sessions import open_session
 from offline_training import export, mobilenet, pictures
 from offline_training.aggregators import AGGREGATORS
@@ -28,12 +27,13 @@ from offline_training.bundle_evaluation import figures, heaviest_share, scores
 from offline_training.bundle_files import make_bundle
 from offline_training.embedding import embed_pictures
 from offline_training.fitting import LINEAR, FitRecipe, fit, predict
-from offline_training.items import ItemNetwork, ItemRecipe, codes, label_groups, train_items
+from offline_training.item_model import ItemModel
+from offline_training.items import ItemRecipe
 from offline_training.pictures import Picture
 from offline_training.progress import Step
 from offline_training.rounding import round_weights
 from offline_training.tasks import Split
-from offline_training.users import MAX_BAG, Pool, labelled, make_pool, of_one_category, simulate
+from offline_training.users import MAX_BAG, Pool, make_pool, of_one_category, simulate
 
 NAME, VERSION = "default", "1.0.0"
 THREADS = 2
@@ -45,7 +45,7 @@ ROUNDING_PICTURES, CALIBRATION_PICTURES = 64, 160
 USERS = 8_000
 """Simulated for each epoch of training, for validation, and for each group of figures."""
 KS = (1, 3)
-SERVED = "queries"
+SERVED = "stack"
 SERVED_RECIPE = FitRecipe(drawn=20, settling=0)
 LINEAR_DRAWN = replace(
     LINEAR, drawn=11, settling=0, rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001}
@@ -116,6 +116,7 @@ def make_default_bundle(
     views = [(chosen, part.shape[1]) for chosen, part in parts]
     training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
     demo = make_pool(views, categories, "test", "catalogue")
+    shown = [picture for chosen, count in views for picture in chosen for _ in range(count)]  # of each row
 
     def users(pool: Pool, number: int) -> Bags:
         return simulate(pool, USERS, np.random.default_rng((seed, number)))
@@ -123,26 +124,42 @@ def make_default_bundle(
     def drawn(chance: np.random.Generator) -> Bags:
         return simulate(training, USERS, chance)
 
-    split = Split(users(training, 1), users(validation, 2), users(held_out, 3), np.zeros(0, bool), drawn)
-    recipe = ITEMS if epochs is None else replace(ITEMS, epochs=epochs)
-    items = learn_items(embeddings, training, categories, recipe, seed=seed, step=step)
-    coded = as_stored(codes(items, embeddings))
+    seen = np.array([picture.split == "train" for picture in shown])
+    products = np.unique([picture.name for picture in shown], return_inverse=True)[1]
+    split = Split(users(training, 1), users(validation, 2), users(held_out, 3), ~seen, products, drawn)
+    items = ItemModel(
+        embeddings,
+        np.array([picture.category for picture in shown])[:, None] == np.array(categories),
+        categories,
+        seen=seen,
+        products=products,
+        recipe=ITEMS if epochs is None else replace(ITEMS, epochs=epochs),
+        seed=seed,
+        step=step,
+    )
 
-    def learn(name: str, vectors: NDArray[np.float32], recipe: FitRecipe, input_scale: float) -> nn.Module:
+    def short(recipe: FitRecipe) -> FitRecipe:
+        return recipe if epochs is None else replace(recipe, drawn=epochs)
+
+    served = items.aggregator(SERVED, split, short(SERVED_RECIPE)).network
+    baselines: dict[str, nn.Module] = {}
+    for name in ("average", "nan", "nan+cg"):
         torch.manual_seed(seed)
-        network = AGGREGATORS[name](Config(vectors.shape[1], len(categories), input_scale=input_scale), items.head)
-        used = recipe if epochs is None else replace(recipe, drawn=epochs)
-        with step(f"training {name}", used.length(split)) as advance:
-            fit(network, torch.from_numpy(vectors), split, used, seed=seed, advance=advance)
-        return network
-
-    baselines = {name: learn(name, embeddings, LINEAR_DRAWN, 1 / 32) for name in ("average", "nan", "nan+cg")}
-    served = learn(SERVED, coded, SERVED_RECIPE, 1.0)
+        baselines[name] = AGGREGATORS[name](Config(embedder.embedding_size, len(categories)), None)
+        with step(f"{name}, to compare", short(LINEAR_DRAWN).length(split)) as advance:
+            fit(
+                baselines[name],
+                torch.from_numpy(embeddings),
+                split,
+                short(LINEAR_DRAWN),
+                seed=seed,
+                advance=advance,
+            )
 
     def measure(bundle: Bundle) -> dict[str, dict[str, float]]:
         """Of the bundle's own files and of the baselines, over users of photos that no training user has."""
         of: dict[str, Callable[[Bags], NDArray[np.float32]]] = {
-            "as shipped": lambda bags: scores(bundle, bags, coded),
+            "as shipped": lambda bags: scores(bundle, bags, items.codes),
             **{
                 name: lambda bags, network=network: predict(network, torch.from_numpy(embeddings), bags)
                 for name, network in baselines.items()
@@ -156,11 +173,13 @@ def make_default_bundle(
             for group, bags in groups.items():
                 found[f"{group}/{name}"] = figures(method(bags), bags, threshold, KS)
                 if name == "as shipped":
-                    found[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, coded)
+                    found[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, items.codes)
         for group, pool in {"held_out": held_out, "demo_photos": demo}.items():
             for size in (1, 3):
                 bags = of_one_category(pool, size)
-                found[f"{group}/one category, bags of {size}"] = figures(scores(bundle, bags, coded), bags, 0.5, KS)
+                found[f"{group}/one category, bags of {size}"] = figures(
+                    scores(bundle, bags, items.codes), bags, 0.5, KS
+                )
         return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(found.items())}
 
     manifest = Manifest(
@@ -189,24 +208,7 @@ def make_default_bundle(
         ),
         metrics={},
     )
-    return make_bundle(out, base=base, items=items, network=served, manifest=manifest, measure=measure)
-
-
-def learn_items(
-    embeddings: NDArray[np.float32],
-    training: Pool,
-    categories: list[str],
-    recipe: ItemRecipe,
-    *,
-    seed: int,
-    step: Step,
-) -> ItemNetwork:
-    """The item network of all training views, whose categories exclude each other."""
-    rows, matrix = labelled(training)
-    with step("item network", recipe.epochs * -(-len(rows) // recipe.batch)) as advance:
-        return train_items(
-            embeddings[rows], matrix, label_groups(categories, matrix), recipe, seed=seed, advance=lambda _: advance(1)
-        )
+    return make_bundle(out, base=base, items=items.network, network=served, manifest=manifest, measure=measure)
 
 
 def make_base(*, weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork, Unmasked
+from offline_training.aggregators.sets import LabelStack
 from offline_training.bags import Bags
 from offline_training.tasks import Split
 
@@ -32,28 +33,36 @@ class FitRecipe:
     """Share of the steps."""
     drawn: int = 32
     settling: int = 8
-    """Where bags can be drawn: epochs of such, each other ones, and then epochs of the bags as they are, instead of `epochs`."""
+    """Where bags can be drawn: epochs of such, each other ones, and then epochs of the bags as they are, instead of `epochs`.
+    0: never drawn."""
     rates: dict[str, float] = field(default_factory=dict[str, float])
     """Of parts of a network, by the first word of a parameter's name, instead of `rate`."""
 
     def length(self, split: Split) -> int:
         """Epochs on the bags of a task."""
-        return self.epochs if split.drawn is None else self.drawn + self.settling
+        return self.epochs if split.drawn is None or not self.drawn else self.drawn + self.settling
 
 
 LINEAR = FitRecipe(
     epochs=14,
+    drawn=0,
     weight_decay=0.002,
     rates={"layer": 0.03, "gate": 0.01, "first_query": 0.003, "second_query": 0.0003},
 )
 """For a layer on pooled embeddings: the layer learns much faster than what weighs the items before it."""
 
 
+STACK = FitRecipe(drawn=20, settling=0)
+"""Bags as they are hold more items than those of products that are new."""
+
+
 def recipe_for(network: nn.Module) -> FitRecipe:
     """What trains a network well, found on validation bags of H&M."""
     if isinstance(network, Unmasked):
         return recipe_for(network.network)
-    return LINEAR if isinstance(network, MaskedAverage | NeuralAggregationNetwork) else FitRecipe()
+    if isinstance(network, MaskedAverage | NeuralAggregationNetwork):
+        return LINEAR
+    return STACK if isinstance(network, LabelStack) else FitRecipe()
 
 
 @dataclass

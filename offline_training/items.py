@@ -16,10 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.catalogue import Catalogue
 from offline_training.datasets.labels import SEPARATOR
 from offline_training.int8 import store_in_int8
-from offline_training.progress import Step
 from offline_training.tasks import TaskName
 
 
@@ -174,27 +172,6 @@ def train_items(
             advance(float(loss.detach()))
     store_in_int8(network.trunk)
     return network.eval()
-
-
-def train_on_catalogue(
-    catalogue: Catalogue,
-    seen: NDArray[np.bool_],
-    recipe: ItemRecipe,
-    *,
-    seed: int,
-    step: Step,
-    title: str = "item network",
-) -> ItemNetwork:
-    """Train an item network on the items that may be `seen` [N], all groups of labels known, with a progress bar."""
-    with step(title, recipe.epochs * -(-int(seen.sum()) // recipe.batch)) as advance:
-        return train_items(
-            catalogue.embeddings[seen],
-            catalogue.matrix[seen],
-            label_groups(catalogue.labels, catalogue.matrix),
-            recipe,
-            seed=seed,
-            advance=lambda _: advance(1),
-        )
 
 
 @torch.inference_mode()

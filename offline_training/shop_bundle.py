@@ -7,24 +7,19 @@ codes of 128 numbers. Read `make_shop_bundle` from top to bottom.
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from model.bundle import EMBEDDER, Bundle
 from model.manifest import Embedding, Manifest, Training
-from model.quantization import as_stored
-from offline_training.aggregators import AGGREGATORS
-from offline_training.aggregators.interface import Config
 from offline_training.bundle_evaluation import evaluate
 from offline_training.bundle_files import make_bundle
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.records import DatasetError
-from offline_training.fitting import fit, recipe_for
 from offline_training.graphs import open_base
-from offline_training.items import ITEM_RECIPES, codes, train_on_catalogue
+from offline_training.item_model import ItemModel
+from offline_training.items import ITEM_RECIPES
 from offline_training.progress import Step
 from offline_training.tasks import TASK_TEXTS, Split, TaskName
 
-BEST: dict[TaskName, str] = {"profile": "union", "unseen": "union", "next": "mean+max"}
+BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
 """The aggregator over codes that is ahead on held-out users of H&M (`tastestream train compare`)."""
 
 
@@ -59,15 +54,18 @@ def make_shop_bundle(
             f"embeddings of {found} numbers, but the base of {base.path} gives {expected}: "
             "give those that it makes (tastestream train embed)"
         )
-    recipe = ITEM_RECIPES[task]
-    items = train_on_catalogue(catalogue, ~split.new, recipe, seed=seed, step=step)
-    coded = as_stored(codes(items, catalogue.embeddings))
-    torch.manual_seed(seed)
-    chosen = aggregator or BEST[task]
-    network = AGGREGATORS[chosen](Config(recipe.code_size, len(catalogue.labels), input_scale=1.0), items.head)
-    fitting = recipe_for(network)
-    with step(f"aggregator {chosen}", fitting.length(split)) as advance:
-        fit(network, torch.from_numpy(coded), split, fitting, seed=seed, advance=advance)
+    recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
+    items = ItemModel(
+        catalogue.embeddings,
+        catalogue.matrix,
+        catalogue.labels,
+        seen=~split.new,
+        products=split.products,
+        recipe=recipe,
+        seed=seed,
+        step=step,
+    )
+    network = items.aggregator(chosen, split).network
     manifest = Manifest(
         name=name,
         version=version,
@@ -91,8 +89,8 @@ def make_shop_bundle(
     return make_bundle(
         out,
         base=base.path / EMBEDDER,
-        items=items,
+        items=items.network,
         network=network,
         manifest=manifest,
-        measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, coded)},
+        measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, items.codes)},
     )

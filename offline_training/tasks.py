@@ -54,6 +54,8 @@ class Split(NamedTuple):
     test: Bags
     new: NDArray[np.bool_]
     """bool [items]: those that training may not see."""
+    products: NDArray[np.int64]
+    """int [items]: the number of the product that an item is a variant of."""
     drawn: Callable[[np.random.Generator], Bags] | None = None
     """As many training bags as `train` has, others at each call; None where there are no others."""
     afterwards: Sequence[NDArray[np.int32]] = ()
@@ -117,9 +119,10 @@ def make_split(
         DatasetError: when a part of it is empty.
     """
     limit = max_bag or MAX_BAG[task]
+    names, products = np.unique([item[: len(item) - variants] for item in catalogue.items], return_inverse=True)
     new = np.zeros(len(catalogue.items), bool)
     if task == "unseen":
-        new = np.array([_one_in(HELD_OUT, item[: len(item) - variants]) for item in catalogue.items])
+        new = np.array([_one_in(HELD_OUT, name) for name in names])[products]
     parts: dict[str, list[_Pair]] = {"train": [], "validation": [], "test": []}
     known: list[tuple[NDArray[np.int32], Events | None]] = []
     nothing = [None] * len(histories.users)
@@ -128,8 +131,9 @@ def make_split(
         for pair in _PAIRS[task](user, history, new):
             part = "test" if pair.held_out else "validation" if validates else "train"
             parts[part].append(pair._replace(events=events))
-        if task == "next" and len(history) >= 2 and not validates and not _one_in(HELD_OUT, user):
-            known.append((history, events))
+        known_part = history[~new[history]]
+        if len(known_part) >= 2 and not validates and (task == "unseen" or not _one_in(HELD_OUT, user)):
+            known.append((known_part, events))
     for name, part in parts.items():
         if not part:
             raise DatasetError(
@@ -137,8 +141,7 @@ def make_split(
                 f"{'four items' if task == 'next' else 'two items'} or more of a user are needed"
             )
     train, validation, test = (_bags(part, catalogue.matrix, limit) for part in parts.values())
-    if task != "next":
-        return Split(train, validation, test, new)
+    split = Split(train, validation, test, new, products)
 
     def in_any_order(chance: np.random.Generator) -> Bags:
         """What would be asked had the users taken their items in another order: tastes last longer than a history."""
@@ -149,7 +152,23 @@ def make_split(
         ]
         return _bags(pairs, catalogue.matrix, limit)
 
-    return Split(train, validation, test, new, in_any_order, [pair.asked for pair in parts["test"]])
+    def of_some_products(chance: np.random.Generator) -> Bags:
+        """What would be asked were others of the products those that training has not seen."""
+        fold = chance.integers(HELD_OUT, size=len(names))[products]
+        pairs: list[_Pair] = []
+        for number in chance.permutation(len(known)):
+            history, events = known[number]
+            folds = fold[history]
+            for one in np.flatnonzero(np.bincount(folds) >= 2):
+                part = history[folds == one]
+                pairs.append(_Pair(part, part, held_out=False, events=events))
+            if len(pairs) >= len(train.rows):
+                break
+        return _bags(pairs[: len(train.rows)], catalogue.matrix, limit)
+
+    if task == "next":
+        return split._replace(drawn=in_any_order, afterwards=[pair.asked for pair in parts["test"]])
+    return split._replace(drawn=of_some_products) if task == "unseen" else split
 
 
 class _Pair(NamedTuple):

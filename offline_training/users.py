@@ -81,13 +81,6 @@ def of_one_category(pool: Pool, size: int) -> Bags:
     return make_bags(rows, np.array(targets, bool).reshape(-1, pool.categories), size)
 
 
-def labelled(pool: Pool) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """All rows of a pool [n], and which is of which category, bool [n, categories]."""
-    rows = np.concatenate(list(pool.rows.values()))
-    of = np.repeat(list(pool.rows), [len(members) for members in pool.rows.values()])
-    return rows, of[:, None] == np.arange(pool.categories)
-
-
 def _user(
     pool: Pool, rng: np.random.Generator, max_bag: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:

@@ -6,7 +6,7 @@ from torch import nn
 
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.paper import GatedAverage, MaskedAverage, NeuralAggregationNetwork
-from offline_training.aggregators.sets import LabelUnion, MeanMax, Queries, SetTransformer
+from offline_training.aggregators.sets import LabelStack, LabelUnion, MeanMax, Queries, SetTransformer
 from offline_training.items import LabelHead
 
 Network = Callable[[Config, LabelHead | None], nn.Module]
@@ -20,6 +20,7 @@ AGGREGATORS: dict[str, Network] = {
     "queries": lambda config, head: Queries(config, head=head),
     "transformer": lambda config, _: SetTransformer(config),
     "union": lambda config, head: LabelUnion(config, head=_needed(head)),
+    "stack": lambda config, head: LabelStack(config, head=_needed(head)),
 }
 """By name: from the sizes, and the label head of the item network where there is one, to an untrained network."""
 
@@ -32,6 +33,7 @@ TEXTS: dict[str, str] = {
     "queries": "a network for each item, then mean, maximum and attention by several learned queries",
     "transformer": "a set transformer: items attend to each other, then mean and maximum",
     "union": "the items' own label probabilities, joined by noisy-or",
+    "stack": "the items' own label probabilities: their union, corrected by a network that knows what goes together",
 }
 """What each is, in a line."""
 

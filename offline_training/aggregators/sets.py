@@ -19,6 +19,9 @@ from offline_training.aggregators.interface import (
 )
 from offline_training.items import LabelHead
 
+CALM = 0.25
+"""Scale of log odds as inputs of a layer."""
+
 
 class MeanMax(nn.Module):
     """A network for each item; the mean and the maximum over the bag; from there a layer, and a network beside it."""
@@ -122,6 +125,57 @@ class LabelUnion(nn.Module):
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
         union = noisy_or(self.head(blank_padding(embeddings, log_prior)), log_prior)  # [B,D]
         return self.slope * log_odds(union) + self.offset, torch.softmax(log_prior, dim=1)
+
+
+class JoinedLabels(nn.Module):
+    """From the label probabilities of a bag's items to those of the bag: their union, corrected by what else is there.
+
+    It has the interface of all networks, with probabilities [B, M, D] in the place of embeddings.
+    """
+
+    def __init__(self, labels: int, *, hidden: int = 1024, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.of_union = nn.Parameter(torch.ones(labels))
+        self.of_largest = nn.Parameter(torch.zeros(labels))
+        self.offset = nn.Parameter(torch.zeros(labels))
+        self.hidden = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(3 * labels + 2, hidden), nn.GELU(), nn.Dropout(dropout)
+        )
+        self.layer = nn.Linear(hidden, labels)
+        nn.init.zeros_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """Items are known before any user is: there is nothing to start from."""
+
+    def forward(self, probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        clean = blank_padding(probabilities, log_prior)
+        mean, attention = weighted_sum(clean, log_prior)  # [B,D], [B,M]
+        union, largest = log_odds(noisy_or(clean, log_prior)), log_odds(maximum(clean, log_prior))  # [B,D]
+        size = torch.exp(torch.logsumexp(log_prior, 1, keepdim=True) - log_prior.amax(1, keepdim=True))  # [B,1]
+        seen = torch.cat([union * CALM, mean, largest * CALM, torch.log(size), 1 / size], 1)
+        corrected = self.layer(self.hidden(seen))
+        return self.of_union * union + self.of_largest * largest + self.offset + corrected, attention
+
+
+class LabelStack(nn.Module):
+    """`JoinedLabels` over an item network's label probabilities.
+
+    The item network is sure of the items that it was trained on, and less so of others: fitted to what it says of the former,
+    `joined` would trust it too much. So that part is fitted to `ItemModel.unfamiliar`.
+    Source: Wolpert, "Stacked generalization", Neural Networks 5 (1992).
+    """
+
+    def __init__(self, config: Config, *, head: LabelHead) -> None:
+        super().__init__()
+        self.head = head.requires_grad_(requires_grad=False)
+        self.joined = JoinedLabels(config.categories)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """As its part."""
+
+    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+        return self.joined(self.head(blank_padding(embeddings, log_prior)), log_prior)
 
 
 class SetTransformer(nn.Module):

@@ -1,5 +1,7 @@
 """Fitting on users that are drawn for each epoch learns what can be learned, repeats itself, and keeps attention from collapsing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -39,11 +41,13 @@ def trained(pool: Pool, embeddings: Tensor, kind: str) -> nn.Module:
         return simulate(pool, 640, chance)
 
     first = simulate(pool, 640, np.random.default_rng(0))
-    split = Split(first, simulate(pool, 100, np.random.default_rng(1)), first, np.zeros(0, bool), draw)
+    split = Split(
+        first, simulate(pool, 100, np.random.default_rng(1)), first, np.zeros(0, bool), np.zeros(0, np.int64), draw
+    )
     torch.manual_seed(0)
     network = AGGREGATORS[kind](Config(SIZE, CATEGORIES, input_scale=1 / 8), None)
-    fit(network, embeddings, split, LINEAR, seed=3)
-    assert len(drawn) == LINEAR.drawn
+    fit(network, embeddings, split, replace(LINEAR, drawn=11, settling=3), seed=3)
+    assert len(drawn) == 11
     return network
 
 

@@ -87,6 +87,21 @@ def test_unseen_products_are_in_no_bag_of_training() -> None:
         assert (split.new[part.rows[part.rows != PADDING]] == new).all()
 
 
+def test_unseen_can_be_asked_of_other_products_than_those_held_out() -> None:
+    known = histories(400, 30)
+    split = make_split("unseen", known, catalogue())
+    assert split.drawn is not None
+    drawn = split.drawn(np.random.default_rng(0))
+    assert drawn.rows.shape == split.train.rows.shape
+    assert not split.new[drawn.rows[drawn.rows != PADDING]].any()
+    owned = [set(history) for history in known.rows]
+    assert drawn.sizes.min() >= 2
+    assert np.median(drawn.sizes) <= 4 < np.median(split.train.sizes)  # a tenth of thirty
+    for bag, targets, size in zip(drawn.rows, drawn.targets, drawn.sizes, strict=True):
+        assert any(set(bag[:size]) <= items for items in owned)
+        assert set(np.flatnonzero(targets)) == {row % LABELS for row in bag[:size]}
+
+
 def test_more_users_move_nobody() -> None:
     few, many = histories(200, 12), histories(400, 12)
     small, large = (make_split("profile", known, catalogue()) for known in (few, many))

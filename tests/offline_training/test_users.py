@@ -7,7 +7,7 @@ import pytest
 
 from offline_training.bags import PADDING
 from offline_training.pictures import Picture, category_names
-from offline_training.users import Pool, labelled, make_pool, of_one_category, simulate
+from offline_training.users import Pool, make_pool, of_one_category, simulate
 
 CATEGORIES = ["red", "green", "blue", "cup", "pan"]
 SOURCES = {"colours": CATEGORIES[:3], "kitchen": CATEGORIES[3:]}
@@ -63,16 +63,19 @@ def test_the_same_seed_gives_the_same_users(pool: Pool) -> None:
 
 def test_a_pool_holds_its_split_and_its_source_only(pictures: list[Picture], table: list[Picture]) -> None:
     parts = [(pictures[:60], VIEWS), (pictures[60:], 1)]
-    rows, matrix = labelled(make_pool(parts, CATEGORIES, "train", "colours"))
-    assert [table[row].name for row in rows[::VIEWS]] == ["colours/red0", "colours/green0", "colours/blue0"]
-    assert matrix.shape == (3 * VIEWS, len(CATEGORIES))
-    assert [CATEGORIES[column] for column in matrix.argmax(1)[::VIEWS]] == SOURCES["colours"]
-    assert matrix.sum() == len(rows)
+    rows = make_pool(parts, CATEGORIES, "train", "colours").rows
+    assert {CATEGORIES[category] for category in rows} == set(SOURCES["colours"])
+    assert {table[row].name for row in np.concatenate(list(rows.values()))} == {
+        "colours/red0",
+        "colours/green0",
+        "colours/blue0",
+    }
+    assert [len(members) for members in rows.values()] == [VIEWS] * 3
 
 
 def test_bags_of_one_category_begin_with_each_picture_once(pool: Pool, table: list[Picture]) -> None:
     bags = of_one_category(pool, 3)
-    assert sorted(bags.rows[:, 0]) == sorted(labelled(pool)[0])
+    assert sorted(bags.rows[:, 0]) == sorted(np.concatenate(list(pool.rows.values())))
     for rows, targets in zip(bags.rows, bags.targets, strict=True):
         assert {table[row].category for row in rows} == {CATEGORIES[int(targets.argmax())]}
     assert of_one_category(pool, 100).rows.shape == (0, 100)

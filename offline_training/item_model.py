@@ -1,0 +1,113 @@
+"""A catalogue as an item network sees it, and aggregators trained on that: what comparison and bundles have in common."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model.quantization import as_stored
+from offline_training.aggregators import AGGREGATORS
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.sets import LabelStack
+from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for
+from offline_training.items import ItemNetwork, ItemRecipe, codes, label_groups, train_items
+from offline_training.progress import Step
+from offline_training.tasks import Split
+
+FOLDS = 3
+
+
+class Fitted(NamedTuple):
+    """An aggregator, how its training went, and scores float32 [N, D] of the validation bags."""
+
+    network: nn.Module
+    curve: Curve
+    validation: NDArray[np.float32]
+
+
+class ItemModel:
+    """What an item network makes of a catalogue; each part is computed when it is first asked for.
+
+    Args:
+        embeddings: float32 [N, d]. matrix: bool [N, D]. labels: D names.
+        seen: bool [N], the items that the network may be trained on.
+        products: int [N], the product of each item: variants of one share a number.
+        recipe: of the item network.
+        seed: of every chance in it.
+    """
+
+    def __init__(
+        self,
+        embeddings: NDArray[np.float32],
+        matrix: NDArray[np.bool_],
+        labels: Sequence[str],
+        *,
+        seen: NDArray[np.bool_],
+        products: NDArray[np.int64],
+        recipe: ItemRecipe,
+        seed: int,
+        step: Step,
+    ) -> None:
+        self._embeddings = embeddings
+        self._matrix = matrix
+        self._groups = label_groups(labels, matrix)
+        self._seen = seen
+        self._products = products
+        self._recipe = recipe
+        self._seed = seed
+        self._step = step
+
+    @cached_property
+    def network(self) -> ItemNetwork:
+        """Trained on all items that may be seen."""
+        return self._trained(self._seen, "item network")
+
+    @cached_property
+    def codes(self) -> NDArray[np.float32]:
+        """Of all items as they come back from where they are stored, float32 [N, k]."""
+        return as_stored(codes(self.network, self._embeddings))
+
+    @cached_property
+    def unfamiliar(self) -> NDArray[np.float32]:
+        """Label probabilities float32 [N, D] by networks that have seen neither the item nor a variant of it."""
+        found = np.zeros(self._matrix.shape, np.float32)
+        folds = self._products % FOLDS
+        for fold in range(FOLDS):
+            network = self._trained(self._seen & (folds != fold), f"item network without fold {fold + 1}")
+            found[folds == fold] = _probabilities(network, self._embeddings[folds == fold])
+        return found
+
+    def aggregator(self, name: str, split: Split, recipe: FitRecipe | None = None) -> Fitted:
+        """Train an aggregator of `AGGREGATORS` over the codes. recipe: instead of the one that trains it well."""
+        torch.manual_seed(self._seed)
+        config = Config(self._recipe.code_size, self._matrix.shape[1], input_scale=1.0)
+        network = AGGREGATORS[name](config, self.network.head)
+        part, vectors = network, torch.from_numpy(self.codes)
+        if isinstance(network, LabelStack):
+            part, vectors = network.joined, torch.from_numpy(self.unfamiliar)
+        used = recipe or recipe_for(network)
+        with self._step(f"aggregator {name}, seed {self._seed}", used.length(split)) as advance:
+            curve = fit(part, vectors, split, used, seed=self._seed, advance=advance)
+        return Fitted(network.eval(), curve, predict(part, vectors, split.validation))
+
+    def _trained(self, chosen: NDArray[np.bool_], title: str) -> ItemNetwork:
+        recipe = self._recipe
+        total = recipe.epochs * -(-int(chosen.sum()) // recipe.batch)
+        with self._step(f"{title}, seed {self._seed}", total) as advance:
+            return train_items(
+                self._embeddings[chosen],
+                self._matrix[chosen],
+                self._groups,
+                recipe,
+                seed=self._seed,
+                advance=lambda _: advance(1),
+            )
+
+
+@torch.inference_mode()
+def _probabilities(network: ItemNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    return network.head(torch.from_numpy(codes(network, embeddings))).numpy()
