@@ -131,16 +131,7 @@ class Bench:
         self._step = step
         self._shown = shown
         self._embeddings = torch.from_numpy(catalogue.embeddings)
-        self._items = ItemModel(
-            catalogue.embeddings,
-            catalogue.matrix,
-            catalogue.labels,
-            seen=~split.new,
-            products=split.products,
-            recipe=recipe,
-            seed=seed,
-            step=step,
-        )
+        self._items = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
         self.costs: dict[str, Cost] = {}
         self.counts: dict[str, NDArray[np.int64]] = {}
         """Of each method, `metrics.decision_counts` of the test bags [N, 3]."""
@@ -153,7 +144,7 @@ class Bench:
         vectors = torch.from_numpy(self._items.codes) if method.codes else self._embeddings
         started = perf_counter()
         if method.codes:
-            network, curve, validation = self._items.aggregator(method.network, split, method.recipe)
+            network, curve, validation = self._items.aggregator(method.network, method.recipe)
         else:
             network, curve, validation = self._fitted(name)
         seconds = perf_counter() - started

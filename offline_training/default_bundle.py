@@ -25,6 +25,7 @@ from offline_training.aggregators.interface import Config
 from offline_training.bags import Bags
 from offline_training.bundle_evaluation import figures, heaviest_share, scores
 from offline_training.bundle_files import make_bundle
+from offline_training.catalogue import Catalogue
 from offline_training.embedding import embed_pictures
 from offline_training.fitting import LINEAR, FitRecipe, fit, predict
 from offline_training.item_model import ItemModel
@@ -126,13 +127,11 @@ def make_default_bundle(
 
     seen = np.array([picture.split == "train" for picture in shown])
     products = np.unique([picture.name for picture in shown], return_inverse=True)[1]
+    matrix = np.array([picture.category for picture in shown])[:, None] == np.array(categories)
     split = Split(users(training, 1), users(validation, 2), users(held_out, 3), ~seen, products, drawn)
     items = ItemModel(
-        embeddings,
-        np.array([picture.category for picture in shown])[:, None] == np.array(categories),
-        categories,
-        seen=seen,
-        products=products,
+        Catalogue([picture.name for picture in shown], categories, embeddings, matrix, missing=0),
+        split,
         recipe=ITEMS if epochs is None else replace(ITEMS, epochs=epochs),
         seed=seed,
         step=step,
@@ -141,7 +140,7 @@ def make_default_bundle(
     def short(recipe: FitRecipe) -> FitRecipe:
         return recipe if epochs is None else replace(recipe, drawn=epochs)
 
-    served = items.aggregator(SERVED, split, short(SERVED_RECIPE)).network
+    served = items.aggregator(SERVED, short(SERVED_RECIPE)).network
     baselines: dict[str, nn.Module] = {}
     for name in ("average", "nan", "nan+cg"):
         torch.manual_seed(seed)

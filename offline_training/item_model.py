@@ -1,6 +1,5 @@
 """A catalogue as an item network sees it, and aggregators trained on that: what comparison and bundles have in common."""
 
-from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from model.quantization import as_stored
 from offline_training.aggregators import AGGREGATORS
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.sets import LabelStack
+from offline_training.catalogue import Catalogue
 from offline_training.fitting import Curve, FitRecipe, fit, predict, recipe_for
 from offline_training.items import ItemNetwork, ItemRecipe, codes, label_groups, train_items
 from offline_training.progress import Step
@@ -33,30 +33,15 @@ class ItemModel:
     """What an item network makes of a catalogue; each part is computed when it is first asked for.
 
     Args:
-        embeddings: float32 [N, d]. matrix: bool [N, D]. labels: D names.
-        seen: bool [N], the items that the network may be trained on.
-        products: int [N], the product of each item: variants of one share a number.
+        catalogue: of N items and D labels.
+        split: of a task on it: which items the network may be trained on, and which are variants of one product.
         recipe: of the item network.
         seed: of every chance in it.
     """
 
-    def __init__(
-        self,
-        embeddings: NDArray[np.float32],
-        matrix: NDArray[np.bool_],
-        labels: Sequence[str],
-        *,
-        seen: NDArray[np.bool_],
-        products: NDArray[np.int64],
-        recipe: ItemRecipe,
-        seed: int,
-        step: Step,
-    ) -> None:
-        self._embeddings = embeddings
-        self._matrix = matrix
-        self._groups = label_groups(labels, matrix)
-        self._seen = seen
-        self._products = products
+    def __init__(self, catalogue: Catalogue, split: Split, *, recipe: ItemRecipe, seed: int, step: Step) -> None:
+        self._catalogue = catalogue
+        self._split = split
         self._recipe = recipe
         self._seed = seed
         self._step = step
@@ -64,27 +49,27 @@ class ItemModel:
     @cached_property
     def network(self) -> ItemNetwork:
         """Trained on all items that may be seen."""
-        return self._trained(self._seen, "item network")
+        return self._trained(~self._split.new, "item network")
 
     @cached_property
     def codes(self) -> NDArray[np.float32]:
         """Of all items as they come back from where they are stored, float32 [N, k]."""
-        return as_stored(codes(self.network, self._embeddings))
+        return as_stored(codes(self.network, self._catalogue.embeddings))
 
     @cached_property
     def unfamiliar(self) -> NDArray[np.float32]:
         """Label probabilities float32 [N, D] by networks that have seen neither the item nor a variant of it."""
-        found = np.zeros(self._matrix.shape, np.float32)
-        folds = self._products % FOLDS
+        found = np.zeros(self._catalogue.matrix.shape, np.float32)
+        folds = self._split.products % FOLDS
         for fold in range(FOLDS):
-            network = self._trained(self._seen & (folds != fold), f"item network without fold {fold + 1}")
-            found[folds == fold] = _probabilities(network, self._embeddings[folds == fold])
+            network = self._trained(~self._split.new & (folds != fold), f"item network without fold {fold + 1}")
+            found[folds == fold] = _probabilities(network, self._catalogue.embeddings[folds == fold])
         return found
 
-    def aggregator(self, name: str, split: Split, recipe: FitRecipe | None = None) -> Fitted:
+    def aggregator(self, name: str, recipe: FitRecipe | None = None) -> Fitted:
         """Train an aggregator of `AGGREGATORS` over the codes. recipe: instead of the one that trains it well."""
         torch.manual_seed(self._seed)
-        config = Config(self._recipe.code_size, self._matrix.shape[1], input_scale=1.0)
+        split, config = self._split, Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
         network = AGGREGATORS[name](config, self.network.head)
         part, vectors = network, torch.from_numpy(self.codes)
         if isinstance(network, LabelStack):
@@ -99,9 +84,9 @@ class ItemModel:
         total = recipe.epochs * -(-int(chosen.sum()) // recipe.batch)
         with self._step(f"{title}, seed {self._seed}", total) as advance:
             return train_items(
-                self._embeddings[chosen],
-                self._matrix[chosen],
-                self._groups,
+                self._catalogue.embeddings[chosen],
+                self._catalogue.matrix[chosen],
+                label_groups(self._catalogue.labels, self._catalogue.matrix),
                 recipe,
                 seed=self._seed,
                 advance=lambda _: advance(1),

@@ -55,17 +55,8 @@ def make_shop_bundle(
             "give those that it makes (tastestream train embed)"
         )
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
-    items = ItemModel(
-        catalogue.embeddings,
-        catalogue.matrix,
-        catalogue.labels,
-        seen=~split.new,
-        products=split.products,
-        recipe=recipe,
-        seed=seed,
-        step=step,
-    )
-    network = items.aggregator(chosen, split).network
+    items = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
+    network = items.aggregator(chosen).network
     manifest = Manifest(
         name=name,
         version=version,
