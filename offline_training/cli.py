@@ -26,6 +26,9 @@ from offline_training.embedders.cli import embedder
 from offline_training.report.results import Comparison, by_method, read, spread, write
 from offline_training.report.tables import columns
 
+SHOWN = ("recall@1", "recall@3", "precision@3", "MAP", "micro F1")
+"""Figures of the default bundle that are printed; all are in its manifest."""
+
 app = typer.Typer(
     help="Offline training: from pictures to a model bundle (needs the extra `train`).", no_args_is_help=True
 )
@@ -226,7 +229,10 @@ def default_bundle(  # noqa: PLR0917  (options all)
             epochs=epochs,
             step=step,
         )
-    Console().print(figures_table(f"{bundle.name} {bundle.version} in {out}", bundle.manifest.metrics))
+    table = Table("users / method", *SHOWN, title=f"{bundle.name} {bundle.version} in {out}")
+    for group, found in bundle.manifest.metrics.items():
+        table.add_row(group, *(f"{found[figure]:.3f}" for figure in SHOWN))
+    Console().print(table)
 
 
 def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:

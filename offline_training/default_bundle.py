@@ -46,6 +46,8 @@ ROUNDING_PICTURES, CALIBRATION_PICTURES = 64, 160
 USERS = 8_000
 """Simulated for each epoch of training, for validation, and for each group of figures."""
 KS = (1, 3)
+FOLDS = 5
+"""The demo's catalogue has as many photos of a category."""
 SERVED = "stack"
 SERVED_RECIPE = FitRecipe(drawn=20, settling=0)
 LINEAR_DRAWN = replace(
@@ -135,6 +137,7 @@ def make_default_bundle(
         recipe=ITEMS if epochs is None else replace(ITEMS, epochs=epochs),
         seed=seed,
         step=step,
+        folds=FOLDS,
     )
 
     def short(recipe: FitRecipe) -> FitRecipe:

@@ -18,8 +18,6 @@ from offline_training.items import ItemNetwork, ItemRecipe, codes, label_groups,
 from offline_training.progress import Step
 from offline_training.tasks import Split
 
-FOLDS = 3
-
 
 class Fitted(NamedTuple):
     """An aggregator, how its training went, and scores float32 [N, D] of the validation bags."""
@@ -37,14 +35,18 @@ class ItemModel:
         split: of a task on it: which items the network may be trained on, and which are variants of one product.
         recipe: of the item network.
         seed: of every chance in it.
+        folds: parts of the products, each left out once, for `unfamiliar`; the fewer items of a label there are, the more.
     """
 
-    def __init__(self, catalogue: Catalogue, split: Split, *, recipe: ItemRecipe, seed: int, step: Step) -> None:
+    def __init__(
+        self, catalogue: Catalogue, split: Split, *, recipe: ItemRecipe, seed: int, step: Step, folds: int = 3
+    ) -> None:
         self._catalogue = catalogue
         self._split = split
         self._recipe = recipe
         self._seed = seed
         self._step = step
+        self._folds = folds
 
     @cached_property
     def network(self) -> ItemNetwork:
@@ -60,8 +62,8 @@ class ItemModel:
     def unfamiliar(self) -> NDArray[np.float32]:
         """Label probabilities float32 [N, D] by networks that have seen neither the item nor a variant of it."""
         found = np.zeros(self._catalogue.matrix.shape, np.float32)
-        folds = self._split.products % FOLDS
-        for fold in range(FOLDS):
+        folds = self._split.products % self._folds
+        for fold in range(self._folds):
             network = self._trained(~self._split.new & (folds != fold), f"item network without fold {fold + 1}")
             found[folds == fold] = _probabilities(network, self._catalogue.embeddings[folds == fold])
         return found

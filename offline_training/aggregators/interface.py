@@ -57,11 +57,17 @@ def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B
     return items.masked_fill(torch.isneginf(log_prior).unsqueeze(2), -torch.inf).amax(1)
 
 
-def noisy_or(probabilities: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,D], [B,M] -> [B,D]
-    """1 - prod (1 - p)^w, w the weight of an item relative to the heaviest."""
-    weights = torch.exp(log_prior - log_prior.amax(1, keepdim=True))  # [B,M]
-    nothing = torch.log1p(-probabilities.clamp(max=1 - EPSILON))  # [B,M,D]
-    return 1 - torch.exp(torch.matmul(weights.unsqueeze(1), nothing).squeeze(1))
+def noisy_or(probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:  # [B,M,D], [B,M] -> [B,D], [B,M]
+    """That any item has the label: 1 - prod (1 - p)^w, w the weight of an item relative to the heaviest.
+
+    With it the share of each item in that: of every label by log (1 - p)^w, of all labels by how likely they are.
+    """
+    weights = torch.exp(log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)  # [B,M,1]
+    evidence = (EPSILON - torch.log1p(-probabilities.clamp(max=1 - EPSILON))) * weights  # [B,M,D]
+    total = evidence.sum(1)  # [B,D]
+    union = 1 - torch.exp(-total)
+    of_label = union / (total * union.sum(1, keepdim=True))  # [B,D]
+    return union, torch.matmul(evidence, of_label.unsqueeze(2)).squeeze(2)
 
 
 def log_odds(probabilities: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class Queries(nn.Module):
             probabilities = self.head(clean)  # [B,M,D]
             average, _ = weighted_sum(probabilities, log_prior)  # [B,D]
             logits = logits + self.of_mean * log_odds(average) + self.between(average)
-            logits = logits + self.of_any * log_odds(noisy_or(probabilities, log_prior))
+            logits = logits + self.of_any * log_odds(noisy_or(probabilities, log_prior)[0])
         return logits, attention.mean(2)
 
 
@@ -123,8 +123,8 @@ class LabelUnion(nn.Module):
         """Items are known before any user is: there is nothing to start from."""
 
     def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        union = noisy_or(self.head(blank_padding(embeddings, log_prior)), log_prior)  # [B,D]
-        return self.slope * log_odds(union) + self.offset, torch.softmax(log_prior, dim=1)
+        union, shares = noisy_or(self.head(blank_padding(embeddings, log_prior)), log_prior)  # [B,D], [B,M]
+        return self.slope * log_odds(union) + self.offset, shares
 
 
 class JoinedLabels(nn.Module):
@@ -150,12 +150,13 @@ class JoinedLabels(nn.Module):
 
     def forward(self, probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
         clean = blank_padding(probabilities, log_prior)
-        mean, attention = weighted_sum(clean, log_prior)  # [B,D], [B,M]
-        union, largest = log_odds(noisy_or(clean, log_prior)), log_odds(maximum(clean, log_prior))  # [B,D]
+        mean, _ = weighted_sum(clean, log_prior)  # [B,D]
+        any_item, shares = noisy_or(clean, log_prior)  # [B,D], [B,M]
+        union, largest = log_odds(any_item), log_odds(maximum(clean, log_prior))  # [B,D]
         size = torch.exp(torch.logsumexp(log_prior, 1, keepdim=True) - log_prior.amax(1, keepdim=True))  # [B,1]
         seen = torch.cat([union * CALM, mean, largest * CALM, torch.log(size), 1 / size], 1)
         corrected = self.layer(self.hidden(seen))
-        return self.of_union * union + self.of_largest * largest + self.offset + corrected, attention
+        return self.of_union * union + self.of_largest * largest + self.offset + corrected, shares
 
 
 class LabelStack(nn.Module):

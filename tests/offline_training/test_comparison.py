@@ -86,9 +86,18 @@ def test_an_item_network_learns_the_labels_of_items_it_has_not_seen(catalogue: C
 def test_noisy_or_is_the_chance_that_any_item_has_the_label() -> None:
     probabilities = torch.tensor([[[0.5, 0.0], [0.2, 0.9], [0.7, 0.7]]])
     log_prior = torch.tensor([[0.0, 0.0, -torch.inf]])
-    assert noisy_or(probabilities, log_prior)[0].tolist() == pytest.approx([1 - 0.5 * 0.8, 0.9])
-    halved = noisy_or(probabilities, torch.tensor([[0.0, float(np.log(0.5)), -torch.inf]]))
-    assert halved[0].tolist() == pytest.approx([1 - 0.5 * 0.8**0.5, 1 - 0.1**0.5])
+    union, _ = noisy_or(probabilities, log_prior)
+    assert union[0].tolist() == pytest.approx([1 - 0.5 * 0.8, 0.9], abs=1e-4)
+    halved, _ = noisy_or(probabilities, torch.tensor([[0.0, float(np.log(0.5)), -torch.inf]]))
+    assert halved[0].tolist() == pytest.approx([1 - 0.5 * 0.8**0.5, 1 - 0.1**0.5], abs=1e-4)
+
+
+def test_an_item_s_share_is_what_the_labels_owe_to_it() -> None:
+    probabilities = torch.tensor([[[0.75, 0.0], [0.5, 0.0], [0.0, 0.0], [0.9, 0.9]]])
+    _, shares = noisy_or(probabilities, torch.tensor([[0.0, 0.0, 0.0, -torch.inf]]))
+    assert shares[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=1e-3)  # .25 = .5 * .5 is missed
+    _, alike = noisy_or(torch.zeros(1, 4, 2), torch.zeros(1, 4))
+    assert alike[0].tolist() == pytest.approx([0.25] * 4)
 
 
 def test_some_items_are_left_out_but_never_all() -> None:
