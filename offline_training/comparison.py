@@ -4,7 +4,7 @@ Each is trained once for each seed, on the same bags; thresholds are chosen on v
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -37,6 +37,8 @@ CURVE = 30
 """Recall and precision are told at each k up to this."""
 GUESSES = 10
 """Labels that are told of an example."""
+WIDE = 1024
+"""Numbers of a code that is not made short."""
 EMBEDDING_SCALE = 1 / 32  # see `aggregators.interface.Config`
 
 
@@ -45,12 +47,14 @@ class Method:
     """What is compared.
 
     network: of `aggregators.AGGREGATORS`; "" answers everybody with the labels' frequencies. tags: of `true_labels.GRADES`, in place
-    of a network. codes: works on the item network's codes, rounded as they are stored, instead of the embeddings. unmasked: padding
-    counts as items of zeros. input_scale: what embeddings are multiplied by. recipe: instead of the one that trains the network well.
+    of a network. codes: works on the item network's codes, rounded as they are stored, instead of the embeddings. wide: codes of
+    `WIDE` floats. unmasked: padding counts as items of zeros. input_scale: what embeddings are multiplied by. recipe: instead of the
+    one that trains the network well.
     """
 
     network: str
     codes: bool = False
+    wide: bool = False
     tags: str = ""
     unmasked: bool = False
     tanh_gate: bool = False
@@ -85,6 +89,8 @@ METHODS: dict[str, Method] = {
     "codes transformer": Method("transformer", codes=True),
     "codes union": Method("union", codes=True),
     "codes stack": Method("stack", codes=True),
+    "wide codes mean+max": Method("mean+max", codes=True, wide=True),
+    "wide codes stack": Method("stack", codes=True, wide=True),
 }
 """By the name that tables show."""
 
@@ -100,7 +106,11 @@ def describe(name: str) -> str:
     if not method.network:
         return "everybody gets the share of training users that each label has"
     notes = (
-        (method.codes, "over codes of an item network, rounded as they are stored, instead of embeddings"),
+        (
+            method.codes and not method.wide,
+            "over codes of an item network, rounded as they are stored, instead of embeddings",
+        ),
+        (method.wide, f"over codes of {WIDE:,} floats instead of short ones, to see what these cost"),
         (method.unmasked, "padding counts as items of zeros, as in the authors' code"),
         (method.tanh_gate, "tanh in the gate, as in the authors' code"),
         (not method.codes and method.input_scale == 1, "embeddings are not scaled"),
@@ -132,6 +142,9 @@ class Bench:
         self._shown = shown
         self._embeddings = torch.from_numpy(catalogue.embeddings)
         self._items = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
+        self._wide_items = ItemModel(
+            catalogue, split, recipe=replace(recipe, code_size=WIDE), seed=seed, step=step, rounded=False
+        )
         self.costs: dict[str, Cost] = {}
         self.counts: dict[str, NDArray[np.int64]] = {}
         """Of each method, `metrics.decision_counts` of the test bags [N, 3]."""
@@ -141,10 +154,11 @@ class Bench:
         method, split = METHODS[name], self._split
         if not method.network:
             return self._measured(name, self._counted(method), Curve(), 0.0, [])
-        vectors = torch.from_numpy(self._items.codes) if method.codes else self._embeddings
+        items = self._wide_items if method.wide else self._items
+        vectors = torch.from_numpy(items.codes) if method.codes else self._embeddings
         started = perf_counter()
         if method.codes:
-            network, curve, validation = self._items.aggregator(method.network, method.recipe)
+            network, curve, validation = items.aggregator(method.network, method.recipe)
         else:
             network, curve, validation = self._fitted(name)
         seconds = perf_counter() - started

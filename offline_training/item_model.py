@@ -36,10 +36,19 @@ class ItemModel:
         recipe: of the item network.
         seed: of every chance in it.
         folds: parts of the products, each left out once, for `unfamiliar`; the fewer items of a label there are, the more.
+        rounded: whether codes are as they come back from where they are stored.
     """
 
     def __init__(
-        self, catalogue: Catalogue, split: Split, *, recipe: ItemRecipe, seed: int, step: Step, folds: int = 3
+        self,
+        catalogue: Catalogue,
+        split: Split,
+        *,
+        recipe: ItemRecipe,
+        seed: int,
+        step: Step,
+        folds: int = 3,
+        rounded: bool = True,
     ) -> None:
         self._catalogue = catalogue
         self._split = split
@@ -47,6 +56,7 @@ class ItemModel:
         self._seed = seed
         self._step = step
         self._folds = folds
+        self._rounded = rounded
 
     @cached_property
     def network(self) -> ItemNetwork:
@@ -55,8 +65,9 @@ class ItemModel:
 
     @cached_property
     def codes(self) -> NDArray[np.float32]:
-        """Of all items as they come back from where they are stored, float32 [N, k]."""
-        return as_stored(codes(self.network, self._catalogue.embeddings))
+        """Of all items, float32 [N, k]."""
+        made = codes(self.network, self._catalogue.embeddings)
+        return as_stored(made) if self._rounded else made
 
     @cached_property
     def unfamiliar(self) -> NDArray[np.float32]:

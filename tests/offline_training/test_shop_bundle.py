@@ -147,6 +147,7 @@ def test_what_a_bundle_s_base_makes_is_what_the_base_was(shop: Path, trained: Pa
     done("train", "embed", shop / "set", "--out", again, "--bundle", trained)
     for found, expected in zip(read_embeddings(again), read_embeddings(embeddings), strict=True):
         assert np.array_equal(found, expected)
+    assert open_base(Bundle.load(trained)).version == open_base(Bundle.load()).version
     second = shop / "second"
     done("train", "bundle", shop / "set", "--embeddings", again, "--out", second, "--base", trained)
     pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
