@@ -2,11 +2,11 @@
 
 The layer starts as a linear probe of the embeddings before, so that its first steps do not spoil the features (Kumar et
 al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022): the one of the strongest
-penalty, since a probe that knows the training pictures by heart leaves the blocks nothing to learn. It sees standardized
-embeddings, as the probe does: on plain ones, all of which are positive, a step of AdamW moves the logits much further. Then
-AdamW with a one-cycle schedule (Smith and Topin, 2018), smoothed labels and a random view of each picture in each epoch.
-Validation falls while the rate is high and recovers as it anneals, so no epoch but the last ones tells how good a recipe is;
-kept is the epoch that validates best.
+penalty, as the best one may know all training pictures by heart, which leaves little loss to learn from. It sees standardized
+embeddings, as the probe does: on plain ones, none of which is negative, a step of AdamW moves the logits further. Then AdamW
+with a one-cycle schedule (Smith and Topin, 2018), smoothed labels and a random view of each picture in each epoch. Validation
+may fall below the start while the rate is high and rises as it anneals: judge a recipe by its whole cycle. Kept is the epoch
+that validates best.
 
 After each epoch everything is written down; a training that goes on from there ends with the same numbers as one that was
 never interrupted: the chance of an epoch depends on the seed and its number only.
@@ -44,14 +44,14 @@ class Recipe:
     patience: int = 0
     """Stop after so many epochs in a row without a better validation; 0 never does: the rate has to anneal."""
     batch: int = 32
-    block_rate: float = 3e-5
+    block_rate: float = 1e-4
     """Learning rate of the blocks at its peak."""
-    layer_rate: float = 1e-4
+    layer_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: float = 0.2
     """Share of the steps."""
     label_smoothing: float = 0.1
-    balanced: bool = True
+    balanced: bool = False
     """Weigh categories against their frequency, so that each counts the same in the loss."""
 
 

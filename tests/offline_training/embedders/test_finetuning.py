@@ -109,7 +109,7 @@ def test_without_resume_a_checkpoint_is_replaced(tmp_path: Path) -> None:
     assert train(tuned(1), tmp_path / "checkpoint.pt").epochs == first.epochs
 
 
-@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=9), replace(RECIPE, balanced=False)])
+@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=9), replace(RECIPE, balanced=True)])
 def test_a_checkpoint_of_another_training_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     train(tuned(1), tmp_path / "checkpoint.pt")
     with pytest.raises(TastestreamError, match="other pictures, weights or options"):
