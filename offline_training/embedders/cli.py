@@ -55,7 +55,7 @@ def embedder(  # noqa: PLR0917  (options all)
     ] = None,
     balanced: Annotated[
         bool, typer.Option("--balanced/--as-frequent", help="Whether rare categories count as much as frequent ones.")
-    ] = True,
+    ] = False,
     views: Annotated[int, typer.Option(help="Views kept of each training picture, itself among them.", min=1)] = 4,
     seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

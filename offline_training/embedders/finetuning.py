@@ -1,10 +1,15 @@
 """Trains a classification layer and the last blocks of a backbone on labelled pictures.
 
-The layer starts as the linear probe of the embeddings before, so that its first steps do not spoil the features (Kumar et
-al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022). Then AdamW with a
-one-cycle schedule (Smith and Topin, 2018), smoothed labels, a random view of each picture in each epoch, and the epoch that
-validates best. After each epoch everything is written down; a training that goes on from there ends with the same numbers as
-one that was never interrupted: the chance of an epoch depends on the seed and its number only.
+The layer starts as a linear probe of the embeddings before, so that its first steps do not spoil the features (Kumar et
+al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution", ICLR 2022): the one of the strongest
+penalty, as the best one may know all training pictures by heart, which leaves little loss to learn from. It sees standardized
+embeddings, as the probe does: on plain ones, none of which is negative, a step of AdamW moves the logits further. Then AdamW
+with a one-cycle schedule (Smith and Topin, 2018), smoothed labels and a random view of each picture in each epoch. Validation
+may fall below the start while the rate is high and rises as it anneals: judge a recipe by its whole cycle. Kept is the epoch
+that validates best.
+
+After each epoch everything is written down; a training that goes on from there ends with the same numbers as one that was
+never interrupted: the chance of an epoch depends on the seed and its number only.
 """
 
 import copy
@@ -24,7 +29,7 @@ from torch.nn import functional
 
 from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.probe import Accuracy, Linear, measure
+from offline_training.embedders.probe import Accuracy, Linear, Scale, measure
 from offline_training.embedders.views import Views, batches
 
 MEASURING_BATCH = 64
@@ -36,17 +41,17 @@ class Recipe:
 
     epochs: int = 5
     """At most."""
-    patience: int = 4
-    """Stop after so many epochs in a row without a better validation."""
+    patience: int = 0
+    """Stop after so many epochs in a row without a better validation; 0 never does: the rate has to anneal."""
     batch: int = 32
-    block_rate: float = 3e-5
+    block_rate: float = 1e-4
     """Learning rate of the blocks at its peak."""
-    layer_rate: float = 1e-4
+    layer_rate: float = 1e-3
     weight_decay: float = 0.02
     warm_up: float = 0.2
     """Share of the steps."""
     label_smoothing: float = 0.1
-    balanced: bool = True
+    balanced: bool = False
     """Weigh categories against their frequency, so that each counts the same in the loss."""
 
 
@@ -87,24 +92,32 @@ class Course:
 
 
 class Tuned(nn.Module):
-    """The part that learns: the backbone from block `cut` on, and a classification layer."""
+    """The part that learns: the backbone from block `cut` on, and a classification layer on standardized embeddings.
 
-    def __init__(self, backbone: Backbone, cut: int, start: Linear) -> None:
+    start: the layer's start, of the embeddings as they are; scale: the embeddings' mean and deviation, which stay.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, backbone: Backbone, cut: int, start: Linear, scale: Scale) -> None:
         super().__init__()
         self.backbone, self.cut = backbone, cut
+        self.register_buffer("mean", scale.mean.clone())
+        self.register_buffer("deviation", scale.deviation.clone())
         categories, size = start.weight.shape
         self.layer = nn.Linear(size, categories, device=start.weight.device)
         with torch.no_grad():
-            self.layer.weight.copy_(start.weight)
-            self.layer.bias.copy_(start.bias)
+            self.layer.weight.copy_(start.weight * self.deviation)
+            self.layer.bias.copy_(start.logits(self.mean))
 
-    def embed(self, rows: Tensor) -> Tensor:
-        """What `Views.rows` gives, uint8 [B,H,W,3] or float32 [B,C,h,w] -> float32 [B,d]."""
-        x = self.backbone.before(rows, self.cut) if rows.dtype == torch.uint8 else rows
-        return self.backbone.after(x, self.cut)
+    def forward(self, rows: Tensor) -> Tensor:  # of `Views.rows` -> float32 [B,categories]
+        return self.layer((_embed(self.backbone, self.cut, rows) - self.mean) / self.deviation)
 
-    def forward(self, rows: Tensor) -> Tensor:  # -> float32 [B,categories]
-        return self.layer(self.embed(rows))
+    def classifier(self) -> Linear:
+        """The layer as it is now, of embeddings as they are."""
+        weight = self.layer.weight.detach() / self.deviation
+        return Linear(weight, self.layer.bias.detach() - weight @ self.mean)
 
     def learned(self) -> dict[str, Any]:
         """A copy of the state of the blocks from `cut` on and of the layer."""
@@ -122,14 +135,28 @@ def class_weights(labels: NDArray[np.int64], categories: int) -> Tensor:
     return torch.from_numpy(len(labels) / (categories * counts)).float()
 
 
-def embed_views(network: Tuned, views: Views, device: torch.device) -> Tensor:
-    """View 0 of each picture, float32 [N,d] on `device`."""
+def smoothed_loss(logits: Tensor, labels: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    """Cross-entropy [B,C] against int64 [B], each picture weighted by its own category.
+
+    torch's own weights the share of the other categories by theirs, which teaches the layer to prefer rare ones.
+    """
+    losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")  # [B]
+    return losses.mean() if weights is None else (losses * weights[labels]).sum() / weights[labels].sum()
+
+
+def embed_views(backbone: Backbone, cut: int, views: Views) -> Tensor:
+    """View 0 of each picture, float32 [N,d] on the backbone's device."""
     with torch.inference_mode():
         parts = [
-            network.embed(views.rows(numbers, np.zeros_like(numbers)).to(device))
+            _embed(backbone, cut, views.rows(numbers, np.zeros_like(numbers)).to(backbone.mean.device))
             for numbers in batches(views.count, MEASURING_BATCH)
         ]
     return torch.cat(parts).clone()
+
+
+def _embed(backbone: Backbone, cut: int, rows: Tensor) -> Tensor:
+    """What `Views.rows` gives, uint8 [B,H,W,3] or float32 [B,C,h,w] -> float32 [B,d]."""
+    return backbone.after(backbone.before(rows, cut) if rows.dtype == torch.uint8 else rows, cut)
 
 
 def fine_tune(
@@ -189,9 +216,7 @@ def fine_tune(
         for numbers in np.array_split(np.arange(len(order)), steps):
             rows = train.views.rows(order[numbers], views[numbers]).to(device)
             labels = torch.from_numpy(train.labels[order[numbers]]).to(device)
-            loss = functional.cross_entropy(
-                network(rows), labels, weight=weights, label_smoothing=recipe.label_smoothing
-            )
+            loss = smoothed_loss(network(rows), labels, weights, recipe.label_smoothing)
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_([*blocks, *network.layer.parameters()], 1.0)
@@ -215,7 +240,7 @@ def _rank(epoch: Epoch) -> tuple[float, float]:
 def _validate(network: Tuned, part: Part, device: torch.device) -> tuple[float, Accuracy]:
     labels = torch.from_numpy(part.labels).to(device)
     with torch.inference_mode():
-        logits = network.layer(embed_views(network, part.views, device))
+        logits = network.classifier().logits(embed_views(network.backbone, network.cut, part.views))
         return float(functional.cross_entropy(logits, labels)), measure(logits, labels)
 
 

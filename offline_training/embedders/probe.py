@@ -1,5 +1,6 @@
 """How well embeddings tell categories apart: a linear classifier on top of them, and its accuracy on held-out pictures."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +33,18 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """mean, deviation: float32 [d], of the training pictures' embeddings."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, embeddings: Tensor) -> "Scale":  # [N,d]
+        return cls(embeddings.mean(dim=0), embeddings.std(dim=0).clamp_min(1e-4))
+
+
+@dataclass(frozen=True)
 class Labelled:
     """embeddings: float32 [N,d]; labels: int64 [N], the category's number."""
 
@@ -46,31 +59,31 @@ def measure(logits: Tensor, labels: Tensor) -> Accuracy:
     return Accuracy(float(right.mean()), sum(of_category) / len(of_category))
 
 
-def fit(train: Labelled, validation: Labelled, categories: int) -> Linear:
+def fit(train: Labelled, validation: Labelled, categories: int, strengths: Sequence[float] = STRENGTHS) -> Linear:
     """Multinomial logistic regression by L-BFGS, of the penalty that has the least cross-entropy on validation.
 
     Args:
         train, validation: embeddings and labels.
         categories: C.
+        strengths: the penalties to choose from, falling.
 
     Returns:
         A classifier of the embeddings as they are: the standardization is folded into it.
     """
-    mean = train.embeddings.mean(dim=0)
-    deviation = train.embeddings.std(dim=0).clamp_min(1e-4)
-    features = (train.embeddings - mean) / deviation
+    scale = Scale.of(train.embeddings)
+    features = (train.embeddings - scale.mean) / scale.deviation
     weight = torch.zeros((categories, features.shape[1]), device=features.device, requires_grad=True)
     bias = torch.zeros(categories, device=features.device, requires_grad=True)
     best, least = None, float("inf")
-    for strength in STRENGTHS:
+    for strength in strengths:
         _minimize(weight, bias, features, train.labels, strength)
         with torch.no_grad():
-            scaled = weight / deviation
-            found = Linear(scaled, bias - scaled @ mean)
+            scaled = weight / scale.deviation
+            found = Linear(scaled, bias - scaled @ scale.mean)
             loss = float(functional.cross_entropy(found.logits(validation.embeddings), validation.labels))
         if best is None or loss < least:
             best, least = found, loss
-    assert best is not None  # noqa: S101  (STRENGTHS is not empty)
+    assert best is not None  # noqa: S101  (strengths are not empty)
     return best
 
 

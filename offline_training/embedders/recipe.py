@@ -20,7 +20,7 @@ from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
-from offline_training.embedders.probe import Accuracy, Labelled, Linear
+from offline_training.embedders.probe import Accuracy, Labelled, Linear, Scale
 from offline_training.embedders.views import Pixels, Views, keep_activations
 from offline_training.pictures import Picture, Split
 from offline_training.progress import Step
@@ -129,17 +129,12 @@ def make_embedder(
         parts[split] = Part(views, np.array([number[picture.category] for picture in chosen.pictures], np.int64))
     labels = {split: torch.from_numpy(part.labels) for split, part in parts.items()}
 
-    blank = Linear(
-        torch.zeros((len(categories), backbone.embedding_size), device=device),
-        torch.zeros(len(categories), device=device),
-    )
     with step("embeddings before", 1) as advance:
-        untouched = Tuned(backbone, cut, blank)
-        before, figures_before = _probe(
-            {split: embed_views(untouched, part.views, device).cpu() for split, part in parts.items()}, labels
-        )
+        embeddings = {split: embed_views(backbone, cut, part.views).cpu() for split, part in parts.items()}
+        _, figures_before = _probe(embeddings, labels)
+        start, _ = _probe(embeddings, labels, probe.STRENGTHS[:1])
+        network = Tuned(backbone, cut, start, Scale.of(embeddings["train"])).to(device)
         advance(1)
-    network = Tuned(backbone, cut, Linear(before.weight.to(device), before.bias.to(device)))
     with step("fine-tuning, epochs", recipe.epochs) as advance:
         course = fine_tune(
             network,
@@ -153,9 +148,10 @@ def make_embedder(
             after_epoch=lambda _: advance(1),
         )
     with step("embeddings after", 1) as advance:
-        embeddings = {split: embed_views(network, part.views, device).cpu() for split, part in parts.items()}
+        embeddings = {split: embed_views(backbone, cut, part.views).cpu() for split, part in parts.items()}
         after, figures_after = _probe(embeddings, labels)
-        layer = Linear(network.layer.weight.detach().cpu(), network.layer.bias.detach().cpu())
+        trained = network.classifier()
+        layer = Linear(trained.weight.cpu(), trained.bias.cpu())
         advance(1)
     with step("int8", 2) as advance:
         chosen = np.random.default_rng(options.seed).permutation(pixels["train"].count)[:CALIBRATION_PICTURES]
@@ -213,11 +209,13 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _probe(embeddings: dict[str, Tensor], labels: dict[str, Tensor]) -> tuple[Linear, dict[str, Accuracy]]:
+def _probe(
+    embeddings: dict[str, Tensor], labels: dict[str, Tensor], strengths: Sequence[float] = probe.STRENGTHS
+) -> tuple[Linear, dict[str, Accuracy]]:
     """The probe of the training embeddings, and its figures on the held-out ones."""
     sets = {split: Labelled(embeddings[split], labels[split]) for split in SPLITS}
     categories = int(labels["train"].max()) + 1
-    found = probe.fit(sets["train"], sets["validation"], categories)
+    found = probe.fit(sets["train"], sets["validation"], categories, strengths)
     return found, _measure(found, embeddings, labels)
 
 

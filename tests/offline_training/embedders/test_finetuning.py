@@ -20,13 +20,15 @@ from offline_training.embedders.finetuning import (  # noqa: E402
     class_weights,
     embed_views,
     fine_tune,
+    smoothed_loss,
 )
-from offline_training.embedders.probe import Accuracy, Linear  # noqa: E402
+from offline_training.embedders.probe import Accuracy, Linear, Scale  # noqa: E402
 from offline_training.embedders.views import Kept  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 RECIPE = Recipe(epochs=4, batch=8, block_rate=1e-2, layer_rate=1e-2)
 CATEGORIES = 3
+PLAIN = Scale(torch.zeros(16), torch.ones(16))
 
 
 def part(cut: int, count: int, seed: int) -> Part:
@@ -40,7 +42,7 @@ def part(cut: int, count: int, seed: int) -> Part:
 
 
 def tuned(cut: int) -> Tuned:
-    return Tuned(small.backbone(), cut, Linear(torch.zeros(CATEGORIES, 16), torch.zeros(CATEGORIES)))
+    return Tuned(small.backbone(), cut, Linear(torch.zeros(CATEGORIES, 16), torch.zeros(CATEGORIES)), PLAIN)
 
 
 def train(
@@ -107,7 +109,7 @@ def test_without_resume_a_checkpoint_is_replaced(tmp_path: Path) -> None:
     assert train(tuned(1), tmp_path / "checkpoint.pt").epochs == first.epochs
 
 
-@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=9), replace(RECIPE, balanced=False)])
+@pytest.mark.parametrize("recipe", [replace(RECIPE, epochs=9), replace(RECIPE, balanced=True)])
 def test_a_checkpoint_of_another_training_is_refused(recipe: Recipe, tmp_path: Path) -> None:
     train(tuned(1), tmp_path / "checkpoint.pt")
     with pytest.raises(TastestreamError, match="other pictures, weights or options"):
@@ -129,7 +131,7 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best_epoch(
     assert all(epoch.validation.accuracy <= best.validation.accuracy for epoch in course.epochs)
     held_out = part(1, 12, 1)
     with torch.inference_mode():
-        logits = network.layer(embed_views(network, held_out.views, torch.device("cpu")))
+        logits = network.classifier().logits(embed_views(network.backbone, network.cut, held_out.views))
     assert float((logits.argmax(1).numpy() == held_out.labels).mean()) == best.validation.accuracy
 
 
@@ -147,12 +149,38 @@ def test_class_weights_make_each_category_count_the_same() -> None:
     assert torch.allclose(weights * torch.tensor([6.0, 3.0, 1.0]), torch.full((3,), 10 / 3))
 
 
+def test_the_layer_starts_as_the_classifier_it_is_given_and_gives_it_back() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = Linear(torch.randn(CATEGORIES, 16, generator=generator), torch.randn(CATEGORIES, generator=generator))
+    scale = Scale(torch.rand(16, generator=generator), 0.1 + torch.rand(16, generator=generator))
+    network = Tuned(small.backbone(), 1, start, scale)
+    rows = part(1, 10, 0).views.rows(np.arange(10), np.zeros(10, np.int64))
+    expected = start.logits(network.backbone.after(rows, 1))
+    assert torch.allclose(network(rows), expected, atol=1e-4)
+    assert torch.allclose(network.classifier().weight, start.weight, atol=1e-5)
+    assert torch.allclose(network.classifier().bias, start.bias, atol=1e-4)
+
+
+def test_smoothing_prefers_no_category_however_rare() -> None:
+    """Wrong logits cost the same whichever of the other categories they are for."""
+    weights, labels = torch.tensor([1.0, 1.0, 50.0]), torch.tensor([0])
+    losses = [smoothed_loss(torch.eye(3)[[wrong]], labels, weights, 0.1) for wrong in (1, 2)]
+    assert torch.isclose(losses[0], losses[1])
+
+
+def test_a_picture_counts_as_much_as_its_category_weighs() -> None:
+    logits, labels, weights = torch.eye(3)[[0, 0]], torch.tensor([0, 2]), torch.tensor([1.0, 1.0, 3.0])
+    alone = [smoothed_loss(logits[[number]], labels[[number]], None, 0.1) for number in (0, 1)]
+    assert torch.isclose(smoothed_loss(logits, labels, weights, 0.1), (alone[0] + 3 * alone[1]) / 4)
+    assert torch.isclose(smoothed_loss(logits, labels, None, 0.1), (alone[0] + alone[1]) / 2)
+
+
 def test_balancing_favours_the_rare_category(tmp_path: Path) -> None:
     """Activations that say nothing: what is left is how much each category counts."""
     rare = Part(Kept(np.ones((20, 1, 16, 1, 1), np.float16)), np.array([0] * 18 + [1] * 2))
     share = {}
     for balanced in (True, False):
-        network = Tuned(small.backbone(), 3, Linear(torch.zeros(2, 16), torch.zeros(2)))
+        network = Tuned(small.backbone(), 3, Linear(torch.zeros(2, 16), torch.zeros(2)), PLAIN)
         recipe = replace(RECIPE, balanced=balanced, epochs=20, patience=0, batch=20)
         fine_tune(
             network,

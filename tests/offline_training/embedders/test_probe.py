@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from offline_training.embedders.probe import Labelled, fit, measure  # noqa: E402
+from offline_training.embedders.probe import STRENGTHS, Labelled, fit, measure  # noqa: E402
 
 
 def examples(count: int, seed: int) -> Labelled:
@@ -27,6 +27,15 @@ def test_labels_without_relation_to_the_features_are_not_learned_by_heart() -> N
     shuffled = Labelled(train.embeddings, train.labels[torch.randperm(60, generator=generator)])
     found = fit(shuffled, validation, 3)
     assert found.logits(validation.embeddings).softmax(1).max() < 0.9
+
+
+def test_a_stronger_penalty_is_less_sure() -> None:
+    train, validation = examples(60, 0), examples(60, 1)
+    sure = {
+        strength: fit(train, validation, 3, (strength,)).logits(train.embeddings).softmax(1).amax(1).mean()
+        for strength in (STRENGTHS[0], STRENGTHS[-1])
+    }
+    assert sure[STRENGTHS[0]] < sure[STRENGTHS[-1]]
 
 
 def test_macro_accuracy_counts_a_rare_category_like_a_frequent_one() -> None:
