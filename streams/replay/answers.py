@@ -4,6 +4,7 @@ The journal has a line for each answer, written before the next event of that us
 dropped; its event is played again, under the same id.
 """
 
+import fcntl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -88,11 +89,20 @@ class Answers:
 
 
 class Journal:
-    """The answers in a file. A context manager."""
+    """The answers in a file, held by a lock. A context manager."""
 
     def __init__(self, path: Path) -> None:
+        """Raises ReplayError when it cannot be written, or another process has it."""
         self._path = path
-        self._file = path.open("ab")
+        try:
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise ReplayError(f"{path} cannot be written: {error.strerror}: choose another --out") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise ReplayError(f"another replay writes to {path}: wait for it, or choose another --out") from error
 
     def __enter__(self) -> Self:
         return self
@@ -100,29 +110,31 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._file.close()
 
-    def write(self, one: Answer) -> None:
-        self._file.write(msgspec.json.encode(one) + b"\n")
-
-    def flush(self) -> None:
-        """A killed process loses nothing of what was written before."""
-        self._file.flush()
-
-
-def read_journal(path: Path) -> Iterator[Answer]:
-    """The answers so far. What stands after the last whole line is cut off. Raises ReplayError when the file is damaged."""
-    if not path.exists():
-        return
-    decode = msgspec.json.Decoder(Answer).decode
-    whole = 0
-    with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
+    def answers(self) -> Iterator[Answer]:
+        """Those so far. What stands after the last whole line is cut off. Raises ReplayError when the file is damaged."""
+        decode = msgspec.json.Decoder(Answer).decode
+        self._file.seek(0)
+        whole = 0
+        for line, text in enumerate(self._file, 1):
             if not text.endswith(b"\n"):
-                break
+                self._file.truncate(whole)
+                return
             whole += len(text)
             try:
                 yield decode(text)
             except msgspec.DecodeError as error:
-                raise ReplayError(f"{path}, line {line}: {error}: remove the run's folder and play again") from error
-    if whole < path.stat().st_size:
-        with path.open("r+b") as file:
-            file.truncate(whole)
+                raise ReplayError(
+                    f"{self._path}, line {line}: {error}: remove the run's folder and play again"
+                ) from error
+
+    def write(self, one: Answer) -> None:
+        self._file.write(msgspec.json.encode(one) + b"\n")
+
+    def flush(self) -> None:
+        """A process that is killed loses nothing of what was written before. Raises ReplayError when the disk is full."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise ReplayError(
+                f"{self._path} cannot be written: {error.strerror}; make room, and run it again to go on"
+            ) from error

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from model.bundle import Bundle
 from streams.process import configure_logging, stop_event
 from streams.replay import report
-from streams.replay.answers import Answers, Journal, read_journal
+from streams.replay.answers import Answers, Journal
 from streams.replay.exceptions import ReplayError
 from streams.replay.expected import Comparison, compare, embedded_pictures, expected_answers
 from streams.replay.messages import Naming
@@ -72,10 +72,16 @@ def run_replay(settings: Settings, options: Options, console: Console) -> int:
     """
     configure_logging(settings)
     run = _opened(settings, options)
-    if not run.answers.given.all() and not asyncio.run(_play(run)):
-        done = int(run.answers.given.sum())
-        _say(console, f"stopped after {done:,} of {run.overview.events:,} events; run the same command again to go on")
-        return STOPPED
+    with Journal(options.out / JOURNAL) as journal:
+        for one in journal.answers():
+            run.answers.add(one)
+        if not run.answers.given.all() and not asyncio.run(_play(run, journal)):
+            done = int(run.answers.given.sum())
+            _say(
+                console,
+                f"stopped after {done:,} of {run.overview.events:,} events; run the same command again to go on",
+            )
+            return STOPPED
     measured = _measured(run, run.answers)
     comparison = _checked(run, measured) if options.check else None
     results = _results(run, measured, comparison)
@@ -100,10 +106,7 @@ def _opened(settings: Settings, options: Options) -> _Run:
     naming = Naming(data.fingerprint(), options.tag)
     overview = data.overview(options.selection)
     _claim(options.out, _identity(settings, options, bundle, naming))
-    answers = Answers(overview.events, top)
-    for one in read_journal(options.out / JOURNAL):
-        answers.add(one)
-    return _Run(options, settings, bundle, data, overview, naming, answers)
+    return _Run(options, settings, bundle, data, overview, naming, Answers(overview.events, top))
 
 
 def _identity(settings: Settings, options: Options, bundle: Bundle, naming: Naming) -> dict[str, Any]:
@@ -134,22 +137,19 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         raise ReplayError(f"--out {folder}: {error}: choose another folder") from error
 
 
-async def _play(run: _Run) -> bool:
+async def _play(run: _Run, journal: Journal) -> bool:
     """Whether all events have their answer now."""
     options = run.options
     stop = stop_event(with_parent=False)
-    with Journal(options.out / JOURNAL) as journal:
-        player = Player(
-            run.settings, run.bundle, run.naming, run.answers, journal, lead=options.lead, pace=options.pace
-        )
-        async with served_pictures(run.data.items, options.host, options.port) as address, player:
-            showing = asyncio.create_task(_show(run, player))
-            try:
-                return await player.play(run.data.events(options.selection), run.data.items, address, stop)
-            finally:
-                showing.cancel()
-                with suppress(asyncio.CancelledError):
-                    await showing
+    player = Player(run.settings, run.bundle, run.naming, run.answers, journal, lead=options.lead, pace=options.pace)
+    async with served_pictures(run.data.items, options.host, options.port) as address, player:
+        showing = asyncio.create_task(_show(run, player))
+        try:
+            return await player.play(run.data.events(options.selection), run.data.items, address, stop)
+        finally:
+            showing.cancel()
+            with suppress(asyncio.CancelledError):
+                await showing
 
 
 async def _show(run: _Run, player: Player) -> None:

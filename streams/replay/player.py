@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from model.bundle import Bundle
 from streams.dead_letters.record import parse_letter, subject
 from streams.exceptions import BrokerUnreachable, DeliveryError
-from streams.messages import Recommendation
+from streams.messages import Model, Recommendation
 from streams.profile.worker import EVENT_ID_HEADER
 from streams.replay.answers import Answer, Answers, Journal, answer
 from streams.replay.exceptions import ReplayError
@@ -68,6 +68,7 @@ class Player:
     ) -> None:
         """lead: events that have no answer yet, at most."""
         self._settings = settings
+        self._model = Model(bundle.name, bundle.version)
         self._numbers = {category: number for number, category in enumerate(bundle.categories)}
         self._naming = naming
         self._answers = answers
@@ -271,6 +272,11 @@ class Player:
         event = sent.event
         if message is None:
             return event.user, Answer(event.place, reason=reason)
+        if message.model != self._model:
+            raise ReplayError(
+                f"the workers serve {message.model.name} {message.model.version}, and the bundle here is {self._model.name} "
+                f"{self._model.version}: set TASTESTREAM_BUNDLE to the one that they serve"
+            )
         return event.user, answer(event.place, message, self._numbers, round(1000 * (now - sent.at), 3))
 
     def _let_go(self, user: str, one: Answer) -> None:
