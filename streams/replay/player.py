@@ -108,8 +108,8 @@ class Player:
     async def __aenter__(self) -> Self:
         """Create topics that are missing, and stand at the end of the output, before anything is produced."""
         settings = self._settings
-        states = await ensure_topics(settings)
         try:
+            states = await ensure_topics(settings)
             await self._producer.start()
             await self._consumer.start()
             partitions = [
