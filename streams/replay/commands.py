@@ -3,14 +3,16 @@
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 from model.bundle import Bundle
 from streams.process import configure_logging, stop_event
@@ -23,7 +25,7 @@ from streams.replay.pacing import Pace
 from streams.replay.player import Player
 from streams.replay.prequential import Measured, Rules, ages, counts_of, measure, percentiles, summaries
 from streams.replay.serving import served_pictures
-from streams.replay.source import DataSet, Overview, Selection
+from streams.replay.source import DataSet, Event, Overview, Selection
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,9 @@ class _Run:
     overview: Overview
     naming: Naming
     answers: Answers
+    now: int = 0
+    """Events that were played by this very process, and how long it took."""
+    seconds: float = 0.0
 
 
 def run_replay(settings: Settings, options: Options, console: Console) -> int:
@@ -71,10 +76,13 @@ def run_replay(settings: Settings, options: Options, console: Console) -> int:
     Raises TastestreamError.
     """
     configure_logging(settings)
-    run = _opened(settings, options)
+    with Console(stderr=True).status(f"reading {options.dataset}"):
+        run = _opened(settings, options)
+    begun = monotonic()
     with Journal(options.out / JOURNAL) as journal:
         for one in journal.answers():
             run.answers.add(one)
+        before = int(run.answers.given.sum())
         if not run.answers.given.all() and not asyncio.run(_play(run, journal)):
             done = int(run.answers.given.sum())
             _say(
@@ -82,9 +90,11 @@ def run_replay(settings: Settings, options: Options, console: Console) -> int:
                 f"stopped after {done:,} of {run.overview.events:,} events; run the same command again to go on",
             )
             return STOPPED
-    measured = _measured(run, run.answers)
+    run.now, run.seconds = run.overview.events - before, monotonic() - begun
+    measured = _measured(run, run.answers, "measuring")
     comparison = _checked(run, measured) if options.check else None
-    results = _results(run, measured, comparison)
+    with Console(stderr=True).status("95 % intervals"):
+        results = _results(run, measured, comparison)
     report.write(results, options.out)
     if results.groups:
         console.print(report.terminal(results))
@@ -185,15 +195,32 @@ async def _show(run: _Run, player: Player) -> None:
                 )  # fmt: skip
 
 
-def _measured(run: _Run, answers: Answers) -> Measured:
+def _events(run: _Run, title: str) -> Iterable[Event]:
+    """All of them, with a bar on a terminal."""
+    console = Console(stderr=True)
+    return track(
+        run.data.events(run.options.selection),
+        title,
+        run.overview.events,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _measured(run: _Run, answers: Answers, title: str) -> Measured:
     numbers = {category: number for number, category in enumerate(run.bundle.categories)}
     labels = {
         name: [numbers[category] for category in item.categories if category in numbers]
         for name, item in run.data.items.items()
     }
-    events = run.data.events(run.options.selection)
     return measure(
-        events, answers, labels, prior=run.bundle.prior, activity=run.overview.of_user, rules=run.options.rules
+        _events(run, title),
+        answers,
+        labels,
+        prior=run.bundle.prior,
+        activity=run.overview.of_user,
+        rules=run.options.rules,
     )
 
 
@@ -202,21 +229,19 @@ def _checked(run: _Run, measured: Measured) -> Comparison:
     pictures = list(
         dict.fromkeys(run.data.items[event.item].picture for event in run.data.events(run.options.selection))
     )
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("checking: pictures", total=len(pictures))
         embedder = run.bundle.embedder(run.settings.model_threads)
         embedded = embedded_pictures(run.settings, embedder, pictures, lambda: progress.advance(bar))
-        bar = progress.add_task("checking: events", total=run.overview.events)
-        offline = Answers(run.overview.events, run.answers.top)
-        events = run.data.events(run.options.selection)
-        for one in expected_answers(
-            events, run.data.items, embedded, run.bundle, run.settings, naming=run.naming, dead=run.answers.reasons
-        ):
-            offline.add(one)
-            progress.advance(bar)
+    offline = Answers(run.overview.events, run.answers.top)
+    events = _events(run, "checking: events")
+    for one in expected_answers(
+        events, run.data.items, embedded, run.bundle, run.settings, naming=run.naming, dead=run.answers.reasons
+    ):
+        offline.add(one)
     comparison = compare(run.answers, offline)
-    again = _measured(run, offline)
-    comparison.same_figures = same(measured, again)
+    comparison.same_figures = same(measured, _measured(run, offline, "checking: figures"))
     return comparison
 
 
@@ -249,6 +274,8 @@ def _results(run: _Run, measured: Measured, comparison: Comparison | None) -> re
             "from": overview.first,
             "to": overview.last,
             "answered": int(answers.given.sum()),
+            "now": run.now,
+            "seconds": round(run.seconds, 1),
             "without_recommendation": counts_of(answers.reasons.values()),
             "left_out": dict(overview.left_out.most_common()),
         },
@@ -267,7 +294,7 @@ def _notes(run: _Run) -> list[str]:
     """What a reader of the figures has to know."""
     played: Counter[str] = Counter()
     larger = 0
-    for event in run.data.events(run.options.selection):
+    for event in _events(run, "looking for other bags"):
         played[event.user] += 1
         larger += int(run.answers.bag_size[event.place]) > played[event.user]
     if not larger:

@@ -21,6 +21,7 @@ from streams.replay.answers import Answers
 from streams.replay.source import Event
 
 ROWS = 512  # targets measured in one step
+RESAMPLES, MANY_USERS = 1000, 10_000  # for an interval; of many users, whose intervals are narrow, a fifth
 NOWHERE = -1.0  # the score of a category that is not named: below any
 
 
@@ -302,7 +303,9 @@ def _summary(measured: Measured, group: Group, rules: Rules) -> Summary:
         for method, values in both.items():
             summary.intervals[method] = {
                 name: metrics.bootstrap(
-                    np.stack([np.bincount(of, values[:, column], len(users)), counts], axis=1), _mean_of_sums
+                    np.stack([np.bincount(of, values[:, column], len(users)), counts], axis=1),
+                    _mean_of_sums,
+                    resamples=RESAMPLES if len(users) <= MANY_USERS else RESAMPLES // 5,
                 )
                 for column, name in enumerate(rules.figures)
             }

@@ -65,6 +65,9 @@ def facts(results: Results) -> list[tuple[str, str]]:
         ("played", f"{played['answered']:,} of {played['events']:,} events of {played['users']:,} users"),
         ("event time", f"{day(played['from'])} to {day(played['to'])}"),
     ]
+    if played["now"]:
+        rate = played["now"] / max(played["seconds"], 0.1)
+        lines.append(("took", f"{played['seconds']:.1f} s for {played['now']:,} events, {rate:,.0f} a second"))
     if played["without_recommendation"]:
         lines.append(("without recommendation", _counts(played["without_recommendation"])))
     if played["left_out"]:
