@@ -24,6 +24,7 @@ COMMANDS = {
     "settings",
     "bundle",
     "train",
+    "replay",
 }  # train is there without its extra too
 
 
@@ -104,6 +105,35 @@ def test_the_module_is_the_command() -> None:
         (["warm", "urls.txt", "--format", "xml"], "'xml' is not one of 'csv', 'parquet', 'jsonl', 'txt'"),
         (["warm", "/nowhere.txt"], "/nowhere.txt cannot be read: No such file or directory"),
         (["warm", "/"], "/ is a folder; URLS is a file that lists URLs"),
+        (["replay"], "Missing argument 'dataset'"),
+        (["replay", "shop"], "Missing option '--out'"),
+        (["replay", "shop", "--out", "run", "--lead", "0"], "Invalid value for '--lead'"),
+        (["replay", "shop", "--out", "run", "--users", "0"], "--users 0: nobody is left"),
+        (["replay", "shop", "--out", "run", "--users", "1.5"], "Invalid value for '--users'"),
+        (
+            ["replay", "shop", "--out", "run", "--speed", "fast"],
+            "--speed 'fast': expected a positive number such as 3600x",
+        ),
+        (
+            ["replay", "shop", "--out", "run", "--rate", "5/week"],
+            "--rate '5/week': expected a positive number such as 500/s",
+        ),
+        (["replay", "shop", "--out", "run", "--serve-on", "8080"], "--serve-on '8080': expected HOST:PORT"),
+        (["replay", "shop", "--out", "run", "--serve-on", "0.0.0.0:80"], "so HOST is one machine's"),
+        (
+            ["replay", "shop", "--out", "run", "--targets", "purchase,erase"],
+            "--targets 'purchase,erase': expected view, cart",
+        ),
+        (
+            ["replay", "shop", "--out", "run", "--delay", "a week"],
+            "--delay 'a week': expected a number and ms, s, m, h or d",
+        ),
+        (["replay", "shop", "--out", "run", "--k", "0"], "--k 0: expected 1 or more"),
+        (["replay", "shop", "--out", "run", "--from", "May"], "--from 'May': expected a time such as 2020-09-01"),
+        (
+            ["replay", "shop", "--out", "run", "--from", "2020-09-02", "--until", "2020-09-01"],
+            "--from 2020-09-02 is not before --until 2020-09-01",
+        ),
         (["--config", "/nowhere.toml", "settings"], "--config /nowhere.toml: there is no such file"),
         (["--config", "/[/b][x].toml", "settings"], "--config /[/b][x].toml: there is no such file"),
     ],

@@ -1,12 +1,15 @@
 """A source to a folder: `events.parquet`, `items.parquet` and `dataset.json`, which training and replay read.
 
 Events are read twice and items once, so that only items that somebody touched are held in memory, however large the metadata.
+Events are written in the order of their times; those of one time stay as the source has them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing
+from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +20,11 @@ from offline_training.datasets.records import DatasetError, Dropped, Interaction
 from offline_training.datasets.tables import parquet_module
 
 EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
+RUNS = "events.runs"  # while events are sorted
 ROWS = 65_536  # written in one step
+RUN = 4 * ROWS  # events that are sorted in memory; what is more is merged from disk
+MERGED = 1024  # events of each run that are in memory while runs are merged
+PAGE = 64 * 1024  # bytes that are read of a column at a time; the default is all of a run
 
 Step = Callable[[str], AbstractContextManager[object]]
 """Opens a progress bar with a title."""
@@ -83,7 +90,10 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     with step("events, second time"):
         seen = _Seen()
-        _write(out / EVENTS, _event_columns(seen.watch(_of_known(source.interactions(dropped), known, dropped))))
+        with closing(
+            in_order_of_time(seen.watch(_of_known(source.interactions(dropped), known, dropped)), out)
+        ) as events:
+            _write(out / EVENTS, _columns(events))
     if touched and not seen.events:
         raise DatasetError(f"{name}: nothing is left: no event of an item with a picture and a label")
     _write(out / ITEMS, _item_columns(known))
@@ -155,13 +165,50 @@ class _Seen:
             yield event
 
 
-def _event_columns(events: Iterator[Interaction]) -> Iterator[dict[str, list[Any]]]:
-    names = Interaction._fields
+def in_order_of_time(events: Iterator[Interaction], folder: Path, size: int = RUN) -> Generator[Interaction]:
+    """The events sorted by time, those of one time in the order in which they come.
+
+    What is more than `size` events goes through a file in `folder`, in sorted runs that are merged: memory holds one run, then
+    `MERGED` events of each.
+    """
+    by_time = attrgetter("time")
+    first = sorted(islice(events, size), key=by_time)
+    following = sorted(islice(events, size), key=by_time)
+    if not following:
+        yield from first
+        return
+    path = folder / RUNS
+
+    def runs() -> Iterator[dict[str, list[Any]]]:
+        run = following
+        yield _as_columns(first)
+        while run:
+            yield _as_columns(run)
+            run = sorted(islice(events, size), key=by_time)
+
+    try:
+        _write(path, runs())
+        with parquet_module().ParquetFile(path, buffer_size=PAGE) as file:
+            yield from merge(*(_run(file, number) for number in range(file.num_row_groups)), key=by_time)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _run(file: Any, number: int) -> Iterator[Interaction]:
+    for batch in file.iter_batches(MERGED, row_groups=[number], columns=list(Interaction._fields)):
+        yield from map(Interaction, *(batch.column(name).to_pylist() for name in Interaction._fields))
+
+
+def _columns(events: Iterator[Interaction]) -> Iterator[dict[str, list[Any]]]:
     while True:
         rows = list(islice(events, ROWS))
-        yield {name: [getattr(row, name) for row in rows] for name in names}
+        yield _as_columns(rows)
         if len(rows) < ROWS:
             return
+
+
+def _as_columns(rows: list[Interaction]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in Interaction._fields}
 
 
 def _item_columns(known: Mapping[str, _Known]) -> Iterator[dict[str, list[Any]]]:

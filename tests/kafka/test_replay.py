@@ -1,0 +1,171 @@
+"""A data set through real Kafka and both workers: what is measured online is what the events alone say, whatever dies meanwhile."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from streams.replay.report import RESULTS
+from streams.replay.source import DataSet, Selection
+from tests.kafka.system import System, wait_until
+from tests.streams.replay.made import shop
+
+USERS, EACH = 20, 25
+LOST = "pink-orchid"
+SECONDS = 180.0  # of a replay, at most
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return shop(tmp_path_factory.mktemp("data") / "shop", users=USERS, each=EACH, lost=LOST)
+
+
+@contextmanager
+def replaying(system: System, folder: Path, out: Path, *options: str) -> Generator[subprocess.Popen[str]]:
+    """`tastestream replay` as a process of its own, killed if it is still there at the end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streams", "replay", str(folder), "--out", str(out), *options],
+        env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Code, and all that was printed."""
+    out, err = process.communicate(timeout=SECONDS)
+    return process.returncode, out + err
+
+
+def answers(out: Path) -> list[list[Any]]:
+    path = out / "answers.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def results(out: Path) -> dict[str, Any]:
+    return json.loads((out / RESULTS).read_text())
+
+
+def check(out: Path, events: int) -> dict[str, Any]:
+    """The results, after a look at what has to hold of every run: each event once, and online equals offline."""
+    found = results(out)
+    assert sorted(place for place, *_ in answers(out)) == list(range(events)), "each event has one answer"
+    assert found["check"]["identical"], found["check"]
+    assert found["check"]["compared"] == events
+    assert found["check"]["largest_difference"] < 1e-3
+    return found
+
+
+async def played(system: System, tag: str) -> list[str]:
+    """The ids of the events that were produced for the users of a tag, in the order of the topic."""
+    values = [json.loads(record.value or b"") for record in await system.read("user-interactions")]
+    return [value["event_id"] for value in values if value["user_id"].startswith(tag)]
+
+
+async def test_online_is_offline_and_a_dead_letter_is_counted(system: System, folder: Path, tmp_path: Path) -> None:
+    events = list(DataSet(folder).events(Selection()))
+    with system.worker("all"), replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as process:
+        code, printed = ended(process)
+        assert code == 0, printed
+        found = check(tmp_path / "run", len(events))
+        lost = sum(event.item == LOST and event.type != "return" for event in events)
+        [(reason, count)] = found["played"]["without_recommendation"].items()
+        assert (reason, count) == ("not_a_picture", lost)
+        everything = found["groups"][0]
+        assert everything["targets"] == sum(event.type == "purchase" for event in events)
+        assert everything["recommended"]["hit@1"] > everything["popularity"]["hit@1"]
+        assert found["latency"]["p50"] > 0
+        assert found["notes"] == []
+        assert "online = offline:          identical" in printed
+        ids = await played(system, "plain-")
+        assert len(ids) == len(set(ids)) == len(events)
+
+        with replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as again:
+            assert ended(again)[0] == 0
+        assert sorted(await played(system, "plain-")) == sorted(ids), "a run that is over only reports again"
+
+        with replaying(system, folder, tmp_path / "other", "--check", "--tag", "plain-") as again:
+            code, printed = ended(again)
+        assert code == 1
+        assert "NOT identical" in printed
+        assert "these users have earlier events on the same topics" in printed
+
+
+async def test_workers_that_are_killed_in_the_middle_change_no_figure(
+    system: System, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    total = DataSet(folder).overview(Selection()).events
+    options = ("--check", "--tag", "killed-", "--rate", "60/s")
+    with system.worker("all"), replaying(system, folder, out, *options) as process:
+        for share, kind in ((0.2, "profile"), (0.5, "embed"), (0.7, "profile")):
+            wait_until(lambda share=share: len(answers(out)) > share * total, SECONDS)
+            os.kill(system.worker_pid(kind), signal.SIGKILL)
+        code, printed = ended(process)
+        assert code == 0, printed
+    check(out, total)
+
+
+async def test_a_replay_that_is_stopped_or_killed_goes_on_without_gaps(
+    system: System, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    total = DataSet(folder).overview(Selection()).events
+    options = ("--check", "--tag", "stopped-", "--rate", "150/s", "--lead", "40")
+    with system.worker("all"):
+        with replaying(system, folder, out, *options) as process:
+            wait_until(lambda: len(answers(out)) > 0.2 * total, SECONDS)
+            process.send_signal(signal.SIGINT)
+            code, printed = ended(process)
+            done = len(answers(out))
+            assert code == 130, printed
+            assert f"stopped after {done} of {total} events; run the same command again to go on" in printed
+            assert 0.2 * total < done < total
+        with replaying(system, folder, out, *options) as process:
+            wait_until(lambda: len(answers(out)) > 0.6 * total, SECONDS)
+            process.kill()
+            process.wait()
+        with replaying(system, folder, out, *options, "--users", "0.5") as process:
+            code, printed = ended(process)
+            assert code == 1
+            assert "holds another replay: its users is 1.0, not 0.5: choose another --out" in " ".join(printed.split())
+        with replaying(system, folder, out, *options) as process:
+            code, printed = ended(process)
+            assert code == 0, printed
+    check(out, total)
+    ids = await played(system, "stopped-")
+    assert len(set(ids)) == total
+    assert len(ids) <= total + 40, "what was on its way when it was killed is produced again, and nothing else"
+
+
+async def test_a_broker_that_is_away_is_waited_for(system: System, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    total = DataSet(folder).overview(Selection()).events
+    with (
+        system.worker("all"),
+        replaying(system, folder, out, "--check", "--tag", "away-", "--rate", "100/s") as process,
+    ):
+        wait_until(lambda: len(answers(out)) > 0.3 * total, SECONDS)
+        await asyncio.to_thread(system.broker.kill)
+        before = len(answers(out))
+        time.sleep(10)  # noqa: ASYNC251 -- the broker is away for so long
+        assert process.poll() is None
+        assert len(answers(out)) <= before + 40
+        await asyncio.to_thread(system.broker.start)
+        code, printed = ended(process)
+        assert code == 0, printed
+    check(out, total)
