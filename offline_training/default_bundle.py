@@ -1,5 +1,6 @@
-"""Makes a bundle for the demo and for a first try: MobileNet v1 in int8, an item network behind it, and a stack over its labels, trained
-on simulated users over openly licensed photos.
+"""Makes a bundle for the demo and for a first try: MobileNet v1 in int8, an item network behind it, and a stack over its labels.
+
+Trained on simulated users over openly licensed photos.
 
 Read `make_default_bundle` from top to bottom; each step is a module of this package.
 """
