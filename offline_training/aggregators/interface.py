@@ -53,8 +53,13 @@ def start_layer_at(layer: nn.Linear, prior: Tensor) -> None:
 
 
 def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
-    """Over the items that are there."""
-    return items.masked_fill(torch.isneginf(log_prior).unsqueeze(2), -torch.inf).amax(1)
+    """Over the items, each with the log of its weight relative to the heaviest: one that fades leaves the maximum as it leaves a mean."""
+    return (items + (log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)).amax(1)
+
+
+def weights_of(log_prior: Tensor) -> Tensor:  # [B,M] -> [B,M,1]
+    """Of items, relative to the heaviest; 0 for padding."""
+    return torch.exp(log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)
 
 
 def noisy_or(probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:  # [B,M,D], [B,M] -> [B,D], [B,M]
@@ -62,8 +67,7 @@ def noisy_or(probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
 
     With it the share of each item in that: of every label by log (1 - p)^w, of all labels by how likely they are.
     """
-    weights = torch.exp(log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)  # [B,M,1]
-    evidence = (EPSILON - torch.log1p(-probabilities.clamp(max=1 - EPSILON))) * weights  # [B,M,D]
+    evidence = (EPSILON - torch.log1p(-probabilities.clamp(max=1 - EPSILON))) * weights_of(log_prior)  # [B,M,D]
     total = evidence.sum(1)  # [B,D]
     union = 1 - torch.exp(-total)
     of_label = union / (total * union.sum(1, keepdim=True))  # [B,D]

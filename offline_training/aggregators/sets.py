@@ -15,6 +15,7 @@ from offline_training.aggregators.interface import (
     noisy_or,
     start_layer_at,
     weighted_sum,
+    weights_of,
     without_some,
 )
 from offline_training.items import LabelHead
@@ -152,7 +153,7 @@ class JoinedLabels(nn.Module):
         clean = blank_padding(probabilities, log_prior)
         mean, _ = weighted_sum(clean, log_prior)  # [B,D]
         any_item, shares = noisy_or(clean, log_prior)  # [B,D], [B,M]
-        union, largest = log_odds(any_item), log_odds(maximum(clean, log_prior))  # [B,D]
+        union, largest = log_odds(any_item), log_odds((clean * weights_of(log_prior)).amax(1))  # [B,D]
         size = torch.exp(torch.logsumexp(log_prior, 1, keepdim=True) - log_prior.amax(1, keepdim=True))  # [B,1]
         seen = torch.cat([union * CALM, mean, largest * CALM, torch.log(size), 1 / size], 1)
         corrected = self.layer(self.hidden(seen))

@@ -39,7 +39,7 @@ def test_threads_may_share_it(embedder: Embedder, noise: np.ndarray) -> None:
 
 
 def test_no_pictures_give_no_embeddings(embedder: Embedder) -> None:
-    assert embedder.embed(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, 1024)
+    assert embedder.embed(np.zeros((0, 224, 224, 3), np.uint8)).shape == (0, embedder.embedding_size)
 
 
 @pytest.mark.parametrize(

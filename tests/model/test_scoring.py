@@ -10,6 +10,7 @@ from model.bundle import Bundle
 from model.scoring import Bag, score_bags
 
 TOLERANCE = 1e-5
+SIZE = Bundle.load().embedding_size
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +18,7 @@ def aggregator(bundle: Bundle) -> Aggregator:
     return bundle.aggregator()
 
 
-def bag(size: int, seed: int = 0, d: int = 1024) -> Bag:
+def bag(size: int, seed: int = 0, d: int = SIZE) -> Bag:
     rng = np.random.default_rng((size, seed))
     return Bag(
         (rng.random((size, d)) ** 3 * 6).astype(np.float32),
@@ -49,7 +50,7 @@ def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage:
     embeddings, log_prior = (part[None] for part in bag(3))
     clean = aggregator.score(embeddings, log_prior)
     padded = aggregator.score(
-        np.concatenate([embeddings, np.full((1, 5, 1024), garbage, np.float32)], axis=1),
+        np.concatenate([embeddings, np.full((1, 5, SIZE), garbage, np.float32)], axis=1),
         np.concatenate([log_prior, np.full((1, 5), -np.inf, np.float32)], axis=1),
     )
     assert (padded.attention[0, 3:] == 0).all()
@@ -85,9 +86,9 @@ def test_no_bags_give_no_scores(aggregator: Aggregator) -> None:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (Bag(np.zeros((0, 1024), np.float32), np.zeros(0, np.float32)), "bag 1 of 2: .* found 0 and 0"),
-        (Bag(np.zeros((2, 1024), np.float32), np.zeros(3, np.float32)), "bag 1 of 2: .* found 2 and 3"),
-        (Bag(np.zeros((1, 1024), np.float32), np.full(1, -np.inf, np.float32)), "bag 1 of 2 has no item"),
+        (Bag(np.zeros((0, SIZE), np.float32), np.zeros(0, np.float32)), "bag 1 of 2: .* found 0 and 0"),
+        (Bag(np.zeros((2, SIZE), np.float32), np.zeros(3, np.float32)), "bag 1 of 2: .* found 2 and 3"),
+        (Bag(np.zeros((1, SIZE), np.float32), np.full(1, -np.inf, np.float32)), "bag 1 of 2 has no item"),
     ],
 )
 def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Bag, message: str) -> None:
@@ -96,7 +97,7 @@ def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Ba
 
 
 def test_other_shapes_and_types_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
-    with pytest.raises(ValueError, match=r"expected embeddings float32 \[B, M, 1024\], found float64"):
-        aggregator.score(np.zeros((1, 1, 1024)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=rf"expected embeddings float32 \[B, M, {SIZE}\], found float64"):
+        aggregator.score(np.zeros((1, 1, SIZE)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"expected log_prior float32 \(1, 2\)"):
-        aggregator.score(np.zeros((1, 2, 1024), np.float32), np.zeros((1, 3), np.float32))
+        aggregator.score(np.zeros((1, 2, SIZE), np.float32), np.zeros((1, 3), np.float32))

@@ -81,6 +81,18 @@ def test_padding_is_nothing(pair: Pair) -> None:
     assert torch.allclose(attention, wider[:, :5], atol=1e-6)
 
 
+def test_an_item_that_fades_leaves_the_bag(pair: Pair) -> None:
+    """Without a jump at the end: of almost no weight it counts as if it were not there."""
+    made, _ = pair
+    embeddings, log_prior, _ = bags(3, 5, padded=0)
+    faded = torch.cat([log_prior[:, :4], torch.full((3, 1), -40.0)], 1)
+    with torch.inference_mode():
+        without, _ = made(embeddings[:, :4], log_prior[:, :4])
+        scores, attention = made(embeddings, faded)
+    assert torch.allclose(scores, without, atol=1e-5)
+    assert (attention[:, 4] < 1e-5).all()
+
+
 def test_the_order_of_the_items_is_nothing(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_prior, _ = bags(3, 6)

@@ -58,7 +58,7 @@ def embed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Bundle.load().embedder()
+    return open_base(Bundle.load())
 
 
 def write(folder: Path, pictures: dict[str, str]) -> None:

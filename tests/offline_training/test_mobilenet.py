@@ -11,6 +11,7 @@ from tests.data import DATA, needs
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
+from offline_training.graphs import open_base  # noqa: E402
 from offline_training.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet  # noqa: E402
 
 MEDIAN_COSINE, FIRST_PERCENTILE = 0.98, 0.95
@@ -37,7 +38,7 @@ def test_imagenet_s_head_names_a_known_picture(network: MobileNet, file: str, na
 @needs("mobilenet", "clothing")
 def test_the_shipped_int8_embedder_keeps_the_direction_of_every_embedding(network: MobileNet) -> None:
     pictures = np.stack([pixels(path) for path in sorted((DATA / "clothing" / "test").glob("*/*.jpg"))])
-    rounded = Bundle.load().embedder(threads=2).embed(pictures)
+    rounded = open_base(Bundle.load(), threads=2).embed(pictures)
     with torch.inference_mode():
         exact = np.concatenate([network(torch.from_numpy(part)).numpy() for part in np.array_split(pictures, 24)])
     assert exact.shape == rounded.shape == (len(pictures), EMBEDDING_SIZE)

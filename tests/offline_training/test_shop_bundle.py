@@ -79,7 +79,7 @@ def test_the_catalogue_is_embedded_as_the_worker_does_it(shop: Path, embeddings:
     ids, vectors = read_embeddings(embeddings)
     assert len(ids) == 3 * EACH
     base = Bundle.load()
-    [direct] = base.embedder().embed(decode_picture((shop / "blue3.jpg").read_bytes(), base.image_size)[None])
+    [direct] = open_base(base).embed(decode_picture((shop / "blue3.jpg").read_bytes(), base.image_size)[None])
     assert np.allclose(vectors[ids.index("blue3")], direct, atol=1e-4)
 
 
