@@ -53,7 +53,7 @@ def start_layer_at(layer: nn.Linear, prior: Tensor) -> None:
 
 
 def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
-    """Over the items, each with the log of its weight relative to the heaviest: one that fades leaves the maximum as it leaves a mean."""
+    """Over the items, each with the log of its weight relative to the heaviest added: one that fades leaves it as it leaves a mean."""
     return (items + (log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)).amax(1)
 
 
