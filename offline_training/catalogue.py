@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
+from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
 from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
 from offline_training.datasets.records import DatasetError, Dropped, is_url
 from offline_training.datasets.tables import parquet_module
@@ -91,7 +92,7 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
 
 def is_local(picture: str) -> bool:
     """Whether it is a path, no URL and not "", which stands for none."""
-    return bool(picture) and "://" not in picture
+    return bool(picture) and not is_url(picture)
 
 
 def read_summary(folder: Path) -> Summary:
@@ -171,19 +172,31 @@ def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, 
     return dropped
 
 
-def embed_files(embedder: Embedder, paths: Sequence[str]) -> Generator[Outcome]:
-    """An `EmbedAll` for pictures in files."""
-    for start in range(0, len(paths), BATCH):
-        decoded: dict[str, NDArray[np.uint8]] = {}
-        for path in paths[start : start + BATCH]:
-            try:
-                decoded[path] = decode_picture(Path(path).read_bytes(), embedder.image_size)
-            except OSError as error:
-                yield path, ("unreadable_picture", str(error))
-            except PictureError as error:
-                yield path, (error.reason, f"{path}: {error}")
-        if decoded:
-            yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+def embed_files(embedder: Embedder, paths: Sequence[str], max_bytes: int = MAX_BYTES) -> Generator[Outcome]:
+    """An `EmbedAll` for pictures in files and archives. max_bytes: of one in an archive."""
+    with PictureFiles(max_bytes) as files:
+        for start in range(0, len(paths), BATCH):
+            decoded: dict[str, NDArray[np.uint8]] = {}
+            for path in paths[start : start + BATCH]:
+                pixels = _pixels(files, path, embedder.image_size)
+                if isinstance(pixels, tuple):
+                    yield path, pixels
+                else:
+                    decoded[path] = pixels
+            if decoded:
+                yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+
+
+def _pixels(files: PictureFiles, path: str, size: int) -> NDArray[np.uint8] | tuple[str, str]:
+    """uint8 [size, size, 3], or the reason and the message why there is none."""
+    try:
+        data = files.read(path)
+    except PictureError as error:
+        return error.reason, str(error)
+    try:
+        return decode_picture(data, size)
+    except PictureError as error:
+        return error.reason, f"{path}: {error}"
 
 
 class _Kept:

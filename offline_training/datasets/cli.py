@@ -13,9 +13,10 @@ from rich.table import Table
 from offline_training.console import failed
 from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule
 from offline_training.datasets.dvbpr import Dvbpr
-from offline_training.datasets.folders import SUFFIXES, ClassFolder
+from offline_training.datasets.folders import ClassFolder
 from offline_training.datasets.hm import ARTICLES, HM, TRANSACTIONS, find
 from offline_training.datasets.labels import LabelRule
+from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.prepare import Summary, prepare
 from offline_training.datasets.records import DatasetError, Source
 from offline_training.datasets.tables import Tables
@@ -36,8 +37,7 @@ MaxLabels = Annotated[int, typer.Option(help="Labels at most, the most frequent.
 Pictures = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of pictures, named by item, to use instead of those that the data set names.",
-        file_okay=False,
+        help="Folder or .zip of pictures, named by item, to use instead of those that the data set names; a .zip stays packed.",
         show_default=False,
     ),
 ]
@@ -236,7 +236,7 @@ def _run(
                 name,
                 out,
                 rule=rule,
-                pictures=None if pictures is None else by_item(pictures),
+                pictures=None if pictures is None else pictures_by_item(pictures),
                 step=step,
                 pictureless=pictureless,
                 untouched=untouched,
@@ -245,14 +245,6 @@ def _run(
             progress.stop()
             raise failed(error) from None
     Console().print(report(summary, out))
-
-
-def by_item(folder: Path) -> dict[str, str]:
-    """Picture files by their name without the suffix. Raises DatasetError when there are none."""
-    found = {path.stem: str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
-    if not found:
-        raise DatasetError(f"{folder}: expected pictures named by item ({', '.join(sorted(SUFFIXES))}), found none")
-    return found
 
 
 def report(summary: Summary, out: Path) -> Table:

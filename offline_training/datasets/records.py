@@ -17,6 +17,7 @@ class DatasetError(TastestreamError):
 
 
 TAG = re.compile(r"<[^>]*>")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 MILLISECONDS = 10**11  # a time above is none of seconds
 
 
@@ -32,7 +33,7 @@ class Interaction(NamedTuple):
 class Item(NamedTuple):
     """What an item is.
 
-    picture: a URL, or the path of a file; "" when there is none.
+    picture: a URL, or the path of a file (`picture_files`: it may be in an archive); "" when there is none.
     paths: its categories, each as a path from the broadest to the narrowest.
     """
 
@@ -43,7 +44,7 @@ class Item(NamedTuple):
 
 def is_url(picture: str) -> bool:
     """Whether a picture has to be fetched, and is no file's path. A `data:` URL counts as one: no file is called so."""
-    return "://" in picture or picture.startswith("data:")
+    return SCHEME.match(picture) is not None
 
 
 def clean(text: Any) -> str:

@@ -36,7 +36,7 @@ class Event(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One row of `items.parquet`. `picture`: a URL, the path of a file, or "" for none."""
+    """One row of `items.parquet`. `picture`: a URL, the path of a file or where it is in an archive, or "" for none."""
 
     number: int
     picture: str
@@ -44,7 +44,7 @@ class Item(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether the picture is a file."""
+        """Whether the picture is a file, or in one."""
         return bool(self.picture) and not is_url(self.picture)
 
 
