@@ -45,7 +45,7 @@ class Catalogue:
     embeddings: NDArray[np.float32]
     matrix: NDArray[np.bool_]
     missing: int
-    """Items of the data set that have no embedding, and are left out."""
+    """Items of the data set that have a category but no embedding, and are left out, as those without a category are."""
     pictures: dict[str, str] = field(default_factory=dict[str, str])
     """Paths of the items' pictures, where they are local files."""
 
@@ -69,7 +69,15 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     rows: list[int] = []
     columns: list[list[int]] = []
     missing = 0
-    for item, names in zip(table["item"].to_pylist(), table["categories"].to_pylist(), strict=True):
+    labelled = [
+        pair for pair in zip(*(table[name].to_pylist() for name in ("item", "categories")), strict=True) if pair[1]
+    ]
+    if not labelled:
+        raise DatasetError(
+            f"{folder}: none of its {len(table)} items has a category, so there is nothing to learn or to be right about: "
+            "prepare it with a table of categories"
+        )
+    for item, names in labelled:
         row = found.get(item)
         if row is None:
             missing += 1

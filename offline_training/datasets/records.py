@@ -67,15 +67,27 @@ def in_milliseconds(time: float) -> int:
 
 @dataclass
 class Dropped:
-    """What was left out: how often for each reason, and the first example of it."""
+    """What was left out: how often for each reason, and the first example of it. Beside it, what was kept and is worth knowing."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
+    notes: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
 
-    def add(self, reason: str, example: object = "") -> None:
-        self.counts[reason] += 1
-        if reason not in self.examples:
-            self.examples[reason] = str(example)[:200]
+    def add(self, reason: str, example: object = "", count: int = 1) -> None:
+        """Something was left out."""
+        self.counts[reason] += count
+        self.examples.setdefault(reason, str(example)[:200])
+
+    def note(self, fact: str, example: object = "") -> None:
+        """Something is so, and was kept."""
+        self.notes[fact] += 1
+        self.examples.setdefault(fact, str(example)[:200])
+
+    def include(self, other: "Dropped") -> None:
+        """All that another one knows."""
+        self.counts += other.counts
+        self.notes += other.notes
+        self.examples = other.examples | self.examples
 
     def explained(self) -> str:
         """Each reason with its count and its first example, a line each; "nothing"."""
