@@ -103,7 +103,7 @@ def prepare(
         raise DatasetError(f"{name}: nothing is left: no item with {needed}; left out: {dropped}")
     out.mkdir(parents=True, exist_ok=True)
     with step("events, second time"):
-        seen = _Seen()
+        seen = _Seen(dropped)
         with closing(
             in_order_of_time(seen.watch(_of_known(source.interactions(dropped), known, dropped)), out)
         ) as events:
@@ -168,14 +168,17 @@ def _of_known(events: Iterable[Interaction], known: Mapping[str, _Known], droppe
 
 
 class _Seen:
-    """What went by."""
+    """What went by; `dropped` is told of times that went backwards, which are sorted afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Dropped) -> None:
+        self._dropped = dropped
         self.users: set[str] = set()
         self.events, self.first, self.last = 0, 0, 0
 
     def watch(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
         for event in events:
+            if self.events and event.time < self.last:
+                self._dropped.note("event_out_of_order", f"{event.user} {event.item}")
             self.first = min(self.first, event.time) if self.events else event.time
             self.last = max(self.last, event.time)
             self.users.add(event.user)

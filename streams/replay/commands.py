@@ -279,6 +279,7 @@ def _results(run: _Run, measured: Measured, comparison: Comparison | None) -> re
             "seconds": round(run.seconds, 1),
             "without_recommendation": counts_of(answers.reasons.values()),
             "left_out": dict(overview.left_out.most_common()),
+            "left_out_before": run.data.left_out,
         },
         rules=options.rules,
         groups=summaries(measured, options.rules),
