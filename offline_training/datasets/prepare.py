@@ -178,7 +178,7 @@ class _Seen:
     def watch(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
         for event in events:
             if self.events and event.time < self.last:
-                self._dropped.note("event_out_of_order", f"{event.user} {event.item}")
+                self._dropped.note("event_after_a_later_one", f"{event.user} {event.item}")
             self.first = min(self.first, event.time) if self.events else event.time
             self.last = max(self.last, event.time)
             self.users.add(event.user)

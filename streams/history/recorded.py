@@ -113,7 +113,7 @@ class Recorded:
             return
         before = self._newest.get(place.partition, event.timestamp)
         if event.timestamp < before:
-            self._counted.note("event_out_of_order", place)
+            self._counted.note("event_after_a_later_one", place)
         self._newest[place.partition] = max(before, event.timestamp)
 
     def forget(self) -> None:

@@ -109,8 +109,8 @@ def test_times_that_go_backwards_are_sorted_and_counted(amazon: tuple[object, ..
     (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     summary, events, _ = prepared(*amazon)
     assert [event["time"] % 1_300_000_000_000 for event in events] == [0, 1000, 2000, 5000, 6000, 7000, 10_000]
-    assert summary.noted == {"event_out_of_order": 1}, "that of an item that is left out does not count"
-    assert summary.examples["event_out_of_order"] == "U1 B1"
+    assert summary.noted == {"event_after_a_later_one": 1}, "that of an item that is left out does not count"
+    assert summary.examples["event_after_a_later_one"] == "U1 B1"
 
 
 def test_pictures_of_a_folder(amazon: tuple[object, ...], tmp_path: Path) -> None:

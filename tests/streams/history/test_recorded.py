@@ -69,8 +69,8 @@ def test_events_come_in_the_order_of_time_whatever_their_partition(recorded: Rec
         Interaction("ada", "hat", "purchase", 30),
     ]
     list(recorded.items(dropped))
-    assert dropped.notes == {"return": 1, "event_out_of_order": 1}
-    assert dropped.examples["event_out_of_order"] == "events/1/1"
+    assert dropped.notes == {"return": 1, "event_after_a_later_one": 1}
+    assert dropped.examples["event_after_a_later_one"] == "events/1/1"
     assert not dropped.counts
 
 
