@@ -134,13 +134,16 @@ EmbedAll = Callable[[Sequence[str]], Generator[Outcome]]
 """Embeds pictures, each of which stands in the list once; the outcomes come in any order."""
 
 
-def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll) -> Dropped:
+def embed_catalogue(
+    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll, max_bytes: int = MAX_BYTES
+) -> Dropped:
     """Embed the pictures of a prepared data set to `out`, which `read_catalogue` reads; tells what was left out.
 
     Pictures that `out` has are not embedded again, and what is done is kept when it is interrupted.
 
     Args:
         by_url: for the pictures whose address is a URL. Fetching is not this package's: the command hands in the workers' way.
+        max_bytes: of a picture in an archive.
 
     Raises:
         DatasetError: when no picture can be had, or `out` is of another embedder or cannot be written.
@@ -160,7 +163,7 @@ def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, 
             (urls if is_url(picture) else files).setdefault(picture, []).append(item)
     try:
         for title, embed, wanted in (
-            ("pictures in files", partial(embed_files, embedder), files),
+            ("pictures in files", partial(embed_files, embedder, max_bytes=max_bytes), files),
             ("pictures by URL", by_url, urls),
         ):
             if not wanted:

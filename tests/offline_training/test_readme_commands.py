@@ -94,6 +94,11 @@ def test_pictures_stay_in_their_archive(tmp_path: Path, monkeypatch: pytest.Monk
         assert sorted(packed["ids"].tolist()) == sorted(set(ITEMS) - {LOST})
     assert not [path for path in tmp_path.rglob("*.jpg") if "images" not in path.parts]
 
+    monkeypatch.setitem(SETTINGS, "TASTESTREAM_FETCH_MAX_BYTES", "1024")
+    tight = run("train", "embed", "data/beauty", "--out", "other.npz")
+    too_large = sum(len(picture) > 1024 for item, picture in pictures().items() if item != LOST)
+    assert f"picture_too_large {too_large}, the first: " in tight.output
+
 
 @needs("amazon")
 def test_the_readme_s_example_says_of_the_real_excerpt_what_it_shows(

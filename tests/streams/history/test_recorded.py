@@ -80,6 +80,7 @@ def test_events_come_in_the_order_of_time_whatever_their_partition(recorded: Rec
         (None, "empty_message"),
         (b"{", "invalid_json"),
         (b"\xff\xfe", "invalid_json"),
+        (event("ada", "hat", 1).replace(b"ada", b"\\ud800"), "invalid_json"),
         (b'{"user_id": "eve", "type": "erase"}', "missing_field"),
         (event("eve", "hat", 1, type="bought"), "invalid_field"),
         (event("eve", "hat", 1, item_id=None), "missing_field"),
@@ -194,10 +195,17 @@ def test_training_takes_the_items_that_have_a_category(recorded: Recorded, tmp_p
 def test_a_file_of_an_interrupted_reading_is_replaced_and_a_place_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "topic.part").write_bytes(b"left behind")
     with Recorded(tmp_path / "topic.part", None, now=NOW, max_future=60) as recorded:
+        assert list(tmp_path.iterdir()) == [], "what has to be forgotten is not left behind by a process that is killed"
         fill(recorded, event("ada", "hat", 1))
         assert left(recorded)[0] == [("ada", "hat", 1)]
     with pytest.raises(DatasetError, match=r"topic.part cannot be written: .*choose another --out"):
         Recorded(Path("/proc/none/topic.part"), None, now=NOW, max_future=60)
+
+
+def test_a_full_disk_is_one_line(recorded: Recorded) -> None:
+    recorded._rows.execute("PRAGMA max_page_count = 20")
+    with pytest.raises(DatasetError, match=r"topic.part cannot be written: .*full: make room, or choose another --out"):
+        fill(recorded, *(event("ada", f"item-{number}", number) for number in range(5000)))
 
 
 def _embeddings(folder: Path, *items: str) -> Path:
