@@ -24,7 +24,8 @@ class PictureError(TastestreamError):
 
     - `not_a_picture`: not one of the formats that are read, or a header that cannot be read.
     - `truncated_picture`: the header is whole, the pixels end early or are damaged.
-    - `picture_too_large`: too many pixels, by the header.
+    - `picture_too_large`: too many pixels, by the header; or too many bytes, in an archive.
+    - `unreadable_picture`: a file, or a member of an archive, that cannot be read.
     - `picture_too_complex`: made of more parts, tables, scans or frames than a picture may cost.
     """
 

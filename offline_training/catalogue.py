@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
+from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
 from offline_training.datasets.prepare import ITEMS, SUMMARY, Summary
 from offline_training.datasets.records import DatasetError, Dropped, is_url
 from offline_training.datasets.tables import parquet_module
@@ -44,7 +45,7 @@ class Catalogue:
     embeddings: NDArray[np.float32]
     matrix: NDArray[np.bool_]
     missing: int
-    """Items of the data set that have no embedding, and are left out."""
+    """Items of the data set that have a category but no embedding, and are left out, as those without a category are."""
     pictures: dict[str, str] = field(default_factory=dict[str, str])
     """Paths of the items' pictures, where they are local files."""
 
@@ -68,7 +69,15 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     rows: list[int] = []
     columns: list[list[int]] = []
     missing = 0
-    for item, names in zip(table["item"].to_pylist(), table["categories"].to_pylist(), strict=True):
+    labelled = [
+        pair for pair in zip(*(table[name].to_pylist() for name in ("item", "categories")), strict=True) if pair[1]
+    ]
+    if not labelled:
+        raise DatasetError(
+            f"{folder}: none of its {len(table)} items has a category, so there is nothing to learn or to be right about: "
+            "prepare it with a table of categories"
+        )
+    for item, names in labelled:
         row = found.get(item)
         if row is None:
             missing += 1
@@ -91,7 +100,7 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
 
 def is_local(picture: str) -> bool:
     """Whether it is a path, no URL and not "", which stands for none."""
-    return bool(picture) and "://" not in picture
+    return bool(picture) and not is_url(picture)
 
 
 def read_summary(folder: Path) -> Summary:
@@ -125,13 +134,16 @@ EmbedAll = Callable[[Sequence[str]], Generator[Outcome]]
 """Embeds pictures, each of which stands in the list once; the outcomes come in any order."""
 
 
-def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll) -> Dropped:
+def embed_catalogue(
+    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll, max_bytes: int = MAX_BYTES
+) -> Dropped:
     """Embed the pictures of a prepared data set to `out`, which `read_catalogue` reads; tells what was left out.
 
     Pictures that `out` has are not embedded again, and what is done is kept when it is interrupted.
 
     Args:
         by_url: for the pictures whose address is a URL. Fetching is not this package's: the command hands in the workers' way.
+        max_bytes: of a picture in an archive.
 
     Raises:
         DatasetError: when no picture can be had, or `out` is of another embedder or cannot be written.
@@ -151,7 +163,7 @@ def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, 
             (urls if is_url(picture) else files).setdefault(picture, []).append(item)
     try:
         for title, embed, wanted in (
-            ("pictures in files", partial(embed_files, embedder), files),
+            ("pictures in files", partial(embed_files, embedder, max_bytes=max_bytes), files),
             ("pictures by URL", by_url, urls),
         ):
             if not wanted:
@@ -171,19 +183,31 @@ def embed_catalogue(folder: Path, embedder: Embedder, out: Path, step: Step, *, 
     return dropped
 
 
-def embed_files(embedder: Embedder, paths: Sequence[str]) -> Generator[Outcome]:
-    """An `EmbedAll` for pictures in files."""
-    for start in range(0, len(paths), BATCH):
-        decoded: dict[str, NDArray[np.uint8]] = {}
-        for path in paths[start : start + BATCH]:
-            try:
-                decoded[path] = decode_picture(Path(path).read_bytes(), embedder.image_size)
-            except OSError as error:
-                yield path, ("unreadable_picture", str(error))
-            except PictureError as error:
-                yield path, (error.reason, f"{path}: {error}")
-        if decoded:
-            yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+def embed_files(embedder: Embedder, paths: Sequence[str], max_bytes: int = MAX_BYTES) -> Generator[Outcome]:
+    """An `EmbedAll` for pictures in files and archives. max_bytes: of one in an archive."""
+    with PictureFiles(max_bytes) as files:
+        for start in range(0, len(paths), BATCH):
+            decoded: dict[str, NDArray[np.uint8]] = {}
+            for path in paths[start : start + BATCH]:
+                pixels = _pixels(files, path, embedder.image_size)
+                if isinstance(pixels, tuple):
+                    yield path, pixels
+                else:
+                    decoded[path] = pixels
+            if decoded:
+                yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+
+
+def _pixels(files: PictureFiles, path: str, size: int) -> NDArray[np.uint8] | tuple[str, str]:
+    """uint8 [size, size, 3], or the reason and the message why there is none."""
+    try:
+        data = files.read(path)
+    except PictureError as error:
+        return error.reason, str(error)
+    try:
+        return decode_picture(data, size)
+    except PictureError as error:
+        return error.reason, f"{path}: {error}"
 
 
 class _Kept:

@@ -136,7 +136,8 @@ def embed(
     console, settings = Console(stderr=True), read()
     with progress(console) as step, interrupted_by_sigterm():
         embedder = open_base(Bundle.load(bundle), threads)
-        dropped = embed_catalogue(dataset, embedder, out, step, by_url=partial(embed_urls, settings, embedder))
+        by_url = partial(embed_urls, settings, embedder)
+        dropped = embed_catalogue(dataset, embedder, out, step, by_url=by_url, max_bytes=settings.fetch_max_bytes)
     console.print(f"{out}: left out: {dropped.explained()}", soft_wrap=True, markup=False, highlight=False)
 
 

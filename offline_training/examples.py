@@ -1,8 +1,7 @@
 """Held-out users to look at: bags whose pictures are all there, and small copies of these pictures."""
 
 import io
-from functools import cache
-from pathlib import Path
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from offline_training.bags import PADDING
 from offline_training.catalogue import Catalogue
+from offline_training.datasets.picture_files import PictureFiles
 from offline_training.report.results import Example
 from offline_training.tasks import Split
 
@@ -33,26 +33,29 @@ def choose(
     chosen: list[int] = []
     examples: list[Example] = []
     pictures: dict[str, bytes] = {}
-    shrink = cache(thumbnail)
-    for row in np.random.default_rng(0).permutation(np.flatnonzero(complete)):
-        if len(chosen) == users:
-            break
-        bag = [catalogue.items[item] for item in bags.rows[row] if item != PADDING]
-        afterwards = [catalogue.items[item] for item in split.afterwards[row]] if split.afterwards else []
-        found = {item: shrink(catalogue.pictures.get(item)) for item in (*bag, *afterwards)}
-        whole = {item: picture for item, picture in found.items() if picture is not None}
-        if len(whole) == len(found):
-            chosen.append(int(row))
-            examples.append(Example(bag, afterwards, [catalogue.labels[n] for n in np.flatnonzero(bags.targets[row])]))
-            pictures |= whole
+    with PictureFiles() as files:
+        shrink = cache(partial(thumbnail, files))
+        for row in np.random.default_rng(0).permutation(np.flatnonzero(complete)):
+            if len(chosen) == users:
+                break
+            bag = [catalogue.items[item] for item in bags.rows[row] if item != PADDING]
+            afterwards = [catalogue.items[item] for item in split.afterwards[row]] if split.afterwards else []
+            found = {item: shrink(catalogue.pictures.get(item)) for item in (*bag, *afterwards)}
+            whole = {item: picture for item, picture in found.items() if picture is not None}
+            if len(whole) == len(found):
+                chosen.append(int(row))
+                examples.append(
+                    Example(bag, afterwards, [catalogue.labels[n] for n in np.flatnonzero(bags.targets[row])])
+                )
+                pictures |= whole
     return np.array(chosen, np.int64), examples, pictures
 
 
-def thumbnail(path: str | None) -> bytes | None:
+def thumbnail(files: PictureFiles, path: str | None) -> bytes | None:
     """A JPEG of 96 x 96 pixels, white where the picture is not square; None when it cannot be read."""
     try:
-        pixels = decode_picture(Path(path or "").read_bytes(), SIDE)
-    except (OSError, PictureError):
+        pixels = decode_picture(files.read(path or ""), SIDE)
+    except PictureError:
         return None
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)

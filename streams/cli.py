@@ -20,6 +20,7 @@ from streams import console
 from streams.console import USAGE, fail, on_kafka, print_error, read, show, stdout
 from streams.dead_letters.cli import app as dlq_app
 from streams.exceptions import ListError, StateError
+from streams.history.cli import topic
 from streams.process import CRASHED, MISCONFIGURED
 from streams.replay.cli import replay
 from streams.settings import PREFIX, Settings
@@ -38,6 +39,9 @@ bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is who
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(dataset_app, name="dataset")
+dataset_app.command(
+    epilog="Example: tastestream dataset topic --from 2026-11-01T00:00 --to 2026-11-02T00:00 --items items.csv --out data/november"
+)(topic)
 app.command(
     epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next"
 )(evaluate)

@@ -43,7 +43,10 @@ ALL_PURCHASES: Rule = dict.fromkeys(range(1, 6), "purchase")
 
 
 def parse_rule(text: str) -> Rule:
-    """`4-5=purchase,1-2=return`: what ratings stand for; those that are not named stand for nothing. Raises DatasetError."""
+    """`4-5=purchase,1-2=return`: what ratings stand for; those that are not named stand for nothing.
+
+    Raises DatasetError for what is no rule, and where a rating stands for two things.
+    """
     rule: dict[int, Type | None] = dict.fromkeys(range(1, 6))
     for part in text.split(","):
         found = re.fullmatch(r"\s*([1-5])(?:-([1-5]))?\s*=\s*(\w+)\s*", part)
@@ -51,7 +54,14 @@ def parse_rule(text: str) -> Rule:
             raise DatasetError(
                 f"ratings {part.strip()!r}: expected for example 4-5=purchase, with one of {', '.join(get_args(Type))}"
             )
-        for stars in range(int(found[1]), int(found[2] or found[1]) + 1):
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first > last:
+            raise DatasetError(
+                f"ratings {part.strip()!r}: {first} is above {last}: expected for example {last}-{first}={found[3]}"
+            )
+        for stars in range(first, last + 1):
+            if rule[stars] is not None:
+                raise DatasetError(f"ratings {text!r}: {stars} stands for {rule[stars]} and {found[3]}: name it once")
             rule[stars] = cast("Type", found[3])
     return rule
 

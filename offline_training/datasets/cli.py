@@ -13,15 +13,17 @@ from rich.table import Table
 from offline_training.console import failed
 from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule
 from offline_training.datasets.dvbpr import Dvbpr
-from offline_training.datasets.folders import SUFFIXES, ClassFolder
+from offline_training.datasets.folders import ClassFolder
 from offline_training.datasets.hm import ARTICLES, HM, TRANSACTIONS, find
 from offline_training.datasets.labels import LabelRule
+from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.prepare import Summary, prepare
 from offline_training.datasets.records import DatasetError, Source
 from offline_training.datasets.tables import Tables
 from offline_training.progress import Advance
 
 SHOWN_LABELS = 8
+NO_LABELS = "it can be played, but there is nothing to be right about"
 
 app = typer.Typer(
     help="Data sets as people have them, to a folder that training and replay read.", no_args_is_help=True
@@ -36,8 +38,7 @@ MaxLabels = Annotated[int, typer.Option(help="Labels at most, the most frequent.
 Pictures = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of pictures, named by item, to use instead of those that the data set names.",
-        file_okay=False,
+        help="Folder or .zip of pictures, named by item, to use instead of those that the data set names; a .zip stays packed.",
         show_default=False,
     ),
 ]
@@ -82,7 +83,7 @@ def amazon(
         rule = parse_rule(ratings) if ratings else ALL_PURCHASES
         return Amazon(reviews, metadata, rule, orders[columns], advance)
 
-    _run(
+    prepare_and_report(
         source,
         "Amazon reviews",
         out,
@@ -106,7 +107,7 @@ def dvbpr(
     max_labels: MaxLabels = 1000,
 ) -> None:
     """The array of DVBPR, pictures included; it is read without running what a pickle may hold."""
-    _run(
+    prepare_and_report(
         lambda _: Dvbpr(array, out / "images"),
         f"DVBPR {array.name}",
         out,
@@ -134,7 +135,7 @@ def hm(
     def source(advance: Advance) -> Source:
         return HM(folder, transactions or find(folder, TRANSACTIONS), advance)
 
-    _run(
+    prepare_and_report(
         source,
         "H&M",
         out,
@@ -158,7 +159,7 @@ def folder(
     max_labels: MaxLabels = 1000,
 ) -> None:
     """A folder of classes with pictures in them; there are no events."""
-    _run(
+    prepare_and_report(
         lambda _: ClassFolder(classes),
         str(classes),
         out,
@@ -184,7 +185,7 @@ def tables(
     max_labels: MaxLabels = 1000,
 ) -> None:
     """Two tables of your own: who did what with which item, and what the items are."""
-    _run(
+    prepare_and_report(
         lambda advance: Tables(events, items, items.parent, advance),
         f"tables {items.name}",
         out,
@@ -199,7 +200,7 @@ def tables(
     )
 
 
-def _run(
+def prepare_and_report(
     source: Callable[[Advance], Source],
     name: str,
     out: Path,
@@ -210,6 +211,7 @@ def _run(
     pictures: Path | None = None,
     pictureless: bool = False,
     untouched: bool = False,
+    uncategorized: bool = False,
     events_size: int = 0,
     items_size: int = 0,
 ) -> None:
@@ -236,10 +238,11 @@ def _run(
                 name,
                 out,
                 rule=rule,
-                pictures=None if pictures is None else by_item(pictures),
+                pictures=None if pictures is None else pictures_by_item(pictures),
                 step=step,
                 pictureless=pictureless,
                 untouched=untouched,
+                uncategorized=uncategorized,
             )
         except DatasetError as error:
             progress.stop()
@@ -247,20 +250,15 @@ def _run(
     Console().print(report(summary, out))
 
 
-def by_item(folder: Path) -> dict[str, str]:
-    """Picture files by their name without the suffix. Raises DatasetError when there are none."""
-    found = {path.stem: str(path) for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
-    if not found:
-        raise DatasetError(f"{folder}: expected pictures named by item ({', '.join(sorted(SUFFIXES))}), found none")
-    return found
-
-
 def report(summary: Summary, out: Path) -> Table:
     """What a data set is, and what was left out."""
     table = Table("", "", title=f"{summary.source} in {out}", show_header=False)
     table.add_row("users, items, events", f"{summary.users:,}, {summary.items:,}, {summary.events:,}")
     common = sorted(summary.labels.items(), key=lambda label: -label[1])[:SHOWN_LABELS]
-    table.add_row("labels", f"{len(summary.labels):,}: {', '.join(f'{label} ({count:,})' for label, count in common)}")
+    shown = ", ".join(f"{label} ({count:,})" for label, count in common)
+    table.add_row("labels", f"{len(summary.labels):,}: {shown or NO_LABELS}")
+    for fact, count in summary.noted.items():
+        table.add_row(f"kept: {fact.replace('_', ' ')}", f"{count:,}, the first: {summary.examples[fact]}")
     for reason, count in summary.dropped.items():
         table.add_row(f"left out: {reason.replace('_', ' ')}", f"{count:,}, the first: {summary.examples[reason]}")
     return table

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from offline_training.datasets.picture_files import SUFFIXES
 from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})  # no categories
 
 

@@ -42,6 +42,8 @@ class Summary(msgspec.Struct, frozen=True):
     labels: dict[str, int]  # how many items have it
     dropped: dict[str, int]
     examples: dict[str, str]
+    noted: dict[str, int] = {}
+    """What was kept, and is worth knowing."""
 
 
 class _Known(NamedTuple):
@@ -59,6 +61,7 @@ def prepare(
     step: Step,
     pictureless: bool = False,
     untouched: bool = False,
+    uncategorized: bool = False,
 ) -> Summary:
     """Read `source` and write the folder `out`; a data set that is there is replaced.
 
@@ -69,6 +72,7 @@ def prepare(
         step: shows the progress.
         untouched: whether items that no event is about are kept, too: their labels teach what pictures look like.
         pictureless: whether items without a picture are kept; their embeddings have to come from elsewhere.
+        uncategorized: whether items without a category are kept: they can be replayed, and teach nothing.
 
     Raises DatasetError, when something is missing or nothing is left.
     """
@@ -76,26 +80,36 @@ def prepare(
     with step("events, first time"):
         touched = {event.item for event in source.interactions(Dropped())}
     with step("items"):
-        known = _items(source, set() if untouched else touched, rule, pictures, dropped, pictureless=pictureless)
+        known = _items(
+            source,
+            set() if untouched else touched,
+            rule,
+            pictures,
+            dropped,
+            pictureless=pictureless,
+            uncategorized=uncategorized,
+        )
     counts = Counter(label for item in known.values() for label in item.labels)
     kept = set(vocabulary(counts, len(known), rule))
-    known = {
-        item: _Known(one.picture, tuple(label for label in one.labels if label in kept)) for item, one in known.items()
-    }
-    for item in [item for item, one in known.items() if not one.labels]:
-        dropped.add("item_without_frequent_label", item)
-        del known[item]
+    for item, one in list(known.items()):
+        labels = tuple(label for label in one.labels if label in kept)
+        known[item] = _Known(one.picture, labels)
+        if not labels and one.labels:
+            (dropped.note if uncategorized else dropped.add)("item_without_frequent_label", item)
+            if not uncategorized:
+                del known[item]
+    needed = "a picture" if uncategorized else "a picture and a label"
     if not known:
-        raise DatasetError(f"{name}: nothing is left: no item with a picture and a label; left out: {dropped}")
+        raise DatasetError(f"{name}: nothing is left: no item with {needed}; left out: {dropped}")
     out.mkdir(parents=True, exist_ok=True)
     with step("events, second time"):
-        seen = _Seen()
+        seen = _Seen(dropped)
         with closing(
             in_order_of_time(seen.watch(_of_known(source.interactions(dropped), known, dropped)), out)
         ) as events:
             _write(out / EVENTS, _columns(events))
     if touched and not seen.events:
-        raise DatasetError(f"{name}: nothing is left: no event of an item with a picture and a label")
+        raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}")
     _write(out / ITEMS, _item_columns(known))
     summary = Summary(
         source=name,
@@ -107,6 +121,7 @@ def prepare(
         labels={label: counts[label] for label in sorted(kept)},
         dropped=dict(dropped.counts.most_common()),
         examples=dropped.examples,
+        noted=dict(dropped.notes.most_common()),
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return summary
@@ -120,8 +135,9 @@ def _items(
     dropped: Dropped,
     *,
     pictureless: bool,
+    uncategorized: bool,
 ) -> dict[str, _Known]:
-    """Items with a picture and labels: those that were touched, or all where there are no events."""
+    """Items with a picture and labels, or without what need not be: those that were touched, or all where there are no events."""
     known: dict[str, _Known] = {}
     described: set[str] = set()
     for item in source.items(dropped):
@@ -132,9 +148,11 @@ def _items(
         labels = labels_of(item.paths, rule)
         if not picture and not pictureless:
             dropped.add("item_without_picture", item.item)
-        elif not labels:
+        elif not labels and not uncategorized:
             dropped.add("item_without_category", item.item)
         else:
+            if not labels:
+                dropped.note("item_without_category", item.item)
             known[item.item] = _Known(picture, labels)
     for item in touched - described:
         dropped.add("item_not_described", item)
@@ -150,14 +168,17 @@ def _of_known(events: Iterable[Interaction], known: Mapping[str, _Known], droppe
 
 
 class _Seen:
-    """What went by."""
+    """What went by; `dropped` is told of times that went backwards, which are sorted afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropped: Dropped) -> None:
+        self._dropped = dropped
         self.users: set[str] = set()
         self.events, self.first, self.last = 0, 0, 0
 
     def watch(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
         for event in events:
+            if self.events and event.time < self.last:
+                self._dropped.note("event_after_a_later_one", f"{event.user} {event.item}")
             self.first = min(self.first, event.time) if self.events else event.time
             self.last = max(self.last, event.time)
             self.users.add(event.user)

@@ -17,6 +17,7 @@ class DatasetError(TastestreamError):
 
 
 TAG = re.compile(r"<[^>]*>")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 MILLISECONDS = 10**11  # a time above is none of seconds
 
 
@@ -32,7 +33,7 @@ class Interaction(NamedTuple):
 class Item(NamedTuple):
     """What an item is.
 
-    picture: a URL, or the path of a file; "" when there is none.
+    picture: a URL, or the path of a file (`picture_files`: it may be in an archive); "" when there is none.
     paths: its categories, each as a path from the broadest to the narrowest.
     """
 
@@ -43,7 +44,7 @@ class Item(NamedTuple):
 
 def is_url(picture: str) -> bool:
     """Whether a picture has to be fetched, and is no file's path. A `data:` URL counts as one: no file is called so."""
-    return "://" in picture or picture.startswith("data:")
+    return SCHEME.match(picture) is not None
 
 
 def clean(text: Any) -> str:
@@ -66,15 +67,27 @@ def in_milliseconds(time: float) -> int:
 
 @dataclass
 class Dropped:
-    """What was left out: how often for each reason, and the first example of it."""
+    """What was left out: how often for each reason, and the first example of it. Beside it, what was kept and is worth knowing."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
+    notes: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
 
-    def add(self, reason: str, example: object = "") -> None:
-        self.counts[reason] += 1
-        if reason not in self.examples:
-            self.examples[reason] = str(example)[:200]
+    def add(self, reason: str, example: object = "", count: int = 1) -> None:
+        """Something was left out."""
+        self.counts[reason] += count
+        self.examples.setdefault(reason, str(example)[:200])
+
+    def note(self, fact: str, example: object = "") -> None:
+        """Something is so, and was kept."""
+        self.notes[fact] += 1
+        self.examples.setdefault(fact, str(example)[:200])
+
+    def include(self, other: "Dropped") -> None:
+        """All that another one knows."""
+        self.counts += other.counts
+        self.notes += other.notes
+        self.examples = other.examples | self.examples
 
     def explained(self) -> str:
         """Each reason with its count and its first example, a line each; "nothing"."""

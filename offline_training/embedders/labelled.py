@@ -7,6 +7,7 @@ from pathlib import Path
 
 from offline_training.datasets.folders import ClassFolder
 from offline_training.datasets.labels import SEPARATOR
+from offline_training.datasets.picture_files import place_in_archive
 from offline_training.datasets.prepare import ITEMS
 from offline_training.datasets.records import Dropped, Item
 from offline_training.datasets.tables import Tables
@@ -85,6 +86,10 @@ def _file(item: Item, data: Path) -> Path:
     """A prepared data set names pictures as it was given them: from the working folder, or from its own."""
     if "://" in item.picture:
         raise EmbedderError(f"{data}: {item.item} has its picture at {item.picture}: expected files, fetch them first")
+    if place_in_archive(item.picture) is not None:
+        raise EmbedderError(
+            f"{data}: {item.item} has its picture at {item.picture}: expected files, unpack the archive first"
+        )
     path = Path(item.picture)
     if path.is_file():
         return path

@@ -152,7 +152,8 @@ async def _play(run: _Run, journal: Journal) -> bool:
     options = run.options
     stop = stop_event(with_parent=False)
     player = Player(run.settings, run.bundle, run.naming, run.answers, journal, lead=options.lead, pace=options.pace)
-    async with served_pictures(run.data.items, options.host, options.port) as address, player:
+    served = served_pictures(run.data.items, options.host, options.port, max_bytes=run.settings.fetch_max_bytes)
+    async with served as address, player:
         showing = asyncio.create_task(_show(run, player))
         try:
             return await player.play(run.data.events(options.selection), run.data.items, address, stop)
@@ -278,6 +279,7 @@ def _results(run: _Run, measured: Measured, comparison: Comparison | None) -> re
             "seconds": round(run.seconds, 1),
             "without_recommendation": counts_of(answers.reasons.values()),
             "left_out": dict(overview.left_out.most_common()),
+            "left_out_before": run.data.left_out,
         },
         rules=options.rules,
         groups=summaries(measured, options.rules),

@@ -1,7 +1,7 @@
 """The answers that the events must have, without Kafka, Faust or RocksDB: pictures, the fold, the bundle, an event at a time.
 
-What the run saw on `user-recommendations` is held against it: online equals offline. Pictures in files are read from there;
-those behind URLs are fetched as the embed worker does it.
+What the run saw on `user-recommendations` is held against it: online equals offline. Pictures in files and archives are read
+from there; those behind URLs are fetched as the embed worker does it.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -38,7 +38,9 @@ def embedded_pictures(
     """The embeddings as they are stored, by picture; without those that cannot be had."""
     files = [picture for picture in pictures if not is_url(picture)]
     urls = [picture for picture in pictures if is_url(picture)]
-    outcomes: Iterable[tuple[str, NDArray[np.float32] | tuple[str, str]]] = embed_files(embedder, files)
+    outcomes: Iterable[tuple[str, NDArray[np.float32] | tuple[str, str]]] = embed_files(
+        embedder, files, settings.fetch_max_bytes
+    )
     if urls:
         outcomes = chain(outcomes, embed_urls(settings, embedder, urls))
     found: dict[str, bytes] = {}

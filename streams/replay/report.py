@@ -72,6 +72,8 @@ def facts(results: Results) -> list[tuple[str, str]]:
         lines.append(("without recommendation", _counts(played["without_recommendation"])))
     if played["left_out"]:
         lines.append(("left out", _counts(played["left_out"])))
+    if played.get("left_out_before"):
+        lines.append(("left out of the data set", _counts(played["left_out_before"])))
     targets = results.groups[0].targets if results.groups else 0
     lines.append(("targets", f"{targets:,} ({', '.join(sorted(results.rules.targets))})"))
     if results.without_known_category:

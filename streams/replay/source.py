@@ -10,10 +10,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from model.bundle import file_sha256
-from offline_training.datasets.prepare import EVENTS, ITEMS
+from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, Summary
 from offline_training.datasets.records import is_url
 from offline_training.datasets.tables import parquet_module
 from streams.messages import InteractionType
@@ -36,7 +37,7 @@ class Event(NamedTuple):
 
 
 class Item(NamedTuple):
-    """One row of `items.parquet`. `picture`: a URL, the path of a file, or "" for none."""
+    """One row of `items.parquet`. `picture`: a URL, the path of a file or where it is in an archive, or "" for none."""
 
     number: int
     picture: str
@@ -44,7 +45,7 @@ class Item(NamedTuple):
 
     @property
     def local(self) -> bool:
-        """Whether the picture is a file."""
+        """Whether the picture is a file, or in one."""
         return bool(self.picture) and not is_url(self.picture)
 
 
@@ -85,6 +86,8 @@ class DataSet:
             if not (folder / name).is_file():
                 raise ReplayError(f"{folder / name}: there is no such file: {PREPARE}")
         self.items = _read_items(folder / ITEMS)
+        self.left_out = _left_out(folder / SUMMARY)
+        """What was left out when the folder was prepared, by reason."""
         self._events = folder / EVENTS
 
     def fingerprint(self) -> str:
@@ -147,6 +150,14 @@ def _read_items(path: Path) -> dict[str, Item]:
     table = parquet_module().read_table(path, columns=["item", "image", "categories"])
     rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
     return {item: Item(number, image or "", tuple(names)) for number, (item, image, names) in enumerate(rows)}
+
+
+def _left_out(path: Path) -> dict[str, int]:
+    """Of a folder's summary; nothing where it has none. Raises ReplayError."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary).dropped if path.is_file() else {}
+    except msgspec.DecodeError as error:
+        raise ReplayError(f"{path}: {error}: {PREPARE}") from error
 
 
 def _hash(user: str) -> int:

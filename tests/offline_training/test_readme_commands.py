@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
+import numpy as np
 from typer.testing import CliRunner, Result
 
 from model.bundle import Bundle
@@ -19,6 +20,7 @@ from offline_training.datasets.records import Dropped
 from streams.cli import app, mount_training
 from tests.data import DATA, needs
 from tests.offline_training.datasets.made import EVENTS, ITEMS, LOST, SOURCES, USERS, pictures
+from tests.offline_training.datasets.zips import write_zip
 from tests.streams.warm.shop import open_shop
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -78,6 +80,24 @@ def test_from_a_data_set_to_figures(name: str, tmp_path: Path, monkeypatch: pyte
     made = Bundle.load(tmp_path / "bundles" / name)
     assert len(made.categories) == 3
     assert "is whole" in done("bundle", "check", f"bundles/{name}")
+
+
+def test_pictures_stay_in_their_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    SOURCES["beauty"](tmp_path, "")
+    write_zip(Path("images.zip"), {f"women/{path.name}": path.read_bytes() for path in Path("images").iterdir()})
+    command = [one.replace("images", "images.zip") for one in PREPARE["data/beauty"]]
+    assert f"{USERS}, {len(ITEMS)}, {USERS * EVENTS:,}" in done(*command)
+    found = done("train", "embed", "data/beauty", "--out", "embeddings.npz")
+    assert f"not_a_picture 1, the first: {LOST}: images.zip!/women/{LOST}.jpg: " in found
+    with np.load("embeddings.npz") as packed:
+        assert sorted(packed["ids"].tolist()) == sorted(set(ITEMS) - {LOST})
+    assert not [path for path in tmp_path.rglob("*.jpg") if "images" not in path.parts]
+
+    monkeypatch.setitem(SETTINGS, "TASTESTREAM_FETCH_MAX_BYTES", "1024")
+    tight = run("train", "embed", "data/beauty", "--out", "other.npz")
+    too_large = sum(len(picture) > 1024 for item, picture in pictures().items() if item != LOST)
+    assert f"picture_too_large {too_large}, the first: " in tight.output
 
 
 @needs("amazon")

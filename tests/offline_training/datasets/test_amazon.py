@@ -1,6 +1,7 @@
 """The three generations of Amazon's files, and what is wrong with them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,38 @@ def test_a_review_that_lacks_something_is_left_out_with_its_reason(
     assert dropped.counts == {reason: 1}
 
 
-def test_ratings_become_types_by_a_rule(tmp_path: Path) -> None:
-    reviews = "\n".join(json.dumps(REVIEW_2014 | {"overall": stars}) for stars in (1, 2, 3, 4, 5))
-    found, dropped = interactions(tmp_path / "r.json", reviews, rule=parse_rule("4-5=purchase, 1-2=return"))
+REVIEWS_OF_STARS: dict[str, Callable[[float], str]] = {
+    "reviews of 2014 and 2018": lambda stars: json.dumps(REVIEW_2014 | {"overall": stars}),
+    "reviews of 2023": lambda stars: json.dumps(REVIEW_2023 | {"rating": stars}),
+    "ratings of 2014": lambda stars: f"A1,B000000001,{stars},1393372800",
+    "ratings of 2018": lambda stars: f"B000000001,A1,{stars},1393372800",
+}
+
+
+@pytest.mark.parametrize("form", REVIEWS_OF_STARS)
+def test_ratings_become_types_by_a_rule(tmp_path: Path, form: str) -> None:
+    lines = "\n".join(REVIEWS_OF_STARS[form](float(stars)) for stars in (1, 2, 3, 4, 5)) + "\n"
+    path = tmp_path / ("r.csv" if "ratings" in form else "r.json")
+    found, dropped = interactions(path, lines, rule=parse_rule("4-5=purchase, 1-2=return"))
     assert [one.type for one in found] == ["return", "return", "purchase", "purchase"]
     assert dropped.counts == {"rating_stands_for_nothing": 1}
+    found, dropped = interactions(path, lines, rule=parse_rule("4-5=purchase"))
+    assert [one.type for one in found] == ["purchase", "purchase"]
+    assert dropped.counts == {"rating_stands_for_nothing": 3}
+
+
+def test_ratings_of_2023_with_a_header_become_types_by_a_rule(tmp_path: Path) -> None:
+    rows = "".join(f"A1,B000000001,{stars}.0,1393372800000\n" for stars in (1, 2, 3, 4, 5))
+    text = "user_id,parent_asin,rating,timestamp\n" + rows
+    found, _ = interactions(tmp_path / "r.csv", text, rule=parse_rule("4-5=purchase,1-2=return"))
+    assert [one.type for one in found] == ["return", "return", "purchase", "purchase"]
+
+
+def test_a_rule_that_says_two_things_or_goes_backwards_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"5 stands for purchase and return: name it once"):
+        parse_rule("4-5=purchase,5=return")
+    with pytest.raises(DatasetError, match=r"'5-4=purchase': 5 is above 4: expected for example 4-5=purchase"):
+        parse_rule("5-4=purchase")
 
 
 @pytest.mark.parametrize("text", ["", "5", "6=purchase", "4-5=bought", "5=purchase;4=view"])

@@ -95,6 +95,24 @@ def test_rare_labels_go_and_with_them_items_that_have_no_other(amazon: tuple[obj
     assert summary.dropped["item_without_frequent_label"] == 1
 
 
+@pytest.mark.parametrize("rule", ["6=purchase", "4-5=bought", "5-4=purchase", "4-5=purchase,5=return"])
+def test_a_malformed_rule_is_one_line(amazon: tuple[object, ...], rule: str) -> None:
+    done = run(*amazon, "--ratings", rule)
+    assert done.exit_code == 1
+    [line] = filter(str.strip, done.output.splitlines())
+    assert line.startswith("ratings ")
+    assert rule[:6] in line
+
+
+def test_times_that_go_backwards_are_sorted_and_counted(amazon: tuple[object, ...], tmp_path: Path) -> None:
+    rows = [REVIEWS[number] for number in (0, 2, 1, 5, 6, 7, 3, 10)]
+    (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    summary, events, _ = prepared(*amazon)
+    assert [event["time"] % 1_300_000_000_000 for event in events] == [0, 1000, 2000, 5000, 6000, 7000, 10_000]
+    assert summary.noted == {"event_after_a_later_one": 1}, "that of an item that is left out does not count"
+    assert summary.examples["event_after_a_later_one"] == "U1 B1"
+
+
 def test_pictures_of_a_folder(amazon: tuple[object, ...], tmp_path: Path) -> None:
     folder = tmp_path / "pictures" / "B"
     folder.mkdir(parents=True)

@@ -11,8 +11,10 @@ from model.exceptions import TastestreamError
 from offline_training.datasets.folders import ClassFolder
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import prepare
+from offline_training.datasets.tables import Tables
 from offline_training.embedders.labelled import categories_of, read_labelled
 from tests.data import DATA, needs
+from tests.offline_training.datasets.sources import no_step
 
 
 def files(folder: Path, *names: str) -> Path:
@@ -120,3 +122,11 @@ def test_the_clothing_data_set_has_its_published_splits_and_classes() -> None:
     pictures = read_labelled(DATA / "clothing")
     assert Counter(picture.split for picture in pictures) == {"train": 3068, "validation": 341, "test": 372}
     assert len(categories_of(pictures)) == 10
+
+
+def test_pictures_in_an_archive_are_to_be_unpacked_first(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item,image,categories\n1,a.zip!/1.jpg,hat\n2,a.zip!/2.jpg,shoe\n")
+    source = Tables(None, tmp_path / "items.csv", tmp_path)
+    prepare(source, "x", tmp_path / "set", rule=LabelRule(1, 1, 1), pictures=None, step=no_step)
+    with pytest.raises(TastestreamError, match=r"1 has its picture at .*a.zip!/1.jpg: .*unpack the archive first"):
+        read_labelled(tmp_path / "set")

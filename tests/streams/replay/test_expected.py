@@ -14,6 +14,7 @@ from streams.replay.expected import compare, embedded_pictures, expected_answers
 from streams.replay.messages import Naming
 from streams.replay.source import DataSet, Event, Selection
 from streams.settings import Settings, read_settings
+from tests.offline_training.datasets.zips import write_zip
 from tests.streams.replay.made import shop
 from tests.streams.warm.shop import open_shop
 
@@ -100,3 +101,14 @@ def test_pictures_behind_urls_are_fetched(world: World) -> None:
         urls = [f"{shop.url}/1", f"{shop.url}/gone"]
         found = embedded_pictures(world.settings, world.bundle.embedder(), urls, lambda: None)
     assert list(found) == urls[:1]
+
+
+def test_pictures_in_archives_have_the_embeddings_of_files(world: World, tmp_path: Path) -> None:
+    [picture] = {item.picture for name, item in world.data.items.items() if name == "compact-digital-camera"}
+    data = Path(picture).read_bytes()
+    archive = write_zip(tmp_path / "a.zip", {"camera.jpg": data, "gone.jpg": b"no picture"})
+    pictures = [f"{archive}!/camera.jpg", f"{archive}!/gone.jpg"]
+    found = embedded_pictures(world.settings, world.bundle.embedder(), pictures, lambda: None)
+    assert found == {pictures[0]: world.embedded[picture]}
+    tight = world.settings.model_copy(update={"fetch_max_bytes": len(data) - 1})
+    assert embedded_pictures(tight, world.bundle.embedder(), pictures, lambda: None) == {}

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
+from offline_training.datasets.prepare import SUMMARY, Summary
 from streams.replay.exceptions import ReplayError
 from streams.replay.source import DataSet, Event, Selection
 from tests.streams.replay.made import Row, write
@@ -87,3 +89,14 @@ def test_another_stream_has_another_fingerprint(data: DataSet, tmp_path: Path) -
     other = DataSet(write(tmp_path / "other", [*ROWS[:-1], ("user-99", "hat", "purchase", 99)], ITEMS))
     again = DataSet(write(tmp_path / "again", ROWS, ITEMS))
     assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+
+
+def test_what_was_left_out_when_it_was_prepared_is_known(tmp_path: Path) -> None:
+    write(tmp_path, ROWS, ITEMS)
+    assert DataSet(tmp_path).left_out == {}
+    summary = Summary("x", 1, 1, 1, 0, 0, labels={}, dropped={"broken_line": 2}, examples={})
+    (tmp_path / SUMMARY).write_bytes(msgspec.json.encode(summary))
+    assert DataSet(tmp_path).left_out == {"broken_line": 2}
+    (tmp_path / SUMMARY).write_text("{")
+    with pytest.raises(ReplayError, match=r"dataset.json: .*prepare the data set"):
+        DataSet(tmp_path)
