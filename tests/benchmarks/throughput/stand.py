@@ -88,19 +88,22 @@ class Running:
             ]
             await asyncio.gather(*sent)
 
-    async def produce_at(self, events: Sequence[Event], rate: float) -> list[float]:
-        """Each event at its time, whatever became of those before; gives these times, in seconds since the epoch."""
-        topic, sent = self.settings.interactions_topic, []
+    async def produce_at(self, events: Sequence[Event], rate: float) -> tuple[list[float], list[float]]:
+        """Each event at its time, whatever became of those before.
+
+        Gives these times, in seconds since the epoch, and for how many seconds each was late nonetheless.
+        """
+        topic, sent, late = self.settings.interactions_topic, [], []
         async with AIOKafkaProducer(bootstrap_servers=self.system.broker.bootstrap, linger_ms=1) as producer:
-            begun = time.time()
+            begun = time.time() + POLL
             times = [begun + number / rate for number in range(len(events))]
-            for event, due in zip(events, times, strict=True):
+            for (key, value), due in zip([record_of(event) for event in events], times, strict=True):
                 if (early := due - time.time()) > 0:
                     await asyncio.sleep(early)
-                key, value = record_of(event)
+                late.append(max(time.time() - due, 0.0))
                 sent.append(await producer.send(topic, value, key=key, partition=partition_of(key)))
             await asyncio.gather(*sent)
-        return times
+        return times, late
 
     async def answers(self, count: int) -> None:
         """Wait for so many more recommendations. Raises RuntimeError when the peer has died or stands still."""

@@ -4,8 +4,7 @@ Users differ in how much they do (log-normal), items in how often they are looke
 `events` are the ones that are measured. All pictures are the demo's photos, each under the URLs of many items.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,15 +53,15 @@ class Shop:
             for number, (user, turn) in enumerate(places)
         ]
 
-    def events(self, count: int, name: str) -> list[Event]:
-        """What comes after `filling`."""
-        rng = np.random.default_rng([self.seed, 1])
-        activity = np.exp(rng.normal(0, ACTIVITY, self.users))
+    def events(self, count: int, name: str, *, after: int = 0) -> list[Event]:
+        """What comes after `filling`, and after so many events that came then."""
+        activity = np.exp(np.random.default_rng([self.seed, 1]).normal(0, ACTIVITY, self.users))
+        rng = np.random.default_rng([self.seed, 2, after])
         users = rng.choice(self.users, count, p=activity / activity.sum())
         items = rng.choice(self.items, count, p=self._popularity())
         types = rng.choice(len(TYPES), count, p=list(TYPES.values()))
         new = rng.random(count) >= self.cached
-        kinds, begin = list(TYPES), self.users * self.bag
+        kinds, begin = list(TYPES), self.users * self.bag + after
         found: list[Event] = []
         for number in range(count):
             event = self._event(
@@ -97,9 +96,3 @@ class Shop:
             "timestamp": BEGIN + STEP * number,
             "image_url": self.url(item),
         }
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values do not exceed: of all of them, not of a histogram."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
