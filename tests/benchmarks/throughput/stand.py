@@ -5,7 +5,6 @@ saw them. Then all of it is gone, and the next peer finds the same.
 
 import asyncio
 import json
-import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -27,6 +26,7 @@ from tests.usage import processor_seconds
 
 PARTITIONS = 4
 PATIENCE = 60.0  # seconds without a new recommendation, after which something is wrong
+TOPICS_TIMEOUT = 30.0  # seconds for topics to come or to go
 POLL = 0.05  # seconds between two looks at the end of a topic
 BATCH_BYTES = 128 * 1024  # of one partition
 
@@ -278,8 +278,15 @@ async def make_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     if refused:
         raise RuntimeError(f"the broker made no topics: {refused}")
 
+    async def without_leader() -> list[str]:
+        found = await admin.describe_topics(names)
+        led = {one["topic"] for one in found if len(one["partitions"]) == PARTITIONS and not one["error_code"]}
+        return [name for name in names if name not in led]
 
-async def drop_topics(admin: AIOKafkaAdminClient, timeout: float = 30.0) -> None:
+    await until(without_leader)
+
+
+async def drop_topics(admin: AIOKafkaAdminClient) -> None:
     """Delete all topics but the broker's own, and wait until they are gone."""
 
     async def there() -> list[str]:
@@ -287,11 +294,11 @@ async def drop_topics(admin: AIOKafkaAdminClient, timeout: float = 30.0) -> None
 
     if names := await there():
         await admin.delete_topics(names)
-    await until(there, timeout)
+    await until(there)
 
 
-async def until(left: Callable[[], Awaitable[Sequence[object]]], timeout: float = math.inf) -> None:
+async def until(left: Callable[[], Awaitable[Sequence[object]]], timeout: float = TOPICS_TIMEOUT) -> None:
     """Wait until nothing is left. Raises TimeoutError."""
-    async with asyncio.timeout(None if math.isinf(timeout) else timeout):
+    async with asyncio.timeout(timeout):
         while await left():  # noqa: ASYNC110 -- the broker tells nobody
             await asyncio.sleep(POLL)
