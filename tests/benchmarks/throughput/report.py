@@ -13,6 +13,7 @@ from rich.table import Table
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Outcome
 
+COLOURS = ("#4878a8", "#d6813c")  # of the processes of a peer
 Measured = Mapping[str, Sequence[Outcome]]  # by peer, a round after the other
 
 
@@ -88,18 +89,20 @@ def _plot(measured: Measured, title: str, *paths: Path) -> None:
     names = list(measured)
     for place, outcomes in enumerate(measured.values()):
         rates = [one.rate for one in outcomes]
-        left.barh(place, statistics.median(rates), color="#4878a8")
+        left.barh(place, statistics.median(rates), color=COLOURS[0])
         left.plot(rates, [place] * len(rates), "o", color="black", markersize=3)
         begin = 0.0
         for number, part in enumerate(outcomes[0].processor):
             used = middle(outcomes, lambda one, part=part: one.processor[part])
-            right.barh(place, used, left=begin, color=("#4878a8", "#d6813c")[number], label=part)
+            right.barh(place, used, left=begin, color=COLOURS[number])
             begin += used
         broker = middle(outcomes, lambda one: one.broker)
-        right.barh(place, broker, left=begin, color="#cccccc", label="broker")
+        right.barh(place, broker, left=begin, color="#cccccc")
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
     left.set_xlabel("events/s: median, and each round")
-    right.set_xlabel("processor ms per event, medians; grey: the broker")
+    right.set_xlabel(
+        "processor ms per event, medians\nblue: embed, or the only process; orange: profile; grey: the broker"
+    )
     for path in paths:
         figure.savefig(path, dpi=150)

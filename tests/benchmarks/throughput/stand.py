@@ -71,21 +71,18 @@ class Running:
         async with AIOKafkaProducer(
             bootstrap_servers=self.system.broker.bootstrap, enable_idempotence=True, max_batch_size=BATCH_BYTES
         ) as producer:
-            open_batches: dict[int, Any] = {}
-            full: list[tuple[int, Any]] = []
+            batches: list[tuple[int, Any]] = []
+            unfilled: dict[int, Any] = {}  # by partition
             for event in events:
                 key, value = record_of(event)
                 partition = partition_of(key)
-                batch = open_batches.setdefault(partition, producer.create_batch())
-                if batch.append(key=key, value=value, timestamp=None) is None:
-                    full.append((partition, batch))
-                    batch = open_batches[partition] = producer.create_batch()
+                batch = unfilled.get(partition)
+                if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
+                    batch = unfilled[partition] = producer.create_batch()
                     batch.append(key=key, value=value, timestamp=None)
+                    batches.append((partition, batch))
             topic = self.settings.interactions_topic
-            sent = [
-                await producer.send_batch(batch, topic, partition=partition)
-                for partition, batch in [*full, *open_batches.items()]
-            ]
+            sent = [await producer.send_batch(batch, topic, partition=partition) for partition, batch in batches]
             await asyncio.gather(*sent)
 
     async def produce_at(self, events: Sequence[Event], rate: float) -> tuple[list[float], list[float]]:
