@@ -29,8 +29,8 @@ faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with thre
 	@$(BIN)/python -m pytest tests/faults -q --faults all --seeds 3 $(FAULTS)
 
 bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
-	@for file in tests/benchmarks/[a-z]*.py; do \
-		name=$$(basename $$file .py); \
+	@for file in tests/benchmarks/[a-z]*.py tests/benchmarks/[a-z]*/__main__.py; do \
+		name=$${file#tests/benchmarks/}; name=$${name%.py}; name=$${name%/__main__}; \
 		echo "== $$name"; \
 		$(BIN)/python -m tests.benchmarks.$$name || exit 1; \
 	done
@@ -48,7 +48,7 @@ $(VENV)/.demo: pyproject.toml
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "installing what the tests need, torch among it: some minutes ... (first time only)"
-	@$(PIP) install -e '.[demo,dev,train]'
+	@$(PIP) install -e '.[demo,dev,train,bench]'
 	@touch $@
 
 .PHONY: help demo test unit lint types faults bench clean

@@ -39,10 +39,19 @@ class Expected:
 class Oracle:
     """Embeds each picture once; `embeddings` are the floats before any rounding."""
 
-    def __init__(self, bundle: Bundle, read: Callable[[str], bytes]) -> None:
-        """read: the bytes of the picture behind a URL."""
+    def __init__(
+        self,
+        bundle: Bundle,
+        read: Callable[[str], bytes],
+        *,
+        options: ScoringOptions = OPTIONS,
+        max_slots: int = MAX_SLOTS,
+    ) -> None:
+        """read: the bytes of the picture behind a URL. options, max_slots: what the system is set to."""
         self.bundle = bundle
         self._read = read
+        self._options = options
+        self._max_slots = max_slots
         self._aggregator = bundle.aggregator()
         self.embeddings: dict[str, NDArray[np.float32]] = {}
 
@@ -75,18 +84,18 @@ class Oracle:
         for event in events:
             bag = bags.get(event.user_id, Bag())
             embedder = self.bundle.embedder_version
-            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=MAX_SLOTS, embedder=embedder)
+            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, embedder=embedder)
         return bags
 
     def expected(self, events: list[Interaction]) -> dict[str, Expected]:
         """What each user must end with, computed from the picture files, each bag alone."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
-            found = items(bag, embedder=self.bundle.embedder_version, bag_size=OPTIONS.bag_size)
+            found = items(bag, embedder=self.bundle.embedder_version, bag_size=self._options.bag_size)
             urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
             unrounded = [self.embeddings[url] for url in urls]
             rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]
-            prior = log_prior(found, OPTIONS)
+            prior = log_prior(found, self._options)
             result[user] = Expected(
                 bag, [item.item_id for item in found], self._scores(rounded, prior), self._scores(unrounded, prior)
             )

@@ -1,0 +1,167 @@
+"""How long from an event's time to its recommendation while the system is under load, and how much load it bears.
+
+    python -m tests.benchmarks.load
+
+Events come at fixed times that nothing delays: what waits because an earlier event took long is counted from the time at which
+it should have come (no coordinated omission). First the most that both workers get through is measured, then the waits at
+fractions of it, then the highest rate at which 99 % of the recommendations are on their topic within `--limit` ms, by bisection.
+A wait ends when the broker has the recommendation, by its clock, which counts whole milliseconds. Percentiles are of all values, not
+of a histogram. `python -m tests.benchmarks.latency` measures the idle system.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.throughput.peers import PEERS
+from tests.benchmarks.throughput.stand import Running, Stand, check_answers
+from tests.benchmarks.throughput.workload import Event, Shop
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import picture_server
+
+FRACTIONS = (0.1, 0.25, 0.5, 0.7, 0.9)  # of the most that the workers get through
+SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The smallest value that at least this share of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
+
+
+@dataclass(frozen=True)
+class Load:
+    """What came of one rate."""
+
+    rate: float  # events a second
+    waits: list[float]  # milliseconds from the time of an event to its recommendation
+    late: list[float]  # milliseconds of these in which the generator was late
+
+    @property
+    def p99(self) -> float:
+        return percentile(self.waits, SHARES["p99"])
+
+
+class Bench:
+    """Workers that run, and events that never come twice."""
+
+    def __init__(self, stand: Stand, running: Running) -> None:
+        self._stand = stand
+        self._running = running
+        self._produced = 0
+
+    def _events(self, count: int) -> list[Event]:
+        events = self._stand.shop.events(count, f"load-{self._produced}", after=self._produced)
+        self._produced += count
+        return events
+
+    async def most(self, count: int) -> float:
+        """Events a second when all are there at once."""
+        return (await self._stand.measured(self._running, self._events(count))).rate
+
+    async def at(self, rate: float, seconds: float) -> Load:
+        """The waits at a rate."""
+        running, events = self._running, self._events(max(int(rate * seconds), 1))
+        topic = running.settings.recommendations_topic
+        begin = (await running.ends())[topic]
+        times, late = await running.produce_at(events, rate)
+        await running.answers(len(events))
+        answered = await running.system.read(topic, begin)
+        check_answers(events, answered)
+        first: dict[str, int] = {}
+        for record in answered:
+            event_id = json.loads(record.value or b"{}")["event_id"]
+            first[event_id] = min(record.timestamp, first.get(event_id, record.timestamp))
+        waits = [first[str(event["event_id"])] - due * 1000 for event, due in zip(events, times, strict=True)]
+        return Load(rate, waits, [one * 1000 for one in late])
+
+
+async def run(
+    shop: dict[str, int], count: int, *, seconds: float, limit: float, steps: int, console: Console
+) -> tuple[float, list[Load], list[Load]]:
+    """The most, the waits at fractions of it, and those of the search."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(KafkaBroker(folder / "kafka"))
+        base = stack.enter_context(picture_server(CATALOGUE))
+        stand = Stand(broker, folder, Shop(base, **shop), Bundle.load())
+        async with stand.running(PEERS["ours"]) as running:
+            bench = Bench(stand, running)
+            await bench.most(count)  # warms up
+            most = await bench.most(count)
+            console.print(f"at most {most:,.0f} events/s")
+            loads: list[Load] = []
+            for fraction in FRACTIONS:
+                loads.append(await bench.at(fraction * most, seconds))
+                console.print(f"{loads[-1].rate:,.0f} events/s: p99 {loads[-1].p99:,.0f} ms")
+            search: list[Load] = []
+            borne = max((load.rate for load in loads if load.p99 <= limit), default=0.0)
+            refused = min((load.rate for load in loads if load.p99 > limit and load.rate > borne), default=most)
+            for _ in range(steps):
+                search.append(await bench.at((borne + refused) / 2, seconds))
+                console.print(f"search: {search[-1].rate:,.0f} events/s: p99 {search[-1].p99:,.0f} ms")
+                if search[-1].p99 <= limit:
+                    borne = search[-1].rate
+                else:
+                    refused = search[-1].rate
+    return most, loads, search
+
+
+def show(most: float, loads: list[Load], search: list[Load], limit: float) -> None:
+    console = Console(width=120)
+    title = "milliseconds from the time of an event to its recommendation"
+    table = Table("events/s", "of the most", "events", *SHARES, "generator late, p99", title=title)
+    for load in sorted([*loads, *search], key=lambda one: one.rate):
+        table.add_row(
+            f"{load.rate:,.0f}",
+            f"{load.rate / most:.0%}",
+            f"{len(load.waits):,}",
+            *(f"{percentile(load.waits, share):,.1f}" for share in SHARES.values()),
+            f"{percentile(load.late, SHARES['p99']):.1f}",
+        )
+    console.print(table)
+    borne = [load.rate for load in [*loads, *search] if load.p99 <= limit]
+    found = f"{max(borne):,.0f} events/s, {max(borne) / most:.0%} of the most" if borne else "none of these rates"
+    console.print(f"at most {most:,.0f} events/s; p99 within {limit:g} ms up to {found}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000, help="to find the most with (default 20000)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate (default 20)")
+    parser.add_argument("--limit", type=float, default=100.0, help="ms of p99 that are borne (default 100)")
+    parser.add_argument("--steps", type=int, default=5, help="rates of the search (default 5)")
+    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
+    parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    arguments = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(
+        logging.ERROR
+    )  # topics that were made just now have no leader yet: tried again
+    shop = {"users": arguments.users, "bag": arguments.bag}
+    found = asyncio.run(
+        run(
+            shop,
+            arguments.events,
+            seconds=arguments.seconds,
+            limit=arguments.limit,
+            steps=arguments.steps,
+            console=Console(stderr=True),
+        )
+    )
+    show(*found, arguments.limit)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""How many events a second, and what the processors do for each: tastestream beside other ways to do the same.
+
+    python -m tests.benchmarks.throughput --events 20000 --rounds 5 --bag 16 --out runs/throughput
+
+Each round starts one peer after the other on the same broker, each with topics, state and folder of its own. Its users' bags are
+filled through it, which warms it up; then the events are produced as fast as the broker takes them, and the time from the
+first event to the last recommendation is taken, by the broker's clock. Broker, load and peer share this machine, so what the
+processors do for an event says more than the rate. Every second round goes through the peers backwards.
+"""
+
+import argparse
+import asyncio
+import logging
+import tempfile
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+
+from rich.console import Console
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.throughput.peers import PEERS, Peer
+from tests.benchmarks.throughput.report import show, write
+from tests.benchmarks.throughput.stand import Outcome, Stand
+from tests.benchmarks.throughput.workload import Shop
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import picture_server
+
+WARMING = 2000  # events of a round that nobody counts: the broker is slow at first
+
+
+async def run(
+    peers: list[Peer], shop: dict[str, float], count: int, rounds: int, console: Console
+) -> dict[str, list[Outcome]]:
+    measured: dict[str, list[Outcome]] = {peer.name: [] for peer in peers}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(KafkaBroker(folder / "kafka"))
+        base = stack.enter_context(picture_server(CATALOGUE))
+        stand = Stand(broker, folder, Shop(base, **shop), Bundle.load())  # pyright: ignore[reportArgumentType]
+        await stand.round(peers[0], WARMING)
+        for number in range(rounds):
+            for peer in peers if number % 2 == 0 else reversed(peers):
+                outcome = await stand.round(peer, count)
+                measured[peer.name].append(outcome)
+                console.print(
+                    f"round {number + 1} of {rounds}: {peer.name} {outcome.rate:,.0f} events/s, {outcome.used:.2f} ms"
+                )
+    return measured
+
+
+def peers_of(names: str, parser: argparse.ArgumentParser) -> list[Peer]:
+    """The peers with these names, in this order. Ends the program where there is none of that name, or it is not installed."""
+    found: list[Peer] = []
+    for name in names.split(","):
+        if name not in PEERS:
+            parser.error(f"--peers {name}: there are {', '.join(PEERS)}")
+        if name == "quix" and find_spec("quixstreams") is None:
+            parser.error("--peers quix: quixstreams is not installed (pip install '.[bench]')")
+        found.append(PEERS[name])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=20_000, help="events in a round (default 20000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each peer, in turn (default 5)")
+    installed = [name for name in PEERS if name != "quix" or find_spec("quixstreams")]
+    parser.add_argument("--peers", default=",".join(installed), help=f"in order (default {','.join(installed)})")
+    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
+    parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    parser.add_argument(
+        "--cached", type=float, default=1.0, help="of the events, those with a known picture (default 1.0)"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    arguments = parser.parse_args()
+    peers = peers_of(arguments.peers, parser)
+    logging.getLogger("aiokafka").setLevel(
+        logging.ERROR
+    )  # topics that were made just now have no leader yet: tried again
+    shop = {"users": arguments.users, "bag": arguments.bag, "cached": arguments.cached}
+    measured = asyncio.run(run(peers, shop, arguments.events, arguments.rounds, Console(stderr=True)))
+    title = (
+        f"bags of {arguments.bag}, {arguments.cached:.0%} of the pictures known, {arguments.events:,} events a round"
+    )
+    show(measured, title, Console(width=160))
+    if arguments.out:
+        write(measured, title, {"events": arguments.events, **shop}, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The design in the obvious way: two Faust apps with an agent each, one event at a time.
+
+A user's whole bag is one value of a table, read, folded, scored with a call of the aggregator and written back for each event.
+Embeddings are looked up in a dictionary; a picture that is not there is fetched, decoded and embedded while the partition waits.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+import faust
+
+from model.bundle import Bundle
+from streams.messages import (
+    encode_embedded,
+    encode_recommendation,
+    parse_embedded,
+    parse_interaction,
+)
+from streams.profile.bag import fold
+from streams.settings import Settings
+from tests.benchmarks.throughput.peers.parts import (
+    PICTURED,
+    Cache,
+    bytes_table,
+    decode_bag,
+    embedded,
+    encode_bag,
+    new_app,
+    new_recommender,
+    run,
+    started,
+    topic_of,
+)
+
+
+def embed_app(settings: Settings, bundle: Bundle) -> faust.App:
+    app = new_app("naive-embed", settings)
+    output = topic_of(app, settings.embedded_topic)
+    cache = Cache(settings, bundle)
+
+    @app.agent(topic_of(app, settings.interactions_topic))
+    async def embed(stream: Any) -> None:
+        async with aiohttp.ClientSession(raise_for_status=True) as session:
+            async for value in stream:
+                interaction = parse_interaction(value, now=time.time(), max_future=settings.max_future)
+                embedding = b""
+                if interaction.type in PICTURED:
+                    found = cache.get(interaction.image_url)
+                    if found is None:
+                        async with session.get(interaction.image_url) as response:
+                            found = cache.make(interaction.image_url, await response.read())
+                    embedding = found
+                message = embedded(interaction, bundle.embedder_version, embedding)
+                await output.send(key=message.user_id.encode(), value=encode_embedded(message))
+
+    return app
+
+
+def profile_app(settings: Settings, bundle: Bundle) -> faust.App:
+    app = new_app("naive-profile", settings)
+    output = topic_of(app, settings.recommendations_topic)
+    bags = bytes_table(app, "bags", settings)
+    recommender = new_recommender(settings, bundle)
+
+    @app.agent(topic_of(app, settings.embedded_topic))
+    async def recommend(stream: Any) -> None:
+        async for value in stream:
+            interaction = parse_embedded(value)
+            key = interaction.user_id.encode()
+            before = decode_bag(bags.get(key))
+            after = fold(before, interaction, max_slots=settings.max_slots, embedder=bundle.embedder_version)
+            bags[key] = encode_bag(after)
+            [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
+            await output.send(key=key, value=None if message is None else encode_recommendation(message))
+
+    return app
+
+
+def main() -> None:
+    kind, settings = started()
+    run({"embed": embed_app, "profile": profile_app}[kind](settings, Bundle.load(settings.bundle)))
+
+
+if __name__ == "__main__":
+    main()

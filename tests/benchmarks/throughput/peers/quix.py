@@ -1,0 +1,75 @@
+"""The same job on Quix Streams, as its documentation has it: one application with a StreamingDataFrame, a function that enriches, a
+stateful function that keeps the bag in the state store under the message's key, and a topic at the end.
+
+One hop: there is nothing to repartition, and its documentation splits no pipeline that has one key. At least once, as ours. Its
+state store takes bytes as they are, which spares it JSON; and it writes a key to the changelog once for each checkpoint, however
+often the key has changed.
+"""
+
+import time
+from datetime import UTC, datetime
+
+import httpx
+from quixstreams import Application, State
+
+from model.bundle import Bundle
+from streams.messages import EmbeddedInteraction, encode_recommendation, parse_interaction
+from streams.profile.bag import fold
+from streams.settings import Settings
+from tests.benchmarks.throughput.peers.parts import (
+    PICTURED,
+    Cache,
+    decode_bag,
+    embedded,
+    encode_bag,
+    new_recommender,
+    started,
+)
+
+BAG = "bag"
+
+
+def application(settings: Settings, bundle: Bundle) -> Application:
+    app = Application(
+        broker_address=settings.bootstrap_servers[0],
+        consumer_group="quix",
+        auto_offset_reset="earliest",
+        commit_interval=settings.commit_interval,
+        processing_guarantee="at-least-once",
+        state_dir=settings.data_dir / "quix",
+        loglevel="WARNING",
+    )
+    source = app.topic(settings.interactions_topic, key_deserializer="bytes", value_deserializer="bytes")
+    output = app.topic(settings.recommendations_topic, key_serializer="bytes", value_serializer="bytes")
+    cache, client = Cache(settings, bundle), httpx.Client()
+    recommender = new_recommender(settings, bundle)
+
+    def embed(value: bytes) -> EmbeddedInteraction:
+        interaction = parse_interaction(value, now=time.time(), max_future=settings.max_future)
+        embedding = b""
+        if interaction.type in PICTURED:
+            found = cache.get(interaction.image_url)
+            if found is None:
+                picture = client.get(interaction.image_url).raise_for_status().content
+                found = cache.make(interaction.image_url, picture)
+            embedding = found
+        return embedded(interaction, bundle.embedder_version, embedding)
+
+    def recommend(interaction: EmbeddedInteraction, state: State[str, bytes]) -> bytes | None:
+        before = decode_bag(state.get_bytes(BAG))
+        after = fold(before, interaction, max_slots=settings.max_slots, embedder=bundle.embedder_version)
+        state.set_bytes(BAG, encode_bag(after))
+        [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
+        return None if message is None else encode_recommendation(message)
+
+    app.dataframe(source).apply(embed).apply(recommend, stateful=True).to_topic(output)
+    return app
+
+
+def main() -> None:
+    _, settings = started()
+    application(settings, Bundle.load(settings.bundle)).run()
+
+
+if __name__ == "__main__":
+    main()
