@@ -32,6 +32,19 @@ T = TypeVar("T")
 POLL = 1.0  # seconds that a poll waits for records, and so the time after which it notices that it should end
 POLL_BESIDE_FULL = 0.02  # the same while the intake has no room for some partitions, which may have some at any moment
 
+# Seconds that the broker may hold back an answer while there is nothing for the partitions that were asked for. aiokafka has
+# one such question to a broker at a time: until it is answered, no other partition's next records can be asked for.
+FETCH_WAIT = 0.05
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's, whose client would leave a partition's backlog alone for 1.5 s while the other partitions have none."""
+
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        client = super()._create_worker_consumer(transport)
+        client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)  # Faust has no setting for it; read when the client starts
+        return client
+
 
 class Consumer(driver.Consumer):
     """Reads the topics that are not changelogs into the app's intake."""
@@ -44,6 +57,9 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.reading = 0  # counts the assignments: what belongs to an earlier one is dropped
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
+
+    def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     # -- reading
 
