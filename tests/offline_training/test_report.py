@@ -29,10 +29,11 @@ from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
 from offline_training.datasets.records import Interaction, Item  # noqa: E402
 from offline_training.items import ItemRecipe  # noqa: E402
-from offline_training.report.charts import COLOURS  # noqa: E402
+from offline_training.report.drawing import COLOURS  # noqa: E402
 from offline_training.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
+from offline_training.report.parts import Table  # noqa: E402
 from offline_training.report.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
-from offline_training.report.tables import Table, columns, figures_table  # noqa: E402
+from offline_training.report.tables import columns, figures_table  # noqa: E402
 from offline_training.tasks import Histories, make_split  # noqa: E402
 from offline_training.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402

@@ -1,0 +1,22 @@
+"""Small copies of pictures, for a page that holds them."""
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from model.exceptions import PictureError
+from model.preprocessing import decode_picture
+
+SIDE, QUALITY = 96, 80  # pixels, of 100
+
+
+def thumbnail(path: str | None, side: int = SIDE) -> bytes | None:
+    """A JPEG of side x side pixels, white where the picture is not square; None when it cannot be read."""
+    try:
+        pixels = decode_picture(Path(path or "").read_bytes(), side)
+    except (OSError, PictureError):
+        return None
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
+    return file.getvalue()
