@@ -22,12 +22,13 @@ class Chart(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A heading, how to read what follows, and that."""
+    """A heading, how to read what follows, and that. folded: the tables show when somebody asks for them."""
 
     title: str
     text: str
     charts: list[Chart]
     tables: list[Table]
+    folded: bool = False
 
 
 def cell(text: object) -> str:

@@ -11,10 +11,10 @@ from model.preprocessing import decode_picture
 SIDE, QUALITY = 96, 80  # pixels, of 100
 
 
-def thumbnail(path: str | None, side: int = SIDE) -> bytes | None:
-    """A JPEG of side x side pixels, white where the picture is not square; None when it cannot be read."""
+def thumbnail(path: str | None) -> bytes | None:
+    """A JPEG of 96 x 96 pixels, white where the picture is not square; None when it cannot be read."""
     try:
-        pixels = decode_picture(Path(path or "").read_bytes(), side)
+        pixels = decode_picture(Path(path or "").read_bytes(), SIDE)
     except (OSError, PictureError):
         return None
     file = io.BytesIO()

@@ -59,6 +59,15 @@ def replay(
             help="Stands before users' names, so that a replay meets no bag of an earlier one on the same topics."
         ),
     ] = "",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another bundle, measured at the same targets without being served: computed from the events; may be given "
+            "several times.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Compute all answers again without Kafka, and say whether they are the same."),
@@ -72,7 +81,8 @@ def replay(
 
     Exit code 0: played and measured; 1: something failed, or --check found a difference; 69: no broker; 130: stopped.
     """
-    from streams.replay.commands import Options, run_replay
+    from streams.replay.commands import run_replay
+    from streams.replay.measuring import Options
     from streams.replay.pacing import Pace
     from streams.replay.prequential import Rules
     from streams.replay.source import Selection
@@ -98,6 +108,7 @@ def replay(
         tag=tag,
         check=check,
         delay=delay,
+        beside=tuple(beside or ()),
     )
     if options.rules.ks[0] < 1:
         fail(f"--k {options.rules.ks[0]}: expected 1 or more", USAGE)
