@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from offline_training.progress import Step
 from offline_training.report import charts
+from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Block
 from offline_training.report.rendering import environment
 from offline_training.report.results import Comparison, Example, Guess, best, by_method, read_folder
@@ -147,6 +148,7 @@ def render(sections: list[Section]) -> Report:
         "methods": {name: text for one in sections for name, text in one.comparison.methods.items()},
         "columns": COLUMNS | MORE_COLUMNS,
         "files": FILES,
+        "colours": COLOURS,
     }
     templates = environment()
     html, markdown = (templates.get_template(f"{name}.j2").render(known) for name in (HTML, MARKDOWN))

@@ -1,8 +1,6 @@
 """From parts to a page: Jinja with the filters and the macros (`templates/shared.html.j2`) that all pages have in common."""
 
 from base64 import b64encode
-from collections.abc import MutableMapping
-from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
@@ -23,8 +21,6 @@ def environment(package: str = "offline_training.report") -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"cell": cell, "inline": inline, "jpeg": jpeg}
-    everywhere: MutableMapping[str, Any] = made.globals
-    everywhere["colours"] = COLOURS
     return made
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -18,11 +19,12 @@ from streams.process import configure_logging, stop_event
 from streams.replay import targets
 from streams.replay.answers import Answers, Journal
 from streams.replay.beside import bundles_beside
+from streams.replay.comparing import compared, read_sides
 from streams.replay.exceptions import ReplayError
 from streams.replay.measuring import Options, Run, measured, pictures_of, results_of
 from streams.replay.messages import Naming
 from streams.replay.player import Player
-from streams.replay.report import markdown, results
+from streams.replay.report import markdown, results, side_by_side
 from streams.replay.report.tables import day, facts
 from streams.replay.serving import served_pictures
 from streams.replay.source import DataSet
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 JOURNAL, RUN = "answers.jsonl", "run.json"
 STOPPED = 130  # as a shell says it of Ctrl-C
 DIFFERS = 1
-NO_PAGE = f"{'no report.html:':<27}it needs Jinja and Matplotlib: pip install 'tastestream[train]'"
+NO_PAGE = f"{'no page:':<27}it needs Jinja and Matplotlib: pip install 'tastestream[train]'"
 LOG_EVERY = 30.0  # seconds, where there is no terminal for a bar
 
 
@@ -84,6 +86,32 @@ def run_replay(settings: Settings, options: Options, console: Console) -> int:
 def can_draw() -> bool:
     """Whether there is what a page needs."""
     return all(find_spec(name) is not None for name in ("jinja2", "matplotlib"))
+
+
+def run_compare(paths: Sequence[Path], out: Path | None, console: Console) -> None:
+    """Print finished runs side by side, and write it where it was asked for. Raises TastestreamError."""
+    found = compared(read_sides(paths))
+    for table in side_by_side.terminal(found):
+        console.print(table)
+    for sentence in side_by_side.verdict(found):
+        _say(console, sentence)
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(f"--out {out}: {error.strerror}: choose another folder") from error
+    results.write_json(found, out / side_by_side.JSON)
+    results.write_text(side_by_side.markdown(found), out / side_by_side.MARKDOWN)
+    written = [side_by_side.JSON, side_by_side.MARKDOWN]
+    if can_draw():
+        from streams.replay.report.page import compare_page  # noqa: PLC0415  (an extra)
+
+        results.write_text(compare_page(found), out / side_by_side.HTML)
+        written.append(side_by_side.HTML)
+    _say(console, f"{'written:':<27}{', '.join(str(out / name) for name in written)}")
+    if not can_draw():
+        _say(console, NO_PAGE)
 
 
 def _opened(settings: Settings, options: Options) -> Run:

@@ -33,11 +33,14 @@ class Group:
 
 @dataclass
 class Difference:
-    """How far the figures of `one` are above those of `other`: 95 % intervals, by the figure's name, on the same targets."""
+    """How far the figures of `one` are above those of `other`: 95 % intervals, by the figure's name, on the same targets.
+
+    Without any where it is not known what each said at each target.
+    """
 
     one: str
     other: str
-    intervals: dict[str, Interval]
+    intervals: dict[str, Interval] = field(default_factory=dict[str, Interval])
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Block, Table
 from offline_training.report.rendering import environment
+from streams.replay.comparing import Compared
 from streams.replay.prequential import Rules
-from streams.replay.report import charts
+from streams.replay.report import charts, side_by_side
 from streams.replay.report.results import Results
 from streams.replay.report.tables import (
     day,
@@ -45,11 +47,20 @@ def page(results: Results, pictures: Mapping[str, bytes]) -> str:
     return render("replay.html.j2", known)
 
 
+def compare_page(one: Compared) -> str:
+    """Finished runs side by side."""
+    blocks = [Block("The runs", "The same events, the same question.", [], [side_by_side.runs_table(one)])]
+    if one.groups:
+        blocks += [figures_block(one.groups[0], one.rules, one.coverage), *group_blocks(one.groups, one.rules)]
+    known = {"it": one, "verdict": side_by_side.verdict(one), "blocks": blocks, "figures": HOW_TO_READ}
+    return render("compare.html.j2", known)
+
+
 def render(template: str, known: Mapping[str, object]) -> str:
     """A template of this package."""
     templates = environment("streams.replay.report")
     templates.filters |= {"day": day, "days": days}
-    return templates.get_template(template).render(known)
+    return templates.get_template(template).render(colours=COLOURS, **known)
 
 
 def methods(results: Results) -> dict[str, str]:

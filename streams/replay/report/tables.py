@@ -86,10 +86,10 @@ def figures_table_title(summary: Summary) -> str:
     return "All targets" if summary.kind == "all" else "Targets of users with a bag (warm)"
 
 
-def lead(summary: Summary, place: int, figure: str) -> tuple[float, Interval]:
-    """How far the first of a pair is ahead, and its interval. place: of the pair."""
+def lead(summary: Summary, place: int, figure: str) -> tuple[float, Interval | None]:
+    """How far the first of a pair is ahead, and the interval of it, if there is one. place: of the pair."""
     pair = summary.differences[place]
-    return summary.figures[pair.one][figure] - summary.figures[pair.other][figure], pair.intervals[figure]
+    return summary.figures[pair.one][figure] - summary.figures[pair.other][figure], pair.intervals.get(figure)
 
 
 def group_table(kind: str, groups: Sequence[Summary], rules: Rules) -> Table:
@@ -152,5 +152,5 @@ def percentiles(values: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
 
 
-def _valued(value: float, ends: Interval, *, sign: bool = False) -> str:
-    return f"{number(value, sign=sign)} {interval(ends)}"
+def _valued(value: float, ends: Interval | None, *, sign: bool = False) -> str:
+    return number(value, sign=sign) + ("" if ends is None else f" {interval(ends)}")

@@ -53,7 +53,14 @@ def _lead(summary: Summary, place: int, figures: Sequence[str]) -> str:
     said: dict[str, list[str]] = {}
     for figure in figures:
         value, ends = lead(summary, place, figure)
+        if ends is None:
+            said.setdefault("without an interval, which takes the targets of both,", []).append(
+                f"{figure} {number(value, sign=True)}"
+            )
+            continue
         word = "ahead" if ends.low > 0 else "behind" if ends.high < 0 else "not to be told apart"
+        if not (value or ends.low or ends.high):
+            word = "the same"
         said.setdefault(word, []).append(f"{figure} {number(value, sign=True)} {interval(ends)}")
     pair = summary.differences[place]
     one = {SERVED: "What was recommended"}.get(pair.one, pair.one)
