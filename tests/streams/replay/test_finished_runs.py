@@ -207,7 +207,10 @@ def test_names_do_not_break_the_page(replay: Command, place: Path) -> None:
 
 
 def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "jinja2" else object())
+    def without_jinja(name: str) -> object:
+        return None if name == "jinja2" else object()
+
+    monkeypatch.setattr(commands, "find_spec", without_jinja)
     Path(copied("run", "plain"), "report.html").unlink(missing_ok=True)
     done = replay("shop", "--out", "plain")
     assert done.code == 0
