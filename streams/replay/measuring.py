@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress, track
 
 from model.bundle import Bundle
+from offline_training.report.thumbnails import thumbnail
 from streams.messages import Recommendation
 from streams.replay.answers import Answers
 from streams.replay.beside import prior_of
@@ -149,9 +150,7 @@ def results_of(run: Run, found: Found) -> Results:
 
 
 def pictures_of(run: Run, results: Results) -> dict[str, bytes]:
-    """Small JPEGs of the items of the samples whose pictures are files here, by item. Raises ImportError without Pillow."""
-    from offline_training.report.thumbnails import thumbnail  # noqa: PLC0415  (only where there is a page)
-
+    """Small JPEGs of the items of the samples whose pictures are files here, by item."""
     moments = [moment for one in results.samples for moment in one.moments]
     items = {item for moment in moments for item in (*(name for name, _ in moment.attention), *moment.bought)}
     found = {item: thumbnail(run.data.items[item].picture) for item in sorted(items) if run.data.items[item].local}

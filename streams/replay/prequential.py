@@ -166,12 +166,13 @@ class _Known:
     def __init__(self, answers: Answers, delay: int) -> None:
         self._answers = answers
         self._delay = delay
-        self._waiting: dict[str, deque[tuple[int, int]]] = {}  # time and place, of those that are not old enough
+        # Time and place, of those that are not old enough. Few for each of many users: a deque would be ten times a list.
+        self._waiting: dict[str, list[tuple[int, int]]] = {}
         self._newest: dict[str, tuple[int, int]] = {}
 
     def add(self, event: Event) -> None:
         if self._answers.recommended[event.place]:
-            waiting = self._waiting.setdefault(event.user, deque())
+            waiting = self._waiting.setdefault(event.user, [])
             waiting.append((event.time, event.place))
             self._settle(event.user, event.time)  # so that those of users who buy nothing do not add up
 
@@ -184,7 +185,7 @@ class _Known:
     def _settle(self, user: str, time: int) -> None:
         waiting = self._waiting.get(user)
         while waiting and _is_before(waiting[0][0], time, self._delay):
-            self._newest[user] = waiting.popleft()
+            self._newest[user] = waiting.pop(0)
 
 
 class _Popular:
@@ -234,7 +235,10 @@ class _Figures:
         """[targets, figures]"""
         if self._filled:
             self._measure()
-        return np.concatenate(self._rows) if self._rows else np.zeros((0, len(self._rules.figures)), np.float32)
+        self._rows = (
+            [np.concatenate(self._rows)] if self._rows else [np.zeros((0, len(self._rules.figures)), np.float32)]
+        )
+        return self._rows[0]
 
     def coverage(self) -> dict[str, float]:
         return {f"coverage@{k}": float(shown.mean()) for k, shown in self._shown.items()}

@@ -16,7 +16,7 @@ from streams.replay.summaries import Summary
 
 SPREAD = 0.5  # of the room of a group that its methods share
 MANY = 8  # groups from which on there is a line, and a band for the first method only
-LABELS = 7  # of groups on an axis, where there are many
+ROOM = 55  # characters under an axis
 
 
 def intervals(summary: Summary, rules: Rules) -> Chart:
@@ -117,7 +117,7 @@ def _styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def _name_groups(axes: Axes, names: Sequence[str]) -> None:
-    step = -(-len(names) // LABELS) if len(names) > MANY else 1
+    step = -(-sum(len(name) + 2 for name in names) // ROOM)
     axes.set_xticks(range(0, len(names), step), names[::step])
 
 

@@ -82,18 +82,17 @@ def unsaid(results: Results) -> list[str]:
     ]
     if played["left_out"]:
         said.append(
-            f"{sum(played['left_out'].values()):,} events could not be played ({counts(played['left_out'])}). They are in no bag and "
-            "in no figure."
+            f"Events that could not be played: {counts(played['left_out'])}. They are in no bag and in no figure."
         )
     if played["without_recommendation"]:
         said.append(
-            f"{sum(played['without_recommendation'].values()):,} events of {played['events']:,} caused no recommendation "
+            f"{sum(played['without_recommendation'].values()):,} of {played['events']:,} events caused no recommendation "
             f"({counts(played['without_recommendation'])}). They changed no bag; as targets they count, with the recommendation before."
         )
     if results.without_known_category:
         said.append(
-            f"{results.without_known_category:,} {targets_of(rules)} are no targets, since the bundle knows none of the item's "
-            "categories: nothing could have been right there."
+            f"Other {targets_of(rules)} are no targets, since the bundle knows none of the item's categories: "
+            f"{results.without_known_category:,}. Nothing could have been right there."
         )
     cold = sum(group.targets for group in results.groups if (group.kind, group.name) == ("start", "cold"))
     if cold:
@@ -118,6 +117,8 @@ def unsaid(results: Results) -> list[str]:
             f"Latency is that of a stream produced {pace}, with up to {results.options['lead']:,} events on their way, on the "
             f"machines that it ran on. Pauses of more than {PAUSE:.0f} s are left out of its course."
         )
+        if not results.latency_over_time:
+            said.append("When each answer came was not kept, so that the course of the latency is not known.")
     if results.check is None:
         said.append("Nobody looked whether the workers said what the events alone say: --check does.")
     if results.beside:

@@ -172,7 +172,7 @@ def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None)
     assert page.tables[0][0] == ["", "recommended", "popularity", "reversed", "ceiling"]
     for name, value in everything["figures"]["reversed"].items():
         assert rows[name][3].startswith(f"{value:.3f}".lstrip("0")), name
-    assert "2 events of 192 caused no recommendation (dead letter 2)" in text
+    assert "2 of 192 events caused no recommendation (dead letter 2)" in text
     assert "reversed: computed from the events" in text
     shown = {item for one in found["samples"] for moment in one["moments"] for item, _ in moment["attention"]}
     pictures = page.all("img")
@@ -183,7 +183,7 @@ def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None)
             assert picture.size == (96, 96)
     markdown = Path("run", "report.md").read_text()
     assert [row for row in markdown_tables(markdown)[1] if row[0] == "hit@5"] == [rows["hit@5"]]
-    assert "2 events of 192 caused no recommendation" in markdown
+    assert "2 of 192 events caused no recommendation" in markdown
 
 
 def test_charts_are_xml_and_name_each_method(measured: None) -> None:
