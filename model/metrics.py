@@ -6,7 +6,8 @@ category. A score that is not a number raises ValueError, as do shapes that diff
     ranking        `rank` sorts once; the methods of `Ranked` give a figure for each user at any k
     decisions      `micro_f1`, `macro_f1`, `best_threshold`: of `score >= threshold` over all pairs of user and category
     probabilities  `reliability`: does a score of .7 come true in 7 of 10 pairs?
-    uncertainty    `bootstrap`: the interval of any figure that is a function of rows, one row a user
+    uncertainty    `bootstrap`: the interval of any figure that is a function of rows, one row a user; `bootstrap_ratios`: of many
+                   means over what users have several of
 
 A figure of one user is NaN where it has no value: recall, precision and their like without any label. `mean` leaves those
 users out. Figures for each user are in the order of the users, so that the difference of two methods is a subtraction.
@@ -222,6 +223,30 @@ def bootstrap(
     figures = [statistic(rows[random.integers(len(rows), size=len(rows))]) for _ in range(resamples)]
     low, high = np.quantile(figures, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def bootstrap_ratios(
+    parts: NDArray[np.float64],
+    whole: NDArray[np.float64],
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> list[Interval]:
+    """The intervals of `parts.sum(0) / whole.sum()` for many figures at once: parts [N, F], whole [N], one row a user.
+
+    Each is `bootstrap`'s of that statistic, of the same users drawn, at a hundredth of the time where figures are many. A
+    user's rows stay together when parts are sums over them and the whole is their number.
+    """
+    if not len(whole):
+        raise ValueError("no user has a value: nothing to resample")
+    random = np.random.default_rng(seed)
+    figures = np.empty((resamples, parts.shape[1]))
+    for number in range(resamples):
+        drawn = np.bincount(random.integers(len(whole), size=len(whole)), minlength=len(whole)).astype(np.float64)
+        figures[number] = (drawn @ parts) / (drawn @ whole)
+    ends = np.quantile(figures, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return [Interval(float(low), float(high)) for low, high in ends.T]
 
 
 def _relevance(scores: Scores, labels: Labels) -> NDArray[np.bool_]:

@@ -1,22 +1,18 @@
 """Held-out users to look at: bags whose pictures are all there, and small copies of these pictures."""
 
-import io
 from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from model.exceptions import PictureError
-from model.preprocessing import decode_picture
 from offline_training.bags import PADDING
 from offline_training.catalogue import Catalogue
 from offline_training.datasets.picture_files import PictureFiles
 from offline_training.report.results import Example
+from offline_training.report.thumbnails import thumbnail
 from offline_training.tasks import Split
 
 USERS = 6
-SIDE, QUALITY = 96, 80  # pixels, of 100
 
 
 def choose(
@@ -49,14 +45,3 @@ def choose(
                 )
                 pictures |= whole
     return np.array(chosen, np.int64), examples, pictures
-
-
-def thumbnail(files: PictureFiles, path: str | None) -> bytes | None:
-    """A JPEG of 96 x 96 pixels, white where the picture is not square; None when it cannot be read."""
-    try:
-        pixels = decode_picture(files.read(path or ""), SIDE)
-    except PictureError:
-        return None
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
-    return file.getvalue()

@@ -22,7 +22,7 @@ from streams.dead_letters.cli import app as dlq_app
 from streams.exceptions import ListError, StateError
 from streams.history.cli import topic
 from streams.process import CRASHED, MISCONFIGURED
-from streams.replay.cli import replay
+from streams.replay.cli import ReplayCommand, replay
 from streams.settings import PREFIX, Settings
 from streams.warm.lists import Format
 
@@ -45,7 +45,9 @@ dataset_app.command(
 app.command(
     epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next"
 )(evaluate)
-app.command(epilog="Example: tastestream replay data/shop --users 0.1 --out runs/shop --check")(replay)
+app.command(cls=ReplayCommand, epilog="Example: tastestream replay data/shop --users 0.1 --out runs/shop --check")(
+    replay
+)
 
 BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
 

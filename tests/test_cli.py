@@ -75,6 +75,11 @@ def test_each_listed_command_and_each_under_it_has_help_with_an_example_of_itsel
             assert f"tastestream {' '.join(path)}" in match[1]
 
 
+def test_the_help_of_replay_names_compare_which_has_its_own() -> None:
+    assert "tastestream replay compare RUN RUN ..." in help_of("replay")
+    assert "Example: tastestream replay compare" in help_of("replay", "compare")
+
+
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "streams", "--help"], capture_output=True, text=True, check=True)
     assert set(listed(done.stdout)) == set(listed(help_of()))
@@ -107,6 +112,9 @@ def test_the_module_is_the_command() -> None:
         (["warm", "/"], "/ is a folder; URLS is a file that lists URLs"),
         (["replay"], "Missing argument 'dataset'"),
         (["replay", "shop"], "Missing option '--out'"),
+        (["replay", "compare"], "Missing argument 'RUN'"),
+        (["replay", "compare", "one"], "expected two runs or more, found one"),
+        (["replay", "compare", "one", "two", "--lead", "5"], "No such option: --lead"),
         (["replay", "shop", "--out", "run", "--lead", "0"], "Invalid value for '--lead'"),
         (["replay", "shop", "--out", "run", "--users", "0"], "--users 0: nobody is left"),
         (["replay", "shop", "--out", "run", "--users", "1.5"], "Invalid value for '--users'"),

@@ -1,22 +1,18 @@
 """A comparison as a page: `report.html`, which is one file, and `report.md` with its charts and pictures beside it."""
 
-import re
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
-
 from offline_training.progress import Step
 from offline_training.report import charts
-from offline_training.report.charts import COLOURS, Chart
+from offline_training.report.drawing import COLOURS
+from offline_training.report.parts import Block
+from offline_training.report.rendering import environment
 from offline_training.report.results import Comparison, Example, Guess, best, by_method, read_folder
 from offline_training.report.tables import (
     COLUMNS,
     MORE_COLUMNS,
-    Table,
     cost_table,
     figures_table,
     intervals_table,
@@ -25,15 +21,6 @@ from offline_training.report.tables import (
 )
 
 HTML, MARKDOWN, FILES = "report.html", "report.md", "report_files"
-
-
-class Block(NamedTuple):
-    """A heading, how to read what follows, and that."""
-
-    title: str
-    text: str
-    charts: list[Chart]
-    tables: list[Table]
 
 
 @dataclass(frozen=True)
@@ -152,15 +139,6 @@ def section(one: Comparison) -> Section:
 
 def render(sections: list[Section]) -> Report:
     """The page in both forms."""
-    environment = Environment(
-        loader=PackageLoader("offline_training.report"),
-        autoescape=select_autoescape(["html.j2"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"cell": cell, "inline": inline, "jpeg": jpeg}
     files: dict[str, bytes] = {}
     for one in sections:
         files |= {f"{chart.name}.svg": chart.svg.encode() for block in one.blocks for chart in block.charts}
@@ -172,26 +150,9 @@ def render(sections: list[Section]) -> Report:
         "files": FILES,
         "colours": COLOURS,
     }
-    html, markdown = (environment.get_template(f"{name}.j2").render(known) for name in (HTML, MARKDOWN))
+    templates = environment()
+    html, markdown = (templates.get_template(f"{name}.j2").render(known) for name in (HTML, MARKDOWN))
     return Report(html, markdown, files)
-
-
-def cell(text: object) -> str:
-    """Text for Markdown, in a table's cell too."""
-    return re.sub(r"([\\`*_\[\]<|&$~])", r"\\\1", " ".join(str(text).split()))
-
-
-def inline(chart: Chart) -> Markup:
-    """A chart as part of the page, its colours those of the page."""
-    svg = chart.svg
-    for name, colour in COLOURS.items():
-        svg = svg.replace(colour, f"var(--{name})")
-    return Markup(svg)  # noqa: S704  (matplotlib's, which escapes what is in it)
-
-
-def jpeg(picture: bytes) -> str:
-    """As a URL that holds it."""
-    return f"data:image/jpeg;base64,{b64encode(picture).decode()}"
 
 
 def _shown(one: Comparison, method: str | None) -> list[Shown]:

@@ -1,8 +1,8 @@
 """The tables of a comparison, as text in cells. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
+from offline_training.report.parts import Table
 from offline_training.report.results import Comparison, Run, best, by_method, spread
 
 KS = (5, 10, 15, 20)
@@ -31,14 +31,6 @@ MORE_COLUMNS: dict[str, str] = {
     "calls precision. It can exceed 1 and grows when a method grows less sure: read it beside the paper's own figures only.",
 }
 """What else stands in tables."""
-
-
-class Table(NamedTuple):
-    """strong: the first cell of the row that stands out."""
-
-    header: list[str]
-    rows: list[list[str]]
-    strong: str | None = None
 
 
 def columns(comparison: Comparison) -> list[str]:

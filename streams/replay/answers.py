@@ -30,9 +30,17 @@ class Answer(Struct, frozen=True, array_like=True):
     """Milliseconds from produce to recommendation."""
     reason: str = ""
     """Why there is no recommendation: a dead letter's, or `erased`."""
+    at: float | None = None
+    """Milliseconds since the epoch, when it came."""
 
 
-def answer(place: int, message: Recommendation, numbers: Mapping[str, int], latency: float | None = None) -> Answer:
+def answer(
+    place: int,
+    message: Recommendation,
+    numbers: Mapping[str, int],
+    latency: float | None = None,
+    at: float | None = None,
+) -> Answer:
     """A recommendation as an answer. Raises ReplayError for a category that the bundle does not have."""
     try:
         scores = [(numbers[one.category], one.score) for one in message.categories]
@@ -41,7 +49,7 @@ def answer(place: int, message: Recommendation, numbers: Mapping[str, int], late
             f"recommendations of {message.model.name} {message.model.version} name the category {error}, which the bundle here "
             "does not have: set TASTESTREAM_BUNDLE to the one that the workers serve"
         ) from None
-    return Answer(place, message.bag_size, message.cold_start, scores, latency)
+    return Answer(place, message.bag_size, message.cold_start, scores, latency, at=at)
 
 
 class Answers:
@@ -55,6 +63,7 @@ class Answers:
         self.bag_size = np.zeros(events, np.int32)
         self.cold_start = np.zeros(events, bool)
         self.latency = np.full(events, np.nan, np.float32)
+        self.at = np.full(events, np.nan)
         self.reasons: dict[int, str] = {}
         self._categories = np.zeros((events, top), np.int32)
         self._scores = np.zeros((events, top), np.float32)
@@ -78,6 +87,7 @@ class Answers:
         self.bag_size[place] = one.bag_size
         self.cold_start[place] = one.cold_start
         self.latency[place] = np.nan if one.latency is None else one.latency
+        self.at[place] = np.nan if one.at is None else one.at
         self._listed[place] = len(one.scores)
         for rank, (category, score) in enumerate(one.scores):
             self._categories[place, rank], self._scores[place, rank] = category, score

@@ -2,14 +2,28 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from model.exceptions import TastestreamError
 from streams.console import USAGE, fail, read, stdout
 from streams.exceptions import BrokerUnreachable
 from streams.process import CRASHED, UNAVAILABLE
+
+compare_app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+
+
+class ReplayCommand(TyperCommand):
+    """`tastestream replay DATASET`, but for the word `compare`, which is another command: `./compare` is a folder of that name."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        if args[:1] == ["compare"]:
+            other: Any = typer.main.get_command(compare_app)
+            return other.make_context(f"{info_name} compare", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
 
 UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 TYPES = ("view", "cart", "purchase", "return")
@@ -59,6 +73,15 @@ def replay(
             help="Stands before users' names, so that a replay meets no bag of an earlier one on the same topics."
         ),
     ] = "",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Another bundle, measured at the same targets without being served: computed from the events; may be given "
+            "several times.",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         bool,
         typer.Option("--check", help="Compute all answers again without Kafka, and say whether they are the same."),
@@ -68,11 +91,14 @@ def replay(
 
     Both workers have to run, with this command's settings: it creates topics that are missing, and waits for a broker that is away.
 
-    Ctrl-C or SIGTERM stop it; the same command again goes on where it was.
+    Ctrl-C or SIGTERM stop it; the same command again goes on where it was. When all is played it measures again, and plays nothing.
+
+    [bold]tastestream replay compare RUN RUN ...[/bold] puts finished runs side by side; it has a --help of its own.
 
     Exit code 0: played and measured; 1: something failed, or --check found a difference; 69: no broker; 130: stopped.
     """
-    from streams.replay.commands import Options, run_replay
+    from streams.replay.commands import run_replay
+    from streams.replay.measuring import Options
     from streams.replay.pacing import Pace
     from streams.replay.prequential import Rules
     from streams.replay.source import Selection
@@ -98,6 +124,7 @@ def replay(
         tag=tag,
         check=check,
         delay=delay,
+        beside=tuple(beside or ()),
     )
     if options.rules.ks[0] < 1:
         fail(f"--k {options.rules.ks[0]}: expected 1 or more", USAGE)
@@ -109,6 +136,37 @@ def replay(
     except TastestreamError as error:
         fail(str(error), CRASHED)
     raise typer.Exit(code)
+
+
+@compare_app.command(epilog="Example: tastestream replay compare runs/shop runs/other --out runs/compared")
+def compare(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of finished replays (their --out), or results.json in them; two or more.",
+            metavar="RUN",
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for compare.html, compare.md and compare.json.", file_okay=False, show_default=False),
+    ] = None,
+) -> None:
+    """Put finished replays of the same events side by side: their figures, and how far each is ahead of the first.
+
+    The stream, the selection of users and times, and the rules have to be the same.
+
+    Exit code 0: compared; 2: the runs are none, or not comparable.
+    """
+    from streams.replay.commands import run_compare
+
+    if len(runs) < 2:
+        fail("replay compare: expected two runs or more, found one", USAGE)
+    try:
+        run_compare(runs, out, stdout())
+    except TastestreamError as error:
+        fail(str(error), USAGE)
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -2,30 +2,32 @@
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle
 from streams.process import configure_logging, stop_event
-from streams.replay import report
+from streams.replay import targets
 from streams.replay.answers import Answers, Journal
+from streams.replay.beside import bundles_beside
+from streams.replay.comparing import compared, read_sides
 from streams.replay.exceptions import ReplayError
-from streams.replay.expected import Comparison, compare, embedded_pictures, expected_answers
+from streams.replay.measuring import Options, Run, measured, pictures_of, results_of
 from streams.replay.messages import Naming
-from streams.replay.pacing import Pace
 from streams.replay.player import Player
-from streams.replay.prequential import Measured, Rules, ages, counts_of, measure, percentiles, summaries
+from streams.replay.report import markdown, results, side_by_side
+from streams.replay.report.tables import day, facts
 from streams.replay.serving import served_pictures
-from streams.replay.source import DataSet, Event, Overview, Selection
+from streams.replay.source import DataSet
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -33,41 +35,8 @@ logger = logging.getLogger(__name__)
 JOURNAL, RUN = "answers.jsonl", "run.json"
 STOPPED = 130  # as a shell says it of Ctrl-C
 DIFFERS = 1
+NO_PAGE = f"{'no page:':<27}it needs Jinja and Matplotlib: pip install 'tastestream[train]'"
 LOG_EVERY = 30.0  # seconds, where there is no terminal for a bar
-
-
-@dataclass(frozen=True)
-class Options:
-    """What was asked for on the command line."""
-
-    dataset: Path
-    out: Path
-    selection: Selection
-    rules: Rules
-    pace: Pace
-    lead: int
-    host: str
-    port: int
-    tag: str
-    check: bool
-    delay: str = ""
-    """As it was written."""
-
-
-@dataclass
-class _Run:
-    """All that is known before anything is played."""
-
-    options: Options
-    settings: Settings
-    bundle: Bundle
-    data: DataSet
-    overview: Overview
-    naming: Naming
-    answers: Answers
-    now: int = 0
-    """Events that were played by this very process, and how long it took."""
-    seconds: float = 0.0
 
 
 def run_replay(settings: Settings, options: Options, console: Console) -> int:
@@ -91,20 +60,61 @@ def run_replay(settings: Settings, options: Options, console: Console) -> int:
             )
             return STOPPED
     run.now, run.seconds = run.overview.events - before, monotonic() - begun
-    measured = _measured(run, run.answers, "measuring")
-    comparison = _checked(run, measured) if options.check else None
-    with Console(stderr=True).status("95 % intervals"):
-        results = _results(run, measured, comparison)
-    report.write(results, options.out)
-    if results.groups:
-        console.print(report.terminal(results))
-    for name, text in report.facts(results):
+    found = measured(run)
+    with Console(stderr=True).status("95 % intervals, users to look at"):
+        told = results_of(run, found)
+    results.write(told, options.out)
+    targets.write(found.measured, options.rules.figures, options.out / targets.TARGETS)
+    results.write_text(markdown.markdown(told), options.out / markdown.REPORT)
+    if told.groups:
+        for table in markdown.terminal(told):
+            console.print(table)
+    for name, text in facts(told):
         _say(console, f"{name + ':':<27}{text}")
-    _say(console, f"{'written:':<27}{options.out / report.RESULTS}, {options.out / report.REPORT}")
-    return 0 if comparison is None or comparison.identical else DIFFERS
+    written = [results.RESULTS, targets.TARGETS, markdown.REPORT]
+    if can_draw():
+        from streams.replay.report.page import HTML, page  # noqa: PLC0415  (an extra)
+
+        results.write_text(page(told, pictures_of(run, told)), options.out / HTML)
+        written.append(HTML)
+    _say(console, f"{'written:':<27}{', '.join(str(options.out / name) for name in written)}")
+    if not can_draw():
+        _say(console, NO_PAGE)
+    return 0 if found.comparison is None or found.comparison.identical else DIFFERS
 
 
-def _opened(settings: Settings, options: Options) -> _Run:
+def can_draw() -> bool:
+    """Whether there is what a page needs."""
+    return all(find_spec(name) is not None for name in ("jinja2", "matplotlib"))
+
+
+def run_compare(paths: Sequence[Path], out: Path | None, console: Console) -> None:
+    """Print finished runs side by side, and write it where it was asked for. Raises TastestreamError."""
+    found = compared(read_sides(paths))
+    for table in side_by_side.terminal(found):
+        console.print(table)
+    for sentence in side_by_side.verdict(found):
+        _say(console, sentence)
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReplayError(f"--out {out}: {error.strerror}: choose another folder") from error
+    results.write_json(found, out / side_by_side.JSON)
+    results.write_text(side_by_side.markdown(found), out / side_by_side.MARKDOWN)
+    written = [side_by_side.JSON, side_by_side.MARKDOWN]
+    if can_draw():
+        from streams.replay.report.page import compare_page  # noqa: PLC0415  (an extra)
+
+        results.write_text(compare_page(found), out / side_by_side.HTML)
+        written.append(side_by_side.HTML)
+    _say(console, f"{'written:':<27}{', '.join(str(out / name) for name in written)}")
+    if not can_draw():
+        _say(console, NO_PAGE)
+
+
+def _opened(settings: Settings, options: Options) -> Run:
     """Read what there is. Raises ReplayError when the folder holds another run."""
     bundle = Bundle.load(settings.bundle)
     top = min(settings.top_k, len(bundle.categories))
@@ -115,8 +125,9 @@ def _opened(settings: Settings, options: Options) -> _Run:
     data = DataSet(options.dataset)
     naming = Naming(data.fingerprint(), options.tag)
     overview = data.overview(options.selection)
+    beside = bundles_beside(bundle, options.beside)
     _claim(options.out, _identity(settings, options, bundle, naming))
-    return _Run(options, settings, bundle, data, overview, naming, Answers(overview.events, top))
+    return Run(options, settings, bundle, beside, data, overview, naming, Answers(overview.events, top))
 
 
 def _identity(settings: Settings, options: Options, bundle: Bundle, naming: Naming) -> dict[str, Any]:
@@ -147,7 +158,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
         raise ReplayError(f"--out {folder}: {error}: choose another folder") from error
 
 
-async def _play(run: _Run, journal: Journal) -> bool:
+async def _play(run: Run, journal: Journal) -> bool:
     """Whether all events have their answer now."""
     options = run.options
     stop = stop_event(with_parent=False)
@@ -163,7 +174,7 @@ async def _play(run: _Run, journal: Journal) -> bool:
                 await showing
 
 
-async def _show(run: _Run, player: Player) -> None:
+async def _show(run: Run, player: Player) -> None:
     """Keep a bar up to date, on a terminal; else say in the log how far it is."""
     console = Console(stderr=True)
     before, total = int(run.answers.given.sum()), run.overview.events
@@ -184,7 +195,7 @@ async def _show(run: _Run, player: Player) -> None:
             progress.update(
                 bar,
                 completed=before + player.played,
-                time=report.day(player.event_time)[:10] if player.event_time else "",
+                time=day(player.event_time)[:10] if player.event_time else "",
                 rate="-" if speed is None else f"{speed:,.0f}",
                 lead=player.lead,
             )
@@ -192,119 +203,8 @@ async def _show(run: _Run, player: Player) -> None:
             if not console.is_terminal:
                 logger.info(
                     "%d of %d events, at %s; %d without answer yet",
-                    before + player.played, total, report.day(player.event_time), player.lead,
+                    before + player.played, total, day(player.event_time), player.lead,
                 )  # fmt: skip
-
-
-def _events(run: _Run, title: str) -> Iterable[Event]:
-    """All of them, with a bar on a terminal."""
-    console = Console(stderr=True)
-    return track(
-        run.data.events(run.options.selection),
-        title,
-        run.overview.events,
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-
-
-def _measured(run: _Run, answers: Answers, title: str) -> Measured:
-    numbers = {category: number for number, category in enumerate(run.bundle.categories)}
-    labels = {
-        name: [numbers[category] for category in item.categories if category in numbers]
-        for name, item in run.data.items.items()
-    }
-    return measure(
-        _events(run, title),
-        answers,
-        labels,
-        prior=run.bundle.prior,
-        activity=run.overview.of_user,
-        rules=run.options.rules,
-    )
-
-
-def _checked(run: _Run, measured: Measured) -> Comparison:
-    """The same from the events alone."""
-    pictures = list(
-        dict.fromkeys(run.data.items[event.item].picture for event in run.data.events(run.options.selection))
-    )
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        bar = progress.add_task("checking: pictures", total=len(pictures))
-        embedder = run.bundle.embedder(run.settings.model_threads)
-        embedded = embedded_pictures(run.settings, embedder, pictures, lambda: progress.advance(bar))
-    offline = Answers(run.overview.events, run.answers.top)
-    events = _events(run, "checking: events")
-    for one in expected_answers(
-        events, run.data.items, embedded, run.bundle, run.settings, naming=run.naming, dead=run.answers.reasons
-    ):
-        offline.add(one)
-    comparison = compare(run.answers, offline)
-    comparison.same_figures = same(measured, _measured(run, offline, "checking: figures"))
-    return comparison
-
-
-def same(one: Measured, other: Measured) -> bool:
-    """Whether all figures of all targets, and what they are grouped by, are the same numbers."""
-    if one.coverage != other.coverage or len(one.users) != len(other.users):
-        return False
-    return all(
-        (getattr(one, name) == getattr(other, name)).all()
-        for name in ("users", "times", "bag_sizes", "ages", "recommended", "popularity")
-    )
-
-
-def _results(run: _Run, measured: Measured, comparison: Comparison | None) -> report.Results:
-    options, overview, answers = run.options, run.overview, run.answers
-    return report.Results(
-        dataset=options.dataset.name,
-        bundle=f"{run.bundle.name} {run.bundle.version}",
-        options={
-            **asdict(options.selection),
-            "lead": options.lead,
-            "speed": options.pace.speed,
-            "rate": options.pace.rate,
-            "delay": options.delay,
-            "tag": options.tag,
-        },
-        played={
-            "events": overview.events,
-            "users": len(overview.of_user),
-            "from": overview.first,
-            "to": overview.last,
-            "answered": int(answers.given.sum()),
-            "now": run.now,
-            "seconds": round(run.seconds, 1),
-            "without_recommendation": counts_of(answers.reasons.values()),
-            "left_out": dict(overview.left_out.most_common()),
-            "left_out_before": run.data.left_out,
-        },
-        rules=options.rules,
-        groups=summaries(measured, options.rules),
-        without_known_category=measured.without_known_category,
-        coverage=measured.coverage,
-        latency=percentiles(answers.latency),
-        ages=ages(measured),
-        check=None if comparison is None else comparison.told(),
-        notes=_notes(run),
-    )
-
-
-def _notes(run: _Run) -> list[str]:
-    """What a reader of the figures has to know."""
-    played: Counter[str] = Counter()
-    larger = 0
-    for event in _events(run, "looking for other bags"):
-        played[event.user] += 1
-        larger += int(run.answers.bag_size[event.place]) > played[event.user]
-    if not larger:
-        return []
-    return [
-        f"{larger:,} bags held more than was played: these users have earlier events on the same topics, which the figures "
-        "profit from; --tag calls them by other names"
-    ]
 
 
 def _say(console: Console, line: str) -> None:

@@ -1,57 +1,32 @@
-"""The answers that the events must have, without Kafka, Faust or RocksDB: pictures, the fold, the bundle, an event at a time.
+"""The answers that the events must have, without Kafka, Faust or RocksDB: the fold and the bundle, an event at a time.
 
-What the run saw on `user-recommendations` is held against it: online equals offline. Pictures in files and archives are read
-from there; those behind URLs are fetched as the embed worker does it.
+What the run saw on `user-recommendations` is held against it: online equals offline. What other bundles would have said of the
+same events is computed by it alone.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from model.embedder import Embedder
-from model.quantization import quantize
-from offline_training.catalogue import embed_files
-from offline_training.datasets.records import is_url
-from streams.messages import EmbeddedInteraction
+from streams.messages import EmbeddedInteraction, Recommendation
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.replay.answers import Answer, Answers, answer
 from streams.replay.messages import Naming
 from streams.replay.source import Event, Item
 from streams.settings import Settings
-from streams.warm.collecting import embed_urls
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PICTURED = frozenset({"view", "cart", "purchase"})  # types whose events carry an embedding
 BATCH = 256  # events scored in one step
 
 
-def embedded_pictures(
-    settings: Settings, embedder: Embedder, pictures: Sequence[str], advance: Callable[[], object]
-) -> dict[str, bytes]:
-    """The embeddings as they are stored, by picture; without those that cannot be had."""
-    files = [picture for picture in pictures if not is_url(picture)]
-    urls = [picture for picture in pictures if is_url(picture)]
-    outcomes: Iterable[tuple[str, NDArray[np.float32] | tuple[str, str]]] = embed_files(
-        embedder, files, settings.fetch_max_bytes
-    )
-    if urls:
-        outcomes = chain(outcomes, embed_urls(settings, embedder, urls))
-    found: dict[str, bytes] = {}
-    for picture, outcome in outcomes:
-        advance()
-        if not isinstance(outcome, tuple):
-            found[picture] = quantize(outcome)
-    return found
-
-
-def expected_answers(
+def expected_messages(
     events: Iterable[Event],
     items: Mapping[str, Item],
     embedded: Mapping[str, bytes],
@@ -60,15 +35,14 @@ def expected_answers(
     *,
     naming: Naming,
     dead: Collection[int] = (),
-) -> Iterator[Answer]:
-    """The answer of each event, when those of a user are folded one after the other.
+) -> Iterator[tuple[int, Recommendation | str]]:
+    """The place of each event with its recommendation, or why there is none, when those of a user are folded one after the other.
 
     The events at the places `dead` became dead letters: they change no bag, and have no recommendation; nor has an event whose
     picture is not in `embedded`.
     """
     options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
     recommender = Recommender(bundle, bundle.aggregator(), options)
-    numbers = {category: number for number, category in enumerate(bundle.categories)}
     bags: dict[str, Bag] = {}
     remaining = iter(events)
     while some := list(islice(remaining, BATCH)):
@@ -77,7 +51,7 @@ def expected_answers(
         for event in some:
             picture = items[event.item].picture
             if event.place in dead or (event.type in PICTURED and picture not in embedded):
-                yield Answer(event.place, reason="dead letter" if event.place in dead else "no picture")
+                yield event.place, "dead letter" if event.place in dead else "no picture"
                 continue
             embedding = embedded[picture] if event.type in PICTURED else b""
             interaction = EmbeddedInteraction(
@@ -89,7 +63,16 @@ def expected_answers(
             places.append(event.place)
             caused.append((interaction, bag))
         for place, message in zip(places, recommender.recommend(caused, now=EPOCH), strict=True):
-            yield Answer(place, reason="erased") if message is None else answer(place, message, numbers)
+            yield place, "erased" if message is None else message
+
+
+def expected_answers(
+    messages: Iterable[tuple[int, Recommendation | str]], categories: Sequence[str]
+) -> Iterator[Answer]:
+    """What `expected_messages` gives, as answers. categories: in the order of the numbers that answers have for them."""
+    numbers = {category: number for number, category in enumerate(categories)}
+    for place, message in messages:
+        yield Answer(place, reason=message) if isinstance(message, str) else answer(place, message, numbers)
 
 
 def _fields(naming: Naming, event: Event) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -231,12 +231,12 @@ class Player:
                 batches = await self._consumer.getmany(timeout_ms=POLL)
             except KafkaError as error:
                 raise self._of_kafka(error) from error
-            now = monotonic()
+            now, clock = monotonic(), time()
             found = [
                 one
                 for partition, records in batches.items()
                 for record in records
-                if (one := self._answer(partition.topic, record, now)) is not None
+                if (one := self._answer(partition.topic, record, now, clock)) is not None
             ]
             for _, one in found:
                 self._journal.write(one)
@@ -248,8 +248,11 @@ class Player:
             if found:
                 self._changed.set()
 
-    def _answer(self, topic: str, record: Any, now: float) -> tuple[str, Answer] | None:
-        """A user, and the first answer to the event of theirs that is on its way; None for every other record."""
+    def _answer(self, topic: str, record: Any, now: float, clock: float) -> tuple[str, Answer] | None:
+        """A user, and the first answer to the event of theirs that is on its way; None for every other record.
+
+        now: seconds on the monotonic clock. clock: seconds since the epoch.
+        """
         reason = ""
         message: Recommendation | None = None
         if topic == self._settings.dlq_topic:
@@ -277,7 +280,8 @@ class Player:
                 f"the workers serve {message.model.name} {message.model.version}, and the bundle here is {self._model.name} "
                 f"{self._model.version}: set TASTESTREAM_BUNDLE to the one that they serve"
             )
-        return event.user, answer(event.place, message, self._numbers, round(1000 * (now - sent.at), 3))
+        latency = round(1000 * (now - sent.at), 3)
+        return event.user, answer(event.place, message, self._numbers, latency, round(1000 * clock))
 
     def _let_go(self, user: str, one: Answer) -> None:
         """Count an answer, and produce the next event of its user."""

@@ -2,16 +2,18 @@
 
 At an event whose type counts (a *target*) the newest recommendation of its user counts that came of an event of an earlier time,
 and at least `delay` before. Events of one time never answer for each other. Where there is none, the user is answered as the
-workers would answer an empty bag: by the bundle's prior. Beside it stands what was popular: the categories of all targets before,
-under the same delay.
+workers would answer an empty bag: by the bundle's prior. Beside it stand other methods, at the same targets: other bundles, and
+what was popular, which is the categories of all targets before, under the same delay.
 
 Pure: no Kafka, no clock. Events come one by one, memory grows with the targets only. The figures are `model.metrics`' own; a
 recommendation names its best categories only, so that the reciprocal rank is 0 where none of those is right.
 """
 
-from collections import Counter, deque
+from array import array
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,10 @@ from model import metrics
 from streams.replay.answers import Answers
 from streams.replay.source import Event
 
+SERVED, POPULARITY = "recommended", "popularity"
+"""Names of two methods: what the workers said, and what was popular."""
+
 ROWS = 512  # targets measured in one step
-RESAMPLES, MANY_USERS = 1000, 10_000  # for an interval; of many users, whose intervals are narrow, a fifth
 NOWHERE = -1.0  # the score of a category that is not named: below any
 
 
@@ -42,13 +46,31 @@ class Rules:
         at = ("hit", "recall", "precision", "rounded precision", "NDCG")
         return (*(f"{name}@{k}" for name in at for k in self.ks), "MRR")
 
+    @property
+    def k(self) -> int:
+        """The one that stands for all where there is place for one: in the middle."""
+        return self.ks[len(self.ks) // 2]
+
+
+class Method(NamedTuple):
+    """What recommends. prior: [D], the answer where `answers` have none."""
+
+    answers: Answers
+    prior: NDArray[np.float32]
+
 
 @dataclass
 class Measured:
-    """One row a target, in the order of the stream."""
+    """One row a target, in the order of the stream. What is said of recommendations is said of the served ones."""
 
+    names: list[str]
+    """Of the users who have a target, in the order in which they come."""
     users: NDArray[np.int32]
-    """By number, in the order in which they come."""
+    """Numbers of names."""
+    places: NDArray[np.int32]
+    """Of the targets among the events that are played."""
+    origins: NDArray[np.int32]
+    """Places of the events that the recommendations came of; -1 where there was none."""
     times: NDArray[np.int64]
     bag_sizes: NDArray[np.int32]
     """0 where the user had no recommendation, or one of an empty bag."""
@@ -58,22 +80,19 @@ class Measured:
     """Events of the user in the whole stream."""
     labels: NDArray[np.int32]
     """How many of the item's categories the bundle knows."""
-    recommended: NDArray[np.float32]
-    """Figures [targets, figures] of the recommendations."""
-    popularity: NDArray[np.float32]
-    """Figures [targets, figures] of what was popular."""
-    coverage: dict[str, dict[int, float]]
-    """By method and k: the share of all categories that were among the best k at any target."""
+    figures: dict[str, NDArray[np.float32]]
+    """[targets, figures] by method: `SERVED`, `POPULARITY`, and others beside them."""
+    coverage: dict[str, dict[str, float]]
+    """By method and `coverage@k`: the share of all categories that were among the best k at any target."""
     without_known_category: int
     """Targets that are not rows: no category of the item is the bundle's."""
 
 
 def measure(
     events: Iterable[Event],
-    answers: Answers,
+    methods: Mapping[str, Method],
     labels: Mapping[str, Sequence[int]],
     *,
-    prior: NDArray[np.float32],
     activity: Mapping[str, int],
     rules: Rules,
 ) -> Measured:
@@ -81,46 +100,64 @@ def measure(
 
     Args:
         events: in the order of time.
-        answers: by the events' places.
+        methods: by name; `SERVED` is one of them. Popularity is none: it comes of the targets, and begins with the served prior.
         labels: numbers of the categories of each item that the bundle knows.
-        prior: [D], the bundle's.
         activity: events of each user.
     """
-    known = _Known(answers, rules.delay)
-    popular = _Popular(prior, answers.top, rules.delay)
-    of_prior = _best(prior, answers.top)
-    recommended, popularity = (_Figures(len(prior), rules) for _ in range(2))
+    served = methods[SERVED]
+    asked = {name: _Asked(method, rules) for name, method in methods.items()}
+    popular = _Popular(served.prior, served.answers.top, rules.delay)
+    popularity = _Figures(len(served.prior), rules)
     users: dict[str, int] = {}
-    rows: list[tuple[int, int, int, int, int, int]] = []
+    rows = array("q")  # eight numbers a target, without an object for each
     unknown = 0
     for event in events:
         if event.type in rules.targets:
             wanted = labels.get(event.item, ())
             if wanted:
-                found = known.at(event)
-                age, place = (-1, -1) if found is None else (event.time - found[0], found[1])
-                recommended.add(*(of_prior if place < 0 else answers.scores(place)), wanted)
+                age, origin = asked[SERVED].known.at(event) or (-1, -1)
+                for one in asked.values():
+                    one.answer(event, wanted)
                 popularity.add(*popular.at(event.time), wanted)
                 popular.add(event.time, wanted)
-                bag_size = 0 if place < 0 else int(answers.bag_size[place])
+                bag_size = 0 if origin < 0 else int(served.answers.bag_size[origin])
                 user = users.setdefault(event.user, len(users))
-                rows.append((user, event.time, bag_size, age, activity[event.user], len(wanted)))
+                rows.extend((user, event.place, origin, event.time, bag_size, age, activity[event.user], len(wanted)))
             else:
                 unknown += 1
-        known.add(event)
-    columns = np.array(rows, np.int64).reshape(len(rows), 6).T
+        for one in asked.values():
+            one.known.add(event)
+    columns = np.array(rows, np.int64).reshape(-1, 8).T
+    by_method = {SERVED: asked[SERVED].figures, POPULARITY: popularity}
+    by_method |= {name: one.figures for name, one in asked.items()}
     return Measured(
+        names=list(users),
         users=columns[0].astype(np.int32),
-        times=columns[1],
-        bag_sizes=columns[2].astype(np.int32),
-        ages=columns[3],
-        activity=columns[4].astype(np.int32),
-        labels=columns[5].astype(np.int32),
-        recommended=recommended.rows(),
-        popularity=popularity.rows(),
-        coverage={"recommended": recommended.coverage(), "popularity": popularity.coverage()},
+        places=columns[1].astype(np.int32),
+        origins=columns[2].astype(np.int32),
+        times=columns[3],
+        bag_sizes=columns[4].astype(np.int32),
+        ages=columns[5],
+        activity=columns[6].astype(np.int32),
+        labels=columns[7].astype(np.int32),
+        figures={name: figures.rows() for name, figures in by_method.items()},
+        coverage={name: figures.coverage() for name, figures in by_method.items()},
         without_known_category=unknown,
     )
+
+
+class _Asked:
+    """A method, and what it said at the targets so far."""
+
+    def __init__(self, method: Method, rules: Rules) -> None:
+        self._answers = method.answers
+        self._prior = _best(method.prior, method.answers.top)
+        self.known = _Known(method.answers, rules.delay)
+        self.figures = _Figures(len(method.prior), rules)
+
+    def answer(self, event: Event, wanted: Sequence[int]) -> None:
+        _, origin = self.known.at(event) or (-1, -1)
+        self.figures.add(*(self._prior if origin < 0 else self._answers.scores(origin)), wanted)
 
 
 class _Known:
@@ -129,24 +166,26 @@ class _Known:
     def __init__(self, answers: Answers, delay: int) -> None:
         self._answers = answers
         self._delay = delay
-        self._waiting: dict[str, deque[tuple[int, int]]] = {}  # time and place, of those that are not old enough
+        # Time and place, of those that are not old enough. Few for each of many users: a deque would be ten times a list.
+        self._waiting: dict[str, list[tuple[int, int]]] = {}
         self._newest: dict[str, tuple[int, int]] = {}
 
     def add(self, event: Event) -> None:
         if self._answers.recommended[event.place]:
-            waiting = self._waiting.setdefault(event.user, deque())
+            waiting = self._waiting.setdefault(event.user, [])
             waiting.append((event.time, event.place))
             self._settle(event.user, event.time)  # so that those of users who buy nothing do not add up
 
     def at(self, event: Event) -> tuple[int, int] | None:
-        """Time and place of the event that it came of."""
+        """How much older than `event`, in milliseconds, the event is that it came of, and that one's place."""
         self._settle(event.user, event.time)
-        return self._newest.get(event.user)
+        newest = self._newest.get(event.user)
+        return None if newest is None else (event.time - newest[0], newest[1])
 
     def _settle(self, user: str, time: int) -> None:
         waiting = self._waiting.get(user)
         while waiting and _is_before(waiting[0][0], time, self._delay):
-            self._newest[user] = waiting.popleft()
+            self._newest[user] = waiting.pop(0)
 
 
 class _Popular:
@@ -196,10 +235,13 @@ class _Figures:
         """[targets, figures]"""
         if self._filled:
             self._measure()
-        return np.concatenate(self._rows) if self._rows else np.zeros((0, len(self._rules.figures)), np.float32)
+        self._rows = (
+            [np.concatenate(self._rows)] if self._rows else [np.zeros((0, len(self._rules.figures)), np.float32)]
+        )
+        return self._rows[0]
 
-    def coverage(self) -> dict[int, float]:
-        return {k: float(shown.mean()) for k, shown in self._shown.items()}
+    def coverage(self) -> dict[str, float]:
+        return {f"coverage@{k}": float(shown.mean()) for k, shown in self._shown.items()}
 
     def _measure(self) -> None:
         scores, labels = self._scores[: self._filled], self._labels[: self._filled]
@@ -228,110 +270,3 @@ def _best(scores: NDArray[np.float32], top: int) -> tuple[NDArray[np.int32], NDA
 
 def _is_before(time: int, now: int, delay: int) -> bool:
     return time < now and time <= now - delay
-
-
-@dataclass(frozen=True)
-class Group:
-    """Targets that are told of together."""
-
-    kind: str
-    name: str
-    rows: NDArray[np.bool_]
-    intervals: bool = False
-    """Whether it is worth intervals."""
-
-
-@dataclass
-class Summary:
-    """Means over the targets of a group, and 95 % intervals over the choice of users where they are asked for."""
-
-    kind: str
-    name: str
-    targets: int
-    users: int
-    recommended: dict[str, float]
-    popularity: dict[str, float]
-    ceiling: dict[str, float]
-    """The highest recall that k categories can have."""
-    intervals: dict[str, dict[str, metrics.Interval]] = field(default_factory=dict[str, dict[str, metrics.Interval]])
-    """By `recommended`, `popularity` and `difference`, and the figure's name."""
-
-
-def groups(measured: Measured) -> list[Group]:
-    """All targets; warm and cold; by size of the bag, by events of the user, by month."""
-    warm = measured.bag_sizes > 0
-    found = [
-        Group("all", "all", np.ones(len(warm), bool), intervals=True),
-        Group("start", "warm", warm, intervals=True),
-    ]
-    found.append(Group("start", "cold", ~warm))
-    for kind, values in (("bag size", measured.bag_sizes), ("events of the user", measured.activity)):
-        for low, high in ((1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, 2**31 - 1)):
-            name = str(low) if low == high else f"{low}-{high}" if high < 2**31 - 1 else f"{low} or more"
-            found.append(Group(kind, name, (values >= low) & (values <= high)))
-    months = measured.times.astype("datetime64[ms]").astype("datetime64[M]")
-    found += [Group("month", str(month), months == month) for month in np.unique(months)]
-    return [group for group in found if group.rows.any()]
-
-
-def summaries(measured: Measured, rules: Rules) -> list[Summary]:
-    """The figures of each group; none where there is no target."""
-    return [_summary(measured, group, rules) for group in groups(measured)]
-
-
-def _summary(measured: Measured, group: Group, rules: Rules) -> Summary:
-    rows = group.rows
-    both = {"recommended": measured.recommended[rows], "popularity": measured.popularity[rows]}
-    means = {
-        method: dict(zip(rules.figures, values.mean(axis=0, dtype=np.float64).tolist(), strict=True))
-        for method, values in both.items()
-    }
-    users, of = np.unique(measured.users[rows], return_inverse=True)
-    relevant = measured.labels[rows]
-    summary = Summary(
-        kind=group.kind,
-        name=group.name,
-        targets=int(rows.sum()),
-        users=len(users),
-        recommended=means["recommended"],
-        popularity=means["popularity"],
-        ceiling={f"recall@{k}": float((np.minimum(relevant, k) / relevant).mean()) for k in rules.ks},
-    )
-    if group.intervals:
-        both["difference"] = both["recommended"] - both["popularity"]
-        counts = np.bincount(of, minlength=len(users))
-        for method, values in both.items():
-            summary.intervals[method] = {
-                name: metrics.bootstrap(
-                    np.stack([np.bincount(of, values[:, column], len(users)), counts], axis=1),
-                    _mean_of_sums,
-                    resamples=RESAMPLES if len(users) <= MANY_USERS else RESAMPLES // 5,
-                )
-                for column, name in enumerate(rules.figures)
-            }
-    return summary
-
-
-def _mean_of_sums(rows: NDArray[np.float64]) -> float:
-    """Of users' sums and numbers of targets [users, 2]: users are drawn, their targets stay together."""
-    total, count = rows.sum(axis=0)
-    return float(total / count)
-
-
-def ages(measured: Measured) -> dict[str, float]:
-    """How old the recommendations were at their targets, in days of event time."""
-    old = measured.ages[measured.ages >= 0] / 86_400_000
-    return percentiles(old)
-
-
-def percentiles(values: NDArray[np.float64] | NDArray[np.float32]) -> dict[str, float]:
-    """p50, p95 and p99; nothing where there is no value."""
-    kept = values[~np.isnan(values)]
-    if not len(kept):
-        return {}
-    return {f"p{share}": float(np.percentile(kept, share)) for share in (50, 95, 99)}
-
-
-def counts_of(reasons: Iterable[str]) -> dict[str, int]:
-    """How often each reason comes, the most frequent first."""
-    return dict(Counter(reasons).most_common())

@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
-from streams.replay.report import RESULTS
+from streams.replay.report.results import RESULTS
 from streams.replay.source import DataSet, Selection
 from tests.kafka.system import System, wait_until
 from tests.streams.replay.made import shop
@@ -87,8 +87,9 @@ async def test_online_is_offline_and_a_dead_letter_is_counted(system: System, fo
         assert (reason, count) == ("not_a_picture", lost)
         everything = found["groups"][0]
         assert everything["targets"] == sum(event.type == "purchase" for event in events)
-        assert everything["recommended"]["hit@1"] > everything["popularity"]["hit@1"]
+        assert everything["figures"]["recommended"]["hit@1"] > everything["figures"]["popularity"]["hit@1"]
         assert found["latency"]["p50"] > 0
+        assert sum(span["answers"] for span in found["latency_over_time"]) == len(events) - lost
         assert found["notes"] == []
         assert "online = offline:          identical" in printed
         ids = await played(system, "plain-")

@@ -318,6 +318,18 @@ def test_one_seed_draws_the_same_users_for_two_methods() -> None:
     assert metrics.bootstrap((figure + 0.1) - figure) == pytest.approx((0.1, 0.1))
 
 
+def test_many_means_at_once_have_the_intervals_of_each_alone() -> None:
+    random = np.random.default_rng(2)
+    parts, whole = random.random((40, 3)), random.integers(1, 9, 40).astype(np.float64)
+    found = metrics.bootstrap_ratios(parts, whole, resamples=200, seed=5)
+    for figure, interval in zip(parts.T, found, strict=True):
+        rows = np.stack([figure, whole], axis=1)
+        alone = metrics.bootstrap(rows, lambda some: some[:, 0].sum() / some[:, 1].sum(), resamples=200, seed=5)
+        assert interval == pytest.approx(alone)
+    with pytest.raises(ValueError, match="no user has a value"):
+        metrics.bootstrap_ratios(np.zeros((0, 3)), np.zeros(0))
+
+
 def test_the_bootstrap_of_one_user_is_the_figure() -> None:
     assert metrics.bootstrap(np.array([0.3])) == (0.3, 0.3)
 

@@ -6,9 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
@@ -29,14 +27,16 @@ from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
 from offline_training.datasets.records import Interaction, Item  # noqa: E402
 from offline_training.items import ItemRecipe  # noqa: E402
-from offline_training.report.charts import COLOURS  # noqa: E402
+from offline_training.report.drawing import COLOURS  # noqa: E402
 from offline_training.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
+from offline_training.report.parts import Table  # noqa: E402
 from offline_training.report.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
-from offline_training.report.tables import Table, columns, figures_table  # noqa: E402
+from offline_training.report.tables import columns, figures_table  # noqa: E402
 from offline_training.tasks import Histories, make_split  # noqa: E402
 from offline_training.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
+from tests.pages import Page, markdown_tables, texts_of  # noqa: E402
 
 SIZE, ITEMS = 24, 60
 SCRIPT = "<script>alert(1)</script> & $a_b$ | `c`"
@@ -86,62 +86,9 @@ def folder(found: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Page(HTMLParser):
-    """Tags with attributes, texts, and the cells of tables; fails where tags do not close in order."""
-
-    VOID = ("meta", "img")
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.tables: list[list[list[str]]] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in self.VOID:
-            self.open.append(tag)
-        if tag == "table":
-            self.tables.append([])
-        elif tag == "tr":
-            self.tables[-1].append([])
-        elif tag in ("td", "th"):
-            self.tables[-1][-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-        if "td" in self.open or "th" in self.open:
-            self.tables[-1][-1][-1] += data
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-
 @pytest.fixture(scope="module")
 def page(folder: Path) -> Page:
     return Page((folder / HTML).read_text(encoding="utf-8"))
-
-
-def markdown_tables(text: str) -> list[list[list[str]]]:
-    """Cells of each table, as they read."""
-    blocks = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
-    rows = [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
-    return [[[re.sub(r"\\(.)", r"\1", cell.strip()) for cell in row] for row in table] for table in rows]
-
-
-def texts_of(svg: str) -> set[str]:
-    """Of a chart that is well-formed XML."""
-    return {"".join(one.itertext()) for one in ElementTree.fromstring(svg).iter()}  # noqa: S314  (our own)
 
 
 def test_a_file_reads_back_as_it_was_written(found: Comparison, folder: Path) -> None:

@@ -10,8 +10,9 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle
 from streams.replay.answers import Answer, Answers
-from streams.replay.expected import compare, embedded_pictures, expected_answers
+from streams.replay.expected import compare, expected_answers, expected_messages
 from streams.replay.messages import Naming
+from streams.replay.pictures import embedded_pictures
 from streams.replay.source import DataSet, Event, Selection
 from streams.settings import Settings, read_settings
 from tests.offline_training.datasets.zips import write_zip
@@ -31,11 +32,10 @@ class World:
         self.embedded = embedded_pictures(self.settings, self.bundle.embedder(), pictures, lambda: None)
 
     def answers(self, events: Sequence[Event], dead: frozenset[int] = frozenset()) -> list[Answer]:
-        return list(
-            expected_answers(
-                events, self.data.items, self.embedded, self.bundle, self.settings, naming=Naming("x"), dead=dead
-            )
+        messages = expected_messages(
+            events, self.data.items, self.embedded, self.bundle, self.settings, naming=Naming("x"), dead=dead
         )
+        return list(expected_answers(messages, self.bundle.categories))
 
     def gathered(self, answers: Sequence[Answer]) -> Answers:
         found = Answers(len(self.events), 10)

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from streams.replay.answers import Answer, Answers
-from streams.replay.prequential import Measured, Rules, ages, measure, summaries
+from streams.replay.prequential import POPULARITY, SERVED, Measured, Method, Rules, measure
 from streams.replay.source import Event
+from streams.replay.summaries import ages, pairs_of, summaries
 
 CATEGORIES, TOP = 8, 4
 PRIOR = np.array([0.1, 0.2, 0.8, 0.3, 0.6, 0.0, 0.0, 0.7], np.float32)  # best first: 2, 7, 4, 3
@@ -32,11 +33,11 @@ def answered(count: int, **of: list[int]) -> Answers:
 
 def measured(events: Sequence[Event], answers: Answers, rules: Rules, labels: dict[str, list[int]]) -> Measured:
     activity = Counter(event.user for event in events)
-    return measure(events, answers, labels, prior=PRIOR, activity=activity, rules=rules)
+    return measure(events, {SERVED: Method(answers, PRIOR)}, labels, activity=activity, rules=rules)
 
 
 def figure(found: Measured, rules: Rules, name: str, method: str = "recommended") -> list[float]:
-    rows: NDArray[np.float32] = getattr(found, method)
+    rows: NDArray[np.float32] = found.figures[method]
     return [round(float(one), 4) for one in rows[:, rules.figures.index(name)]]
 
 
@@ -92,6 +93,21 @@ def test_a_category_that_is_not_named_is_no_hit_whatever_its_number() -> None:
         stream(("ada", "hat", "view", 1), ("ada", "zero", "purchase", 2)), answered(2, p0=[6]), RULES, {"zero": [0]}
     )
     assert figure(found, RULES, "MRR") == [0]
+
+
+def test_methods_are_asked_at_the_same_targets_and_each_knows_its_own_answers() -> None:
+    events = stream(("ada", "hat", "view", 10), ("ada", "hat", "view", 11), ("ada", "hat", "purchase", 20))
+    served, other = answered(3, p0=[1], p1=[5]), answered(3, p0=[1])
+    methods = {"other": Method(other, PRIOR), SERVED: Method(served, PRIOR)}
+    found = measure(events, methods, LABELS, activity={"ada": 3}, rules=RULES)
+    assert list(found.figures) == [SERVED, POPULARITY, "other"]
+    assert (figure(found, RULES, "hit@1"), figure(found, RULES, "hit@1", "other")) == ([0], [1])
+    assert (found.origins.tolist(), found.places.tolist(), found.names) == ([1], [2], ["ada"])
+    assert pairs_of(found) == [(SERVED, POPULARITY), (SERVED, "other")]
+    asked = measure(
+        events[2:], {**methods, SERVED: Method(answered(3), 1 - PRIOR)}, LABELS, activity={"ada": 3}, rules=RULES
+    )
+    assert (figure(asked, RULES, "MRR"), figure(asked, RULES, "MRR", "other")) == ([0.25], [0]), "own priors"
 
 
 def test_popularity_knows_the_targets_before_and_not_those_of_the_same_time() -> None:
@@ -160,24 +176,26 @@ def test_groups_have_the_means_of_their_targets_and_add_up() -> None:
     events = stream(*rows)
     answers = answered(60, **{f"p{n}": [1, 5] if n % 3 else [5, 1] for n in range(60)})
     found = measured(events, answers, RULES, LABELS)
-    all_targets, *others = summaries(found, RULES)
+    all_targets, *others = summaries(found, RULES, pairs_of(found))
     assert (all_targets.targets, all_targets.users) == (60, 6)
     for kind in ("start", "bag size", "events of the user", "month"):
         parts = [one for one in others if one.kind == kind]
         counted = sum(one.targets for one in parts)
         assert counted == (54 if kind == "bag size" else 60), kind
         if counted == 60:
-            total = sum(one.targets * one.recommended["hit@1"] for one in parts)
-            assert total / 60 == pytest.approx(all_targets.recommended["hit@1"])
+            total = sum(one.targets * one.figures[SERVED]["hit@1"] for one in parts)
+            assert total / 60 == pytest.approx(all_targets.figures[SERVED]["hit@1"])
     assert all_targets.ceiling == {"recall@1": pytest.approx(0.75), "recall@2": 1.0}
-    low, high = all_targets.intervals["recommended"]["hit@1"]
-    assert low <= all_targets.recommended["hit@1"] <= high
-    low, high = all_targets.intervals["difference"]["hit@1"]
-    assert low <= all_targets.recommended["hit@1"] - all_targets.popularity["hit@1"] <= high
+    low, high = all_targets.intervals[SERVED]["hit@1"]
+    assert low <= all_targets.figures[SERVED]["hit@1"] <= high
+    [difference] = all_targets.differences
+    low, high = difference.intervals["hit@1"]
+    assert (difference.one, difference.other) == (SERVED, POPULARITY)
+    assert low <= all_targets.figures[SERVED]["hit@1"] - all_targets.figures[POPULARITY]["hit@1"] <= high
     assert {one.name for one in others if one.kind == "start"} == {"warm", "cold"}
     assert "1970-01" in {one.name for one in others if one.kind == "month"}
 
 
 def test_a_stream_without_a_target_has_no_figures() -> None:
     found = measured(stream(("ada", "hat", "view", 10)), answered(1), RULES, LABELS)
-    assert summaries(found, RULES) == []
+    assert summaries(found, RULES, pairs_of(found)) == []
