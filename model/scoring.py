@@ -19,7 +19,7 @@ class Bag(NamedTuple):
 
 
 def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
-    """Pad bags to the longest, with log prior -inf, and score all of them at once.
+    """Score bags of any sizes at once.
 
     Returns:
         For each bag `Scored(scores [D], attention [m])`, in the order of `bags`.
@@ -29,6 +29,22 @@ def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
     """
     if not bags:
         return []
+    scored = score_padded(aggregator, bags)
+    return [
+        Scored(scores, attention[: len(bag.embeddings)])
+        for bag, scores, attention in zip(bags, scored.scores, scored.attention, strict=True)
+    ]
+
+
+def score_padded(aggregator: Aggregator, bags: Sequence[Bag]) -> Scored:
+    """Pad one bag or more to the longest, M items, with log prior -inf, and score all of them at once.
+
+    Returns:
+        `Scored(scores [B, D], attention [B, M])`, attention 0 where a bag has no more items.
+
+    Raises:
+        ValueError: when a bag is empty or its two arrays differ in length.
+    """
     for number, bag in enumerate(bags):
         if not len(bag.embeddings) or len(bag.embeddings) != len(bag.log_prior):
             raise ValueError(
@@ -41,8 +57,4 @@ def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
     for row, bag in enumerate(bags):
         embeddings[row, : len(bag.embeddings)] = bag.embeddings
         log_prior[row, : len(bag.log_prior)] = bag.log_prior
-    scored = aggregator.score(embeddings, log_prior)
-    return [
-        Scored(scores, attention[: len(bag.embeddings)])
-        for bag, scores, attention in zip(bags, scored.scores, scored.attention, strict=True)
-    ]
+    return aggregator.score(embeddings, log_prior)

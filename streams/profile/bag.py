@@ -9,7 +9,8 @@ is thrown away by height alone: the *floor* only rises, and a component at or be
 before the floor rose or comes after.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from operator import itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -55,11 +56,9 @@ class Slot(Struct, frozen=True, array_like=True):
     def since_return(self) -> dict[str, Moment]:
         """The components newer than the newest return, by type; the item is in the bag while there is one."""
         returned = self.newest.get("return")
-        return {
-            kind: moment
-            for kind, moment in self.newest.items()
-            if kind != "return" and (returned is None or moment > returned)
-        }
+        if returned is None:
+            return self.newest
+        return {kind: moment for kind, moment in self.newest.items() if moment > returned}
 
     def above(self, floor: Moment) -> "Slot | None":
         """The slot without what is at or below `floor`; None when nothing is left."""
@@ -133,7 +132,7 @@ class Item(NamedTuple):
     """One item of the bag as the aggregator is to see it."""
 
     item_id: str
-    types: frozenset[str]  # the interaction types newer than the newest return; the strongest is the effective one
+    types: Collection[str]  # the interaction types newer than the newest return; the strongest is the effective one
     timestamp: int  # milliseconds since the epoch, of the newest of them
     embedding: bytes
 
@@ -143,11 +142,13 @@ def items(bag: Bag, *, embedder: str, bag_size: int) -> list[Item]:
 
     Embeddings of another embedder live in another space, so they are never scored together with these.
     """
-    found: list[tuple[Moment, Item]] = []
+    found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
     for slot in bag.slots.values():
-        since = slot.since_return
-        if since and slot.picture and slot.picture.embedder == embedder:
-            last = max(since.values())
-            found.append((last, Item(slot.item_id, frozenset(since), last.timestamp, slot.picture.embedding)))
-    found.sort(key=lambda pair: pair[0], reverse=True)
-    return [item for _, item in found[:bag_size]]
+        picture, since = slot.picture, slot.since_return
+        if since and picture and picture.embedder == embedder:
+            found.append((max(since.values()), slot, picture, since))
+    found.sort(key=itemgetter(0), reverse=True)
+    return [
+        Item(slot.item_id, since, last.timestamp, picture.embedding)
+        for last, slot, picture, since in found[:bag_size]
+    ]

@@ -53,7 +53,7 @@ def header_of(prefix: bytes) -> bytes:
 
 def is_header(key: bytes) -> bool:
     """Whether a row is a header, and not a slot."""
-    return len(key) == len(prefix_of(key)) + 1 and key.endswith(_HEADER)
+    return len(key) == 3 + int.from_bytes(key[:2], "big") and key.endswith(_HEADER)
 
 
 def encode_floor(floor: Moment) -> bytes:
@@ -76,10 +76,10 @@ def decode_slot(value: bytes) -> Slot:
     return _slot_decoder.decode(_content(value))
 
 
-def _content(value: bytes) -> memoryview:
-    if value[:1] != _FORMAT:
+def _content(value: bytes) -> bytes:
+    if not value.startswith(_FORMAT):
         raise UnknownRowFormat(f"a row has format {value[:1]!r}, but this version reads {_FORMAT!r} only")
-    return memoryview(value)[1:]
+    return value[1:]
 
 
 def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:

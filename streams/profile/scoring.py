@@ -1,17 +1,19 @@
 """From bags to recommendations: the log prior, one call of the aggregator for many bags, the message. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model.aggregator import Aggregator, Scored
+from model.aggregator import Aggregator
 from model.bundle import Bundle
 from model.quantization import dequantize
 from model.scoring import Bag as ScorableBag
-from model.scoring import score_bags
+from model.scoring import score_padded
 from streams.messages import (
     CategoryScore,
     EmbeddedInteraction,
@@ -26,13 +28,20 @@ BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are
 DIGITS = 6  # of scores and weights in a message: far below what the model resolves, and shorter to send
 
 
-class ScoringOptions(NamedTuple):
+@dataclass(frozen=True)
+class ScoringOptions:
     """What an operator may set about scoring."""
 
     bag_size: int  # newest items that are scored
     top_k: int  # categories, and items with their attention, in a message
     type_weights: Mapping[Any, float]  # 0..1 of each interaction type
     half_life: float | None  # seconds after which an item counts half, or None
+
+    @cached_property
+    def log_weights(self) -> Mapping[Any, float]:
+        """By interaction type."""
+        with np.errstate(divide="ignore"):
+            return {kind: float(np.log(weight)) for kind, weight in self.type_weights.items()}
 
 
 def log_prior(bag: Sequence[Item], options: ScoringOptions) -> NDArray[np.float32]:
@@ -44,9 +53,8 @@ def log_prior(bag: Sequence[Item], options: ScoringOptions) -> NDArray[np.float3
     """
     if not bag:
         return np.zeros(0, np.float32)
-    weights = np.array([max(options.type_weights[kind] for kind in item.types) for item in bag])
-    with np.errstate(divide="ignore"):
-        logs = np.log(weights)
+    of_type = options.log_weights
+    logs = np.array([max([of_type[kind] for kind in item.types]) for item in bag])
     if options.half_life is not None:
         newest = max(item.timestamp for item in bag)
         ages = np.array([(newest - item.timestamp) / 1000 for item in bag])
@@ -62,6 +70,7 @@ class Recommender:
         self._aggregator = aggregator
         self._options = options
         self._model = Model(bundle.name, bundle.version)
+        [self._prior] = self._named(*_best(bundle.prior[None], options.top_k))
 
     def recommend(
         self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime
@@ -70,56 +79,82 @@ class Recommender:
 
         Many bags are scored in one call of the aggregator.
         """
-        options = self._options
-        bags: list[list[Item]] = []
-        priors: list[NDArray[np.float32]] = []
-        for _, bag in caused:
-            found = items(bag, embedder=self.bundle.embedder_version, bag_size=options.bag_size)
-            prior = log_prior(found, options)
-            seen = np.isfinite(prior)
-            bags.append([item for item, keep in zip(found, seen, strict=True) if keep])
-            priors.append(prior[seen])
-
-        warm = [index for index, bag in enumerate(bags) if bag]
-        size = self.bundle.embedding_size
-        results: dict[int, Scored] = {}
+        ranked = [_Ranked([], self._prior, [])] * len(caused)
+        bags = [self._scored_items(bag) for _, bag in caused]
+        warm = [index for index, (found, _) in enumerate(bags) if found]
         for start in range(0, len(warm), BAGS_PER_CALL):
             some = warm[start : start + BAGS_PER_CALL]
-            scorable = [
-                ScorableBag(dequantize([item.embedding for item in bags[index]], size), priors[index]) for index in some
-            ]
-            results.update(zip(some, score_bags(self._aggregator, scorable), strict=True))
+            for index, one in zip(some, self._rank([bags[index] for index in some]), strict=True):
+                ranked[index] = one
+        return [
+            None if not bag.slots else self._message(event, one, now)
+            for (event, bag), one in zip(caused, ranked, strict=True)
+        ]
 
-        messages: list[Recommendation | None] = []
-        for index, (event, bag) in enumerate(caused):
-            if not bag.slots:
-                messages.append(None)
-                continue
-            result = results.get(index)
-            scores = self.bundle.prior if result is None else result.scores
-            attention = np.zeros(0, np.float32) if result is None else result.attention
-            messages.append(
-                Recommendation(
-                    user_id=event.user_id,
-                    event_id=event.event_id,
-                    timestamp=as_datetime(event.timestamp),
-                    produced_at=now,
-                    model=self._model,
-                    bag_size=len(bags[index]),
-                    cold_start=result is None,
-                    categories=[
-                        CategoryScore(self.bundle.categories[place], round(float(scores[place]), DIGITS))
-                        for place in heaviest(scores, options.top_k)
-                    ],
-                    attention=[
-                        ItemAttention(bags[index][place].item_id, round(float(attention[place]), DIGITS))
-                        for place in heaviest(attention, options.top_k)
-                    ],
-                )
+    def _scored_items(self, bag: Bag) -> tuple[list[Item], NDArray[np.float32]]:
+        """The items of a bag that are not hidden, and their log prior."""
+        options = self._options
+        found = items(bag, embedder=self.bundle.embedder_version, bag_size=options.bag_size)
+        prior = log_prior(found, options)
+        seen = prior > -np.inf
+        if seen.all():
+            return found, prior
+        return [item for item, keep in zip(found, seen, strict=True) if keep], prior[seen]
+
+    def _rank(self, bags: Sequence[tuple[list[Item], NDArray[np.float32]]]) -> list["_Ranked"]:
+        """Score bags that are not empty in one call, and find the best of each."""
+        rows = dequantize([item.embedding for found, _ in bags for item in found], self.bundle.embedding_size)
+        ends = np.cumsum([len(found) for found, _ in bags])
+        parts = np.split(rows, ends[:-1])
+        scored = score_padded(
+            self._aggregator, [ScorableBag(part, prior) for part, (_, prior) in zip(parts, bags, strict=True)]
+        )
+        categories = self._named(*_best(scored.scores, self._options.top_k))
+        places, weights = _best(scored.attention, self._options.top_k)
+        return [
+            _Ranked(
+                found,
+                best,
+                [ItemAttention(found[p].item_id, w) for p, w in zip(some[: len(found)], of, strict=False)],
             )
-        return messages
+            for (found, _), best, some, of in zip(bags, categories, places, weights, strict=True)
+        ]
+
+    def _named(self, places: list[list[int]], scores: list[list[float]]) -> list[list[CategoryScore]]:
+        names = self.bundle.categories
+        return [
+            [CategoryScore(names[place], score) for place, score in zip(some, of, strict=True)]
+            for some, of in zip(places, scores, strict=True)
+        ]
+
+    def _message(self, event: EmbeddedInteraction, ranked: "_Ranked", now: datetime) -> Recommendation:
+        return Recommendation(
+            user_id=event.user_id,
+            event_id=event.event_id,
+            timestamp=as_datetime(event.timestamp),
+            produced_at=now,
+            model=self._model,
+            bag_size=len(ranked.items),
+            cold_start=not ranked.items,
+            categories=ranked.categories,
+            attention=ranked.attention,
+        )
+
+
+class _Ranked(NamedTuple):
+    """What a message says of a bag."""
+
+    items: list[Item]
+    categories: list[CategoryScore]
+    attention: list[ItemAttention]
+
+
+def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
+    """Places and values of the `count` largest of each row [B, n], rounded, largest first."""
+    places = heaviest(values, count)  # [B,k]
+    return places.tolist(), np.take_along_axis(values, places, axis=1).astype(np.float64).round(DIGITS).tolist()
 
 
 def heaviest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Places of the `count` largest values, largest first; ties in the order they stand."""
-    return np.argsort(-values, kind="stable")[:count]
+    """Places of the `count` largest values of the last axis, largest first; ties in the order they stand."""
+    return np.argsort(-values, axis=-1, kind="stable")[..., :count]

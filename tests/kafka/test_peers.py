@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -69,7 +70,7 @@ async def test_each_user_ends_with_what_the_oracle_computes(system: System, name
     oracle = Oracle(
         Bundle.load(),
         lambda url: (CATALOGUE / url.rsplit("/", 1)[1].partition("?")[0]).read_bytes(),
-        options=OPTIONS._replace(bag_size=shop.bag, half_life=HALF_LIFE),
+        options=replace(OPTIONS, bag_size=shop.bag, half_life=HALF_LIFE),
         max_slots=2 * shop.bag,
     )
     interactions = [parse_interaction(record_of(event)[1], now=time.time(), max_future=0) for event in events]
