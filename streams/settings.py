@@ -132,6 +132,9 @@ class Settings(BaseSettings):
     )
     half_life: float | None = Field(None, gt=0, description="age at which an item counts half; none if unset")
     profile_batch: int = Field(256, ge=1, description="events folded and scored in one step at most")
+    recent_items: int = Field(
+        30_000, ge=0, description="items of the bags written last that are kept in memory, about a kilobyte each"
+    )
     rocksdb_memory: int = Field(
         64 * 1024**2, ge=1024**2, description="RocksDB's cache and write buffers, all partitions together"
     )

@@ -149,6 +149,5 @@ def items(bag: Bag, *, embedder: str, bag_size: int) -> list[Item]:
             found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)
     return [
-        Item(slot.item_id, since, last.timestamp, picture.embedding)
-        for last, slot, picture, since in found[:bag_size]
+        Item(slot.item_id, since, last.timestamp, picture.embedding) for last, slot, picture, since in found[:bag_size]
     ]

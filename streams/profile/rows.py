@@ -95,6 +95,13 @@ def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
     return Bag({slot.item_id: slot for slot in kept}, floor)
 
 
+def keys_of(user_id: str, bag: Bag) -> list[bytes]:
+    """The keys of all rows of a bag."""
+    prefix = user_prefix(user_id)
+    header = [] if bag.floor is None else [header_of(prefix)]
+    return [*header, *(prefix + _SLOT + item_id.encode() for item_id in bag.slots)]
+
+
 def encode_bag(user_id: str, bag: Bag) -> dict[bytes, bytes]:
     """All rows of a bag."""
     prefix = user_prefix(user_id)

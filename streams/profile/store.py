@@ -63,8 +63,12 @@ class BagStore(SerializedStore[bytes, bytes]):
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
-    def __init__(self, *args: Any, folder: Path, memory: RocksDBMemory, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, folder: Path, memory: RocksDBMemory, closed: Callable[[int], None], **kwargs: Any
+    ) -> None:
+        """closed: told of each partition whose database was closed or dropped."""
         super().__init__(*args, **kwargs)
+        self._closed = closed
         self._folder = folder
         self._memory = memory
         self._databases: dict[int, rocksdict.Rdict] = {}
@@ -180,6 +184,7 @@ class BagStore(SerializedStore[bytes, bytes]):
         database = self._databases.pop(partition, None)
         if database is not None:
             database.close()
+            self._closed(partition)
             logger.info("closed the bags of partition %s", partition)
 
     # -- the mapping that Faust's table interface asks for: reads over all open partitions, no writes

@@ -7,7 +7,7 @@ written to disk. Reading it back is ours too, because rows are to be joined (`ch
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -21,8 +21,10 @@ from mode.utils.logging import get_logger
 from streams.delivery import Publisher
 from streams.engine.app import App
 from streams.exceptions import DeliveryError
+from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
-from streams.profile.rows import Changes
+from streams.profile.recent import RecentBags
+from streams.profile.rows import Changes, decode_bag, keys_of, user_prefix
 from streams.profile.store import BagStore, RocksDBMemory
 from streams.topics import BAGS_TABLE
 
@@ -49,13 +51,15 @@ class BagTable(Table[bytes, bytes]):
         publisher: Publisher,
         embedder: str,
         kafka: dict[str, Any],
+        recent_slots: int,
     ) -> None:
-        """embedder: the version in use. kafka: how an aiokafka client connects."""
+        """embedder: the version in use. kafka: how an aiokafka client connects. recent_slots: kept in memory, decoded."""
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
         self._embedder = embedder
         self._kafka = kafka
+        self._recent = RecentBags(recent_slots)
         self.recovered = 0  # records read back since the start: it moves as long as a recovery makes progress
         super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 
@@ -71,10 +75,24 @@ class BagTable(Table[bytes, bytes]):
             value_serializer="raw",
             folder=self._folder,
             memory=self._memory,
+            closed=self._recent.forget,
         )
 
-    async def write(self, partition: int, rows: Changes) -> None:
+    def bag(self, partition: int, user_id: str) -> tuple[list[bytes], Bag]:
+        """A user's bag as it is on disk, and the keys of the rows there, hidden ones among them.
+
+        Raises KeyError when the partition is not assigned, StateError, and UnknownRowFormat.
+        """
+        bag = self._recent.get(partition, user_id)
+        if bag is not None:
+            return keys_of(user_id, bag), bag
+        rows = self.data.scan(partition, user_prefix(user_id))
+        return [key for key, _ in rows], decode_bag(rows)
+
+    async def write(self, partition: int, rows: Changes, bags: Mapping[str, Bag]) -> None:
         """Send the rows to the changelog, wait until the broker has them, then write them to disk.
+
+        rows: `changes` of some users. bags: what these rows make of them, by user.
 
         Raises DeliveryError, with the disk untouched, when the broker does not take them, or when records of somebody else
         stand between the last ones and these: then the rows were folded from a state that is not the newest, and the
@@ -82,6 +100,8 @@ class BagTable(Table[bytes, bytes]):
         """
         last = await self._append(partition, rows, after=self.data.last_offset(partition))
         self.data.write(partition, rows, last)
+        for user_id, bag in bags.items():
+            self._recent.put(partition, user_id, bag)
 
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
         """Send rows to the changelog, whose last offset so far is `after`; gives the last offset with them."""
@@ -103,6 +123,8 @@ class BagTable(Table[bytes, bytes]):
         """
         if not partitions:
             return
+        for tp in partitions:
+            self._recent.forget(tp.partition)
         consumer = AIOKafkaConsumer(
             **self._kafka,
             enable_auto_commit=False,

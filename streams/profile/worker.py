@@ -3,7 +3,7 @@
 For each batch:
 
     1. decode; what cannot be decoded becomes a dead letter
-    2. read each user's rows once
+    2. read each user's rows once, from memory where they were written lately
     3. off the event loop, fold the events one by one and score the bag after each
     4. send the changed rows to the changelog, the recommendations and the dead letters; wait until the broker has them all
     5. write the rows to disk, and only now acknowledge the events
@@ -35,7 +35,7 @@ from streams.engine.intake import Headers, Pending, Record
 from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
-from streams.profile.rows import Changes, changes, decode_bag, encode_bag, user_prefix
+from streams.profile.rows import Changes, changes, keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
@@ -102,6 +102,7 @@ class ProfileWorker:
             publisher=self._publisher,
             embedder=bundle.embedder_version,
             kafka=settings.aiokafka(),
+            recent_slots=settings.recent_items,
         )
         self.app.tables.add(self.table)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
@@ -199,10 +200,9 @@ class ProfileWorker:
     def _load(self, partition: int, user_id: str) -> _Profile:
         bag = self._unwritten.get((partition, user_id))
         if bag is not None:
-            return _Profile(list(encode_bag(user_id, bag)), bag, bag)
-        rows = self.table.data.scan(partition, user_prefix(user_id))
-        bag = decode_bag(rows)
-        return _Profile([key for key, _ in rows], bag, bag)
+            return _Profile(keys_of(user_id, bag), bag, bag)
+        stored, bag = self.table.bag(partition, user_id)
+        return _Profile(stored, bag, bag)
 
     def _recommend(self, work: _Work) -> list[_Record]:
         """Fold each event into its user's profile, and score the bag after it: what is published for each."""
@@ -220,10 +220,14 @@ class ProfileWorker:
         writes: list[asyncio.Future[None]] = []
         for partition, users in profiles.items():
             rows: Changes = {}
+            bags: dict[str, Bag] = {}
             for user_id, profile in users.items():
-                rows |= changes(user_id, profile.stored, profile.before, profile.after)
+                changed = changes(user_id, profile.stored, profile.before, profile.after)
+                if changed:
+                    rows |= changed
+                    bags[user_id] = profile.after
             if rows:
-                writes.append(asyncio.ensure_future(self.table.write(partition, rows)))
+                writes.append(asyncio.ensure_future(self.table.write(partition, rows, bags)))
         send = self._publisher.send
         topic = self._settings.recommendations_topic
         sent = [await send(topic, one.key, one.value, headers=one.headers) for one in records]

@@ -57,11 +57,11 @@ def break_skip_changelog(n: int) -> None:
     write: Method = BagTable.write
     calls = 0
 
-    async def wrapped(self: Any, partition: int, rows: Any) -> Any:
+    async def wrapped(self: Any, partition: int, rows: Any, bags: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls % n:
-            return await write(self, partition, rows)
+            return await write(self, partition, rows, bags)
         return self.data.write(partition, rows, self.data.last_offset(partition))
 
     BagTable.write = wrapped
@@ -84,7 +84,7 @@ def break_do_not_wait(n: int) -> None:
         done.set_result(0)
         return done
 
-    async def write(self: Any, partition: int, rows: Any) -> None:
+    async def write(self: Any, partition: int, rows: Any, bags: Any) -> None:
         for key, value in rows.items():
             await self._publisher.send(self.changelog_topic_name, key, value, partition=partition)
         self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
@@ -95,22 +95,13 @@ def break_do_not_wait(n: int) -> None:
 
 @point
 def break_keep_cache(n: int) -> None:
-    """Bags are cached in memory, and the cache is not emptied when partitions are revoked."""
-    from streams.profile.rows import encode_bag  # noqa: PLC0415
-    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+    """What is kept of bags in memory is not forgotten when partitions are revoked."""
+    from streams.profile.recent import RecentBags  # noqa: PLC0415
 
-    load: Method = ProfileWorker._load
-    cache: dict[str, Any] = {}
+    def forget(self: Any, partition: int) -> None:
+        """Nothing."""
 
-    def wrapped(self: Any, partition: int, user_id: str) -> Any:
-        if user_id in cache:
-            known = cache[user_id].after
-            cache[user_id] = type(cache[user_id])(list(encode_bag(user_id, known)), known, known)
-        else:
-            cache[user_id] = load(self, partition, user_id)
-        return cache[user_id]
-
-    ProfileWorker._load = wrapped
+    RecentBags.forget = forget
 
 
 @point

@@ -1,0 +1,73 @@
+"""The bags kept in memory: what is known is what was put last, and there are never more than allowed."""
+
+from pathlib import Path
+
+from model.bundle import Bundle
+from streams.profile.bag import Bag, Moment, Slot
+from streams.profile.recent import RecentBags
+from streams.profile.rows import encode_bag, keys_of
+from streams.profile.worker import ProfileWorker
+from streams.settings import Settings
+
+
+def bag(items: int, number: int = 0) -> Bag:
+    moments = (Moment(number, f"e{item}", f"item-{item}", "view") for item in range(items))
+    return Bag({moment.item_id: Slot(moment.item_id, {"view": moment}) for moment in moments})
+
+
+def test_what_was_put_last_is_known() -> None:
+    recent = RecentBags(100)
+    recent.put(0, "ada", bag(1))
+    recent.put(0, "ada", bag(2))
+    assert recent.get(0, "ada") == bag(2)
+    assert recent.get(1, "ada") is None
+
+
+def test_the_longest_unused_go_when_there_are_too_many_slots() -> None:
+    recent = RecentBags(12)
+    for user in "abc":
+        recent.put(0, user, bag(3))  # 3 slots and the user
+    recent.get(0, "a")
+    recent.put(0, "d", bag(3))
+    assert [recent.get(0, user) is not None for user in "abcd"] == [True, False, True, True]
+    recent.put(0, "a", bag(11))
+    assert [recent.get(0, user) is not None for user in "abcd"] == [True, False, False, False]
+    recent.put(0, "e", bag(12))
+    assert [recent.get(0, user) for user in "ae"] == [None, None]
+
+
+def test_erased_users_are_counted_too() -> None:
+    recent = RecentBags(10)
+    for number in range(100):
+        recent.put(0, f"u{number}", Bag(floor=Moment(1, "", "", "")))
+    assert sum(recent.get(0, f"u{number}") is not None for number in range(100)) == 10
+
+
+def test_a_forgotten_partition_leaves_room_and_the_others() -> None:
+    recent = RecentBags(8)
+    recent.put(0, "a", bag(3))
+    recent.put(1, "b", bag(3))
+    recent.forget(0)
+    recent.put(1, "c", bag(3))
+    assert [recent.get(0, "a"), recent.get(1, "b"), recent.get(1, "c")] == [None, bag(3), bag(3)]
+
+
+def test_the_keys_of_a_bag_are_those_of_its_rows() -> None:
+    with_floor = Bag(bag(3).slots, Moment(1, "", "", ""))
+    assert set(keys_of("ada", with_floor)) == set(encode_bag("ada", with_floor))
+    assert len(keys_of("ada", with_floor)) == 4
+
+
+def test_a_partition_that_is_closed_is_read_from_disk_again(tmp_path: Path) -> None:
+    table = ProfileWorker(Settings.model_construct(), Bundle.load(), tmp_path, partitions=1).table
+    table.data.open(0)
+    table.data.write(0, dict(encode_bag("ada", bag(2))))
+    table._recent.put(0, "ada", bag(2))
+    assert table.bag(0, "ada")[1] == bag(2)
+    table.data.write(0, dict(encode_bag("ada", bag(3))))  # as another worker's rows come in by a recovery
+    assert table.bag(0, "ada")[1] == bag(2)
+    table.data._close(0)
+    table.data.open(0)
+    keys, found = table.bag(0, "ada")
+    assert found == bag(3)
+    assert sorted(keys) == sorted(encode_bag("ada", bag(3)))
