@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Source
+from offline_training.datasets.records import DatasetError, Dropped, Interaction, Source, is_url
 from offline_training.datasets.tables import parquet_module
 
 EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
@@ -153,10 +153,15 @@ def _items(
         else:
             if not labels:
                 dropped.note("item_without_category", item.item)
-            known[item.item] = _Known(picture, labels)
+            known[item.item] = _Known(_from_anywhere(picture), labels)
     for item in touched - described:
         dropped.add("item_not_described", item)
     return known
+
+
+def _from_anywhere(picture: str) -> str:
+    """A file's path from the root, since a data set is read from other folders than it was made in; URLs of any scheme as they are."""
+    return picture if not picture or is_url(picture) else str(Path(picture).absolute())
 
 
 def _of_known(events: Iterable[Interaction], known: Mapping[str, _Known], dropped: Dropped) -> Iterator[Interaction]:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle
+from model.exceptions import PictureError
+from offline_training.datasets.picture_files import PictureFiles
 from streams.process import configure_logging, stop_event
 from streams.replay import targets
 from streams.replay.answers import Answers, Journal
@@ -27,7 +29,7 @@ from streams.replay.player import Player
 from streams.replay.report import markdown, results, side_by_side
 from streams.replay.report.tables import day, facts
 from streams.replay.serving import served_pictures
-from streams.replay.source import DataSet
+from streams.replay.source import PREPARE, DataSet
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ logger = logging.getLogger(__name__)
 JOURNAL, RUN = "answers.jsonl", "run.json"
 STOPPED = 130  # as a shell says it of Ctrl-C
 DIFFERS = 1
+LOOKED_FOR = 100  # pictures that are files
 NO_PAGE = f"{'no page:':<27}it needs Jinja and Matplotlib: pip install 'tastestream[train]'"
 LOG_EVERY = 30.0  # seconds, where there is no terminal for a bar
 
@@ -123,11 +126,25 @@ def _opened(settings: Settings, options: Options) -> Run:
             f"--k {max(options.rules.ks)}: a recommendation names {top} categories: set TASTESTREAM_TOP_K for workers and replay"
         )
     data = DataSet(options.dataset)
+    _look_for_pictures(data)
     naming = Naming(data.fingerprint(), options.tag)
     overview = data.overview(options.selection)
     beside = bundles_beside(bundle, options.beside)
     _claim(options.out, _identity(settings, options, bundle, naming))
     return Run(options, settings, bundle, beside, data, overview, naming, Answers(overview.events, top))
+
+
+def _look_for_pictures(data: DataSet) -> None:
+    """Raises ReplayError when there are pictures that are to be files here, and none of the first is."""
+    local = [item.picture for item in data.items.values() if item.local][:LOOKED_FOR]
+    if not local:
+        return
+    with PictureFiles() as files:
+        for picture in local:
+            with suppress(PictureError):
+                files.read(picture)
+                return
+    raise ReplayError(f"{data.folder}: its pictures are not where it says: {local[0]}: {PREPARE}")
 
 
 def _identity(settings: Settings, options: Options, bundle: Bundle, naming: Naming) -> dict[str, Any]:

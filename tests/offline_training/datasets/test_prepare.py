@@ -184,6 +184,18 @@ def test_hm(tmp_path: Path) -> None:
     assert not summary.dropped
 
 
+def test_pictures_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shop").mkdir()
+    Path("shop/hat.jpg").touch()
+    Path("events.csv").write_text("user,item,type,time\nada,hat,purchase,2020-01-01\nada,tie,view,2020-01-02\n")
+    Path("items.csv").write_text("item,image,categories\nhat,shop/hat.jpg,Hats\ntie,http://shop.example/tie.jpg,Ties\n")
+    tables = ("--events", "events.csv", "--items", "items.csv")
+    _, _, items = prepared("tables", *tables, "--out", "set", "--min-items", 1)
+    assert items["hat"]["image"] == str(tmp_path / "shop" / "hat.jpg")
+    assert items["tie"]["image"] == "http://shop.example/tie.jpg"
+
+
 def test_hm_as_the_competition_has_it(tmp_path: Path) -> None:
     (tmp_path / "images" / "010").mkdir(parents=True)
     (tmp_path / "images" / "010" / "0108775015.jpg").touch()

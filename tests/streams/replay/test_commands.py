@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from tests.command import Command, Done
-from tests.streams.replay.made import shop
+from tests.streams.replay.made import shop, write
 
 
 @pytest.fixture
@@ -48,3 +48,10 @@ def test_no_broker_ends_with_its_code_and_how_to_go_on(replay: Command) -> None:
     said = line(replay("replay", "shop", "--out", "run", **settings), 69)
     assert said.startswith("error: no broker at kafka://127.0.0.1:1 within 1 s")
     assert said.endswith("run the same command again to go on")
+
+
+def test_pictures_that_are_gone_are_said_before_anything_is_produced(replay: Command, tmp_path: Path) -> None:
+    items = {name: (str(tmp_path / f"{name}.jpg"), ["hats"]) for name in "ab"}
+    write(tmp_path / "moved", [("ada", "a", "purchase", 1)], items)
+    said = line(replay("replay", "moved", "--out", "run"), 1)
+    assert f"moved: its pictures are not where it says: {tmp_path}/a.jpg: prepare the data set" in said
