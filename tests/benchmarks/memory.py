@@ -1,0 +1,75 @@
+"""Whether the memory of the workers stays flat over many events, on real Kafka.
+
+    python -m tests.benchmarks.memory
+
+Events come in blocks, each produced when the one before has all its recommendations; after each block the resident memory of
+both workers is read. Told are the memory after the first tenth, the highest, the last, and the slope of a line through all blocks
+after the first tenth.
+"""
+
+import argparse
+import asyncio
+import logging
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.throughput.peers import PEERS
+from tests.benchmarks.throughput.stand import Stand
+from tests.benchmarks.throughput.workload import Shop
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import picture_server
+from tests.usage import resident_mb
+
+BLOCK = 20_000
+
+
+async def run(blocks: int, users: int, items: int) -> dict[str, list[float]]:
+    """MB of each worker after each block."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(KafkaBroker(folder / "kafka"))
+        base = stack.enter_context(picture_server(CATALOGUE))
+        stand = Stand(broker, folder, Shop(base, users=users, items=items), Bundle.load())
+        async with stand.running(PEERS["ours"], filled=False) as running:
+            found: dict[str, list[float]] = {kind: [] for kind in running.pids}
+            for number in track(range(blocks), "events", console=Console(stderr=True), transient=True):
+                await running.produce(stand.shop.events(BLOCK, f"block-{number}", after=number * BLOCK))
+                await running.answers(BLOCK)
+                for kind, pid in running.pids.items():
+                    found[kind].append(resident_mb(pid))
+    return found
+
+
+def show(found: dict[str, list[float]]) -> None:
+    blocks = len(next(iter(found.values())))
+    table = Table(
+        "worker", "after a tenth", "highest", "last", "slope after a tenth, MB in 100,000 events",
+        title=f"resident memory in MB over {blocks * BLOCK:,} events",
+    )  # fmt: skip
+    for kind, values in found.items():
+        later = values[blocks // 10 :]
+        slope = float(np.polyfit(np.arange(len(later)) * BLOCK / 100_000, later, 1)[0])
+        table.add_row(kind, f"{later[0]:.0f}", f"{max(values):.0f}", f"{values[-1]:.0f}", f"{slope:+.2f}")
+    Console(width=120).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=1_000_000, help="in blocks of 20,000 (default 1000000)")
+    parser.add_argument("--users", type=int, default=20_000, help="(default 20000)")
+    parser.add_argument("--items", type=int, default=20_000, help="(default 20000)")
+    arguments = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    show(asyncio.run(run(max(arguments.events // BLOCK, 10), arguments.users, arguments.items)))
+
+
+if __name__ == "__main__":
+    main()
