@@ -1,6 +1,6 @@
 """A stream of the size of the paper's data through Kafka, both workers and the replay: what it takes, and whether anything is lost.
 
-    python -m tests.benchmarks.paper DATA
+    python -m tests.benchmarks.paper DATA --check
 
 DATA is a folder with the data sets `clothing` and `grocery`, whose pictures stand behind the items. The paper's Amazon data has 547,700
 events of 66,519 users on 28,237 items. Here the items' popularity follows Zipf's law, the users' numbers of events are log-normal, four
@@ -26,6 +26,7 @@ from rich.table import Table
 
 from offline_training.pictures import Picture, read_clothing, read_grocery
 from streams.topics import BAGS_CHANGELOG
+from tests.data import DATA
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, stop
 from tests.streams.replay.made import DAY, START, Row, write
@@ -155,7 +156,7 @@ def _computed(metrics: str) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="folder with `clothing` and `grocery`")
+    parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder with `clothing` and `grocery`")
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--users", type=int, default=USERS)
     parser.add_argument("--items", type=int, default=ITEMS)
@@ -163,6 +164,8 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compute all answers again from the events alone")
     parser.add_argument("--out", type=Path, help="keep the replay's results here")
     arguments = parser.parse_args()
+    if missing := [name for name in ("clothing", "grocery") if not (arguments.data / name).is_dir()]:
+        parser.exit(message=f"skipped: {arguments.data} has no {' and no '.join(missing)}\n")
     sys.exit(
         run(
             arguments.data, arguments.events, arguments.users, arguments.items,
