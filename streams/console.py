@@ -43,6 +43,23 @@ def print_error(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
 
 
+def window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
+    """The options --from and --to in milliseconds; one line and exit code 2 where they are no times, or out of order."""
+    first, end = _moment("--from", since), _moment("--until", until)
+    if first is not None and end is not None and first >= end:
+        fail(f"--from {since} is not before --until {until}: there is no event between them", USAGE)
+    return first, end
+
+
+def _moment(option: str, text: str | None) -> int | None:
+    from offline_training.datasets.tables import milliseconds_of  # noqa: PLC0415 -- `--help` is instant
+
+    moment = None if text is None else milliseconds_of(text)
+    if moment is None and text is not None:
+        fail(f"{option} {text!r}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
+    return moment
+
+
 def show(table: Table) -> None:
     """Print a table."""
     stdout().print(table)

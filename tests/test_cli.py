@@ -137,7 +137,7 @@ def test_the_module_is_the_command() -> None:
             "--delay 'a week': expected a number and ms, s, m, h or d",
         ),
         (["replay", "shop", "--out", "run", "--k", "0"], "--k 0: expected 1 or more"),
-        (["replay", "shop", "--out", "run", "--from", "May"], "--from 'May': expected a time such as 2020-09-01"),
+        (["replay", "shop", "--out", "run", "--from", "May"], "--from 'May': expected a time such as 2026-11-01"),
         (
             ["replay", "shop", "--out", "run", "--from", "2020-09-02", "--until", "2020-09-01"],
             "--from 2020-09-02 is not before --until 2020-09-01",

@@ -21,7 +21,7 @@ from offline_training.datasets.cli import (
     prepare_and_report,
 )
 from offline_training.datasets.records import DatasetError
-from streams.console import USAGE, fail, on_kafka, read
+from streams.console import USAGE, fail, on_kafka, read, window
 
 FILE = "topic.part"  # in the data set's folder, while it is made
 
@@ -35,7 +35,7 @@ def topic(  # noqa: PLR0917  (options all)
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--to", help="Events that were sent before then.", show_default="all there are now")
+        str | None, typer.Option("--until", help="Events that were sent before then.", show_default="all there are now")
     ] = None,
     items: Annotated[
         Path | None,
@@ -63,9 +63,7 @@ def topic(  # noqa: PLR0917  (options all)
     from streams.history.commands import Window, record
     from streams.history.recorded import Recorded
 
-    window = Window(_moment("--from", since), _moment("--to", until))
-    if window.since is not None and window.until is not None and window.since >= window.until:
-        fail(f"--from {since} is not before --to {until}: there is no event between them", USAGE)
+    span = Window(*window(since, until))
     if items is not None and not items.is_file():
         fail(f"--items {items}: there is no such file", USAGE)
     settings = read()
@@ -87,7 +85,7 @@ def topic(  # noqa: PLR0917  (options all)
                 bar = progress.add_task(settings.interactions_topic, total=records)
                 return lambda count: progress.advance(bar, count)
 
-            on_kafka(settings, record(settings, window, recorded, opened))
+            on_kafka(settings, record(settings, span, recorded, opened))
         prepare_and_report(
             lambda _: recorded,
             settings.interactions_topic,
@@ -100,14 +98,3 @@ def topic(  # noqa: PLR0917  (options all)
             untouched=untouched,
             uncategorized=True,
         )
-
-
-def _moment(option: str, text: str | None) -> int | None:
-    from offline_training.datasets.tables import milliseconds_of
-
-    if text is None:
-        return None
-    moment = milliseconds_of(text)
-    if moment is None:
-        fail(f"{option} {text!r}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
-    return moment

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from model.exceptions import TastestreamError
-from streams.console import USAGE, fail, read, stdout
+from streams.console import USAGE, fail, read, stdout, window
 from streams.exceptions import BrokerUnreachable
 from streams.process import CRASHED, UNAVAILABLE
 
@@ -109,9 +109,7 @@ def replay(
         fail(f"--targets {targets!r}: expected {', '.join(TYPES)}, separated by commas", USAGE)
     if not users:
         fail("--users 0: nobody is left; 0.1 is a tenth of the users", USAGE)
-    first, end = _moment("--from", since), _moment("--until", until)
-    if first is not None and end is not None and first >= end:
-        fail(f"--from {since} is not before --until {until}: there is no event to play", USAGE)
+    first, end = window(since, until)
     options = Options(
         dataset=dataset,
         out=out,
@@ -178,17 +176,6 @@ def _address(text: str) -> tuple[str, int]:
             USAGE,
         )
     return host, int(port)
-
-
-def _moment(option: str, text: str | None) -> int | None:
-    from offline_training.datasets.tables import milliseconds_of
-
-    if text is None:
-        return None
-    moment = milliseconds_of(text)
-    if moment is None:
-        fail(f"{option} {text!r}: expected a time such as 2020-09-01 or 2020-09-01T12:00:00Z", USAGE)
-    return moment
 
 
 def _duration(text: str) -> int:

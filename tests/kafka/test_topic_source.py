@@ -75,7 +75,7 @@ async def test_the_topic_between_two_times_becomes_a_data_set_that_is_replayed(s
         table = tmp_path / "items.csv"
         table.write_text("item,categories\n" + "\n".join(f"{one.item_id},{one.category}" for one in PRODUCTS))
         out = tmp_path / "set"
-        done = make(system, out, "--from", at(first), "--to", at(end), "--items", str(table))
+        done = make(system, out, "--from", at(first), "--until", at(end), "--items", str(table))
         assert done.returncode == 0, done.stderr
         kept = {(f"user-{user}", number) for user in range(2, USERS) for number in range(1, EACH)}
         kept |= {("user-0", number) for number in range(10, EACH)}
@@ -125,9 +125,9 @@ def test_what_is_wrong_is_said_in_one_line(system: System, tmp_path: Path) -> No
     assert said("--from", "noon") == (
         2, "error: --from 'noon': expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z"
     )  # fmt: skip
-    assert said("--from", "2026-11-02", "--to", "2026-11-01")[0] == 2
+    assert said("--from", "2026-11-02", "--until", "2026-11-01")[0] == 2
     assert said("--items", "gone.csv") == (2, "error: --items gone.csv: there is no such file")
-    code, told = said("--to", "2001-01-01")
+    code, told = said("--until", "2001-01-01")
     assert code == 1
     assert "no event was sent in this time" in told
     assert not list((tmp_path / "set").iterdir())
