@@ -46,7 +46,6 @@ from streams.worker import Worker
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
-GC_ALLOCATIONS = 20_000  # between two looks for garbage in cycles; Python's 700 is a batch of ten events, and a quarter of their cost
 
 
 def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
@@ -109,7 +108,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
         # What is there now stays: a full collection that walks through all of it stops the worker for a tenth of a second.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
+        gc.set_threshold(worker.gc_allocations, *gc.get_threshold()[1:])
         await asyncio.wait({signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
     failure = app.crash_reason or next(
         (error for task in (starting, watching) if task.done() and (error := task.exception())), None

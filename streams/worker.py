@@ -14,6 +14,8 @@ class Worker(Protocol):
 
     name: str  # "embed" or "profile"
     app: App
+    gc_allocations: int
+    """After how many allocations Python looks for garbage in cycles, once the worker has started."""
 
 
 class FreezeGuard:

@@ -43,6 +43,7 @@ class EmbedWorker:
     """Turns interactions into embedded interactions."""
 
     name = "embed"
+    gc_allocations = 700  # Python's own: what a failed fetch leaves in a cycle may hold a picture of ten megabytes
 
     def __init__(self, settings: Settings, bundle: Bundle, folder: Path) -> None:
         self._settings = settings

@@ -81,6 +81,7 @@ class ProfileWorker:
     """Keeps the bags of the partitions that it is assigned, and publishes a recommendation for each event."""
 
     name = "profile"
+    gc_allocations = 20_000  # Python's 700 is a batch of ten events, and a quarter of their cost
 
     def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
         self._settings = settings

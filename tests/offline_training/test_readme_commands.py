@@ -89,7 +89,7 @@ def test_pictures_stay_in_their_archive(tmp_path: Path, monkeypatch: pytest.Monk
     command = [one.replace("images", "images.zip") for one in PREPARE["data/beauty"]]
     assert f"{USERS}, {len(ITEMS)}, {USERS * EVENTS:,}" in done(*command)
     found = done("train", "embed", "data/beauty", "--out", "embeddings.npz")
-    assert f"not_a_picture 1, the first: {LOST}: images.zip!/women/{LOST}.jpg: " in found
+    assert f"not_a_picture 1, the first: {LOST}: {tmp_path}/images.zip!/women/{LOST}.jpg: " in found
     with np.load("embeddings.npz") as packed:
         assert sorted(packed["ids"].tolist()) == sorted(set(ITEMS) - {LOST})
     assert not [path for path in tmp_path.rglob("*.jpg") if "images" not in path.parts]
