@@ -32,7 +32,7 @@ class BoundedTopic:
         self.ends: dict[TopicPartition, int] = {}
         self._settings = settings
         self._setting = setting
-        self._answered = monotonic()
+        self._silence = 0.0  # seconds that were waited for records since the last that came
         self._consumer = AIOKafkaConsumer(
             **settings.aiokafka(), auto_offset_reset="earliest", enable_auto_commit=False, max_poll_records=BATCH
         )
@@ -87,7 +87,7 @@ class BoundedTopic:
 
     def rewind(self) -> None:
         """Read from the start."""
-        self._answered = monotonic()
+        self._silence = 0.0
         for tp, start in self.starts.items():
             self._consumer.seek(tp, start)
 
@@ -100,13 +100,13 @@ class BoundedTopic:
 
         Raises BrokerUnreachable when the broker is silent for longer than `broker_timeout`, TopicsError when it refuses.
         """
+        begun = monotonic()
         try:
             found = await self._consumer.getmany(*partitions, timeout_ms=WAIT)
         except KafkaError as error:
             raise self._of_kafka(error) from error
-        if found:
-            self._answered = monotonic()
-        elif monotonic() - self._answered > self._settings.broker_timeout:
+        self._silence = 0.0 if found else self._silence + monotonic() - begun
+        if self._silence > self._settings.broker_timeout:
             raise BrokerUnreachable(
                 f"the broker at {self._settings.broker} was silent for {self._settings.broker_timeout:g} s "
                 f"(TASTESTREAM_BROKER_TIMEOUT) while {self.name} was read"
