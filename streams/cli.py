@@ -40,7 +40,7 @@ app.add_typer(bundle_app, name="bundle")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(dataset_app, name="dataset")
 dataset_app.command(
-    epilog="Example: tastestream dataset topic --from 2026-11-01T00:00 --to 2026-11-02T00:00 --items items.csv --out data/november"
+    epilog="Example: tastestream dataset topic --from 2026-11-01T00:00 --until 2026-11-02T00:00 --items items.csv --out data/november"
 )(topic)
 app.command(
     epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next"

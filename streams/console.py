@@ -44,7 +44,7 @@ def print_error(message: str) -> None:
 
 
 def window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
-    """The options --from and --to in milliseconds; one line and exit code 2 where they are no times, or out of order."""
+    """The options --from and --until in milliseconds; one line and exit code 2 where they are no times, or out of order."""
     first, end = _moment("--from", since), _moment("--until", until)
     if first is not None and end is not None and first >= end:
         fail(f"--from {since} is not before --until {until}: there is no event between them", USAGE)
