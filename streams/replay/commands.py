@@ -126,7 +126,6 @@ def _opened(settings: Settings, options: Options) -> Run:
             f"--k {max(options.rules.ks)}: a recommendation names {top} categories: set TASTESTREAM_TOP_K for workers and replay"
         )
     data = DataSet(options.dataset)
-    _look_for_pictures(data)
     naming = Naming(data.fingerprint(), options.tag)
     overview = data.overview(options.selection)
     beside = bundles_beside(bundle, options.beside)
@@ -178,6 +177,7 @@ def _claim(folder: Path, identity: dict[str, Any]) -> None:
 async def _play(run: Run, journal: Journal) -> bool:
     """Whether all events have their answer now."""
     options = run.options
+    _look_for_pictures(run.data)
     stop = stop_event(with_parent=False)
     player = Player(run.settings, run.bundle, run.naming, run.answers, journal, lead=options.lead, pace=options.pace)
     served = served_pictures(run.data.items, options.host, options.port, max_bytes=run.settings.fetch_max_bytes)
