@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from streams.exceptions import MessageError
 
 InteractionType = Literal["view", "cart", "purchase", "return", "erase"]
+PICTURED: frozenset[InteractionType] = frozenset({"view", "cart", "purchase"})  # whose events carry an embedding
 
 MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
 MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, the end of RFC 3339
@@ -174,6 +175,20 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
         raise _invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
+
+
+def with_embedding(interaction: Interaction, embedder: str, embedding: bytes) -> EmbeddedInteraction:
+    """An interaction with the embedding of its picture by this embedder; of a type without picture, b""."""
+    return EmbeddedInteraction(
+        event_id=interaction.event_id,
+        user_id=interaction.user_id,
+        item_id=interaction.item_id,
+        type=interaction.type,
+        timestamp=interaction.timestamp,
+        image_url=interaction.image_url,
+        embedder=embedder if embedding else "",
+        embedding=embedding,
+    )
 
 
 def derived_event_id(user_id: str, item_id: str, kind: str, timestamp: int, image_url: str) -> str:

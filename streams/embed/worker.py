@@ -22,13 +22,12 @@ from streams.embed.pictures import Pictures
 from streams.engine.app import new_app
 from streams.engine.intake import Headers, Pending, Record
 from streams.exceptions import EventError
-from streams.messages import EmbeddedInteraction, encode_embedded, parse_interaction
+from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
 from streams.topics import EMBED_GROUP
 
 logger = logging.getLogger(__name__)
 
-NEEDS_PICTURE = frozenset({"view", "cart", "purchase"})
 SENDS = 1024  # records with the producer at a time: it wakes all that wait for room, for each that gets it
 
 
@@ -122,18 +121,9 @@ class EmbedWorker:
 
     async def _embedded(self, value: bytes | None) -> EmbeddedInteraction:
         interaction = parse_interaction(value, now=time(), max_future=self._settings.max_future)
-        embedder, embedding = "", b""
-        if interaction.type in NEEDS_PICTURE:
+        embedding = b""
+        if interaction.type in PICTURED:
             if self._pictures is None:
                 raise RuntimeError("the worker has to be entered before its app starts")
-            embedder, embedding = self._bundle.embedder_version, await self._pictures.embedding(interaction.image_url)
-        return EmbeddedInteraction(
-            event_id=interaction.event_id,
-            user_id=interaction.user_id,
-            item_id=interaction.item_id,
-            type=interaction.type,
-            timestamp=interaction.timestamp,
-            image_url=interaction.image_url,
-            embedder=embedder,
-            embedding=embedding,
-        )
+            embedding = await self._pictures.embedding(interaction.image_url)
+        return with_embedding(interaction, self._bundle.embedder_version, embedding)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle import Bundle
-from streams.messages import EmbeddedInteraction, Recommendation
+from streams.messages import PICTURED, EmbeddedInteraction, Recommendation, with_embedding
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.replay.answers import Answer, Answers, answer
@@ -22,7 +22,6 @@ from streams.replay.source import Event, Item
 from streams.settings import Settings
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-PICTURED = frozenset({"view", "cart", "purchase"})  # types whose events carry an embedding
 BATCH = 256  # events scored in one step
 
 
@@ -54,9 +53,7 @@ def expected_messages(
                 yield event.place, "dead letter" if event.place in dead else "no picture"
                 continue
             embedding = embedded[picture] if event.type in PICTURED else b""
-            interaction = EmbeddedInteraction(
-                **_fields(naming, event), embedder=bundle.embedder_version if embedding else "", embedding=embedding
-            )
+            interaction = with_embedding(naming.interaction(event, ""), bundle.embedder_version, embedding)
             before = bags.get(interaction.user_id, Bag())
             bag = fold(before, interaction, max_slots=settings.max_slots, embedder=bundle.embedder_version)
             bags[interaction.user_id] = bag
@@ -73,11 +70,6 @@ def expected_answers(
     numbers = {category: number for number, category in enumerate(categories)}
     for place, message in messages:
         yield Answer(place, reason=message) if isinstance(message, str) else answer(place, message, numbers)
-
-
-def _fields(naming: Naming, event: Event) -> dict[str, Any]:
-    interaction = naming.interaction(event, "")
-    return {name: getattr(interaction, name) for name in interaction.__struct_fields__}
 
 
 @dataclass

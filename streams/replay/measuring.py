@@ -12,10 +12,10 @@ from rich.progress import Progress, track
 from model.bundle import Bundle
 from offline_training.datasets.picture_files import PictureFiles
 from offline_training.report.thumbnails import thumbnail
-from streams.messages import Recommendation
+from streams.messages import PICTURED, Recommendation
 from streams.replay.answers import Answers
 from streams.replay.beside import prior_of
-from streams.replay.expected import PICTURED, Comparison, compare, expected_answers, expected_messages
+from streams.replay.expected import Comparison, compare, expected_answers, expected_messages
 from streams.replay.latency import over_time
 from streams.replay.messages import Naming
 from streams.replay.pacing import Pace

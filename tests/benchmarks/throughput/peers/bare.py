@@ -12,6 +12,7 @@ import faust
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams.messages import (
+    PICTURED,
     CategoryScore,
     ItemAttention,
     Model,
@@ -21,9 +22,10 @@ from streams.messages import (
     encode_recommendation,
     parse_embedded,
     parse_interaction,
+    with_embedding,
 )
 from streams.settings import Settings
-from tests.benchmarks.throughput.peers.parts import PICTURED, bytes_table, embedded, new_app, run, started, topic_of
+from tests.benchmarks.throughput.peers.parts import bytes_table, new_app, run, started, topic_of
 
 
 def first_hop(settings: Settings, bundle: Bundle) -> faust.App:
@@ -36,7 +38,7 @@ def first_hop(settings: Settings, bundle: Bundle) -> faust.App:
         async for value in stream:
             interaction = parse_interaction(value, now=time.time(), max_future=settings.max_future)
             embedding = zeros if interaction.type in PICTURED else b""
-            message = embedded(interaction, bundle.embedder_version, embedding)
+            message = with_embedding(interaction, bundle.embedder_version, embedding)
             await output.send(key=message.user_id.encode(), value=encode_embedded(message))
 
     return app

@@ -13,19 +13,19 @@ import faust
 
 from model.bundle import Bundle
 from streams.messages import (
+    PICTURED,
     encode_embedded,
     encode_recommendation,
     parse_embedded,
     parse_interaction,
+    with_embedding,
 )
 from streams.profile.bag import fold
 from streams.settings import Settings
 from tests.benchmarks.throughput.peers.parts import (
-    PICTURED,
     Cache,
     bytes_table,
     decode_bag,
-    embedded,
     encode_bag,
     new_app,
     new_recommender,
@@ -52,7 +52,7 @@ def embed_app(settings: Settings, bundle: Bundle) -> faust.App:
                         async with session.get(interaction.image_url) as response:
                             found = cache.make(interaction.image_url, await response.read())
                     embedding = found
-                message = embedded(interaction, bundle.embedder_version, embedding)
+                message = with_embedding(interaction, bundle.embedder_version, embedding)
                 await output.send(key=message.user_id.encode(), value=encode_embedded(message))
 
     return app

@@ -20,12 +20,10 @@ from model.bundle import Bundle
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import quantize
-from streams.messages import EmbeddedInteraction, Interaction
 from streams.profile.bag import Bag
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.settings import Settings, read_settings
 
-PICTURED = frozenset({"view", "cart", "purchase"})
 STOP_TIMEOUT = 10.0  # seconds between the end of the parent and our own
 MB = 1024**2
 
@@ -69,20 +67,6 @@ class Cache:
         pixels = decode_picture(picture, self._embedder.image_size)
         embedding = self._found[url] = quantize(self._embedder.embed(np.stack([pixels]))[0])
         return embedding
-
-
-def embedded(interaction: Interaction, embedder: str, embedding: bytes) -> EmbeddedInteraction:
-    """The message between the hops."""
-    return EmbeddedInteraction(
-        event_id=interaction.event_id,
-        user_id=interaction.user_id,
-        item_id=interaction.item_id,
-        type=interaction.type,
-        timestamp=interaction.timestamp,
-        image_url=interaction.image_url,
-        embedder=embedder if embedding else "",
-        embedding=embedding,
-    )
 
 
 def new_recommender(settings: Settings, bundle: Bundle) -> Recommender:

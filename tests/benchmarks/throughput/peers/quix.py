@@ -13,14 +13,12 @@ import httpx
 from quixstreams import Application, State
 
 from model.bundle import Bundle
-from streams.messages import EmbeddedInteraction, encode_recommendation, parse_interaction
+from streams.messages import PICTURED, EmbeddedInteraction, encode_recommendation, parse_interaction, with_embedding
 from streams.profile.bag import fold
 from streams.settings import Settings
 from tests.benchmarks.throughput.peers.parts import (
-    PICTURED,
     Cache,
     decode_bag,
-    embedded,
     encode_bag,
     new_recommender,
     started,
@@ -53,7 +51,7 @@ def application(settings: Settings, bundle: Bundle) -> Application:
                 picture = client.get(interaction.image_url).raise_for_status().content
                 found = cache.make(interaction.image_url, picture)
             embedding = found
-        return embedded(interaction, bundle.embedder_version, embedding)
+        return with_embedding(interaction, bundle.embedder_version, embedding)
 
     def recommend(interaction: EmbeddedInteraction, state: State[str, bytes]) -> bytes | None:
         before = decode_bag(state.get_bytes(BAG))
