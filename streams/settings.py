@@ -53,6 +53,12 @@ class Settings(BaseSettings):
         True,
         description="whether a record that is sent again is written once; false for a broker that knows no producer ids",
     )
+    poll_interval: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="between two polls of the broker at least: under load, events come in larger batches",
+    )
     commit_interval: float = Field(
         1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"
     )

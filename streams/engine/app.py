@@ -38,15 +38,18 @@ class App(faust.App):
         in_flight: int,
         finish_before_revocation: bool,
         idempotence: bool,
+        poll_interval: float,
         **options: Any,
     ) -> None:
         """topic: what is read. in_flight: records that are read and not committable yet, at most.
         finish_before_revocation: whether partitions wait for the work in hand before they move, because it writes state.
         idempotence: of the producer.
+        poll_interval: seconds between two polls of the consumer, at least.
         """
         self.intake = Intake(in_flight)
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
+        self.poll_interval = poll_interval
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
         self.topics.add(
@@ -69,6 +72,7 @@ def new_app(
         in_flight=in_flight,
         finish_before_revocation=finish_before_revocation,
         idempotence=settings.idempotence,
+        poll_interval=settings.poll_interval,
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,

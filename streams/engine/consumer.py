@@ -10,6 +10,7 @@ aiokafka's client lives in a thread of its own, so that heartbeats do not wait f
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -89,13 +90,15 @@ class Consumer(driver.Consumer):
             await self.can_resume_flow.wait()
             rooms = await intake.room()
             timeout = POLL if len(rooms) == len(intake.positions) else POLL_BESIDE_FULL
-            reading = self.reading
+            reading, begun = self.reading, monotonic()
             polled, positions = await self._in_thread(self._poll(reading, rooms, timeout))
             if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
                 for tp, records in polled.items():
                     intake.put(tp, records)
                 for tp, position in positions.items():
                     intake.advance(tp, position)
+            # Idle, a poll has waited for longer than this; under load fewer and larger ones cost less.
+            await asyncio.sleep(begun + self.app.poll_interval - monotonic())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Before partitions move: finish what is being worked on, commit it, and forget the rest.

@@ -18,13 +18,16 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Running, Stand, check_answers
 from tests.benchmarks.throughput.workload import Event, Shop
@@ -137,6 +140,23 @@ def show(most: float, loads: list[Load], search: list[Load], limit: float) -> No
     console.print(f"at most {most:,.0f} events/s; p99 within {limit:g} ms up to {found}")
 
 
+def draw(loads: list[Load], limit: float, figure: Any) -> None:
+    """Each percentile against the rate."""
+    axes = figure.subplots()
+    ordered = sorted(loads, key=lambda one: one.rate)
+    for (name, share), colour in zip(list(SHARES.items())[:-1], COLOURS, strict=False):
+        axes.plot(
+            [load.rate for load in ordered],
+            [percentile(load.waits, share) for load in ordered],
+            "o-", color=colour, label=name, markersize=3,
+        )  # fmt: skip
+    axes.axhline(limit, color="black", linewidth=0.5)
+    axes.set_yscale("log")
+    axes.set_xlabel("events/s")
+    axes.set_ylabel("ms from an event's time to its recommendation")
+    axes.legend()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=20_000, help="to find the most with (default 20000)")
@@ -145,6 +165,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="rates of the search (default 5)")
     parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
     parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(
         logging.ERROR
@@ -161,6 +182,15 @@ def main() -> None:
         )
     )
     show(*found, arguments.limit)
+    if arguments.out:
+        most, loads, search = found
+        every = [*loads, *search]
+        percentiles = [
+            {"rate": load.rate} | {name: percentile(load.waits, share) for name, share in SHARES.items()}
+            for load in every
+        ]
+        figures = {"most": most, "setting": shop, "loads": percentiles}
+        write(arguments.out, "load", figures, partial(draw, every, arguments.limit), (8, 4.5))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Whether the memory of the workers stays flat over many events, on real Kafka.
 
-    python -m tests.benchmarks.memory
+    python -m tests.benchmarks.memory --out runs/memory
 
 Events come in blocks, each produced when the one before has all its recommendations; after each block the resident memory of
 both workers is read. Told are the memory after the first tenth, the highest, the last, and the slope of a line through all blocks
@@ -12,7 +12,9 @@ import asyncio
 import logging
 import tempfile
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -21,6 +23,7 @@ from rich.table import Table
 
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Stand
 from tests.benchmarks.throughput.workload import Shop
@@ -31,13 +34,13 @@ from tests.usage import resident_mb
 BLOCK = 20_000
 
 
-async def run(blocks: int, users: int, items: int) -> dict[str, list[float]]:
-    """MB of each worker after each block."""
+async def run(blocks: int, users: int, items: int, settings: dict[str, str]) -> dict[str, list[float]]:
+    """MB of each worker after each block. settings: of the workers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(KafkaBroker(folder / "kafka"))
         base = stack.enter_context(picture_server(CATALOGUE))
-        stand = Stand(broker, folder, Shop(base, users=users, items=items), Bundle.load())
+        stand = Stand(broker, folder, Shop(base, users=users, items=items), Bundle.load(), **settings)
         async with stand.running(PEERS["ours"], filled=False) as running:
             found: dict[str, list[float]] = {kind: [] for kind in running.pids}
             for number in track(range(blocks), "events", console=Console(stderr=True), transient=True):
@@ -61,14 +64,32 @@ def show(found: dict[str, list[float]]) -> None:
     Console(width=120).print(table)
 
 
+def draw(found: dict[str, list[float]], figure: Any) -> None:
+    axes = figure.subplots()
+    for (kind, values), colour in zip(found.items(), COLOURS, strict=False):
+        axes.plot((np.arange(len(values)) + 1) * BLOCK, values, color=colour, label=f"{kind} worker")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("events")
+    axes.set_ylabel("MB resident")
+    axes.legend()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events", type=int, default=1_000_000, help="in blocks of 20,000 (default 1000000)")
     parser.add_argument("--users", type=int, default=20_000, help="(default 20000)")
     parser.add_argument("--items", type=int, default=20_000, help="(default 20000)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the workers, e.g. recent_items=0"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
     arguments = parser.parse_args()
+    settings = dict(pair.split("=", 1) for pair in arguments.set)
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
-    show(asyncio.run(run(max(arguments.events // BLOCK, 10), arguments.users, arguments.items)))
+    found = asyncio.run(run(max(arguments.events // BLOCK, 10), arguments.users, arguments.items, settings))
+    show(found)
+    if arguments.out:
+        write(arguments.out, "memory", found, partial(draw, found), (8, 4))
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ class System:
                 start_new_session=True,
             )
 
-    def wait_ready(self, kind: str, process: subprocess.Popen[bytes] | None = None) -> None:
+    def wait_ready(
+        self, kind: str, process: subprocess.Popen[bytes] | None = None, timeout: float = READY_TIMEOUT
+    ) -> None:
         """Wait until /ready of a worker says yes."""
 
         def ready() -> bool:
@@ -115,7 +117,7 @@ class System:
                 raise AssertionError(f"the worker ended with code {process.returncode}:\n{self.log()[-3000:]}")
             return self.get(kind, "/ready")[0] == 200
 
-        wait_until(ready, READY_TIMEOUT, lambda: f"{kind} worker not ready:\n{self.log()[-3000:]}")
+        wait_until(ready, timeout, lambda: f"{kind} worker not ready:\n{self.log()[-3000:]}")
 
     def get(self, kind: str, path: str) -> tuple[int, str]:
         """Status and body of a worker's HTTP page; status 0 when nobody listens."""

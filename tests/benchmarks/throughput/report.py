@@ -1,19 +1,20 @@
 """What was measured, as a table, as a plot, and as JSON."""
 
-import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from tests.benchmarks import results
+from tests.benchmarks.results import COLOURS
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Outcome
 
-COLOURS = ("#4878a8", "#d6813c")  # of the processes of a peer
 Measured = Mapping[str, Sequence[Outcome]]  # by peer, a round after the other
 
 
@@ -69,23 +70,16 @@ def ratios(these: Sequence[Outcome], those: Sequence[Outcome], what: Callable[[O
 
 
 def write(measured: Measured, title: str, setting: Mapping[str, object], folder: Path) -> None:
-    """`throughput.json` and, where matplotlib is installed, `throughput.svg` and `throughput.png`."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """`throughput.json`, and a plot."""
     rounds = {name: [asdict(one) for one in outcomes] for name, outcomes in measured.items()}
-    (folder / "throughput.json").write_text(json.dumps({"setting": setting, "rounds": rounds}, indent=2))
-    _plot(measured, title, folder / "throughput.svg", folder / "throughput.png")
+    figures = {"setting": setting, "rounds": rounds}
+    results.write(folder, "throughput", figures, partial(_draw, measured, title), (10, 1.2 + 0.6 * len(measured)))
 
 
-def _plot(measured: Measured, title: str, *paths: Path) -> None:
+def _draw(measured: Measured, title: str, figure: Any) -> None:
     """Rates on the left, what the processors do on the right; a dot for each round."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 -- the figures are worth having without it
-    except ImportError:
-        return
-    figure = Figure(figsize=(10, 1.2 + 0.6 * len(measured)), layout="constrained")
     figure.suptitle(title, fontsize=11)
-    axes: Any = figure.subplots(1, 2, sharey=True)
-    left, right = axes
+    left, right = figure.subplots(1, 2, sharey=True)
     names = list(measured)
     for place, outcomes in enumerate(measured.values()):
         rates = [one.rate for one in outcomes]
@@ -104,5 +98,3 @@ def _plot(measured: Measured, title: str, *paths: Path) -> None:
     right.set_xlabel(
         "processor ms per event, medians\nblue: embed, or the only process; orange: profile; grey: the broker"
     )
-    for path in paths:
-        figure.savefig(path, dpi=150)

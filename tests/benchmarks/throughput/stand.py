@@ -67,23 +67,9 @@ class Running:
     _outputs: list[TopicPartition] = field(default_factory=list[TopicPartition])
 
     async def produce(self, events: Sequence[Event]) -> None:
-        """As fast as the broker takes them, in batches that are made before."""
-        async with AIOKafkaProducer(
-            bootstrap_servers=self.system.broker.bootstrap, enable_idempotence=True, max_batch_size=BATCH_BYTES
-        ) as producer:
-            batches: list[tuple[int, Any]] = []
-            unfilled: dict[int, Any] = {}  # by partition
-            for event in events:
-                key, value = record_of(event)
-                partition = partition_of(key)
-                batch = unfilled.get(partition)
-                if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
-                    batch = unfilled[partition] = producer.create_batch()
-                    batch.append(key=key, value=value, timestamp=None)
-                    batches.append((partition, batch))
-            topic = self.settings.interactions_topic
-            sent = [await producer.send_batch(batch, topic, partition=partition) for partition, batch in batches]
-            await asyncio.gather(*sent)
+        """As fast as the broker takes them."""
+        records = [record_of(event) for event in events]
+        await produce(self.system.broker.bootstrap, self.settings.interactions_topic, records)
 
     async def produce_at(self, events: Sequence[Event], rate: float) -> tuple[list[float], list[float]]:
         """Each event at its time, whatever became of those before.
@@ -105,14 +91,7 @@ class Running:
     async def answers(self, count: int) -> None:
         """Wait for so many more recommendations. Raises RuntimeError when the peer has died or stands still."""
         self.answered += count
-        least, deadline = -1, 0.0
-        while (seen := sum((await self.consumer.end_offsets(self._outputs)).values())) < self.answered:
-            self.alive()
-            if seen > least:
-                least, deadline = seen, time.monotonic() + PATIENCE
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{seen} of {self.answered} recommendations, and no more in {PATIENCE:g} s")
-            await asyncio.sleep(POLL)
+        await written(self.consumer, self._outputs, self.answered, alive=self.alive)
 
     async def ends(self) -> dict[str, dict[TopicPartition, int]]:
         """The offsets that the next records will have, of all topics that are not the broker's own."""
@@ -221,6 +200,45 @@ def settings_of(system: System) -> Settings:
 def record_of(event: Event) -> tuple[bytes, bytes]:
     """Key and value of an event as it is produced."""
     return str(event["user_id"]).encode(), System.encoded(event)
+
+
+async def written(
+    consumer: AIOKafkaConsumer,
+    partitions: Sequence[TopicPartition],
+    count: int,
+    *,
+    alive: Callable[[], None] = lambda: None,
+) -> None:
+    """Wait until so many records were ever written to these partitions.
+
+    alive: raises when there is nobody left to wait for. Raises RuntimeError when none comes in `PATIENCE` seconds.
+    """
+    least, deadline = -1, 0.0
+    while (seen := sum((await consumer.end_offsets(partitions)).values())) < count:
+        alive()
+        if seen > least:
+            least, deadline = seen, time.monotonic() + PATIENCE
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{seen} of {count} records of {partitions[0].topic}, and no more in {PATIENCE:g} s")
+        await asyncio.sleep(POLL)
+
+
+async def produce(bootstrap: str, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
+    """Keys and values, as fast as the broker takes them, in batches that are made before."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=BATCH_BYTES
+    ) as producer:
+        batches: list[tuple[int, Any]] = []
+        unfilled: dict[int, Any] = {}  # by partition
+        for key, value in records:
+            partition = partition_of(key)
+            batch = unfilled.get(partition)
+            if batch is None or batch.append(key=key, value=value, timestamp=None) is None:
+                batch = unfilled[partition] = producer.create_batch()
+                batch.append(key=key, value=value, timestamp=None)
+                batches.append((partition, batch))
+        sent = [await producer.send_batch(batch, topic, partition=partition) for partition, batch in batches]
+        await asyncio.gather(*sent)
 
 
 _partitioner: Callable[[bytes, list[int], list[int]], int] = DefaultPartitioner()

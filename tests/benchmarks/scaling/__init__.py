@@ -1,0 +1,1 @@
+"""How the workers scale: `workers` with their number, `users` with the users in state."""

@@ -1,0 +1,210 @@
+"""What users in state cost: recovery from the changelog topic alone, disk, memory, and the events that come then.
+
+    python -m tests.benchmarks.scaling.users
+    python -m tests.benchmarks.scaling.users --users 20000 --items 10 --rounds 3
+
+For each number of users: their bags' rows are written to the changelog topic, a profile worker is started with an empty data
+folder, which is the recovery that is measured, and then takes events of users at random: nearly all of them users whom it has not
+seen since it started, when there are many.
+"""
+
+import argparse
+import asyncio
+import logging
+import random
+import re
+import shutil
+import statistics
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from model.bundle import Bundle
+from streams.messages import EmbeddedInteraction, encode_embedded
+from streams.profile.bag import Bag, Moment, Picture, Slot
+from streams.profile.rows import encode_bag
+from streams.topics import BAGS_CHANGELOG
+from tests.benchmarks.scaling.alone import Keyed, Work, alone
+from tests.benchmarks.throughput.report import spread
+from tests.benchmarks.throughput.stand import partition_of
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import System
+from tests.usage import peak_resident_mb
+
+BEGIN = 1_700_000_000_000  # milliseconds since the epoch
+UNIT = np.array([0, 1 / 255], "<f4").tobytes()  # least number and step of an embedding between 0 and 1
+EXACT = 1.0  # seconds; of a shorter recovery the log says too little for a rate
+WARMING = 2000  # events that nobody counts
+
+
+class Shop:
+    """Made-up users, items and embeddings; the same for the same numbers."""
+
+    def __init__(self, users: int, items: int, bundle: Bundle) -> None:
+        self._users = users
+        self._items = items
+        self._bundle = bundle
+        self._chance = random.Random(7)
+
+    def rows(self) -> Iterator[tuple[int, bytes, bytes]]:
+        """Partition, key and value of all rows of all users."""
+        for number in range(self._users):
+            user = self._user(number)
+            for key, value in encode_bag(user, self._bag()).items():
+                yield partition_of(user.encode()), key, value
+
+    def events(self, count: int, name: str) -> list[Keyed]:
+        """Purchases of users at random, embedded."""
+        made: list[Keyed] = []
+        for number in range(count):
+            user, item = self._user(self._chance.randrange(self._users)), self._item()
+            moment = BEGIN + self._items + number
+            event = EmbeddedInteraction(
+                event_id=f"{name}-{number}",
+                user_id=user,
+                item_id=item,
+                type="purchase",
+                timestamp=moment,
+                image_url=self._url(item),
+                embedder=self._bundle.embedder_version,
+                embedding=self._embedding(),
+            )
+            made.append((user.encode(), encode_embedded(event)))
+        return made
+
+    def _bag(self) -> Bag:
+        slots: dict[str, Slot] = {}
+        for number in range(self._items):
+            item = self._item()
+            moment = Moment(BEGIN + number, f"event-{self._chance.randrange(10**12)}", item, "purchase")
+            picture = Picture(moment, self._bundle.embedder_version, self._url(item), self._embedding())
+            slots[item] = Slot(item, {"purchase": moment}, picture)
+        return Bag(slots)
+
+    def _item(self) -> str:
+        return f"item-{self._chance.randrange(10**9)}"
+
+    def _embedding(self) -> bytes:
+        return UNIT + self._chance.randbytes(self._bundle.embedding_size)
+
+    @staticmethod
+    def _user(number: int) -> str:
+        return f"user-{number}"
+
+    @staticmethod
+    def _url(item: str) -> str:
+        return f"https://shop.example/pictures/{item}.jpg"
+
+
+@dataclass(frozen=True)
+class State:
+    """What so many users came to."""
+
+    rows: int
+    row: float
+    """Mean size in bytes, of key and value."""
+    seconds: float
+    """Of the recovery, to a tenth."""
+    resident: float
+    """MB at the highest of the recovery."""
+    disk: int
+    """Bytes, once recovered."""
+    work: Work
+    """The events that came then."""
+
+
+async def write(bootstrap: str, shop: Shop, rows: int) -> float:
+    """The rows to the changelog topic; gives their mean size in bytes."""
+    size = 0
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=2**18) as producer:
+        progress = track(shop.rows(), "writing the changelog", rows, console=Console(stderr=True), transient=True)
+        for partition, key, value in progress:
+            size += len(key) + len(value)
+            await producer.send(BAGS_CHANGELOG, value, key=key, partition=partition)
+        await producer.flush()
+    return size / rows
+
+
+async def state(broker: KafkaBroker, folder: Path, users: int, items: int, count: int) -> State:
+    """One recovery of so many users, and the events that come then."""
+    shop, rows, sizes = Shop(users, items, Bundle.load()), users * items, []
+
+    async def prepare(system: System) -> None:
+        sizes.append(await write(system.broker.bootstrap, shop, rows))
+
+    async with alone(broker, folder, "profile", 1, prepare=prepare) as running:
+        [system] = running.systems
+        resident = peak_resident_mb(system.worker_pid("profile"))
+        found = re.findall(r"from (\d+) records of the changelog in ([\d.]+) s", system.log())
+        [(recovered, seconds)] = found
+        if int(recovered) != rows:
+            raise RuntimeError(f"{recovered} of {rows} rows were recovered")
+        disk = sum(path.stat().st_size for path in (system.folder / "data").rglob("*") if path.is_file())
+        await running.through(shop.events(WARMING, "warming"))
+        work = await running.through(shop.events(count, "measured"))
+    return State(rows, sizes[0], float(seconds), resident, disk, work)
+
+
+async def run(numbers: list[int], items: int, count: int, rounds: int, console: Console) -> dict[int, list[State]]:
+    """By number of users."""
+    found: dict[int, list[State]] = {users: [] for users in numbers}
+    with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
+        await state(broker, Path(temporary) / "warming", 1000, items, count)
+        for number in range(rounds):
+            for users, states in found.items():
+                folder = Path(temporary) / f"{users}-{number}"
+                states.append(await state(broker, folder, users, items, count))
+                shutil.rmtree(folder)
+                console.print(
+                    f"{users:,} users: recovered in {states[-1].seconds:.1f} s, {states[-1].work.rate:,.0f} events/s"
+                )
+    return found
+
+
+def show(found: dict[int, list[State]], items: int) -> None:
+    table = Table(
+        "users", "rows", "bytes of a row", "recovered in, s", "rows/s", "MB resident", "bytes on disk for a user",
+        "then events/s", "processor ms per event", "MB resident",
+        title=f"users with {items} items each, medians",
+    )  # fmt: skip
+    for users, states in found.items():
+        first = states[0]
+        table.add_row(
+            f"{users:,}",
+            f"{first.rows:,}",
+            f"{first.row:,.0f}",
+            f"{statistics.median(one.seconds for one in states):.1f}",
+            spread([one.rows / one.seconds for one in states]) if all(one.seconds >= EXACT for one in states) else "-",
+            f"{max(one.resident for one in states):.0f}",
+            f"{statistics.median(one.disk for one in states) / users:,.0f}",
+            spread([one.work.rate for one in states]),
+            spread([one.work.used for one in states], 2),
+            f"{max(one.work.resident for one in states):.0f}",
+        )
+    Console(width=160).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--users", default="1000,100000,1000000", help="numbers, separated by commas (default 1000,100000,1000000)"
+    )
+    parser.add_argument("--items", type=int, default=4, help="of each user, a row each (default 4)")
+    parser.add_argument("--events", type=int, default=20_000, help="after the recovery (default 20000)")
+    parser.add_argument("--rounds", type=int, default=1, help="of each number, in turn (default 1)")
+    arguments = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    numbers = [int(number) for number in arguments.users.split(",")]
+    found = asyncio.run(run(numbers, arguments.items, arguments.events, arguments.rounds, Console(stderr=True)))
+    show(found, arguments.items)
+
+
+if __name__ == "__main__":
+    main()

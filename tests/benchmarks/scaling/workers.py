@@ -1,0 +1,149 @@
+"""Events a second, and what the processors do for each, with 1, 2 and 4 workers of each kind.
+
+    python -m tests.benchmarks.scaling.workers
+
+One kind runs at a time, on events that are produced as fast as the broker takes them: the embed workers with pictures that they know
+and with pictures that nobody has seen, the profile workers with interactions that are embedded already. Broker, load and workers share
+this machine: with few processors the rates say where it is full, and the time of the processors says what a worker more costs.
+"""
+
+import argparse
+import asyncio
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from streams.messages import PICTURED, encode_embedded, parse_interaction, with_embedding
+from tests.benchmarks.scaling.alone import Keyed, Work, alone
+from tests.benchmarks.throughput.peers import fill_cache
+from tests.benchmarks.throughput.report import spread
+from tests.benchmarks.throughput.stand import record_of, settings_of
+from tests.benchmarks.throughput.workload import Event, Shop
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.system import System, picture_server
+
+WARMING = 4000  # events that nobody counts
+
+
+@dataclass(frozen=True)
+class Contest:
+    """One kind of worker on one kind of event."""
+
+    name: str
+    kind: str
+    cached: float
+    """Of the pictures."""
+    share: float
+    """Of the events of a round: what is slow gets fewer."""
+
+
+CONTESTS = (
+    Contest("profile", "profile", 1.0, 1.0),
+    Contest("embed, pictures known", "embed", 1.0, 1.0),
+    Contest("embed, pictures new", "embed", 0.0, 0.1),
+)
+
+
+class Bench:
+    """A broker, a shop, and what its pictures are embedded as."""
+
+    def __init__(self, broker: KafkaBroker, folder: Path, shop: Shop) -> None:
+        self._broker = broker
+        self._folder = folder
+        self._shop = shop
+        self._bundle = Bundle.load()
+        self._embeddings = shop.embeddings(self._bundle)
+        self._number = 0
+
+    async def round(self, contest: Contest, workers: int, count: int) -> Work:
+        self._number += 1
+        shop = replace(self._shop, cached=contest.cached)
+        encode = self._embedded if contest.kind == "profile" else record_of
+        warming = [*shop.filling("filling"), *shop.events(int(WARMING * contest.share), "warming")]
+        folder = self._folder / f"round-{self._number}"
+        settings = {"bag_size": shop.bag, "max_slots": 2 * shop.bag}
+        async with alone(self._broker, folder, contest.kind, workers, prepare=self._known, **settings) as running:
+            await running.through(_encoded(encode, warming))
+            return await running.through(_encoded(encode, shop.events(int(count * contest.share), "measured")))
+
+    async def _known(self, system: System) -> None:
+        """The embed worker finds the shop's pictures in its cache."""
+        fill_cache(settings_of(system), self._bundle, self._embeddings)
+
+    def _embedded(self, event: Event) -> Keyed:
+        """The event as the embed worker passes it on."""
+        key, value = record_of(event)
+        interaction = parse_interaction(value, now=0.0, max_future=float("inf"))
+        embedding = self._embeddings[interaction.image_url] if interaction.type in PICTURED else b""
+        return key, encode_embedded(with_embedding(interaction, self._bundle.embedder_version, embedding))
+
+
+def _encoded(encode: Callable[[Event], Keyed], events: Sequence[Event]) -> list[Keyed]:
+    return [encode(event) for event in events]
+
+
+async def run(
+    shop: dict[str, int], count: int, rounds: int, numbers: list[int], console: Console
+) -> dict[tuple[str, int], list[Work]]:
+    """By contest and number of workers."""
+    measured: dict[tuple[str, int], list[Work]] = {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(KafkaBroker(folder / "kafka"))
+        base = stack.enter_context(picture_server(CATALOGUE))
+        bench = Bench(broker, folder, Shop(base, **shop))
+        await bench.round(CONTESTS[0], 1, count)  # the broker is slow at first
+        for turn in range(rounds):
+            for contest in CONTESTS:
+                for number in numbers if turn % 2 == 0 else reversed(numbers):
+                    work = await bench.round(contest, number, count)
+                    measured.setdefault((contest.name, number), []).append(work)
+                    console.print(
+                        f"round {turn + 1}: {number} x {contest.name}: {work.rate:,.0f} events/s, {work.used:.3f} ms"
+                    )
+    return measured
+
+
+def show(measured: dict[tuple[str, int], list[Work]]) -> None:
+    table = Table(
+        "workers", "number", "events/s (lowest to highest)", "processor ms per event, all workers", "broker, ms",
+        "MB resident, the largest", title="workers of one kind alone, medians",
+    )  # fmt: skip
+    for (name, number), works in sorted(measured.items()):
+        table.add_row(
+            name,
+            str(number),
+            spread([work.rate for work in works]),
+            spread([work.used for work in works], 2),
+            spread([work.broker for work in works], 2),
+            f"{max(work.resident for work in works):.0f}",
+        )
+    Console(width=140).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--events", type=int, default=20_000, help="in a round; a tenth where pictures are new (default 20000)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="of each number, in turn (default 3)")
+    parser.add_argument("--workers", default="1,2,4", help="numbers of workers, separated by commas (default 1,2,4)")
+    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
+    parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    arguments = parser.parse_args()
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    numbers = [int(number) for number in arguments.workers.split(",")]
+    shop = {"users": arguments.users, "bag": arguments.bag}
+    show(asyncio.run(run(shop, arguments.events, arguments.rounds, numbers, Console(stderr=True))))
+
+
+if __name__ == "__main__":
+    main()
