@@ -3,41 +3,46 @@
 Not for: what to send (the workers), dead letters (`dead_letters/`), or when an offset may be committed (`engine/intake.py`).
 """
 
-import asyncio
-from collections.abc import Awaitable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 from aiokafka.errors import KafkaError
-from faust import App
 from faust.exceptions import NotReady, ProducerSendError
-from faust.types.tuples import RecordMetadata
 
+from streams.engine.app import App
 from streams.engine.intake import Headers
+from streams.engine.producer import Outgoing
 from streams.exceptions import DeliveryError
 
 
 class Publisher:
-    """Sends records through the app's producer."""
+    """Sends records through the app's producer, and waits until all in-sync replicas have them.
+
+    Its methods raise DeliveryError when they do not within the producer's time-out.
+    """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def send(
-        self, topic: str, key: bytes | None, value: bytes | None, *, partition: int | None = None, headers: Headers = ()
-    ) -> "asyncio.Future[int]":
-        """Hand a record to the producer; waits only while its buffer is full.
+    async def send(self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers = ()) -> None:
+        """One record, which goes out with whatever else is sent meanwhile."""
+        with _failures(topic):
+            await (await self._app.producer.send(topic, key, value, None, None, list(headers)))
 
-        The future gives the record's offset once all in-sync replicas have it, and raises DeliveryError if they do not
-        within the producer's time-out. Records of one partition are written in the order of the calls.
+    async def send_all(
+        self, topic: str, records: Iterable[Outgoing], *, partition: int | None = None
+    ) -> dict[int, int]:
+        """Records that are there together; gives the last offset in each partition.
+
+        partition: of all of them; by their keys if it is None. Records of one partition are written in this order.
         """
-        try:
-            sent = await self._app.producer.send(topic, key, value, partition, None, list(headers))
-        except (KafkaError, ProducerSendError, NotReady) as error:
-            raise DeliveryError(f"could not send a record to {topic}: {error!r}") from error
-        return asyncio.ensure_future(_offset(topic, sent))
+        with _failures(topic):
+            return await self._app.producer.send_batches(topic, records, partition=partition)
 
 
-async def _offset(topic: str, sent: Awaitable[RecordMetadata]) -> int:
+@contextmanager
+def _failures(topic: str) -> Generator[None]:
     try:
-        return (await sent).offset
-    except KafkaError as error:
-        raise DeliveryError(f"the broker did not take a record for {topic}: {error!r}") from error
+        yield
+    except (KafkaError, ProducerSendError, NotReady) as error:
+        raise DeliveryError(f"the broker did not take records for {topic}: {error!r}") from error

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
         0.01,
         ge=0,
         le=1,
-        description="between two polls of the broker at least: under load, events come in larger batches",
+        description="between two requests for events to a broker at least: under load, they come in larger batches",
     )
     commit_interval: float = Field(
         1.0, gt=0, description="how often offsets are committed: bounds the duplicates after a crash"

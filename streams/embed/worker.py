@@ -97,7 +97,7 @@ class EmbedWorker:
         try:
             outcome = await self._outcome(pending.record)
             async with self._sends:
-                await (await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers))
+                await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers)
         except Exception as error:  # noqa: BLE001 -- above all DeliveryError: an event left pending must not go unnoticed
             await self.app.crash(error)
         else:

@@ -15,7 +15,7 @@ from yarl import URL
 
 from streams.engine.consumer import Consumer
 from streams.engine.intake import Intake
-from streams.engine.producer import Transport
+from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
 from streams.settings import Settings
 
@@ -29,6 +29,7 @@ class App(faust.App):
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     consumer: Consumer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
+    producer: Producer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class App(faust.App):
         """topic: what is read. in_flight: records that are read and not committable yet, at most.
         finish_before_revocation: whether partitions wait for the work in hand before they move, because it writes state.
         idempotence: of the producer.
-        poll_interval: seconds between two polls of the consumer, at least.
+        poll_interval: seconds between two requests of the consumer for records, at least.
         """
         self.intake = Intake(in_flight)
         self.finish_before_revocation = finish_before_revocation

@@ -10,7 +10,6 @@ aiokafka's client lives in a thread of its own, so that heartbeats do not wait f
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -19,6 +18,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.logging import get_logger
 
+from streams.engine.fetching import pace_fetches
 from streams.engine.intake import Record
 from streams.exceptions import DeliveryError
 from streams.process import end_at_once
@@ -39,11 +39,17 @@ FETCH_WAIT = 0.05
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's, whose client would leave a partition's backlog alone for 1.5 s while the other partitions have none."""
+    """Faust's, whose client would leave a partition's backlog alone for 1.5 s while the other partitions have none.
+
+    And which would ask for the next records the moment it has some: under load, ever so often for a few.
+    """
+
+    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         client = super()._create_worker_consumer(transport)
         client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)  # Faust has no setting for it; read when the client starts
+        pace_fetches(client, self.app.poll_interval)
         return client
 
 
@@ -90,15 +96,13 @@ class Consumer(driver.Consumer):
             await self.can_resume_flow.wait()
             rooms = await intake.room()
             timeout = POLL if len(rooms) == len(intake.positions) else POLL_BESIDE_FULL
-            reading, begun = self.reading, monotonic()
+            reading = self.reading
             polled, positions = await self._in_thread(self._poll(reading, rooms, timeout))
             if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
                 for tp, records in polled.items():
                     intake.put(tp, records)
                 for tp, position in positions.items():
                     intake.advance(tp, position)
-            # Idle, a poll has waited for longer than this; under load fewer and larger ones cost less.
-            await asyncio.sleep(begun + self.app.poll_interval - monotonic())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Before partitions move: finish what is being worked on, commit it, and forget the rest.

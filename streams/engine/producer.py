@@ -4,17 +4,26 @@ A process that stood still for longer than its session has records in its buffer
 longer the newest. They would leave the moment it goes on, before any of our code could look at the clock.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.structs import RecordMetadata
 from faust.transport.drivers import aiokafka as driver
 from mode.utils.logging import get_logger
 
 from streams.engine.consumer import Consumer
+from streams.engine.intake import Headers
 
 if TYPE_CHECKING:
     from streams.engine.app import App
+
+
+Outgoing = tuple[bytes | None, bytes | None, Headers]  # key, value and headers of a record
+
+_partitioner: Callable[[bytes | None, list[int], list[int]], int] = DefaultPartitioner()
 
 
 class Producer(driver.Producer):
@@ -31,6 +40,41 @@ class Producer(driver.Producer):
         producer = super()._new_producer(transactional_id)
         guard_client(producer, self.app.before_send)
         return producer
+
+    async def send_batches(
+        self, topic: str, records: Iterable[Outgoing], *, partition: int | None = None
+    ) -> dict[int, int]:
+        """Send records in as few batches as hold them, and wait for the broker; gives the last offset in each partition.
+
+        partition: of all of them; by their keys, as aiokafka has it, if it is None. Records of one partition are written in
+        this order. Raises KafkaError, and NotReady before the start.
+        """
+        producer = self._ensure_producer()
+        everywhere = sorted(await producer.partitions_for(topic))
+        shares: dict[int, list[Outgoing]] = {}
+        for record in records:
+            number = _partitioner(record[0], everywhere, everywhere) if partition is None else partition
+            shares.setdefault(number, []).append(record)
+        sent: list[asyncio.Future[RecordMetadata]] = []
+        ends: list[tuple[int, int]] = []  # partition, and place of the last record in the batch
+        for number, share in shares.items():
+            for batch in _batches(producer, share):
+                sent.append(await producer.send_batch(batch, topic, partition=number))
+                ends.append((number, batch.record_count() - 1))
+        written = await asyncio.gather(*sent)
+        return {number: done.offset + place for done, (number, place) in zip(written, ends, strict=True)}
+
+
+def _batches(producer: AIOKafkaProducer, records: list[Outgoing]) -> Iterable[Any]:
+    """aiokafka's batches of these records. They are closed: there is nothing more to linger for."""
+    batch: Any = producer.create_batch()
+    for key, value, headers in records:
+        while batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
+            yield batch
+            batch = producer.create_batch()
+    if batch.record_count():
+        batch.close()
+        yield batch
 
 
 def guard_client(producer: AIOKafkaProducer, before_send: Callable[[], None]) -> None:

@@ -106,8 +106,8 @@ class BagTable(Table[bytes, bytes]):
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
         """Send rows to the changelog, whose last offset so far is `after`; gives the last offset with them."""
         topic = self.changelog_topic_name
-        sent = [await self._publisher.send(topic, key, value, partition=partition) for key, value in rows.items()]
-        last = max(await asyncio.gather(*sent))
+        records = [(key, value, ()) for key, value in rows.items()]
+        last = (await self._publisher.send_all(topic, records, partition=partition))[partition]
         if last != after + len(rows):
             raise DeliveryError(
                 f"another worker writes to partition {partition} of {topic}: {len(rows)} rows after offset {after} end at {last}"

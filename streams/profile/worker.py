@@ -17,11 +17,12 @@ Batches are as large as what has arrived meanwhile: single events when idle, hun
 
 import asyncio
 import logging
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,8 @@ from streams import metrics
 from streams.dead_letters.record import DeadLetter, dead_letter
 from streams.delivery import Publisher
 from streams.engine.app import new_app
-from streams.engine.intake import Headers, Pending, Record
+from streams.engine.intake import Pending, Record
+from streams.engine.producer import Outgoing
 from streams.exceptions import EventError, MessageError
 from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
@@ -57,14 +59,6 @@ class _Profile:
     after: Bag
 
 
-class _Record(NamedTuple):
-    """For `user-recommendations`."""
-
-    key: bytes
-    value: bytes | None
-    headers: Headers
-
-
 @dataclass(slots=True)
 class _Work:
     """A batch, and what it comes to."""
@@ -72,7 +66,7 @@ class _Work:
     batch: list[Pending]
     interactions: list[tuple[EmbeddedInteraction, _Profile]] = field(default_factory=list)
     profiles: dict[int, dict[str, _Profile]] = field(default_factory=dict)  # by partition and user
-    records: list[_Record] = field(default_factory=list)
+    records: list[Outgoing] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     started: float = field(default_factory=perf_counter)  # seconds
 
@@ -205,7 +199,7 @@ class ProfileWorker:
         stored, bag = self.table.bag(partition, user_id)
         return _Profile(stored, bag, bag)
 
-    def _recommend(self, work: _Work) -> list[_Record]:
+    def _recommend(self, work: _Work) -> list[Outgoing]:
         """Fold each event into its user's profile, and score the bag after it: what is published for each."""
         caused: list[tuple[EmbeddedInteraction, Bag]] = []
         max_slots, embedder = self._settings.max_slots, self._bundle.embedder_version
@@ -216,9 +210,9 @@ class ProfileWorker:
         return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 
     async def _deliver(
-        self, profiles: dict[int, dict[str, _Profile]], records: list[_Record], letters: list[DeadLetter]
+        self, profiles: dict[int, dict[str, _Profile]], records: list[Outgoing], letters: list[DeadLetter]
     ) -> None:
-        writes: list[asyncio.Future[None]] = []
+        writes: list[Coroutine[Any, Any, None]] = []
         for partition, users in profiles.items():
             rows: Changes = {}
             bags: dict[str, Bag] = {}
@@ -228,17 +222,13 @@ class ProfileWorker:
                     rows |= changed
                     bags[user_id] = profile.after
             if rows:
-                writes.append(asyncio.ensure_future(self.table.write(partition, rows, bags)))
-        send = self._publisher.send
-        topic = self._settings.recommendations_topic
-        sent = [await send(topic, one.key, one.value, headers=one.headers) for one in records]
-        topic = self._settings.dlq_topic
-        sent += [await send(topic, one.key, one.value, headers=one.headers) for one in letters]
-        await asyncio.gather(*writes, *sent)
+                writes.append(self.table.write(partition, rows, bags))
+        send, settings = self._publisher.send_all, self._settings
+        await asyncio.gather(*writes, send(settings.recommendations_topic, records), send(settings.dlq_topic, letters))
 
 
-def _record(interaction: EmbeddedInteraction, message: Recommendation | None) -> _Record:
+def _record(interaction: EmbeddedInteraction, message: Recommendation | None) -> Outgoing:
     key = interaction.user_id.encode()
     if message is None:
-        return _Record(key, None, [(EVENT_ID_HEADER, interaction.event_id.encode())])
-    return _Record(key, encode_recommendation(message), [])
+        return key, None, [(EVENT_ID_HEADER, interaction.event_id.encode())]
+    return key, encode_recommendation(message), ()

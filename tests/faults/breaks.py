@@ -73,23 +73,28 @@ def break_do_not_wait(n: int) -> None:
     from streams.delivery import Publisher  # noqa: PLC0415
     from streams.profile.table import BagTable  # noqa: PLC0415
 
-    send: Method = Publisher.send
+    on_their_way: set[asyncio.Task[Any]] = set()
 
-    def read(sent: asyncio.Future[int]) -> None:
-        sent.exception()
+    def without_waiting(send: Method) -> Method:
+        async def sent(*args: Any, **kwargs: Any) -> None:
+            task = asyncio.ensure_future(send(*args, **kwargs))
+            on_their_way.add(task)
+            task.add_done_callback(read)
 
-    async def at_once(*args: Any, **kwargs: Any) -> asyncio.Future[int]:
-        (await send(*args, **kwargs)).add_done_callback(read)
-        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        done.set_result(0)
-        return done
+        return sent
+
+    def read(task: asyncio.Task[Any]) -> None:
+        on_their_way.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def write(self: Any, partition: int, rows: Any, bags: Any) -> None:
-        for key, value in rows.items():
-            await self._publisher.send(self.changelog_topic_name, key, value, partition=partition)
+        records = [(key, value, ()) for key, value in rows.items()]
+        await self._publisher.send_all(self.changelog_topic_name, records, partition=partition)
         self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
 
-    Publisher.send = at_once
+    Publisher.send = without_waiting(Publisher.send)
+    Publisher.send_all = without_waiting(Publisher.send_all)
     BagTable.write = write
 
 
@@ -141,11 +146,8 @@ def break_drop_letters(n: int) -> None:
     send: Method = delivery.Publisher.send
 
     async def wrapped(self: Any, topic: str, *args: Any, **kwargs: Any) -> Any:
-        if topic.endswith("-dlq"):
-            nothing: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-            nothing.set_result(-1)
-            return nothing
-        return await send(self, topic, *args, **kwargs)
+        if not topic.endswith("-dlq"):
+            await send(self, topic, *args, **kwargs)
 
     delivery.Publisher.send = wrapped
 
@@ -231,9 +233,8 @@ def break_trust_the_dead(n: int) -> None:
     from streams.worker import FreezeGuard  # noqa: PLC0415
 
     async def append(self: Any, partition: int, rows: Any, *, after: int) -> int:
-        send = self._publisher.send
-        sent = [await send(self.changelog_topic_name, key, value, partition=partition) for key, value in rows.items()]
-        return max(await asyncio.gather(*sent))
+        records = [(key, value, ()) for key, value in rows.items()]
+        return (await self._publisher.send_all(self.changelog_topic_name, records, partition=partition))[partition]
 
     def unguarded(self: Any) -> None: ...
 

@@ -1,16 +1,12 @@
 """What is read between two assignments is read again, and never skipped."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
-from time import monotonic
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 
 from streams.engine.consumer import Consumer
-from streams.engine.intake import Intake
 
 TP = TopicPartition("events", 0)
 
@@ -105,63 +101,3 @@ async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_st
     """It was cut off or made anew; aiokafka would go to the start by itself, and tell nobody."""
     consumer._client.end = 2
     assert await consumer._go_to_committed([TP]) == {TP: 0}
-
-
-class Fetcher:
-    """Whoever may stop the reading."""
-
-    should_stop = False
-
-
-@pytest.fixture
-async def reading(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Any]:
-    """The consumer while it reads one partition into an intake, with nobody who takes."""
-
-    async def here(work: Coroutine[Any, Any, Any]) -> Any:
-        return await work
-
-    def put(tp: TopicPartition, offsets: list[int]) -> None:  # the client's records are numbers
-        intake.advance(tp, offsets[-1] + 1)
-
-    intake = Intake(1000)
-    intake.begin({TP: 0})
-    monkeypatch.setattr(intake, "put", put)
-    consumer.app = SimpleNamespace(intake=intake, poll_interval=0.0)
-    consumer.flow_active = True
-    consumer.can_resume_flow = asyncio.Event()
-    monkeypatch.setattr(Consumer, "should_stop", False)
-    monkeypatch.setattr(consumer, "_in_thread", here)
-    fetcher = Fetcher()
-    task = asyncio.create_task(consumer._drain_messages(fetcher))
-    yield consumer
-    fetcher.should_stop = True
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
-async def test_under_load_polls_keep_their_interval(reading: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading.app.poll_interval = 0.05
-    times: list[float] = []
-
-    async def poll(*_: object) -> tuple[dict[Any, Any], dict[Any, Any]]:
-        await asyncio.sleep(0)
-        times.append(monotonic())
-        return {}, {}
-
-    monkeypatch.setattr(reading, "_poll", poll)
-    reading.can_resume_flow.set()
-    async with asyncio.timeout(5):
-        while len(times) < 4:  # noqa: ASYNC110 -- nothing tells
-            await asyncio.sleep(0.01)
-    assert times[3] - times[0] >= 3 * reading.app.poll_interval - 0.005
-
-
-async def test_after_a_pause_two_events_in_turn_are_polled_at_once(reading: Any) -> None:
-    reading.app.poll_interval = 0.4
-    reading.can_resume_flow.set()
-    await asyncio.sleep(0.5)  # a poll waits meanwhile
-    async with asyncio.timeout(0.3):
-        for offset in (0, 1):
-            reading._client.append(offset)
-            while reading.app.intake.positions[TP] <= offset:  # noqa: ASYNC110 -- nothing tells
-                await asyncio.sleep(0.001)

@@ -49,7 +49,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
         return recommend(caused, now=now)
 
     async def deliver(profiles: dict[int, dict[str, Any]], records: list[Any], letters: list[Any]) -> None:
-        sent.extend(("user-recommendations", record.key) for record in records)
+        sent.extend(("user-recommendations", key) for key, _, _ in records)
         sent.extend(("dead letter", dict(letter.headers)["tastestream-reason"]) for letter in letters)
         assert not letters or not profiles, "a dead letter leaves no trace in a bag"
 
