@@ -132,7 +132,7 @@ def show(measured: Mapping[str, list[Round]], threads: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=2000, help="pictures in a round (default 2000)")
+    parser.add_argument("--count", type=int, default=5000, help="pictures in a round (default 5000)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds, raw and worker in turn (default 5)")
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of the model (default 1, as the workers' default)"
