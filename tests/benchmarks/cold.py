@@ -16,8 +16,9 @@ import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from aiohttp import web
@@ -29,6 +30,7 @@ from model.preprocessing import decode_picture
 from model.quantization import quantize
 from streams.embed.opening import DECODERS
 from streams.settings import Settings
+from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.throughput.stand import connected, written
 from tests.data import photos
 from tests.kafka.broker import KafkaBroker
@@ -130,6 +132,17 @@ def show(measured: Mapping[str, list[Round]], threads: int) -> None:
     )
 
 
+def draw(measured: Mapping[str, list[Round]], figure: Any) -> None:
+    axes = figure.subplots()
+    for place, (found, colour) in enumerate(zip(measured.values(), COLOURS, strict=False)):
+        rates = [one.rate for one in found]
+        axes.barh(place, statistics.median(rates), color=colour)
+        axes.plot(rates, [place] * len(rates), "o", color="black", markersize=3)
+    axes.set_yticks(range(len(measured)), list(measured))
+    axes.invert_yaxis()
+    axes.set_xlabel("new pictures a second: median, and each round")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000, help="pictures in a round (default 5000)")
@@ -137,8 +150,13 @@ def main() -> None:
     parser.add_argument(
         "--threads", type=int, default=1, help="threads of the model (default 1, as the workers' default)"
     )
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
     arguments = parser.parse_args()
-    show(asyncio.run(run(arguments.count, arguments.rounds, arguments.threads)), arguments.threads)
+    measured = asyncio.run(run(arguments.count, arguments.rounds, arguments.threads))
+    show(measured, arguments.threads)
+    if arguments.out:
+        rounds = {name: [one._asdict() for one in found] for name, found in measured.items()}
+        write(arguments.out, "cold", rounds, partial(draw, measured), (8, 2))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What users in state cost: recovery from the changelog topic alone, disk, memory, and the events that come then.
 
-    python -m tests.benchmarks.scaling.users
+    python -m tests.benchmarks.scaling.users --out runs/users
     python -m tests.benchmarks.scaling.users --users 20000 --items 10 --rounds 3
 
 For each number of users: their bags' rows are written to the changelog topic, a profile worker is started with an empty data
@@ -17,8 +17,10 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaProducer
@@ -31,6 +33,7 @@ from streams.messages import EmbeddedInteraction, encode_embedded
 from streams.profile.bag import Bag, Moment, Picture, Slot
 from streams.profile.rows import encode_bag
 from streams.topics import BAGS_CHANGELOG
+from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.scaling.alone import Keyed, Work, alone
 from tests.benchmarks.throughput.report import spread
 from tests.benchmarks.throughput.stand import partition_of
@@ -120,7 +123,7 @@ class State:
     """The events that came then."""
 
 
-async def write(bootstrap: str, shop: Shop, rows: int) -> float:
+async def fill(bootstrap: str, shop: Shop, rows: int) -> float:
     """The rows to the changelog topic; gives their mean size in bytes."""
     size = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=2**18) as producer:
@@ -137,7 +140,7 @@ async def state(broker: KafkaBroker, folder: Path, users: int, items: int, count
     shop, rows, sizes = Shop(users, items, Bundle.load()), users * items, []
 
     async def prepare(system: System) -> None:
-        sizes.append(await write(system.broker.bootstrap, shop, rows))
+        sizes.append(await fill(system.broker.bootstrap, shop, rows))
 
     async with alone(broker, folder, "profile", 1, prepare=prepare) as running:
         [system] = running.systems
@@ -191,6 +194,23 @@ def show(found: dict[int, list[State]], items: int) -> None:
     Console(width=160).print(table)
 
 
+def draw(found: dict[int, list[State]], figure: Any) -> None:
+    """Events a second, memory and disk, against the number of users."""
+    axes: Any = figure.subplots(1, 3)
+    users = sorted(found)
+    drawn = {
+        "events/s": [statistics.median(one.work.rate for one in found[number]) for number in users],
+        "MB resident at most": [max(one.work.resident for one in found[number]) for number in users],
+        "bytes on disk for a user": [statistics.median(one.disk for one in found[number]) / number for number in users],
+    }
+    for one, (label, values), colour in zip(axes, drawn.items(), COLOURS, strict=False):
+        one.plot(users, values, "o-", color=colour)
+        one.set_xscale("log")
+        one.set_ylim(bottom=0)
+        one.set_xlabel("users")
+        one.set_ylabel(label)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -199,11 +219,15 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=4, help="of each user, a row each (default 4)")
     parser.add_argument("--events", type=int, default=20_000, help="after the recovery (default 20000)")
     parser.add_argument("--rounds", type=int, default=1, help="of each number, in turn (default 1)")
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
     numbers = [int(number) for number in arguments.users.split(",")]
     found = asyncio.run(run(numbers, arguments.items, arguments.events, arguments.rounds, Console(stderr=True)))
     show(found, arguments.items)
+    if arguments.out:
+        figures = {users: [asdict(one) for one in states] for users, states in found.items()}
+        write(arguments.out, "users", {"items": arguments.items, "users": figures}, partial(draw, found), (12, 3.5))
 
 
 if __name__ == "__main__":

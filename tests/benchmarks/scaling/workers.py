@@ -1,6 +1,6 @@
 """Events a second, and what the processors do for each, with 1, 2 and 4 workers of each kind.
 
-    python -m tests.benchmarks.scaling.workers
+    python -m tests.benchmarks.scaling.workers --out runs/workers
 
 One kind runs at a time, on events that are produced as fast as the broker takes them: the embed workers with pictures that they know
 and with pictures that nobody has seen, the profile workers with interactions that are embedded already. Broker, load and workers share
@@ -10,11 +10,14 @@ this machine: with few processors the rates say where it is full, and the time o
 import argparse
 import asyncio
 import logging
+import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +25,7 @@ from rich.table import Table
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
 from streams.messages import PICTURED, encode_embedded, parse_interaction, with_embedding
+from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.scaling.alone import Keyed, Work, alone
 from tests.benchmarks.throughput.peers import fill_cache
 from tests.benchmarks.throughput.report import spread
@@ -129,6 +133,23 @@ def show(measured: dict[tuple[str, int], list[Work]]) -> None:
     Console(width=140).print(table)
 
 
+def draw(measured: dict[tuple[str, int], list[Work]], figure: Any) -> None:
+    """Rates on the left, what the processors do on the right."""
+    axes: Any = figure.subplots(1, 2)
+    for contest, colour in zip(CONTESTS, COLOURS, strict=False):
+        numbers = sorted(number for name, number in measured if name == contest.name)
+        for one, what in zip(axes, ("rate", "used"), strict=True):
+            medians = [
+                statistics.median(getattr(work, what) for work in measured[contest.name, number]) for number in numbers
+            ]
+            one.plot(numbers, medians, "o-", color=colour, label=contest.name)
+    for one, label in zip(axes, ("events/s", "processor ms per event, all workers"), strict=True):
+        one.set_yscale("log")
+        one.set_xlabel("workers")
+        one.set_ylabel(label)
+    axes[0].legend()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -138,11 +159,19 @@ def main() -> None:
     parser.add_argument("--workers", default="1,2,4", help="numbers of workers, separated by commas (default 1,2,4)")
     parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
     parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
     numbers = [int(number) for number in arguments.workers.split(",")]
     shop = {"users": arguments.users, "bag": arguments.bag}
-    show(asyncio.run(run(shop, arguments.events, arguments.rounds, numbers, Console(stderr=True))))
+    measured = asyncio.run(run(shop, arguments.events, arguments.rounds, numbers, Console(stderr=True)))
+    show(measured)
+    if arguments.out:
+        figures = [
+            {"workers": name, "number": number, "rounds": [asdict(work) for work in works]}
+            for (name, number), works in measured.items()
+        ]
+        write(arguments.out, "workers", {"setting": shop, "measured": figures}, partial(draw, measured), (10, 4))
 
 
 if __name__ == "__main__":
