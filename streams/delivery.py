@@ -18,7 +18,7 @@ from streams.exceptions import DeliveryError
 class Publisher:
     """Sends records through the app's producer, and waits until all in-sync replicas have them.
 
-    Its methods raise DeliveryError when they do not within the producer's time-out.
+    Its methods raise DeliveryError when the broker refuses; one that is away is waited for.
     """
 
     def __init__(self, app: App) -> None:
@@ -26,6 +26,9 @@ class Publisher:
 
     async def send(self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers = ()) -> None:
         """One record, which goes out with whatever else is sent meanwhile."""
+        if key is None and value is None:  # which Kafka takes, and aiokafka in batches only
+            await self.send_all(topic, [(key, value, headers)])
+            return
         with _failures(topic):
             await (await self._app.producer.send(topic, key, value, None, None, list(headers)))
 

@@ -124,7 +124,8 @@ class Sender:
         self._next = max(self._next, monotonic()) + self._pause
         try:
             headers: Any = replay_headers(letter)  # a null header is none for aiokafka's types, but is for Kafka
-            future = await self._producer.send(topic, letter.value, letter.key, headers=headers)
+            value = b"" if letter.key is None and letter.value is None else letter.value  # aiokafka sends no nothing
+            future = await self._producer.send(topic, value, letter.key, headers=headers)
         except KafkaError as error:
             raise self._failure(error) from error
         self._in_flight.append(((topic, letter.reason), future))

@@ -47,20 +47,29 @@ class Producer(driver.Producer):
         """Send records in as few batches as hold them, and wait for the broker; gives the last offset in each partition.
 
         partition: of all of them; by their keys, as aiokafka has it, if it is None. Records of one partition are written in
-        this order. Raises KafkaError, and NotReady before the start.
+        this order; of two calls at once, in any. Raises KafkaError, and NotReady before the start.
         """
         producer = self._ensure_producer()
+        outgoing = list(records)
+        if not outgoing:
+            return {}  # and the topic need not be there
         everywhere = sorted(await producer.partitions_for(topic))
+        led: list[int] = list(producer.client.cluster.available_partitions_for_topic(topic) or everywhere)
         shares: dict[int, list[Outgoing]] = {}
-        for record in records:
-            number = _partitioner(record[0], everywhere, everywhere) if partition is None else partition
+        for record in outgoing:
+            number = _partitioner(record[0], everywhere, led) if partition is None else partition
             shares.setdefault(number, []).append(record)
         sent: list[asyncio.Future[RecordMetadata]] = []
         ends: list[tuple[int, int]] = []  # partition, and place of the last record in the batch
-        for number, share in shares.items():
-            for batch in _batches(producer, share):
-                sent.append(await producer.send_batch(batch, topic, partition=number))
-                ends.append((number, batch.record_count() - 1))
+        try:
+            for number, share in shares.items():
+                for batch in _batches(producer, share):
+                    sent.append(await producer.send_batch(batch, topic, partition=number))
+                    ends.append((number, batch.record_count() - 1))
+        except BaseException:
+            for future in sent:
+                future.cancel()  # nobody waits for these any more
+            raise
         written = await asyncio.gather(*sent)
         return {number: done.offset + place for done, (number, place) in zip(written, ends, strict=True)}
 

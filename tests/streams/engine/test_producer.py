@@ -42,6 +42,8 @@ class Client:
         self.logs: dict[int, list[tuple[bytes | None, bytes | None, Any]]] = {0: [(b"earlier", b"", [])] * 5, 1: []}
         self.batches = 0
         self.refused = -1  # the batch that is
+        self.led = {0, 1}
+        self.client = SimpleNamespace(cluster=SimpleNamespace(available_partitions_for_topic=lambda _: self.led))  # pyright: ignore[reportUnknownLambdaType]
 
     async def partitions_for(self, topic: str) -> set[int]:
         assert topic == "bags"
@@ -102,6 +104,13 @@ async def test_keys_say_where_records_go_as_with_any_client_of_kafka(monkeypatch
     assert client.batches == 2
 
 
+async def test_a_record_without_a_key_goes_where_somebody_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(1000)
+    client.led = {1}
+    nothing: list[Outgoing] = [(None, None, ())] * 20
+    assert await producer_of(client, monkeypatch).send_batches("bags", nothing) == {1: 19}
+
+
 async def test_one_batch_that_is_refused_fails_all(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(1000)
     client.refused = 3
@@ -110,6 +119,7 @@ async def test_one_batch_that_is_refused_fails_all(monkeypatch: pytest.MonkeyPat
 
 
 async def test_nothing_to_send_is_nothing_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a topic that may not be there: a question about it would be waited for."""
     client = Client(1000)
-    assert await producer_of(client, monkeypatch).send_batches("bags", []) == {}
+    assert await producer_of(client, monkeypatch).send_batches("nowhere", []) == {}
     assert client.batches == 0
