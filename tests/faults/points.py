@@ -100,6 +100,24 @@ def before_commit(n: int) -> None:
 
 
 @point
+def freeze_before_rows(n: int) -> None:
+    """Stopped, as its machine may be, when for the first time at least N rows are about to go to the changelog."""
+    from streams.profile.table import BagTable  # noqa: PLC0415
+
+    append: Method = BagTable._append
+    stopped = False
+
+    async def wrapped(self: Any, partition: int, rows: Any, *, after: int) -> int:
+        nonlocal stopped
+        if not stopped and len(rows) >= n:
+            stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await append(self, partition, rows, after=after)
+
+    BagTable._append = wrapped
+
+
+@point
 def freeze_consumer(n: int) -> None:
     """After the N-th commit no more records arrive, while the process lives and its loop turns."""
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415

@@ -51,6 +51,11 @@ class Worker:
         return self._process is not None
 
     @property
+    def frozen(self) -> bool:
+        """Stopped by a signal, its own or another's."""
+        return self.running and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    @property
     def ready(self) -> bool:
         return self.running and self.system.get(self.kind, "/ready")[0] == 200
 
