@@ -66,9 +66,9 @@ class Producer(driver.Producer):
                 for batch in _batches(producer, share):
                     sent.append(await producer.send_batch(batch, topic, partition=number))
                     ends.append((number, batch.record_count() - 1))
-        except BaseException:
+        except BaseException:  # cancelled, too: nobody waits for these any more
             for future in sent:
-                future.cancel()  # nobody waits for these any more
+                future.cancel()
             raise
         written = await asyncio.gather(*sent)
         return {number: done.offset + place for done, (number, place) in zip(written, ends, strict=True)}

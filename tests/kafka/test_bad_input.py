@@ -191,7 +191,8 @@ async def produce_all(system: System, found: Outcome) -> None:
         for number, bad in enumerate(CASES):
             partition = number % PARTITIONS
             batch = producer.create_batch()  # `send` would not take a record of nothing
-            batch.append(timestamp=None, key=bad.key, value=found.original(bad), headers=[("name", bad.name.encode())])
+            headers = [("name", bad.name.encode()), ("trace", b"7")]
+            batch.append(timestamp=None, key=bad.key, value=found.original(bad), headers=headers)
             sent = await (await producer.send_batch(batch, bad.topic, partition=partition))
             found.places[bad.name] = (sent.partition, sent.offset)
             behind = {"user_id": f"user-{number}", "event_id": f"behind {bad.name}"}
@@ -210,6 +211,7 @@ def test_a_bad_record_becomes_one_dead_letter_that_says_why(outcome: Outcome, ba
     assert (int(headers["partition"]), int(headers["offset"])) == outcome.places[bad.name]
     assert headers["topic"] == bad.topic
     assert headers["worker"] == ("embed" if bad in [*WHOLE, *FIELDS, *URLS] else "profile")
+    assert headers["trace"] == "7", "the headers of the original are kept"
     assert headers["error"]
     assert bad.field in headers["error"], "the sentence names the field"
     assert headers["error"].isprintable()
