@@ -6,6 +6,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+LOG_WEIGHT = "log_prior"  # the input's name in aggregator.onnx: part of the bundle format, so it stays
+
 
 class Scored(NamedTuple):
     """What the aggregator says of a batch of bags (or, from `model.scoring`, of one bag: then without the first axis)."""
@@ -27,12 +29,12 @@ class Aggregator:
     def __repr__(self) -> str:
         return f"Aggregator(embedding_size={self.embedding_size}, category_count={self.category_count})"
 
-    def score(self, embeddings: NDArray[np.float32], log_prior: NDArray[np.float32]) -> Scored:
+    def score(self, embeddings: NDArray[np.float32], log_weight: NDArray[np.float32]) -> Scored:
         """Score padded bags.
 
         Args:
             embeddings: float32 [B, M, embedding_size]; what stands in padded places does not matter.
-            log_prior: float32 [B, M], the log weight of each item; -inf marks padding. At least one finite weight in each bag.
+            log_weight: float32 [B, M], the log weight of each item; -inf marks padding. At least one finite weight in each bag.
 
         Raises:
             ValueError: when shapes or dtypes are others, or when a bag is empty.
@@ -41,18 +43,18 @@ class Aggregator:
             raise ValueError(
                 f"expected embeddings float32 [B, M, {self.embedding_size}], found {embeddings.dtype} {embeddings.shape}"
             )
-        if log_prior.dtype != np.float32 or log_prior.shape != embeddings.shape[:2]:
+        if log_weight.dtype != np.float32 or log_weight.shape != embeddings.shape[:2]:
             raise ValueError(
-                f"expected log_prior float32 {embeddings.shape[:2]} as the embeddings, found {log_prior.dtype} {log_prior.shape}"
+                f"expected log_weight float32 {embeddings.shape[:2]} as the embeddings, found {log_weight.dtype} {log_weight.shape}"
             )
-        empty = np.logical_not(np.asarray(np.isfinite(log_prior).any(axis=1)))
+        empty = np.logical_not(np.asarray(np.isfinite(log_weight).any(axis=1)))
         if empty.any():
             raise ValueError(
-                f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log prior: answer it with the bundle's prior"
+                f"bag {int(empty.argmax())} of {len(empty)} has no item with a finite log weight: answer it with the bundle's prior"
             )
         if not len(embeddings):
-            return Scored(np.empty((0, self.category_count), np.float32), np.empty(log_prior.shape, np.float32))
+            return Scored(np.empty((0, self.category_count), np.float32), np.empty(log_weight.shape, np.float32))
         scores, attention = self._session.run(
-            ["scores", "attention"], {"embeddings": embeddings, "log_prior": log_prior}
+            ["scores", "attention"], {"embeddings": embeddings, LOG_WEIGHT: log_weight}
         )
         return Scored(cast("NDArray[np.float32]", scores), cast("NDArray[np.float32]", attention))

@@ -2,7 +2,8 @@
 
 manifest.json     what it is: name, version, checksums, sizes, categories, prior, training, licences, figures
 embedder.onnx     `image` uint8 [B, H, W, 3] -> `embedding` float32 [B, d]
-aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] -> `scores` float32 [B, D], `attention` float32 [B, M]
+aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (the log weight of each item)
+                  -> `scores` float32 [B, D], `attention` float32 [B, M]
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from model import sessions
-from model.aggregator import Aggregator
+from model.aggregator import LOG_WEIGHT, Aggregator
 from model.embedder import Embedder
 from model.exceptions import BundleError
 from model.manifest import Manifest
@@ -87,7 +88,7 @@ class Bundle:
             session,
             [
                 Tensor("embeddings", "float32", ("batch", "items", self.embedding_size)),
-                Tensor("log_prior", "float32", ("batch", "items")),
+                Tensor(LOG_WEIGHT, "float32", ("batch", "items")),
             ],
             [
                 Tensor("scores", "float32", ("batch", len(self.categories))),

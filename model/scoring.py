@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 from model.aggregator import Aggregator, Scored
 
 
-class Bag(NamedTuple):
+class ScoringBag(NamedTuple):
     """The items of one user."""
 
     embeddings: NDArray[np.float32]
     """[m, d], m at least 1."""
-    log_prior: NDArray[np.float32]
+    log_weight: NDArray[np.float32]
     """[m], the log weight of each item (0: full weight)."""
 
 
-def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
+def score_bags(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> list[Scored]:
     """Score bags of any sizes at once.
 
     Returns:
@@ -36,8 +36,8 @@ def score_bags(aggregator: Aggregator, bags: Sequence[Bag]) -> list[Scored]:
     ]
 
 
-def score_padded(aggregator: Aggregator, bags: Sequence[Bag]) -> Scored:
-    """Pad one bag or more to the longest, M items, with log prior -inf, and score all of them at once.
+def score_padded(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> Scored:
+    """Pad one bag or more to the longest, M items, with log weight -inf, and score all of them at once.
 
     Returns:
         `Scored(scores [B, D], attention [B, M])`, attention 0 where a bag has no more items.
@@ -46,15 +46,15 @@ def score_padded(aggregator: Aggregator, bags: Sequence[Bag]) -> Scored:
         ValueError: when a bag is empty or its two arrays differ in length.
     """
     for number, bag in enumerate(bags):
-        if not len(bag.embeddings) or len(bag.embeddings) != len(bag.log_prior):
+        if not len(bag.embeddings) or len(bag.embeddings) != len(bag.log_weight):
             raise ValueError(
-                f"bag {number} of {len(bags)}: expected embeddings and log priors of one item or more, alike in number, "
-                f"found {len(bag.embeddings)} and {len(bag.log_prior)}"
+                f"bag {number} of {len(bags)}: expected embeddings and log weights of one item or more, alike in number, "
+                f"found {len(bag.embeddings)} and {len(bag.log_weight)}"
             )
     longest = max(len(bag.embeddings) for bag in bags)
     embeddings = np.zeros((len(bags), longest, aggregator.embedding_size), np.float32)
-    log_prior = np.full((len(bags), longest), -np.inf, np.float32)
+    log_weight = np.full((len(bags), longest), -np.inf, np.float32)
     for row, bag in enumerate(bags):
         embeddings[row, : len(bag.embeddings)] = bag.embeddings
-        log_prior[row, : len(bag.log_prior)] = bag.log_prior
-    return aggregator.score(embeddings, log_prior)
+        log_weight[row, : len(bag.log_weight)] = bag.log_weight
+    return aggregator.score(embeddings, log_weight)

@@ -1,5 +1,5 @@
 """`python -m offline_training`: the same as `tastestream train`."""
 
-from offline_training.cli import app
+from offline_training.cli import train_app
 
-app(prog_name="python -m offline_training")
+train_app(prog_name="python -m offline_training")

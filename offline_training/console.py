@@ -1,7 +1,7 @@
 """What the commands of offline training have in common: options, progress bars, and errors in one line."""
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
 from model.exceptions import TastestreamError
 from offline_training.progress import Advance, Step
@@ -81,3 +82,11 @@ def progress(console: Console) -> Generator[Step]:
             yield step
     except TastestreamError as error:
         raise failed(error) from None
+
+
+def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:
+    """A column for each group of figures, a row for each figure."""
+    table = Table("", *measured, title=title)
+    for figure in dict.fromkeys(name for found in measured.values() for name in found):
+        table.add_row(figure, *(f"{found[figure]:,.4g}" if figure in found else "" for found in measured.values()))
+    return table

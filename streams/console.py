@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -13,8 +13,11 @@ from rich.table import Table
 
 from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable
-from streams.process import UNAVAILABLE, configure_logging
-from streams.settings import Settings, read_settings
+from streams.runtime.process import UNAVAILABLE, configure_logging
+from streams.times import milliseconds_of
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
 
 T = TypeVar("T")
 
@@ -23,8 +26,10 @@ USAGE = 2  # exit code of a bad argument, as the shell's own
 config: Path | None = None  # the file of `--config`, which typer hands over before the command
 
 
-def read() -> Settings:
+def read() -> "Settings":
     """The settings; one line and exit code 2 where they are wrong."""
+    from streams.settings import read_settings  # noqa: PLC0415 -- half of the time of `--help`
+
     try:
         return read_settings(config)
     except TastestreamError as error:
@@ -52,8 +57,6 @@ def window(since: str | None, until: str | None) -> tuple[int | None, int | None
 
 
 def _moment(option: str, text: str | None) -> int | None:
-    from offline_training.datasets.tables import milliseconds_of  # noqa: PLC0415 -- `--help` is instant
-
     moment = None if text is None else milliseconds_of(text)
     if moment is None and text is not None:
         fail(f"{option} {text!r}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
@@ -70,7 +73,7 @@ def stdout() -> Console:
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
-def on_kafka(settings: Settings, work: Coroutine[Any, Any, T]) -> T:
+def on_kafka(settings: "Settings", work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`; one line and its exit code where the broker or the topics do not let it."""
     configure_logging(settings)
     try:

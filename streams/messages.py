@@ -16,6 +16,8 @@ from streams.exceptions import MessageError
 InteractionType = Literal["view", "cart", "purchase", "return", "erase"]
 PICTURED: frozenset[InteractionType] = frozenset({"view", "cart", "purchase"})  # whose events carry an embedding
 
+EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, which has no body to carry the id
+
 MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
 MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, the end of RFC 3339
 
@@ -27,7 +29,7 @@ EventId = Annotated[
     str, Meta(min_length=1, max_length=128, pattern=_PLAIN, description="the same for each resend of an event")
 ]
 ImageUrl = Annotated[
-    str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https, of a JPEG, PNG, WebP or GIF")
+    str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https; JPEG, PNG, WebP, GIF or AVIF")
 ]
 Timestamp = (
     Annotated[datetime, Meta(tz=True, description="RFC 3339, with a time zone")]

@@ -1,4 +1,4 @@
-"""The metrics that the workers count, in Prometheus' terms; `streams.health` serves them as `/metrics`."""
+"""The metrics that the workers count, in Prometheus' terms; `streams.monitoring.health` serves them as `/metrics`."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -13,11 +13,12 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams.embed.worker import EmbedWorker
-from streams.engine.watchdog import Watchdog
+from streams.engine.app import App
 from streams.exceptions import (
     BrokerUnreachable,
     DeliveryError,
@@ -25,8 +26,11 @@ from streams.exceptions import (
     StartupError,
     StateError,
 )
-from streams.health import Health, not_ready
-from streams.process import (
+from streams.kafka.topics import ensure_topics
+from streams.monitoring.health import Health, not_ready
+from streams.monitoring.watchdog import Watchdog
+from streams.profile.worker import ProfileWorker
+from streams.runtime.process import (
     CRASHED,
     MISCONFIGURED,
     STOP_TIMEOUT,
@@ -38,14 +42,20 @@ from streams.process import (
     stop_event,
     unless_stopped,
 )
-from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from streams.topics import ensure_topics
-from streams.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
+
+
+class Worker(Protocol):
+    """A Faust app with a task that takes records from its tracker."""
+
+    name: str  # "embed" or "profile"
+    app: App
+    gc_allocations: int
+    """After how many allocations Python looks for garbage in cycles, once the worker has started."""
 
 
 def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
@@ -138,16 +148,16 @@ async def _finish(worker: Worker) -> None:
     """Take no more events, finish those that are being worked on, commit."""
     app = worker.app
     app.consumer.stop_flow()
-    app.intake.stop()
+    app.in_flight.stop()
     try:
-        await asyncio.wait_for(app.intake.idle(), DRAIN_TIMEOUT)
+        await asyncio.wait_for(app.in_flight.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
         logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
     try:
         await app.consumer.force_commit()  # `commit` does nothing while another one is under way
     except DeliveryError as error:
         logger.warning("%s; what was not committed is delivered again", error)
-    app.intake.forget()
+    app.in_flight.forget()
 
 
 def _give_up() -> None:

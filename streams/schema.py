@@ -1,15 +1,14 @@
 """What other systems may rely on, as documents: JSON Schemas of the messages and an AsyncAPI 3.0 description of the topics.
 
-Generated from `streams.messages` and `streams.topics`, so that they cannot drift from the code.
+Generated from `streams.messages` and `streams.kafka.topics`, so that they cannot drift from the code.
 """
 
 from typing import Any
 
 import msgspec
 
-from streams.dead_letters.record import PREFIX
-from streams.messages import EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
-from streams.profile.worker import EVENT_ID_HEADER
+from streams.dead_letter import PREFIX
+from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
 from streams.settings import Settings
 
 VERSION = "1.0.0"

@@ -20,8 +20,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from streams.embed.addresses import WEB_PORTS, check_proxy, host_pattern
 from streams.exceptions import StartupError
+from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
 
 PREFIX = "TASTESTREAM_"
 MAY_HOLD_A_PASSWORD = frozenset({"sasl_password", "fetch_proxy"})  # and is not repeated in a message

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
 from model.quantization import dequantize, quantize
-from model.scoring import Bag as ScorableBag
-from model.scoring import score_bags
+from model.scoring import ScoringBag, score_bags
 from streams.messages import EmbeddedInteraction, Interaction
 from streams.profile.bag import Bag, fold, items
-from streams.profile.scoring import ScoringOptions, log_prior
+from streams.profile.scoring import ScoringOptions, log_weight
 
 OPTIONS = ScoringOptions(
     bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None
@@ -95,7 +94,7 @@ class Oracle:
             urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
             unrounded = [self.embeddings[url] for url in urls]
             rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]
-            prior = log_prior(found, self._options)
+            prior = log_weight(found, self._options)
             result[user] = Expected(
                 bag, [item.item_id for item in found], self._scores(rounded, prior), self._scores(unrounded, prior)
             )
@@ -104,5 +103,5 @@ class Oracle:
     def _scores(self, embeddings: list[NDArray[np.float32]], prior: NDArray[np.float32]) -> NDArray[np.float32]:
         if not embeddings:
             return self.bundle.prior
-        [scored] = score_bags(self._aggregator, [ScorableBag(np.stack(embeddings), prior)])
+        [scored] = score_bags(self._aggregator, [ScoringBag(np.stack(embeddings), prior)])
         return scored.scores

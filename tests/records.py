@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord
 
-from streams.engine.intake import Record
+from streams.kafka.records import Record
 
 
 def record(

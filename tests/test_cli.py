@@ -28,11 +28,6 @@ COMMANDS = {
 }  # train is there without its extra too
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _whole_command() -> None:
-    cli.mount_training()
-
-
 def help_of(*command: str) -> str:
     result = CliRunner().invoke(cli.app, [*command, "--help"], env={"COLUMNS": "100"})
     assert result.exit_code == 0, result.output

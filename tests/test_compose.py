@@ -9,7 +9,8 @@ import pytest
 import typer
 import yaml
 
-from streams import cli, process
+from streams import cli
+from streams.runtime import process
 from streams.settings import PREFIX, Settings, read_settings
 from tests.kafka.broker import KAFKA_VERSION
 

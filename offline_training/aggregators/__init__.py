@@ -7,7 +7,7 @@ from torch import nn
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.paper import GatedAverage, MaskedAverage, NeuralAggregationNetwork
 from offline_training.aggregators.sets import LabelStack, LabelUnion, MeanMax, Queries, SetTransformer
-from offline_training.items import LabelHead
+from offline_training.item_network.network import LabelHead
 
 Network = Callable[[Config, LabelHead | None], nn.Module]
 

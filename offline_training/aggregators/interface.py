@@ -1,6 +1,6 @@
 """What all networks that turn a bag into category scores have in common. All have one interface, that of `aggregator.onnx`:
 
-    embeddings float32 [B, M, d], log_prior float32 [B, M] (log weight; -inf is padding) -> logits [B, D], attention [B, M]
+    embeddings float32 [B, M, d], log_weight float32 [B, M] (log weight; -inf is padding) -> logits [B, D], attention [B, M]
 
 Sources: Zaheer et al., "Deep Sets", NeurIPS 2017 (pools); Pearl, "Probabilistic Reasoning in Intelligent Systems", 1988, 4.3.2
 (noisy-or).
@@ -41,9 +41,9 @@ def weighted_sum(items: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:  # [B,
     return torch.matmul(attention.unsqueeze(1), items).squeeze(1), attention
 
 
-def blank_padding(embeddings: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,d], [B,M] -> [B,M,d]
+def blank_padding(embeddings: Tensor, log_weight: Tensor) -> Tensor:  # [B,M,d], [B,M] -> [B,M,d]
     """Zeros in place of padded items: weight 0 alone would let an infinity or NaN through."""
-    return torch.where(torch.isneginf(log_prior).unsqueeze(2), torch.zeros((), dtype=embeddings.dtype), embeddings)
+    return torch.where(torch.isneginf(log_weight).unsqueeze(2), torch.zeros((), dtype=embeddings.dtype), embeddings)
 
 
 @torch.no_grad()
@@ -52,22 +52,22 @@ def start_layer_at(layer: nn.Linear, prior: Tensor) -> None:
     layer.bias.copy_(torch.logit(prior, eps=1e-3))
 
 
-def maximum(items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
+def maximum(items: Tensor, log_weight: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,h]
     """Over the items, each with the log of its weight relative to the heaviest added: one that fades leaves it as it leaves a mean."""
-    return (items + (log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)).amax(1)
+    return (items + (log_weight - log_weight.amax(1, keepdim=True)).unsqueeze(2)).amax(1)
 
 
-def weights_of(log_prior: Tensor) -> Tensor:  # [B,M] -> [B,M,1]
+def weights_of(log_weight: Tensor) -> Tensor:  # [B,M] -> [B,M,1]
     """Of items, relative to the heaviest; 0 for padding."""
-    return torch.exp(log_prior - log_prior.amax(1, keepdim=True)).unsqueeze(2)
+    return torch.exp(log_weight - log_weight.amax(1, keepdim=True)).unsqueeze(2)
 
 
-def noisy_or(probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:  # [B,M,D], [B,M] -> [B,D], [B,M]
+def noisy_or(probabilities: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:  # [B,M,D], [B,M] -> [B,D], [B,M]
     """That any item has the label: 1 - prod (1 - p)^w, w the weight of an item relative to the heaviest.
 
     With it the share of each item in that: of every label by log (1 - p)^w, of all labels by how likely they are.
     """
-    evidence = (EPSILON - torch.log1p(-probabilities.clamp(max=1 - EPSILON))) * weights_of(log_prior)  # [B,M,D]
+    evidence = (EPSILON - torch.log1p(-probabilities.clamp(max=1 - EPSILON))) * weights_of(log_weight)  # [B,M,D]
     total = evidence.sum(1)  # [B,D]
     union = 1 - torch.exp(-total)
     of_label = union / (total * union.sum(1, keepdim=True))  # [B,D]
@@ -79,7 +79,7 @@ def log_odds(probabilities: Tensor) -> Tensor:
     return torch.log(bounded) - torch.log1p(-bounded)
 
 
-def without_some(log_prior: Tensor, share: float) -> Tensor:  # [B,M] -> [B,M]
+def without_some(log_weight: Tensor, share: float) -> Tensor:  # [B,M] -> [B,M]
     """Leave out a share of the items, by chance, but never all of a bag."""
-    kept = torch.where(torch.rand_like(log_prior) < share, -torch.inf, log_prior)
-    return torch.where(torch.isneginf(kept).all(1, keepdim=True), log_prior, kept)
+    kept = torch.where(torch.rand_like(log_weight) < share, -torch.inf, log_weight)
+    return torch.where(torch.isneginf(kept).all(1, keepdim=True), log_weight, kept)

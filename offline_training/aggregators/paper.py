@@ -13,12 +13,12 @@ from offline_training.aggregators.interface import Config, blank_padding, start_
 
 
 class AttentionBlock(nn.Module):
-    """Weighs items by their product with a query (Yang et al., eq. 2 and 3), the log prior added."""
+    """Weighs items by their product with a query (Yang et al., eq. 2 and 3), the log weight added."""
 
-    def forward(self, items: Tensor, query: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, items: Tensor, query: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         # Shapes: [B,M,d], [B,d] and [B,M] in.
         energy = torch.matmul(items, query.unsqueeze(2)).squeeze(2)  # [B,M]
-        return weighted_sum(items, energy + log_prior)  # [B,d], [B,M]
+        return weighted_sum(items, energy + log_weight)  # [B,d], [B,M]
 
 
 class ContextGate(nn.Module):
@@ -37,8 +37,8 @@ class ContextGate(nn.Module):
 class NeuralAggregationNetwork(nn.Module):
     """Two cascaded attention blocks, context gating, and a layer.
 
-    Both queries start at zero, where the attention is the log prior alone and the network a weighted average: training departs from the
-    average only where that pays.
+    Both queries start at zero, where the attention is the log weight alone and the network a weighted average.
+    Training departs from the average only where that lowers the loss.
     """
 
     def __init__(self, config: Config) -> None:
@@ -55,12 +55,12 @@ class NeuralAggregationNetwork(nn.Module):
         """Let the untrained network answer everybody with about the prior: the first steps need not learn it."""
         start_layer_at(self.layer, prior)
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        items = blank_padding(embeddings, log_weight) * self.input_scale  # [B,M,d]
         query = self.first_query.expand(items.shape[0], -1)  # [B,d]
-        first, _ = self.attend(items, query, log_prior)  # r0 [B,d]
+        first, _ = self.attend(items, query, log_weight)  # r0 [B,d]
         query = torch.tanh(self.second_query(first))  # q1 [B,d]
-        second, attention = self.attend(items, query, log_prior)  # r1 [B,d], a [B,M]
+        second, attention = self.attend(items, query, log_weight)  # r1 [B,d], a [B,M]
         return self.layer(self.gate(second)), attention  # [B,D], [B,M]
 
 
@@ -76,9 +76,9 @@ class MaskedAverage(nn.Module):
         """Let the untrained network answer everybody with about the prior."""
         start_layer_at(self.layer, prior)
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
-        average, attention = weighted_sum(items, log_prior)  # [B,d], [B,M]
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        items = blank_padding(embeddings, log_weight) * self.input_scale  # [B,M,d]
+        average, attention = weighted_sum(items, log_weight)  # [B,d], [B,M]
         return self.layer(average), attention  # [B,D], [B,M]
 
 
@@ -89,9 +89,9 @@ class GatedAverage(MaskedAverage):
         super().__init__(config)
         self.gate = ContextGate(config.embedding_size, config.gate_bias, tanh=config.tanh_gate)
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        items = blank_padding(embeddings, log_prior) * self.input_scale  # [B,M,d]
-        average, attention = weighted_sum(items, log_prior)
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        items = blank_padding(embeddings, log_weight) * self.input_scale  # [B,M,d]
+        average, attention = weighted_sum(items, log_weight)
         return self.layer(self.gate(average)), attention
 
 
@@ -110,10 +110,10 @@ class Unmasked(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all of them have it
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:  # attention [B,M+1]
-        empty = self.places - (~torch.isneginf(log_prior)).sum(1, keepdim=True)  # [B,1]
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:  # attention [B,M+1]
+        empty = self.places - (~torch.isneginf(log_weight)).sum(1, keepdim=True)  # [B,1]
         blank = embeddings.new_zeros(embeddings.shape[0], 1, embeddings.shape[2])
-        return self.network(torch.cat([embeddings, blank], 1), torch.cat([log_prior, torch.log(empty.float())], 1))
+        return self.network(torch.cat([embeddings, blank], 1), torch.cat([log_weight, torch.log(empty.float())], 1))
 
 
 def _constant_layer(size: int, bias: float) -> nn.Linear:

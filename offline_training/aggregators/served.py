@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from offline_training.int8 import store_in_int8
+from offline_training.item_network.int8 import store_in_int8
 
 
 class Served(nn.Module):
@@ -14,6 +14,6 @@ class Served(nn.Module):
         self.network = network
         store_in_int8(network, but="layer")
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        logits, attention = self.network(embeddings, log_prior)
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        logits, attention = self.network(embeddings, log_weight)
         return torch.sigmoid(logits), attention  # scores [B,D], attention [B,M]

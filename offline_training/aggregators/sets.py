@@ -18,7 +18,7 @@ from offline_training.aggregators.interface import (
     weights_of,
     without_some,
 )
-from offline_training.items import LabelHead
+from offline_training.item_network.network import LabelHead
 
 CALM = 0.25
 """Scale of log odds as inputs of a layer."""
@@ -44,12 +44,12 @@ class MeanMax(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         start_layer_at(self.layer, prior)
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         if self.training:
-            log_prior = without_some(log_prior, self.drop_items)
-        items = self.item(blank_padding(embeddings, log_prior))  # [B,M,h]
-        mean, attention = weighted_sum(items, log_prior)  # [B,h], [B,M]
-        pooled = self.drop(torch.cat([mean, maximum(items, log_prior)], 1))  # [B,2h]
+            log_weight = without_some(log_weight, self.drop_items)
+        items = self.item(blank_padding(embeddings, log_weight))  # [B,M,h]
+        mean, attention = weighted_sum(items, log_weight)  # [B,h], [B,M]
+        pooled = self.drop(torch.cat([mean, maximum(items, log_weight)], 1))  # [B,2h]
         return self.layer(self.hidden(pooled)) + self.beside(pooled), attention
 
 
@@ -91,21 +91,21 @@ class Queries(nn.Module):
             with torch.no_grad():
                 self.layer.bias.mul_(0.5)  # the other half comes from the items' labels
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         if self.training:
-            log_prior = without_some(log_prior, self.drop_items)
-        clean = blank_padding(embeddings, log_prior)
+            log_weight = without_some(log_weight, self.drop_items)
+        clean = blank_padding(embeddings, log_weight)
         items = self.item(clean)  # [B,M,h]
-        mean, _ = weighted_sum(items, log_prior)  # [B,h]
-        attention = torch.softmax(self.queries(items) + log_prior.unsqueeze(2), dim=1)  # [B,M,q]
+        mean, _ = weighted_sum(items, log_weight)  # [B,h]
+        attention = torch.softmax(self.queries(items) + log_weight.unsqueeze(2), dim=1)  # [B,M,q]
         attended = torch.matmul(attention.transpose(1, 2), items).flatten(1)  # [B,q*h]
-        pooled = torch.cat([mean, maximum(items, log_prior), attended], 1)
+        pooled = torch.cat([mean, maximum(items, log_weight), attended], 1)
         logits = self.layer(self.hidden(self.drop(pooled)))
         if self.head is not None:
             probabilities = self.head(clean)  # [B,M,D]
-            average, _ = weighted_sum(probabilities, log_prior)  # [B,D]
+            average, _ = weighted_sum(probabilities, log_weight)  # [B,D]
             logits = logits + self.of_mean * log_odds(average) + self.between(average)
-            logits = logits + self.of_any * log_odds(noisy_or(probabilities, log_prior)[0])
+            logits = logits + self.of_any * log_odds(noisy_or(probabilities, log_weight)[0])
         return logits, attention.mean(2)
 
 
@@ -123,8 +123,8 @@ class LabelUnion(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         """Items are known before any user is: there is nothing to start from."""
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        union, shares = noisy_or(self.head(blank_padding(embeddings, log_prior)), log_prior)  # [B,D], [B,M]
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        union, shares = noisy_or(self.head(blank_padding(embeddings, log_weight)), log_weight)  # [B,D], [B,M]
         return self.slope * log_odds(union) + self.offset, shares
 
 
@@ -149,12 +149,12 @@ class JoinedLabels(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         """Items are known before any user is: there is nothing to start from."""
 
-    def forward(self, probabilities: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        clean = blank_padding(probabilities, log_prior)
-        mean, _ = weighted_sum(clean, log_prior)  # [B,D]
-        any_item, shares = noisy_or(clean, log_prior)  # [B,D], [B,M]
-        union, largest = log_odds(any_item), log_odds((clean * weights_of(log_prior)).amax(1))  # [B,D]
-        size = torch.exp(torch.logsumexp(log_prior, 1, keepdim=True) - log_prior.amax(1, keepdim=True))  # [B,1]
+    def forward(self, probabilities: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        clean = blank_padding(probabilities, log_weight)
+        mean, _ = weighted_sum(clean, log_weight)  # [B,D]
+        any_item, shares = noisy_or(clean, log_weight)  # [B,D], [B,M]
+        union, largest = log_odds(any_item), log_odds((clean * weights_of(log_weight)).amax(1))  # [B,D]
+        size = torch.exp(torch.logsumexp(log_weight, 1, keepdim=True) - log_weight.amax(1, keepdim=True))  # [B,1]
         seen = torch.cat([union * CALM, mean, largest * CALM, torch.log(size), 1 / size], 1)
         corrected = self.layer(self.hidden(seen))
         return self.of_union * union + self.of_largest * largest + self.offset + corrected, shares
@@ -176,8 +176,8 @@ class LabelStack(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         """As its part."""
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        return self.joined(self.head(blank_padding(embeddings, log_prior)), log_prior)
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        return self.joined(self.head(blank_padding(embeddings, log_weight)), log_weight)
 
 
 class SetTransformer(nn.Module):
@@ -195,16 +195,16 @@ class SetTransformer(nn.Module):
     def start_at(self, prior: Tensor) -> None:  # [D]
         start_layer_at(self.layer, prior)
 
-    def forward(self, embeddings: Tensor, log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        items = self.item(blank_padding(embeddings, log_prior))  # [B,M,h]
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        items = self.item(blank_padding(embeddings, log_weight))  # [B,M,h]
         for block in self.blocks:
-            items = block(items, log_prior)
-        mean, attention = weighted_sum(items, log_prior)
-        return self.layer(self.drop(torch.cat([mean, maximum(items, log_prior)], 1))), attention
+            items = block(items, log_weight)
+        mean, attention = weighted_sum(items, log_weight)
+        return self.layer(self.drop(torch.cat([mean, maximum(items, log_weight)], 1))), attention
 
 
 class _Block(nn.Module):
-    """Self-attention with the log prior added to its logits, and a network for each item; both before a norm."""
+    """Self-attention with the log weight added to its logits, and a network for each item; both before a norm."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -216,9 +216,9 @@ class _Block(nn.Module):
             nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
         )
 
-    def forward(self, items: Tensor, log_prior: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,M,h]
+    def forward(self, items: Tensor, log_weight: Tensor) -> Tensor:  # [B,M,h], [B,M] -> [B,M,h]
         query, key, value = self.projections(self.first(items)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         energy = torch.matmul(query, key.transpose(2, 3)) / query.shape[3] ** 0.5  # [B,heads,M,M]
-        weights = torch.softmax(energy + log_prior[:, None, None, :], dim=3)
+        weights = torch.softmax(energy + log_weight[:, None, None, :], dim=3)
         items = items + self.out(torch.matmul(weights, value).transpose(1, 2).flatten(2))
         return items + self.network(self.second(items))

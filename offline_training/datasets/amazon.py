@@ -19,14 +19,14 @@ from typing import Any, cast, get_args
 from offline_training.datasets import files
 from offline_training.datasets.records import (
     DatasetError,
+    DatasetEvent,
     Dropped,
-    Interaction,
     Item,
     Type,
     category_paths,
-    in_milliseconds,
 )
 from offline_training.progress import Advance
+from streams.times import in_milliseconds
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
 SAMPLE = 1000  # rows of a CSV without a header that are looked at for which column is the item
@@ -76,7 +76,7 @@ class Amazon:
     item_first: bool | None = None
     advance: Advance = files.nothing
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for path in self.reviews:
             if ".csv" in path.suffixes:
                 yield from self._ratings(path, dropped)
@@ -97,7 +97,7 @@ class Amazon:
                     continue
                 yield Item(item, picture_of(found), paths_of(found))
 
-    def _ratings(self, path: Path, dropped: Dropped) -> Iterator[Interaction]:
+    def _ratings(self, path: Path, dropped: Dropped) -> Iterator[DatasetEvent]:
         rows = files.rows(path, dropped, self.advance)
         head = list(islice(rows, SAMPLE))
         if not head:
@@ -117,7 +117,7 @@ class Amazon:
             if found is not None:
                 yield found
 
-    def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> Interaction | None:
+    def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
         """A review as its rating has it, or None, which `dropped` then knows the reason of."""
         if not isinstance(user, str) or not isinstance(item, str) or not user or not item:
             dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
@@ -133,7 +133,7 @@ class Amazon:
         if kind is None:
             dropped.add("rating_stands_for_nothing", f"{user} {item}: {stars}")
             return None
-        return Interaction(user, item, kind, in_milliseconds(moment))
+        return DatasetEvent(user, item, kind, in_milliseconds(moment))
 
 
 def picture_of(found: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from offline_training.datasets.folders import ClassFolder
 from offline_training.datasets.hm import ARTICLES, HM, TRANSACTIONS, find
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.picture_files import pictures_by_item
-from offline_training.datasets.prepare import Summary, prepare
+from offline_training.datasets.prepare import DatasetSummary, prepare
 from offline_training.datasets.records import DatasetError, Source
 from offline_training.datasets.tables import Tables
 from offline_training.progress import Advance
@@ -250,7 +250,7 @@ def prepare_and_report(
     Console().print(report(summary, out))
 
 
-def report(summary: Summary, out: Path) -> Table:
+def report(summary: DatasetSummary, out: Path) -> Table:
     """What a data set is, and what was left out."""
     table = Table("", "", title=f"{summary.source} in {out}", show_header=False)
     table.add_row("users, items, events", f"{summary.users:,}, {summary.items:,}, {summary.events:,}")

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item, category_paths
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item, category_paths
 
 SECOND = 1000  # milliseconds
 PARTS = ("user_train", "user_validation", "user_test", "items")
@@ -81,7 +81,7 @@ class Dvbpr:
     def __post_init__(self) -> None:
         self._parts = load(self.path)
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for user, histories in self._histories().items():
             for place, review in enumerate(histories):
                 item = self._item_name(review.get("productid"), review.get("asin"))
@@ -90,7 +90,7 @@ class Dvbpr:
                     continue
                 time = review.get("unixReviewTime")
                 milliseconds = int(time) * 1000 if isinstance(time, int | float) else place * SECOND
-                yield Interaction(_text(review.get("reviewerID")) or user, item, "purchase", milliseconds)
+                yield DatasetEvent(_text(review.get("reviewerID")) or user, item, "purchase", milliseconds)
 
     def items(self, dropped: Dropped) -> Iterator[Item]:
         del dropped

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offline_training.datasets.picture_files import SUFFIXES
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})  # no categories
 
@@ -16,7 +16,7 @@ class ClassFolder:
 
     folder: Path
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         del dropped
         return iter(())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offline_training.datasets import files, tables
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
 from offline_training.progress import Advance
 
 FIELDS = (
@@ -39,7 +39,7 @@ class HM:
     transactions: Path | None = None
     advance: Advance = files.nothing
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         path = self.transactions or find(self.folder, TRANSACTIONS)
         for row in tables.records(path, tables.EVENT_COLUMNS, dropped, self.advance):
             found = tables.interaction(row["user"], row["item"], "purchase", row["time"], dropped)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Source, is_url
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Source, is_url
 from offline_training.datasets.tables import parquet_module
 
 EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
@@ -30,7 +30,7 @@ Step = Callable[[str], AbstractContextManager[object]]
 """Opens a progress bar with a title."""
 
 
-class Summary(msgspec.Struct, frozen=True):
+class DatasetSummary(msgspec.Struct, frozen=True):
     """What a prepared data set is."""
 
     source: str
@@ -62,7 +62,7 @@ def prepare(
     pictureless: bool = False,
     untouched: bool = False,
     uncategorized: bool = False,
-) -> Summary:
+) -> DatasetSummary:
     """Read `source` and write the folder `out`; a data set that is there is replaced.
 
     Args:
@@ -111,7 +111,7 @@ def prepare(
     if touched and not seen.events:
         raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}")
     _write(out / ITEMS, _item_columns(known))
-    summary = Summary(
+    summary = DatasetSummary(
         source=name,
         users=len(seen.users),
         items=len(known),
@@ -164,7 +164,7 @@ def _from_anywhere(picture: str) -> str:
     return picture if not picture or is_url(picture) else str(Path(picture).absolute())
 
 
-def _of_known(events: Iterable[Interaction], known: Mapping[str, _Known], dropped: Dropped) -> Iterator[Interaction]:
+def _of_known(events: Iterable[DatasetEvent], known: Mapping[str, _Known], dropped: Dropped) -> Iterator[DatasetEvent]:
     for event in events:
         if event.item in known:
             yield event
@@ -180,7 +180,7 @@ class _Seen:
         self.users: set[str] = set()
         self.events, self.first, self.last = 0, 0, 0
 
-    def watch(self, events: Iterable[Interaction]) -> Iterator[Interaction]:
+    def watch(self, events: Iterable[DatasetEvent]) -> Iterator[DatasetEvent]:
         for event in events:
             if self.events and event.time < self.last:
                 self._dropped.note("event_after_a_later_one", f"{event.user} {event.item}")
@@ -191,7 +191,7 @@ class _Seen:
             yield event
 
 
-def in_order_of_time(events: Iterator[Interaction], folder: Path, size: int = RUN) -> Generator[Interaction]:
+def in_order_of_time(events: Iterator[DatasetEvent], folder: Path, size: int = RUN) -> Generator[DatasetEvent]:
     """The events sorted by time, those of one time in the order in which they come.
 
     What is more than `size` events goes through a file in `folder`, in sorted runs that are merged: memory holds one run, then
@@ -220,12 +220,12 @@ def in_order_of_time(events: Iterator[Interaction], folder: Path, size: int = RU
         path.unlink(missing_ok=True)
 
 
-def _run(file: Any, number: int) -> Iterator[Interaction]:
-    for batch in file.iter_batches(MERGED, row_groups=[number], columns=list(Interaction._fields)):
-        yield from map(Interaction, *(batch.column(name).to_pylist() for name in Interaction._fields))
+def _run(file: Any, number: int) -> Iterator[DatasetEvent]:
+    for batch in file.iter_batches(MERGED, row_groups=[number], columns=list(DatasetEvent._fields)):
+        yield from map(DatasetEvent, *(batch.column(name).to_pylist() for name in DatasetEvent._fields))
 
 
-def _columns(events: Iterator[Interaction]) -> Iterator[dict[str, list[Any]]]:
+def _columns(events: Iterator[DatasetEvent]) -> Iterator[dict[str, list[Any]]]:
     while True:
         rows = list(islice(events, ROWS))
         yield _as_columns(rows)
@@ -233,8 +233,8 @@ def _columns(events: Iterator[Interaction]) -> Iterator[dict[str, list[Any]]]:
             return
 
 
-def _as_columns(rows: list[Interaction]) -> dict[str, list[Any]]:
-    return {name: [getattr(row, name) for row in rows] for name in Interaction._fields}
+def _as_columns(rows: list[DatasetEvent]) -> dict[str, list[Any]]:
+    return {name: [getattr(row, name) for row in rows] for name in DatasetEvent._fields}
 
 
 def _item_columns(known: Mapping[str, _Known]) -> Iterator[dict[str, list[Any]]]:

@@ -18,10 +18,9 @@ class DatasetError(TastestreamError):
 
 TAG = re.compile(r"<[^>]*>")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
-MILLISECONDS = 10**11  # a time above is none of seconds
 
 
-class Interaction(NamedTuple):
+class DatasetEvent(NamedTuple):
     """Somebody did something with an item. `time`: integer milliseconds since the epoch."""
 
     user: str
@@ -58,11 +57,6 @@ def category_paths(paths: Iterable[Any]) -> tuple[tuple[str, ...], ...]:
         tuple(filter(None, map(clean, cast("Sequence[Any]", path)))) for path in paths if isinstance(path, list | tuple)
     )
     return tuple(dict.fromkeys(path for path in cleaned if path))
-
-
-def in_milliseconds(time: float) -> int:
-    """A time in seconds or milliseconds since the epoch, in milliseconds."""
-    return int(time if time > MILLISECONDS else time * 1000)
 
 
 @dataclass
@@ -106,7 +100,7 @@ class Dropped:
 class Source(Protocol):
     """A data set. Each call reads it anew; what cannot be used is told to `dropped` and passed over."""
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         """In the order of the files."""
         ...
 

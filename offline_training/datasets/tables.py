@@ -8,7 +8,6 @@ milliseconds (or seconds) since the epoch; categories is a list, or text: levels
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -16,15 +15,15 @@ from typing import Any, cast, get_args
 from offline_training.datasets import files
 from offline_training.datasets.records import (
     DatasetError,
+    DatasetEvent,
     Dropped,
-    Interaction,
     Item,
     Type,
     category_paths,
-    in_milliseconds,
     is_url,
 )
 from offline_training.progress import Advance
+from streams.times import milliseconds_of
 
 PARQUET = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 8192  # read in one step
@@ -102,7 +101,7 @@ class Tables:
     folder: Path
     advance: Advance = files.nothing
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         if self.events is None:
             return
         for row in records(self.events, EVENT_COLUMNS, dropped, self.advance):
@@ -123,7 +122,7 @@ class Tables:
             yield Item(item, picture, paths_in(next((row[name] for name in CATEGORIES if row.get(name)), "")))
 
 
-def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) -> Interaction | None:
+def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
     """A row of events, or None, which `dropped` then knows the reason of."""
     user, item = _text(user), _text(item)
     if not user or not item:
@@ -133,26 +132,7 @@ def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) ->
     elif (milliseconds := milliseconds_of(time)) is None:
         dropped.add("event_without_time", f"{user} {item}: {time!r}")
     else:
-        return Interaction(user, item, cast("Type", kind), milliseconds)
-    return None
-
-
-def milliseconds_of(time: Any) -> int | None:
-    """A time of any form, in milliseconds since the epoch; without a zone it is UTC. None when it is none."""
-    if isinstance(time, str):
-        text = time.strip()
-        if not text.lstrip("-").isdigit():
-            try:
-                time = datetime.fromisoformat(text)
-            except ValueError:
-                return None
-        else:
-            time = int(text)
-    if isinstance(time, datetime):
-        moment = time if time.tzinfo else time.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
-    if isinstance(time, int | float) and not isinstance(time, bool) and time >= 0:
-        return in_milliseconds(time)
+        return DatasetEvent(user, item, cast("Type", kind), milliseconds)
     return None
 
 

@@ -1,6 +1,6 @@
 """The networks that an embedder may be made of, behind one interface: pictures to pooled features, block by block.
 
-MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.mobilenet`), v2 and v3 from torchvision. All stay in
+MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.embedders.mobilenet`), v2 and v3 from torchvision. All stay in
 evaluation mode, in training too: v1 has its batch norms folded, v2 and v3 keep the statistics that ImageNet gave them
 (batches of a fine-tuning are small and of one domain, theirs would be noise).
 """
@@ -24,7 +24,7 @@ from torchvision.models import (
 )
 
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet
+from offline_training.embedders.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of red, green and blue in [0, 1]: what torchvision's weights were trained with."""

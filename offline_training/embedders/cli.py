@@ -71,7 +71,7 @@ def embedder(  # noqa: PLR0917  (options all)
         from offline_training.embedders.backbones import load_backbone  # noqa: PLC0415
         from offline_training.embedders.finetuning import recipe_of  # noqa: PLC0415
         from offline_training.embedders.labelled import read_labelled  # noqa: PLC0415
-        from offline_training.embedders.recipe import Options, make_embedder, unfreeze_of  # noqa: PLC0415
+        from offline_training.embedders.recipe import FinetuningOptions, make_embedder, unfreeze_of  # noqa: PLC0415
 
     with progress(Console(stderr=True)) as step:
         report = make_embedder(
@@ -80,7 +80,7 @@ def embedder(  # noqa: PLR0917  (options all)
             out=out,
             work=work or Path(gettempdir()) / "tastestream-train",
             recipe=recipe_of(epochs=epochs, batch=batch, block_rate=rate, balanced=balanced),
-            options=Options(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
+            options=FinetuningOptions(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
             step=step,
         )
     Console().print(figures_table(report))

@@ -14,10 +14,10 @@ from model.bundle import file_sha256
 from model.embedder import Embedder
 from model.sessions import open_session
 from offline_training.embedders.backbones import Backbone
+from offline_training.embedders.mobilenet import FoldedConvolution
+from offline_training.embedders.rounding import round_layers
 from offline_training.embedders.views import Pixels, batches
-from offline_training.export import export_float_embedder, quantize_embedder
-from offline_training.mobilenet import FoldedConvolution
-from offline_training.rounding import round_layers
+from offline_training.exporting.export import export_float_embedder, quantize_embedder
 
 ROUNDING_PICTURES = 64
 """Of the calibration's, for the rounding of v1's weights: it holds all their activations of a layer in memory."""
@@ -29,7 +29,7 @@ THREADS = 1
 def export(backbone: Backbone, float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
     """Write the network exactly (`float_path`) and in int8 (`path`).
 
-    The weights of v1 are rounded by `offline_training.rounding` first, which round-to-nearest costs too much; the others'
+    The weights of v1 are rounded by `offline_training.embedders.rounding` first, which round-to-nearest costs too much; the others'
     are rounded to nearest.
 
     Args:

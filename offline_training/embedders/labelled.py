@@ -12,7 +12,7 @@ from offline_training.datasets.prepare import ITEMS
 from offline_training.datasets.records import Dropped, Item
 from offline_training.datasets.tables import Tables
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.pictures import GROCERY_CLASSES, Picture, Split, read_grocery
+from offline_training.embedders.pictures import GROCERY_CLASSES, Picture, Split, read_grocery
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",

@@ -20,9 +20,9 @@ from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
+from offline_training.embedders.pictures import Picture, Split
 from offline_training.embedders.probe import Accuracy, Labelled, Linear, Scale
 from offline_training.embedders.views import Pixels, Views, keep_activations
-from offline_training.pictures import Picture, Split
 from offline_training.progress import Step
 
 Unfreeze = Literal["frozen", "last", "all"]
@@ -34,7 +34,7 @@ CALIBRATION_PICTURES = 160
 
 
 @dataclass(frozen=True)
-class Options:
+class FinetuningOptions:
     """What of the network learns, and from what.
 
     unfreeze: `frozen` (a classification layer only), `last` (that and the last `blocks` blocks) or `all`.
@@ -94,7 +94,7 @@ def make_embedder(
     out: Path,
     work: Path,
     recipe: Recipe,
-    options: Options,
+    options: FinetuningOptions,
     step: Step,
 ) -> Report:
     """Fine-tune, write the files of `out`, measure them, and write the report beside them.

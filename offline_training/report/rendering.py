@@ -9,9 +9,9 @@ from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Chart, cell
 
 
-def environment(package: str = "offline_training.report") -> Environment:
+def environment(package: str) -> Environment:
     """Templates of a package, which may import those of this one."""
-    loaders = [PackageLoader(name) for name in dict.fromkeys((package, "offline_training.report"))]
+    loaders = [PackageLoader(name) for name in (package, "offline_training.report")]
     made = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=select_autoescape(["html.j2"]),

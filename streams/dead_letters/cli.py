@@ -8,7 +8,7 @@ import typer
 from streams.console import USAGE, fail, on_kafka, read, stdout
 
 if TYPE_CHECKING:
-    from streams.dead_letters.selection import Selection
+    from streams.dead_letters.selection import LetterFilter
 
 app = typer.Typer(help="Dead letters: look at them, and send their events again.", no_args_is_help=True)
 
@@ -71,10 +71,10 @@ def dlq_replay(
     no bag, but costs the work; `--since` and `--until` keep such letters out.
     """
     from streams.dead_letters.commands import replay_letters
-    from streams.dead_letters.selection import Selection
+    from streams.dead_letters.selection import LetterFilter
 
     selection = select(reason, user, since, until, limit)
-    filtered = selection != Selection()
+    filtered = selection != LetterFilter()
     if not filtered and not every:
         fail(
             "dlq replay needs a filter, such as --reason or --since, or --all. See: tastestream dlq replay --help",
@@ -91,9 +91,9 @@ def dlq_replay(
 
 def select(
     reason: list[str] | None, user: str | None, since: str | None, until: str | None, limit: int | None
-) -> "Selection":
+) -> "LetterFilter":
     """The selection that the options mean. Ends with one line where they mean none."""
-    from streams.dead_letters.selection import Selection, moment
+    from streams.dead_letters.selection import LetterFilter, moment
 
     now = datetime.now(UTC)
     moments: dict[str, datetime | None] = {}
@@ -105,4 +105,4 @@ def select(
     first, end = moments["since"], moments["until"]
     if first and end and first >= end:
         fail(f"--since {since} is not before --until {until}: no dead letter can match", USAGE)
-    return Selection(frozenset(reason or ()), user, first, end, limit)
+    return LetterFilter(frozenset(reason or ()), user, first, end, limit)

@@ -9,13 +9,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from streams.dead_letters.reading import DeadLetterTopic
-from streams.dead_letters.replay import Sender, make_plan, verdicts
+from streams.dead_letters.redrive import Sender, make_plan, verdicts
 from streams.dead_letters.report import counts, json_line, row, table
-from streams.dead_letters.selection import Selection, Skip
+from streams.dead_letters.selection import LetterFilter, Skip
 from streams.settings import Settings
 
 
-async def list_letters(settings: Settings, selection: Selection, console: Console) -> None:
+async def list_letters(settings: Settings, selection: LetterFilter, console: Console) -> None:
     """Print the selected letters as a table, newest last, and how many there are of each reason. Raises TastestreamError."""
     rows: deque[list[Text]] = deque(maxlen=selection.limit)
     reasons: Counter[str] = Counter()
@@ -41,7 +41,7 @@ async def list_letters(settings: Settings, selection: Selection, console: Consol
     _say(console, f"{_letters(reasons.total())}{shown}: {counts(reasons)}")
 
 
-async def list_as_json(settings: Settings, selection: Selection) -> None:
+async def list_as_json(settings: Settings, selection: LetterFilter) -> None:
     """Print the selected letters as lines of JSON, newest last. Raises TastestreamError."""
     newest: deque[str] = deque(maxlen=selection.limit)
     async with DeadLetterTopic(settings) as topic:
@@ -57,7 +57,7 @@ async def list_as_json(settings: Settings, selection: Selection) -> None:
 
 
 async def replay_letters(
-    settings: Settings, selection: Selection, console: Console, *, max_attempts: int, rate: float, dry_run: bool
+    settings: Settings, selection: LetterFilter, console: Console, *, max_attempts: int, rate: float, dry_run: bool
 ) -> None:
     """Send the originals of the selected letters again, `rate` a second, and say how many were sent, whatever ends it.
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from streams.dead_letters.record import Letter, parse_letter
-from streams.reading import BoundedTopic
+from streams.dead_letter import Letter, parse_letter
+from streams.kafka.bounded_topic import BoundedTopic
 from streams.settings import Settings
 
 

@@ -8,7 +8,7 @@ import msgspec
 from rich.table import Column, Table
 from rich.text import Text
 
-from streams.dead_letters.record import Letter, subject
+from streams.dead_letter import Letter, subject
 
 MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON has all of it
 

@@ -16,13 +16,13 @@ from typing import Annotated
 
 import msgspec
 
-from streams.dead_letters.record import Letter, Origin, subject
+from streams.dead_letter import Letter, Origin, subject
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 @dataclass(frozen=True)
-class Selection:
+class LetterFilter:
     """What a command takes: the letters that meet each of these that is given, the newest `limit` of them."""
 
     reasons: frozenset[str] = frozenset()  # any of them; all if empty

@@ -10,15 +10,15 @@ from pathlib import Path
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.quantization import HEADER_BYTES
-from streams.embed.addresses import AddressPolicy
 from streams.embed.batcher import EmbeddingBatcher
-from streams.embed.cache import DiskCache
-from streams.embed.fetch import Fetcher, FetchLimits
-from streams.embed.hosts import HostLimits, Hosts
-from streams.embed.making import Maker
-from streams.embed.pictures import Pictures
-from streams.process import yield_to_others
+from streams.embed.disk_cache import DiskCache
+from streams.embed.embedding_cache import EmbeddingCache
+from streams.embed.pipeline import EmbeddingPipeline
+from streams.runtime.process import yield_to_others
 from streams.settings import Settings
+from streams.web.addresses import AddressPolicy
+from streams.web.fetch import Fetcher, FetchLimits
+from streams.web.hosts import HostLimits, Hosts
 
 DECODERS = 2  # threads; Pillow releases the GIL. They are ahead of the model, and must not slow it down
 
@@ -36,19 +36,19 @@ def new_fetcher(settings: Settings) -> Fetcher:
 
 
 @asynccontextmanager
-async def opened_maker(
+async def open_pipeline(
     settings: Settings,
     embedder: Embedder,
     *,
     attempted: Callable[[], None] = lambda: None,
     crowded: Callable[[], bool] = lambda: False,
-) -> AsyncGenerator[Maker]:
-    """What makes embeddings, without a cache. The rest is as Maker has it."""
+) -> AsyncGenerator[EmbeddingPipeline]:
+    """What makes embeddings, without a cache. For the rest see EmbeddingPipeline."""
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
         decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode", initializer=yield_to_others))
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
-        yield Maker(
+        yield EmbeddingPipeline(
             fetcher,
             EmbeddingBatcher(embedder, model, settings.embed_batch),
             image_size=embedder.image_size,
@@ -64,21 +64,21 @@ async def opened_maker(
 
 
 @asynccontextmanager
-async def opened_pictures(
+async def open_embedding_cache(
     settings: Settings,
     bundle: Bundle,
     folder: Path,
     *,
     attempted: Callable[[], None] = lambda: None,
     crowded: Callable[[], bool] = lambda: False,
-) -> AsyncGenerator[Pictures]:
-    """Pictures with their cache in `folder`, which is the caller's alone (`locked_folder`). The rest is as Maker has it.
+) -> AsyncGenerator[EmbeddingCache]:
+    """EmbeddingCache with their cache in `folder`, which is the caller's alone (`locked_folder`). For the rest see EmbeddingPipeline.
 
     Raises StateError when there is no room for the cache.
     """
     async with AsyncExitStack() as stack:
         maker = await stack.enter_async_context(
-            opened_maker(settings, bundle.embedder(settings.model_threads), attempted=attempted, crowded=crowded)
+            open_pipeline(settings, bundle.embedder(settings.model_threads), attempted=attempted, crowded=crowded)
         )
         disk = DiskCache(
             folder / "cache",
@@ -88,6 +88,6 @@ async def opened_pictures(
             max_age=settings.cache_max_age,
         )
         stack.callback(disk.close)
-        pictures = Pictures(maker, disk, memory=settings.cache_memory, failure_age=settings.cache_failure_age)
+        pictures = EmbeddingCache(maker, disk, memory=settings.cache_memory, failure_age=settings.cache_failure_age)
         stack.push_async_callback(pictures.close)
         yield pictures

@@ -15,16 +15,17 @@ from typing import NamedTuple
 
 from model.bundle import Bundle
 from streams import metrics
-from streams.dead_letters.record import dead_letter
-from streams.delivery import Publisher
-from streams.embed.opening import opened_pictures
-from streams.embed.pictures import Pictures
+from streams.dead_letter import dead_letter
+from streams.embed.embedding_cache import EmbeddingCache
+from streams.embed.opening import open_embedding_cache
 from streams.engine.app import new_app
-from streams.engine.intake import Headers, Pending, Record
+from streams.engine.in_flight import Pending
+from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
+from streams.kafka.records import Headers, Record
+from streams.kafka.topics import EMBED_GROUP
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
-from streams.topics import EMBED_GROUP
 
 logger = logging.getLogger(__name__)
 
@@ -53,24 +54,24 @@ class EmbedWorker:
             settings,
             folder / "faust",
             settings.interactions_topic,
-            in_flight=settings.embed_in_flight,
+            max_in_flight=settings.embed_in_flight,
             finish_before_revocation=False,  # there is no state to protect, and a picture may be slow
         )
         self._publisher = Publisher(self.app)
         self._sends = asyncio.Semaphore(SENDS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
-        self._pictures: Pictures | None = None
+        self._pictures: EmbeddingCache | None = None
         self.app.task(self._work)
 
     async def __aenter__(self) -> "EmbedWorker":
         self._pictures = await self._open.enter_async_context(
-            opened_pictures(
+            open_embedding_cache(
                 self._settings,
                 self._bundle,
                 self._folder,
-                attempted=self.app.intake.progressed,
-                crowded=lambda: self.app.intake.crowded,
+                attempted=self.app.in_flight.progressed,
+                crowded=lambda: self.app.in_flight.crowded,
             )
         )
         return self
@@ -83,7 +84,7 @@ class EmbedWorker:
 
     async def _work(self) -> None:
         while True:
-            [pending] = await self.app.intake.take(1)
+            [pending] = await self.app.in_flight.take(1)
             task = asyncio.create_task(self._handle(pending))
             self._tasks.add(task)
             task.add_done_callback(self._done)

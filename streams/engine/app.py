@@ -14,7 +14,7 @@ from mode.utils.logging import get_logger
 from yarl import URL
 
 from streams.engine.consumer import Consumer
-from streams.engine.intake import Intake
+from streams.engine.in_flight import InFlightTracker
 from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
 from streams.settings import Settings
@@ -24,7 +24,7 @@ NEVER = 10 * 365 * 86_400.0  # seconds
 
 
 class App(faust.App):
-    """A Faust app that reads one topic into an `Intake`."""
+    """A Faust app that reads one topic into an `InFlightTracker`."""
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
@@ -36,18 +36,18 @@ class App(faust.App):
         app_id: str,
         topic: str,
         *,
-        in_flight: int,
+        max_in_flight: int,
         finish_before_revocation: bool,
         idempotence: bool,
         poll_interval: float,
         **options: Any,
     ) -> None:
-        """topic: what is read. in_flight: records that are read and not committable yet, at most.
+        """topic: what is read. max_in_flight: records that are read and not committable yet, at most.
         finish_before_revocation: whether partitions wait for the work in hand before they move, because it writes state.
         idempotence: of the producer.
         poll_interval: seconds between two requests of the consumer for records, at least.
         """
-        self.intake = Intake(in_flight)
+        self.in_flight = InFlightTracker(max_in_flight)
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval
@@ -64,13 +64,13 @@ class App(faust.App):
 
 
 def new_app(
-    app_id: str, settings: Settings, folder: Path, topic: str, *, in_flight: int, finish_before_revocation: bool
+    app_id: str, settings: Settings, folder: Path, topic: str, *, max_in_flight: int, finish_before_revocation: bool
 ) -> App:
     """An app whose consumer group is `app_id` and whose files lie under `folder`; the rest as in `App`."""
     return App(
         app_id,
         topic,
-        in_flight=in_flight,
+        max_in_flight=max_in_flight,
         finish_before_revocation=finish_before_revocation,
         idempotence=settings.idempotence,
         poll_interval=settings.poll_interval,
@@ -95,7 +95,7 @@ def new_app(
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
-        web_enabled=False,  # it has no authentication; streams.health has what is needed
+        web_enabled=False,  # it has no authentication; streams.monitoring.health has what is needed
         key_serializer="raw",
         value_serializer="raw",
     )

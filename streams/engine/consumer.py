@@ -2,15 +2,15 @@
 
 Faust's reading may leave records out (at a rebalance it drops what it has fetched, and goes on behind it where the position
 was not reset), and its committing counts every hole in the offsets as done. So here records go from aiokafka straight into
-the `Intake`, a reading begins with an explicit seek of each partition and ends with the revocation, and what is committed
-is what the intake says.
+the `InFlightTracker`, a reading begins with an explicit seek of each partition and ends with the revocation, and what is committed
+is what the tracker says.
 
 aiokafka's client lives in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
 """
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -18,20 +18,18 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.logging import get_logger
 
-from streams.engine.fetching import pace_fetches
-from streams.engine.intake import Record
+from streams.engine.fetch_pacing import pace_fetches
+from streams.engine.interface import EngineApp
 from streams.exceptions import DeliveryError
-from streams.process import end_at_once
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
+from streams.kafka.records import Record
+from streams.runtime.process import end_at_once
 
 logger = get_logger(__name__)
 
 T = TypeVar("T")
 
 POLL = 1.0  # seconds that a poll waits for records, and so the time after which it notices that it should end
-POLL_BESIDE_FULL = 0.02  # the same while the intake has no room for some partitions, which may have some at any moment
+POLL_BESIDE_FULL = 0.02  # the same while the tracker has no room for some partitions, which may have some at any moment
 
 # Seconds that the broker may hold back an answer while there is nothing for the partitions that were asked for. aiokafka has
 # one such question to a broker at a time: until it is answered, no other partition's next records can be asked for.
@@ -44,7 +42,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     And which would ask for the next records the moment it has some: under load, ever so often for a few.
     """
 
-    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+    app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         client = super()._create_worker_consumer(transport)
@@ -54,11 +52,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """Reads the topics that are not changelogs into the app's intake."""
+    """Reads the topics that are not changelogs into the app's tracker."""
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
-    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+    app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,24 +83,24 @@ class Consumer(driver.Consumer):
             return False
         if reading != self.reading:
             return False
-        self.app.intake.begin(positions)
+        self.app.in_flight.begin(positions)
         self.resume_flow()
         return True
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """What Faust's fetcher runs until it is stopped."""
-        intake = self.app.intake
+        tracker = self.app.in_flight
         while not (self.should_stop or fetcher.should_stop):
             await self.can_resume_flow.wait()
-            rooms = await intake.room()
-            timeout = POLL if len(rooms) == len(intake.positions) else POLL_BESIDE_FULL
+            rooms = await tracker.room()
+            timeout = POLL if len(rooms) == len(tracker.positions) else POLL_BESIDE_FULL
             reading = self.reading
             polled, positions = await self._in_thread(self._poll(reading, rooms, timeout))
             if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
                 for tp, records in polled.items():
-                    intake.put(tp, records)
+                    tracker.put(tp, records)
                 for tp, position in positions.items():
-                    intake.advance(tp, position)
+                    tracker.advance(tp, position)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Before partitions move: finish what is being worked on, commit it, and forget the rest.
@@ -111,13 +109,13 @@ class Consumer(driver.Consumer):
         """
         self.reading += 1
         self.stop_flow()
-        intake = self.app.intake
-        intake.stop()
+        tracker = self.app.in_flight
+        tracker.stop()
         timeout = self.app.conf.broker_session_timeout / 2
         try:
             async with asyncio.timeout(timeout):
                 if self.app.finish_before_revocation:
-                    await intake.idle()
+                    await tracker.idle()
                 await self.force_commit()
         except TimeoutError:
             if self.app.finish_before_revocation:
@@ -125,7 +123,7 @@ class Consumer(driver.Consumer):
                 end_at_once(f"partitions move, and the work in hand is not done after {timeout:g} s")
         except DeliveryError as error:
             await self.app.crash(error)
-        intake.forget()
+        tracker.forget()
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
@@ -138,14 +136,14 @@ class Consumer(driver.Consumer):
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Commit what is finished. True when the broker has it. Raises DeliveryError when it will not take it."""
-        offsets = self.app.intake.committable()
+        offsets = self.app.in_flight.committable()
         if not offsets or not await self._in_thread(self._commit_all(self.reading, offsets)):
             return False
-        self.app.intake.committed(offsets)
+        self.app.in_flight.committed(offsets)
         return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: Faust would compare with its own bookkeeping. `streams.engine.watchdog` looks for stalls."""
+        """Nothing: Faust would compare with its own bookkeeping. `streams.monitoring.watchdog` looks for stalls."""
 
     # -- what runs in the consumer's thread
 

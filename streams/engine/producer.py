@@ -6,7 +6,7 @@ longer the newest. They would leave the moment it goes on, before any of our cod
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
@@ -15,13 +15,8 @@ from faust.transport.drivers import aiokafka as driver
 from mode.utils.logging import get_logger
 
 from streams.engine.consumer import Consumer
-from streams.engine.intake import Headers
-
-if TYPE_CHECKING:
-    from streams.engine.app import App
-
-
-Outgoing = tuple[bytes | None, bytes | None, Headers]  # key, value and headers of a record
+from streams.engine.interface import EngineApp
+from streams.kafka.records import Outgoing
 
 _partitioner: Callable[[bytes | None, list[int], list[int]], int] = DefaultPartitioner()
 
@@ -31,7 +26,7 @@ class Producer(driver.Producer):
 
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
-    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+    app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.app.idempotence}

@@ -5,7 +5,7 @@ compaction has removed, and goes on unrecovered when the broker is slow.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -13,8 +13,7 @@ from faust.types import TP
 from mode import Service
 from mode.utils.logging import get_logger
 
-if TYPE_CHECKING:
-    from streams.engine.app import App
+from streams.engine.interface import EngineApp
 
 logger = get_logger(__name__)
 
@@ -33,7 +32,7 @@ class OwnRecovery(Recovery):
     logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
 
     _reading = 0
-    app: "App"  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+    app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
         """An assignment: what it is for is the reading that begins with it."""

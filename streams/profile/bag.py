@@ -128,7 +128,7 @@ def _raise_floor(bag: Bag, floor: Moment) -> Bag:
     return Bag({item_id: slot for item_id, slot in kept.items() if slot is not None}, floor)
 
 
-class Item(NamedTuple):
+class BagItem(NamedTuple):
     """One item of the bag as the aggregator is to see it."""
 
     item_id: str
@@ -137,7 +137,7 @@ class Item(NamedTuple):
     embedding: bytes
 
 
-def items(bag: Bag, *, embedder: str, bag_size: int) -> list[Item]:
+def items(bag: Bag, *, embedder: str, bag_size: int) -> list[BagItem]:
     """The newest `bag_size` items in the bag, newest first, that have an embedding by `embedder`.
 
     Embeddings of another embedder live in another space, so they are never scored together with these.
@@ -149,5 +149,6 @@ def items(bag: Bag, *, embedder: str, bag_size: int) -> list[Item]:
             found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)
     return [
-        Item(slot.item_id, since, last.timestamp, picture.embedding) for last, slot, picture, since in found[:bag_size]
+        BagItem(slot.item_id, since, last.timestamp, picture.embedding)
+        for last, slot, picture, since in found[:bag_size]
     ]

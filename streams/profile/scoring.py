@@ -1,4 +1,4 @@
-"""From bags to recommendations: the log prior, one call of the aggregator for many bags, the message. Pure."""
+"""From bags to recommendations: the log weight, one call of the aggregator for many bags, the message. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from model.aggregator import Aggregator
 from model.bundle import Bundle
 from model.quantization import dequantize
-from model.scoring import Bag as ScorableBag
-from model.scoring import score_padded
+from model.scoring import ScoringBag, score_padded
 from streams.messages import (
     CategoryScore,
     EmbeddedInteraction,
@@ -22,7 +21,7 @@ from streams.messages import (
     Recommendation,
     as_datetime,
 )
-from streams.profile.bag import Bag, Item, items
+from streams.profile.bag import Bag, BagItem, items
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
 DIGITS = 6  # of scores and weights in a message: far below what the model resolves, and shorter to send
@@ -44,7 +43,7 @@ class ScoringOptions:
             return {kind: float(np.log(weight)) for kind, weight in self.type_weights.items()}
 
 
-def log_prior(bag: Sequence[Item], options: ScoringOptions) -> NDArray[np.float32]:
+def log_weight(bag: Sequence[BagItem], options: ScoringOptions) -> NDArray[np.float32]:
     """Log weight of each item, float32 [m]: the strength of its interaction and its decay with age.
 
     The strongest type since the newest return counts. Age is measured from the newest item of the bag, not from now: then
@@ -91,23 +90,23 @@ class Recommender:
             for (event, bag), one in zip(caused, ranked, strict=True)
         ]
 
-    def _scored_items(self, bag: Bag) -> tuple[list[Item], NDArray[np.float32]]:
-        """The items of a bag that are not hidden, and their log prior."""
+    def _scored_items(self, bag: Bag) -> tuple[list[BagItem], NDArray[np.float32]]:
+        """The items of a bag that are not hidden, and their log weight."""
         options = self._options
         found = items(bag, embedder=self.bundle.embedder_version, bag_size=options.bag_size)
-        prior = log_prior(found, options)
+        prior = log_weight(found, options)
         seen = prior > -np.inf
         if seen.all():
             return found, prior
         return [item for item, keep in zip(found, seen, strict=True) if keep], prior[seen]
 
-    def _rank(self, bags: Sequence[tuple[list[Item], NDArray[np.float32]]]) -> list["_Ranked"]:
+    def _rank(self, bags: Sequence[tuple[list[BagItem], NDArray[np.float32]]]) -> list["_Ranked"]:
         """Score bags that are not empty in one call, and find the best of each."""
         rows = dequantize([item.embedding for found, _ in bags for item in found], self.bundle.embedding_size)
         ends = np.cumsum([len(found) for found, _ in bags])
         parts = np.split(rows, ends[:-1])
         scored = score_padded(
-            self._aggregator, [ScorableBag(part, prior) for part, (_, prior) in zip(parts, bags, strict=True)]
+            self._aggregator, [ScoringBag(part, prior) for part, (_, prior) in zip(parts, bags, strict=True)]
         )
         categories = self._named(*_best(scored.scores, self._options.top_k))
         places, weights = _best(scored.attention, self._options.top_k)
@@ -144,7 +143,7 @@ class Recommender:
 class _Ranked(NamedTuple):
     """What a message says of a bag."""
 
-    items: list[Item]
+    items: list[BagItem]
     categories: list[CategoryScore]
     attention: list[ItemAttention]
 

@@ -18,15 +18,15 @@ from faust.tables import Table
 from faust.types import TP
 from mode.utils.logging import get_logger
 
-from streams.delivery import Publisher
 from streams.engine.app import App
+from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
+from streams.kafka.topics import BAGS_TABLE
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
 from streams.profile.rows import Changes, decode_bag, keys_of, user_prefix
 from streams.profile.store import BagStore, RocksDBMemory
-from streams.topics import BAGS_TABLE
 
 logger = logging.getLogger(__name__)
 

@@ -29,25 +29,23 @@ import numpy as np
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams import metrics
-from streams.dead_letters.record import DeadLetter, dead_letter
-from streams.delivery import Publisher
+from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import new_app
-from streams.engine.intake import Pending, Record
-from streams.engine.producer import Outgoing
+from streams.engine.in_flight import Pending
+from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
-from streams.messages import EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
+from streams.kafka.records import Outgoing, Record
+from streams.kafka.topics import PROFILE_GROUP
+from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, Recommendation, encode_recommendation, parse_embedded
 from streams.profile.bag import Bag, fold
 from streams.profile.rows import Changes, changes, keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
+from streams.runtime.freeze_guard import FreezeGuard
 from streams.settings import Settings
-from streams.topics import PROFILE_GROUP
-from streams.worker import FreezeGuard
 
 logger = logging.getLogger(__name__)
-
-EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, which has no body to carry it
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class ProfileWorker:
             settings,
             folder / "faust",
             settings.embedded_topic,
-            in_flight=2 * settings.profile_batch,
+            max_in_flight=2 * settings.profile_batch,
             finish_before_revocation=True,
         )
         self._publisher = Publisher(self.app)
@@ -111,7 +109,7 @@ class ProfileWorker:
 
     async def _work(self) -> None:
         while True:
-            await self._process(await self.app.intake.take(self._settings.profile_batch))
+            await self._process(await self.app.in_flight.take(self._settings.profile_batch))
 
     async def _process(self, batch: list[Pending]) -> None:
         """Prepare a batch while the one before is being delivered, then begin to deliver it."""

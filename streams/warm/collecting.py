@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.embedder import Embedder
-from streams.embed.making import Maker
-from streams.embed.opening import opened_maker
-from streams.process import unless_stopped
+from streams.embed.opening import open_pipeline
+from streams.embed.pipeline import EmbeddingPipeline
+from streams.runtime.process import unless_stopped
 from streams.settings import Settings
 from streams.warm.lists import Entry
 from streams.warm.warming import Warming
@@ -51,7 +51,7 @@ def embed_urls(settings: Settings, embedder: Embedder, urls: Sequence[str]) -> G
 
 async def _all(settings: Settings, embedder: Embedder, urls: Sequence[str], told: Callable[[Outcome], object]) -> None:
     in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
-    async with opened_maker(settings, embedder) as maker:
+    async with open_pipeline(settings, embedder) as maker:
         warming = Warming(
             _Told(maker, told),
             in_flight=in_flight,
@@ -74,7 +74,7 @@ class _Told:
 
     unwritten = ""
 
-    def __init__(self, maker: Maker, told: Callable[[Outcome], object]) -> None:
+    def __init__(self, maker: EmbeddingPipeline, told: Callable[[Outcome], object]) -> None:
         self._maker = maker
         self._told = told
 

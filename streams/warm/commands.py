@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle
-from streams.embed.opening import opened_pictures
+from streams.embed.opening import open_embedding_cache
 from streams.exceptions import ListError
-from streams.process import configure_logging, locked_folder, stop_event, unless_stopped
+from streams.runtime.process import configure_logging, locked_folder, stop_event, unless_stopped
 from streams.settings import Settings
 from streams.warm.ahead import ReadAhead
 from streams.warm.lists import Entry, UrlList
@@ -59,7 +59,7 @@ async def _warm(
     bundle = Bundle.load(settings.bundle)
     # Within one run a failure is final, so that a URL that comes again costs nothing; the next run tries all of them again.
     settings = settings.model_copy(update={"cache_failure_age": math.inf})
-    async with opened_pictures(settings, bundle, folder) as pictures:
+    async with open_embedding_cache(settings, bundle, folder) as pictures:
         in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
         warming = Warming(pictures, in_flight=in_flight, rate=rate, failed=report)
         ahead = ReadAhead(_first(listed.entries, limit))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.bundle import Bundle
-from offline_training.cost import ITEMS, USERS, milliseconds, state_bytes
+from offline_training.comparison.cost import ITEMS, USERS, milliseconds, state_bytes
 
 
 def main() -> None:

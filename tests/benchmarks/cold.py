@@ -35,7 +35,7 @@ from tests.benchmarks.throughput.stand import connected, written
 from tests.data import photos
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System
-from tests.streams.embed.servers import serving
+from tests.streams.web.servers import serving
 from tests.usage import processor_seconds
 
 OUTPUT = "embedded-interactions"

@@ -27,7 +27,7 @@ from rich.table import Table
 from tests.data import photos
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import Record, System
-from tests.streams.embed.servers import Handler, serving
+from tests.streams.web.servers import Handler, serving
 
 GOOD, HANGING, FAILING, DRIPPING = 65, 20, 10, 5  # hosts
 INPUT, OUTPUT, LETTERS = "user-interactions", "user-recommendations", "user-interactions-dlq"

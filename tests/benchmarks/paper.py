@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.pictures import Picture, read_clothing, read_grocery
-from streams.topics import BAGS_CHANGELOG
+from offline_training.embedders.pictures import Picture, read_clothing, read_grocery
+from streams.kafka.topics import BAGS_CHANGELOG
 from tests.data import DATA
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, stop
-from tests.streams.replay.made import DAY, START, Row, write
+from tests.offline_training.replay.made import DAY, START, Row, write
 from tests.usage import MB, peak_resident_mb, processor_seconds
 
 EVENTS, USERS, ITEMS = 547_700, 66_519, 28_237

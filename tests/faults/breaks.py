@@ -70,7 +70,7 @@ def break_skip_changelog(n: int) -> None:
 @point
 def break_do_not_wait(n: int) -> None:
     """Nothing waits for the broker: what is sent counts as delivered, and rows go to disk at once."""
-    from streams.delivery import Publisher  # noqa: PLC0415
+    from streams.engine.publisher import Publisher  # noqa: PLC0415
     from streams.profile.table import BagTable  # noqa: PLC0415
 
     on_their_way: set[asyncio.Task[Any]] = set()
@@ -141,21 +141,21 @@ def break_forget_floor(n: int) -> None:
 @point
 def break_drop_letters(n: int) -> None:
     """The embed worker drops what it cannot process."""
-    from streams import delivery  # noqa: PLC0415
+    from streams.engine.publisher import Publisher  # noqa: PLC0415
 
-    send: Method = delivery.Publisher.send
+    send: Method = Publisher.send
 
     async def wrapped(self: Any, topic: str, *args: Any, **kwargs: Any) -> Any:
         if not topic.endswith("-dlq"):
             await send(self, topic, *args, **kwargs)
 
-    delivery.Publisher.send = wrapped
+    Publisher.send = wrapped
 
 
 @point
 def break_acknowledge_out_of_order(n: int) -> None:
     """A finished event is acknowledged whatever is pending before it."""
-    from streams.engine.intake import Intake  # noqa: PLC0415
+    from streams.engine.in_flight import InFlightTracker  # noqa: PLC0415
 
     def committable(self: Any) -> dict[Any, int]:
         newest: dict[Any, int] = {}
@@ -165,7 +165,7 @@ def break_acknowledge_out_of_order(n: int) -> None:
                 newest[tp] = done
         return newest
 
-    Intake.committable = committable
+    InFlightTracker.committable = committable
 
 
 @point
@@ -230,7 +230,7 @@ def break_trust_the_dead(n: int) -> None:
     """A worker that stood still writes on; nobody looks whether somebody else has written; recovery overwrites."""
     from streams.profile.changelog import Merge  # noqa: PLC0415
     from streams.profile.table import BagTable  # noqa: PLC0415
-    from streams.worker import FreezeGuard  # noqa: PLC0415
+    from streams.runtime.freeze_guard import FreezeGuard  # noqa: PLC0415
 
     async def append(self: Any, partition: int, rows: Any, *, after: int) -> int:
         records = [(key, value, ()) for key, value in rows.items()]
@@ -253,7 +253,7 @@ def break_trust_the_dead(n: int) -> None:
 @point
 def break_no_watchdog(n: int) -> None:
     """Nobody looks for stalls."""
-    from streams.engine.watchdog import Watchdog  # noqa: PLC0415
+    from streams.monitoring.watchdog import Watchdog  # noqa: PLC0415
 
     async def run(self: Any) -> None:
         await asyncio.Event().wait()

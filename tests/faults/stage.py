@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.kafka.topics import ensure_topics
 from streams.messages import Interaction
 from streams.settings import read_settings
-from streams.topics import ensure_topics
 from tests.faults.load import USUAL, Load, Mix, Produced, events
 from tests.faults.pictures import PictureServer
 from tests.faults.process import STOP, Worker

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.kafka.topics import EMBED_GROUP, PROFILE_GROUP
 from streams.profile.bag import Bag
-from streams.topics import EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 

@@ -16,8 +16,8 @@ from streams.exceptions import EventError
 from streams.messages import parse_interaction
 from tests.kafka.system import Record, System
 from tests.model.hostile_pictures import FORMATS, hostile_pictures, sound
-from tests.streams.embed import test_hostile_servers, test_hostile_urls
-from tests.streams.embed.servers import Talk, canary, talking
+from tests.streams.web import test_hostile_servers, test_hostile_urls
+from tests.streams.web.servers import Talk, canary, talking
 from tests.usage import peak_resident_mb, reset_peak, resident_mb
 
 INSIDE = "127.0.0.2"

@@ -16,10 +16,10 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
-from streams.replay.report.results import RESULTS
-from streams.replay.source import DataSet, Selection
+from offline_training.replay.report.results import RESULTS
+from offline_training.replay.source import DataSet, Selection
 from tests.kafka.system import System, wait_until
-from tests.streams.replay.made import shop
+from tests.offline_training.replay.made import shop
 
 USERS, EACH = 20, 25
 LOST = "pink-orchid"

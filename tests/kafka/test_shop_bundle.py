@@ -10,10 +10,10 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle  # noqa: E402
-from offline_training.catalogue import Catalogue  # noqa: E402
-from offline_training.graphs import open_base  # noqa: E402
-from offline_training.shop_bundle import make_shop_bundle  # noqa: E402
-from offline_training.tasks import Histories, make_split  # noqa: E402
+from offline_training.bundles.shop import make_shop_bundle  # noqa: E402
+from offline_training.exporting.graphs import open_base  # noqa: E402
+from offline_training.tasks.catalogue import Catalogue  # noqa: E402
+from offline_training.tasks.tasks import Histories, make_split  # noqa: E402
 from streams.demo.catalogue import CATALOGUE  # noqa: E402
 from streams.messages import parse_interaction  # noqa: E402
 from tests.kafka.system import System, picture_server  # noqa: E402

@@ -10,7 +10,7 @@ import pytest
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
-from model.scoring import Bag, score_bags
+from model.scoring import ScoringBag, score_bags
 
 CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
 
@@ -62,7 +62,7 @@ def test_two_demo_pictures_of_a_category_put_it_among_the_first(bundle: Bundle, 
     for category, files in by_category.items():
         pictures = np.stack([decode_picture((CATALOGUE / file).read_bytes(), bundle.image_size) for file in files[:2]])
         (scored,) = score_bags(
-            bundle.aggregator(), [Bag(embedder.embed(pictures), np.zeros(len(pictures), np.float32))]
+            bundle.aggregator(), [ScoringBag(embedder.embed(pictures), np.zeros(len(pictures), np.float32))]
         )
         best = [bundle.categories[i] for i in np.argsort(-scored.scores)[:2]]
         found += category in best

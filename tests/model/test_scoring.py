@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from model.aggregator import Aggregator
 from model.bundle import Bundle
-from model.scoring import Bag, score_bags
+from model.scoring import ScoringBag, score_bags
 
 TOLERANCE = 1e-5
 SIZE = Bundle.load().embedding_size
@@ -18,9 +18,9 @@ def aggregator(bundle: Bundle) -> Aggregator:
     return bundle.aggregator()
 
 
-def bag(size: int, seed: int = 0, d: int = SIZE) -> Bag:
+def bag(size: int, seed: int = 0, d: int = SIZE) -> ScoringBag:
     rng = np.random.default_rng((size, seed))
-    return Bag(
+    return ScoringBag(
         (rng.random((size, d)) ** 3 * 6).astype(np.float32),
         np.log(rng.choice([0.3, 0.6, 1.0], size)).astype(np.float32),
     )
@@ -47,11 +47,11 @@ def test_scores_and_attention_are_shares(aggregator: Aggregator, bundle: Bundle)
 
 @pytest.mark.parametrize("garbage", [1e30, -1e30, np.inf, np.nan])
 def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage: float) -> None:
-    embeddings, log_prior = (part[None] for part in bag(3))
-    clean = aggregator.score(embeddings, log_prior)
+    embeddings, log_weight = (part[None] for part in bag(3))
+    clean = aggregator.score(embeddings, log_weight)
     padded = aggregator.score(
         np.concatenate([embeddings, np.full((1, 5, SIZE), garbage, np.float32)], axis=1),
-        np.concatenate([log_prior, np.full((1, 5), -np.inf, np.float32)], axis=1),
+        np.concatenate([log_weight, np.full((1, 5), -np.inf, np.float32)], axis=1),
     )
     assert (padded.attention[0, 3:] == 0).all()
     assert np.allclose(padded.attention[0, :3], clean.attention[0], atol=TOLERANCE)
@@ -61,21 +61,21 @@ def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage:
 def test_the_order_of_items_does_not_matter(aggregator: Aggregator) -> None:
     items = bag(9)
     order = np.random.default_rng(0).permutation(9)
-    first, second = score_bags(aggregator, [items, Bag(items.embeddings[order], items.log_prior[order])])
+    first, second = score_bags(aggregator, [items, ScoringBag(items.embeddings[order], items.log_weight[order])])
     assert np.allclose(first.scores, second.scores, atol=TOLERANCE)
     assert np.allclose(first.attention[order], second.attention, atol=TOLERANCE)
 
 
 def test_log_priors_are_relative(aggregator: Aggregator) -> None:
     items = bag(4)
-    same, shifted = score_bags(aggregator, [items, Bag(items.embeddings, items.log_prior - 3)])
+    same, shifted = score_bags(aggregator, [items, ScoringBag(items.embeddings, items.log_weight - 3)])
     assert np.allclose(same.scores, shifted.scores, atol=TOLERANCE)
 
 
 def test_an_item_of_small_weight_counts_as_if_absent(aggregator: Aggregator) -> None:
     items = bag(3)
-    faded = Bag(items.embeddings, np.array([0, 0, -40], np.float32))
-    without, with_faded = score_bags(aggregator, [Bag(items.embeddings[:2], np.zeros(2, np.float32)), faded])
+    faded = ScoringBag(items.embeddings, np.array([0, 0, -40], np.float32))
+    without, with_faded = score_bags(aggregator, [ScoringBag(items.embeddings[:2], np.zeros(2, np.float32)), faded])
     assert np.allclose(without.scores, with_faded.scores, atol=1e-4)
 
 
@@ -86,12 +86,12 @@ def test_no_bags_give_no_scores(aggregator: Aggregator) -> None:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        (Bag(np.zeros((0, SIZE), np.float32), np.zeros(0, np.float32)), "bag 1 of 2: .* found 0 and 0"),
-        (Bag(np.zeros((2, SIZE), np.float32), np.zeros(3, np.float32)), "bag 1 of 2: .* found 2 and 3"),
-        (Bag(np.zeros((1, SIZE), np.float32), np.full(1, -np.inf, np.float32)), "bag 1 of 2 has no item"),
+        (ScoringBag(np.zeros((0, SIZE), np.float32), np.zeros(0, np.float32)), "bag 1 of 2: .* found 0 and 0"),
+        (ScoringBag(np.zeros((2, SIZE), np.float32), np.zeros(3, np.float32)), "bag 1 of 2: .* found 2 and 3"),
+        (ScoringBag(np.zeros((1, SIZE), np.float32), np.full(1, -np.inf, np.float32)), "bag 1 of 2 has no item"),
     ],
 )
-def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Bag, message: str) -> None:
+def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: ScoringBag, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         score_bags(aggregator, [bag(2), broken])
 
@@ -99,5 +99,5 @@ def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Ba
 def test_other_shapes_and_types_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
     with pytest.raises(ValueError, match=rf"expected embeddings float32 \[B, M, {SIZE}\], found float64"):
         aggregator.score(np.zeros((1, 1, SIZE)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"expected log_prior float32 \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"expected log_weight float32 \(1, 2\)"):
         aggregator.score(np.zeros((1, 2, SIZE), np.float32), np.zeros((1, 3), np.float32))

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms, ImageOps, features
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
-from offline_training.graphs import open_base
+from offline_training.exporting.graphs import open_base
 from tests.model.containers import gif_extension, png_chunk, segment
 from tests.model.hostile_pictures import CATALOGUE, FORMATS, saved
 

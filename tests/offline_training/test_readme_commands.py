@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from model.bundle import Bundle
 from offline_training.datasets.amazon import ALL_PURCHASES, Amazon
 from offline_training.datasets.records import Dropped
-from streams.cli import app, mount_training
+from streams.cli import app
 from tests.data import DATA, needs
 from tests.offline_training.datasets.made import EVENTS, ITEMS, LOST, SOURCES, USERS, pictures
 from tests.offline_training.datasets.zips import write_zip
@@ -25,8 +25,6 @@ from tests.streams.warm.shop import open_shop
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SETTINGS = {"TASTESTREAM_FETCH_ALLOW_NETWORKS": "127.0.0.0/8"}
-
-mount_training()
 
 
 def section(title: str) -> str:

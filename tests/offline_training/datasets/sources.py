@@ -4,17 +4,17 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from offline_training.datasets.records import Dropped, Interaction, Item
+from offline_training.datasets.records import DatasetEvent, Dropped, Item
 
 
 @dataclass(frozen=True)
 class Given:
     """A `records.Source`."""
 
-    events: Sequence[Interaction]
+    events: Sequence[DatasetEvent]
     described: Sequence[Item]
 
-    def interactions(self, dropped: Dropped) -> Iterator[Interaction]:
+    def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         del dropped
         return iter(self.events)
 

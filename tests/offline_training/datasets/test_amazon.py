@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule, paths_of, picture_of
-from offline_training.datasets.records import DatasetError, Dropped, Interaction, Item
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
 from tests.data import DATA, needs
 
 REVIEW_2014 = {"reviewerID": "A1", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1393372800}
 REVIEW_2023 = {"user_id": "AE2", "asin": "B01", "parent_asin": "B000000002", "rating": 2.0, "timestamp": 1588687728923}
 
 
-def interactions(path: Path, text: str, **options: Any) -> tuple[list[Interaction], Dropped]:
+def interactions(path: Path, text: str, **options: Any) -> tuple[list[DatasetEvent], Dropped]:
     path.write_text(text)
     dropped = Dropped()
     amazon = Amazon([path], [], options.pop("rule", ALL_PURCHASES), **options)
@@ -25,8 +25,8 @@ def interactions(path: Path, text: str, **options: Any) -> tuple[list[Interactio
 def test_reviews_of_all_generations(tmp_path: Path) -> None:
     found, dropped = interactions(tmp_path / "r.json", "\n".join(map(json.dumps, [REVIEW_2014, REVIEW_2023])))
     assert found == [
-        Interaction("A1", "B000000001", "purchase", 1393372800000),
-        Interaction("AE2", "B000000002", "purchase", 1588687728923),
+        DatasetEvent("A1", "B000000001", "purchase", 1393372800000),
+        DatasetEvent("AE2", "B000000002", "purchase", 1588687728923),
     ]
     assert not dropped.counts
 
@@ -99,7 +99,7 @@ HEADER = "user_id,parent_asin,rating,timestamp\nA5QQOOZJOVPSF,B00005N7P0,4.0,139
 @pytest.mark.parametrize("text", [USER_FIRST, ITEM_FIRST, HEADER], ids=["2014", "2018", "2023"])
 def test_ratings_in_any_order_of_the_columns(tmp_path: Path, text: str) -> None:
     found, dropped = interactions(tmp_path / "ratings.csv", text + "broken,line\n")
-    assert found[0] == Interaction("A5QQOOZJOVPSF", "B00005N7P0", "purchase", 1393372800000)
+    assert found[0] == DatasetEvent("A5QQOOZJOVPSF", "B00005N7P0", "purchase", 1393372800000)
     assert len(found) == text.count("B00005N7P0") + text.count("0737104473")
     assert dropped.counts == {"broken_line": 1}
 

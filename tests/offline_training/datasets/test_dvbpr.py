@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from offline_training.datasets.dvbpr import Dvbpr, load
-from offline_training.datasets.records import DatasetError, Dropped, Interaction
+from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped
 
 JPEG = b"\xff\xd8\xff\xe0 a picture with bytes above 127 \xe9\xff\xd9"
 
@@ -79,10 +79,10 @@ def test_users_and_items_of_the_array(tmp_path: Path, writer: str) -> None:
         np.save(path, array, allow_pickle=True)
     source, dropped = Dvbpr(path, tmp_path / "images"), Dropped()
     assert list(source.interactions(dropped)) == [
-        Interaction("ann", "B1", "purchase", 0),
-        Interaction("ann", "B2", "purchase", 1000),
-        Interaction("ann", "B3", "purchase", 2000),
-        Interaction("1", "B2", "purchase", 1393372800000),
+        DatasetEvent("ann", "B1", "purchase", 0),
+        DatasetEvent("ann", "B2", "purchase", 1000),
+        DatasetEvent("ann", "B3", "purchase", 2000),
+        DatasetEvent("1", "B2", "purchase", 1393372800000),
     ]
     items = list(source.items(dropped))
     assert [(item.item, item.paths) for item in items] == [

@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 
 from offline_training.datasets.cli import app
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
-from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, Summary
+from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
 from offline_training.datasets.records import DatasetError, Dropped
-from offline_training.datasets.tables import Tables, milliseconds_of, paths_in
+from offline_training.datasets.tables import Tables, paths_in
+from streams.times import milliseconds_of
 from tests.data import DATA, needs
 from tests.offline_training.datasets.test_dvbpr import npy, parts, python_2
 
@@ -27,12 +28,12 @@ def run(*arguments: object) -> Result:
     return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
 
 
-def prepared(*arguments: object) -> tuple[Summary, list[dict[str, Any]], dict[str, dict[str, Any]]]:
+def prepared(*arguments: object) -> tuple[DatasetSummary, list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """The summary, the events, and the items by their names."""
     out = Path(str(arguments[list(arguments).index("--out") + 1]))
     done = run(*arguments)
     assert done.exit_code == 0, done.output
-    summary = msgspec.json.decode((out / SUMMARY).read_bytes(), type=Summary)
+    summary = msgspec.json.decode((out / SUMMARY).read_bytes(), type=DatasetSummary)
     events, items = (pq.read_table(out / name).to_pylist() for name in (EVENTS, ITEMS))
     assert (summary.events, summary.items) == (len(events), len(items))
     return summary, events, {item["item"]: item for item in items}

@@ -21,7 +21,7 @@ from offline_training.embedders.backbones import (  # noqa: E402
     make_torchvision,
     make_v1,
 )
-from offline_training.mobilenet import MobileNet  # noqa: E402
+from offline_training.embedders.mobilenet import MobileNet  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 SIDE = 64  # the networks are convolutions: smaller pictures do as well, and faster

@@ -15,10 +15,10 @@ import torchvision  # noqa: E402
 from model.bundle import file_sha256  # noqa: E402
 from model.embedder import Embedder  # noqa: E402
 from model.sessions import open_session  # noqa: E402
-from offline_training.cli import app  # noqa: E402
+from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.embedders import cli, recipe  # noqa: E402
 from offline_training.embedders.backbones import Backbone  # noqa: E402
-from offline_training.embedders.recipe import Options, Report, device_of  # noqa: E402
+from offline_training.embedders.recipe import FinetuningOptions, Report, device_of  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 COUNTS = {
@@ -130,6 +130,9 @@ def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     assert device_of("auto").type == "cpu"
 
 
-@pytest.mark.parametrize(("options", "cut"), [(Options("frozen"), 3), (Options("last", 1), 2), (Options("all"), 0)])
-def test_the_cut_is_the_number_of_blocks_that_stay(options: Options, cut: int) -> None:
+@pytest.mark.parametrize(
+    ("options", "cut"),
+    [(FinetuningOptions("frozen"), 3), (FinetuningOptions("last", 1), 2), (FinetuningOptions("all"), 0)],
+)
+def test_the_cut_is_the_number_of_blocks_that_stay(options: FinetuningOptions, cut: int) -> None:
     assert options.cut(small.backbone()) == cut

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dead_letters.record import Letter, Origin
+from streams.dead_letter import Letter, Origin
 from streams.dead_letters.report import counts, json_line, row
 
 BYTES = st.none() | st.binary() | st.text().map(str.encode)

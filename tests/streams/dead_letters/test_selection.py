@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.dead_letters.record import Letter, Origin, parse_letter, replay_headers
-from streams.dead_letters.selection import Selection, Skip, identity, moment, verdict
+from streams.dead_letter import Letter, Origin, parse_letter, replay_headers
+from streams.dead_letters.selection import LetterFilter, Skip, identity, moment, verdict
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 INPUTS = {"user-interactions", "embedded-interactions"}
@@ -20,26 +20,26 @@ LETTER = Letter(
 BEFORE = NOW - timedelta(hours=1)
 
 
-# Selection
+# LetterFilter
 
 
 @pytest.mark.parametrize(
     ("selection", "taken"),
     [
-        (Selection(), True),
-        (Selection(frozenset({"timeout", "http_status"})), True),
-        (Selection(frozenset({"timeout"})), False),
-        (Selection(user="ada"), True),
-        (Selection(user="ad"), False),
-        (Selection(since=NOW), True),
-        (Selection(since=NOW + timedelta(microseconds=1)), False),
-        (Selection(until=NOW), False),
-        (Selection(until=NOW + timedelta(microseconds=1)), True),
-        (Selection(since=BEFORE, until=NOW), False),
-        (Selection(frozenset({"http_status"}), "bob", BEFORE), False),
+        (LetterFilter(), True),
+        (LetterFilter(frozenset({"timeout", "http_status"})), True),
+        (LetterFilter(frozenset({"timeout"})), False),
+        (LetterFilter(user="ada"), True),
+        (LetterFilter(user="ad"), False),
+        (LetterFilter(since=NOW), True),
+        (LetterFilter(since=NOW + timedelta(microseconds=1)), False),
+        (LetterFilter(until=NOW), False),
+        (LetterFilter(until=NOW + timedelta(microseconds=1)), True),
+        (LetterFilter(since=BEFORE, until=NOW), False),
+        (LetterFilter(frozenset({"http_status"}), "bob", BEFORE), False),
     ],
 )
-def test_a_letter_is_taken_when_it_meets_every_filter(selection: Selection, taken: bool) -> None:
+def test_a_letter_is_taken_when_it_meets_every_filter(selection: LetterFilter, taken: bool) -> None:
     assert selection.matches(LETTER) is taken
 
 

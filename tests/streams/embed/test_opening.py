@@ -7,9 +7,9 @@ from pathlib import Path
 from aiohttp import web
 
 from model.bundle import Bundle
-from streams.embed.opening import opened_pictures
+from streams.embed.opening import open_embedding_cache
 from streams.settings import read_settings
-from tests.streams.embed.servers import serving
+from tests.streams.web.servers import serving
 
 
 async def test_no_flight_outlives_what_it_uses(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ async def test_no_flight_outlives_what_it_uses(tmp_path: Path) -> None:
 
     settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),), fetch_attempts=100)
     async with serving(broken) as url:
-        async with opened_pictures(settings, Bundle.load(), tmp_path) as pictures:
+        async with open_embedding_cache(settings, Bundle.load(), tmp_path) as pictures:
             waiting = asyncio.create_task(pictures.embedding(f"{url}/1"))
             async with asyncio.timeout(10):
                 await asked.wait()

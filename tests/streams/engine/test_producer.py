@@ -9,7 +9,8 @@ from aiokafka.errors import KafkaTimeoutError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from streams.engine.producer import Outgoing, Producer, guard_client
+from streams.engine.producer import Producer, guard_client
+from streams.kafka.records import Outgoing
 
 
 async def test_each_request_asks_first_and_does_not_leave_when_the_answer_is_no() -> None:

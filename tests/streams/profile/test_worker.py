@@ -11,8 +11,8 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from model.bundle import Bundle as ModelBundle
-from streams.engine.intake import Record
 from streams.exceptions import DeliveryError
+from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag
 from streams.profile.worker import ProfileWorker
@@ -65,11 +65,11 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
 
 async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_others_go_on(worker: Any) -> None:
     profile_worker, sent = worker
-    intake = profile_worker.app.intake
-    intake.begin({TopicPartition(TOPIC, 0): 0})
-    intake.put(TopicPartition(TOPIC, 0), records("ada", POISON, "cleo"))
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(TopicPartition(TOPIC, 0), records("ada", POISON, "cleo"))
 
-    await profile_worker._process(await intake.take(3))
+    await profile_worker._process(await tracker.take(3))
     await profile_worker.delivered()
 
     assert sent == [
@@ -77,7 +77,7 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
         ("dead letter", b"internal_error"),
         ("user-recommendations", b"cleo"),
     ]
-    assert intake.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"
+    assert tracker.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"
 
 
 async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
@@ -92,25 +92,25 @@ async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
         await arrived.wait()
 
     monkeypatch.setattr(profile_worker, "_deliver", deliver)
-    intake = profile_worker.app.intake
-    intake.begin({TopicPartition(TOPIC, 0): 0})
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
     for offset, item in enumerate(("first", "second")):
         value = encode_embedded(replace(view("ada"), item_id=item, event_id=item))
-        intake.put(TopicPartition(TOPIC, 0), [record(TOPIC, offset=offset, key=b"k", value=value)])
+        tracker.put(TopicPartition(TOPIC, 0), [record(TOPIC, offset=offset, key=b"k", value=value)])
 
     async def work() -> None:  # one after the other, as the worker does, with no turn of the loop in between
         for _ in range(2):
-            await profile_worker._process(await intake.take(1))
+            await profile_worker._process(await tracker.take(1))
 
     working = asyncio.create_task(work())
     await asyncio.wait({working}, timeout=0.2)
     assert delivered == [["first"]], "nothing of the second batch leaves before the first has arrived"
-    assert intake.committable() == {}
+    assert tracker.committable() == {}
     arrived.set()
     await working
     await profile_worker.delivered()
     assert delivered == [["first"], ["first", "second"]]
-    assert intake.committable() == {TopicPartition(TOPIC, 0): 2}
+    assert tracker.committable() == {TopicPartition(TOPIC, 0): 2}
 
 
 async def test_after_a_delivery_that_failed_nothing_more_leaves(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,11 +129,11 @@ async def test_after_a_delivery_that_failed_nothing_more_leaves(worker: Any, mon
 
     monkeypatch.setattr(profile_worker, "_deliver", deliver)
     monkeypatch.setattr(profile_worker.app, "crash", crash)
-    intake = profile_worker.app.intake
-    intake.begin({TopicPartition(TOPIC, 0): 0})
-    intake.put(TopicPartition(TOPIC, 0), records("ada", "ada"))
-    await profile_worker._process(await intake.take(1))
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(TopicPartition(TOPIC, 0), records("ada", "ada"))
+    await profile_worker._process(await tracker.take(1))
     with pytest.raises(DeliveryError):
-        await profile_worker._process(await intake.take(1))
+        await profile_worker._process(await tracker.take(1))
     assert (deliveries, len(crashes)) == (1, 1)
-    assert intake.committable() == {}
+    assert tracker.committable() == {}

@@ -13,7 +13,7 @@ import numpy as np
 from aiohttp import web
 from PIL import Image
 
-from tests.streams.embed.servers import serving
+from tests.streams.web.servers import serving
 
 
 def _picture() -> bytes:

@@ -19,9 +19,9 @@ import pytest
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.quantization import HEADER_BYTES
-from streams.embed.cache import DiskCache
-from streams.embed.hosts import FAILURES
-from streams.process import locked_folder
+from streams.embed.disk_cache import DiskCache
+from streams.runtime.process import locked_folder
+from streams.web.hosts import FAILURES
 from tests.command import Command, Done
 from tests.streams.warm.shop import Shop, open_shop, wait_until
 

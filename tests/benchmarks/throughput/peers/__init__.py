@@ -8,7 +8,7 @@ from time import time
 
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
-from streams.embed.cache import DiskCache
+from streams.embed.disk_cache import DiskCache
 from streams.settings import Settings
 from tests.benchmarks.throughput.peers.parts import keep_embeddings
 

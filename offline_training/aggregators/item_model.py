@@ -1,0 +1,111 @@
+"""A catalogue as an item network sees it, and aggregators trained on that: what comparison and bundles have in common."""
+
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from model.quantization import as_stored
+from offline_training.aggregators import AGGREGATORS
+from offline_training.aggregators.fitting import Curve, FitRecipe, fit, predict, recipe_for
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.sets import LabelStack
+from offline_training.item_network.network import ItemNetwork, ItemRecipe, codes, label_groups, train_items
+from offline_training.progress import Step
+from offline_training.tasks.catalogue import Catalogue
+from offline_training.tasks.tasks import Split
+
+
+class Fitted(NamedTuple):
+    """An aggregator, how its training went, and scores float32 [N, D] of the validation bags."""
+
+    network: nn.Module
+    curve: Curve
+    validation: NDArray[np.float32]
+
+
+class ItemModel:
+    """What an item network makes of a catalogue; each part is computed when it is first asked for.
+
+    Args:
+        catalogue: of N items and D labels.
+        split: of a task on it: which items the network may be trained on, and which are variants of one product.
+        recipe: of the item network.
+        seed: of every chance in it.
+        folds: parts of the products, each left out once, for `unfamiliar`; the fewer items of a label there are, the more.
+        rounded: whether codes are as they come back from where they are stored.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        split: Split,
+        *,
+        recipe: ItemRecipe,
+        seed: int,
+        step: Step,
+        folds: int = 3,
+        rounded: bool = True,
+    ) -> None:
+        self._catalogue = catalogue
+        self._split = split
+        self._recipe = recipe
+        self._seed = seed
+        self._step = step
+        self._folds = folds
+        self._rounded = rounded
+
+    @cached_property
+    def network(self) -> ItemNetwork:
+        """Trained on all items that may be seen."""
+        return self._trained(~self._split.new, "item network")
+
+    @cached_property
+    def codes(self) -> NDArray[np.float32]:
+        """Of all items, float32 [N, k]."""
+        made = codes(self.network, self._catalogue.embeddings)
+        return as_stored(made) if self._rounded else made
+
+    @cached_property
+    def unfamiliar(self) -> NDArray[np.float32]:
+        """Label probabilities float32 [N, D] by networks that have seen neither the item nor a variant of it."""
+        found = np.zeros(self._catalogue.matrix.shape, np.float32)
+        folds = self._split.products % self._folds
+        for fold in range(self._folds):
+            network = self._trained(~self._split.new & (folds != fold), f"item network without fold {fold + 1}")
+            found[folds == fold] = _probabilities(network, self._catalogue.embeddings[folds == fold])
+        return found
+
+    def aggregator(self, name: str, recipe: FitRecipe | None = None) -> Fitted:
+        """Train an aggregator of `AGGREGATORS` over the codes. recipe: instead of the one that trains it well."""
+        torch.manual_seed(self._seed)
+        split, config = self._split, Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
+        network = AGGREGATORS[name](config, self.network.head)
+        part, vectors = network, torch.from_numpy(self.codes)
+        if isinstance(network, LabelStack):
+            part, vectors = network.joined, torch.from_numpy(self.unfamiliar)
+        used = recipe or recipe_for(network)
+        with self._step(f"aggregator {name}, seed {self._seed}", used.length(split)) as advance:
+            curve = fit(part, vectors, split, used, seed=self._seed, advance=advance)
+        return Fitted(network.eval(), curve, predict(part, vectors, split.validation))
+
+    def _trained(self, chosen: NDArray[np.bool_], title: str) -> ItemNetwork:
+        recipe = self._recipe
+        total = recipe.epochs * -(-int(chosen.sum()) // recipe.batch)
+        with self._step(f"{title}, seed {self._seed}", total) as advance:
+            return train_items(
+                self._catalogue.embeddings[chosen],
+                self._catalogue.matrix[chosen],
+                label_groups(self._catalogue.labels, self._catalogue.matrix),
+                recipe,
+                seed=self._seed,
+                advance=lambda _: advance(1),
+            )
+
+
+@torch.inference_mode()
+def _probabilities(network: ItemNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    return network.head(torch.from_numpy(codes(network, embeddings))).numpy()

@@ -1,0 +1,141 @@
+"""The charts of a comparison, as SVG. Pure: the same data give the same bytes."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from offline_training.comparison.results import Comparison, Run, best, by_method, mean_by_place, spread
+from offline_training.report.drawing import FAINT, FIRST, MUTED, SECOND, chart
+from offline_training.report.parts import Chart
+
+ACROSS = 3  # panels
+WIDTH, HEIGHT = 3.2, 2.4  # of a panel, inches
+
+
+def intervals(comparison: Comparison) -> Chart:
+    """Micro F1 of each method, the best first: its interval, the mean over seeds, and each seed."""
+    methods = sorted(by_method(comparison).items(), key=lambda one: spread(one[1], "micro F1")[0])
+    chosen = best(comparison)
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        for place, (name, runs) in enumerate(methods):
+            colour = SECOND if name == chosen else FIRST if runs[0].train_loss else MUTED
+            low, mean, high = (spread(runs, f"micro F1{end}")[0] for end in (" low", "", " high"))
+            axes.plot([low, high], [place, place], color=colour, linewidth=2.2)
+            axes.plot([run.figures["micro F1"] for run in runs], [place] * len(runs), "|", color=colour, markersize=9)
+            axes.plot([mean], [place], "o", color=colour, markersize=5)
+            axes.annotate(f"{mean:.3f}", (high, place), (6, 0), textcoords="offset points", va="center")
+        axes.set_yticks(range(len(methods)), [name for name, _ in methods])
+        axes.set_ylim(-0.6, len(methods) - 0.4)
+        axes.margins(x=0.1)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel("micro F1 on held-out users")
+
+    size = (6.0, 0.8 + 0.27 * len(methods))
+    return _chart(comparison, "micro-f1", "Micro F1 of each method with its interval", size, draw)
+
+
+def reach(comparison: Comparison) -> Chart:
+    """Recall and precision over k, a panel for each method, the others behind it."""
+    methods = by_method(comparison)
+    recalls = {name: mean_by_place([run.recall_at for run in runs]) for name, runs in methods.items()}
+    precisions = {name: mean_by_place([run.precision_at for run in runs]) for name, runs in methods.items()}
+    upto = range(1, len(comparison.recall_ceiling_at) + 1)
+
+    def panel(axes: Axes, name: str, _: Sequence[Run]) -> None:
+        for other in methods:
+            axes.plot(upto, recalls[other], color=FAINT, linewidth=0.7)
+            axes.plot(upto, precisions[other], color=FAINT, linewidth=0.7)
+        axes.plot(upto, comparison.recall_ceiling_at, ":", color=MUTED, linewidth=1.2, label="recall, ceiling")
+        axes.plot(upto, recalls[name], color=FIRST, label="recall")
+        axes.plot(upto, precisions[name], color=SECOND, label="precision")
+        axes.set_ylim(0, 1.02)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+    return _panels(comparison, "recall-precision", "Recall and precision over k", methods, panel, x="k")
+
+
+def learning(comparison: Comparison) -> Chart | None:
+    """Loss by epoch, a panel for each trained method, a line for each seed."""
+    methods = {name: runs for name, runs in by_method(comparison).items() if runs[0].train_loss}
+
+    def panel(axes: Axes, _: str, runs: Sequence[Run]) -> None:
+        for number, run in enumerate(runs):
+            epochs = range(1, len(run.train_loss) + 1)
+            lowest = min(run.validation_loss)
+            axes.plot(epochs, run.train_loss, color=FIRST, linewidth=1.2, label=None if number else "training")
+            axes.plot(epochs, run.validation_loss, color=SECOND, linewidth=1.2, label=None if number else "validation")
+            axes.plot(
+                [run.validation_loss.index(lowest) + 1],
+                [lowest],
+                "o",
+                color=SECOND,
+                markersize=4,
+                label=None if number else "the epoch that is kept",
+            )
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+
+    if not methods:
+        return None
+    return _panels(comparison, "learning", "Loss by epoch", methods, panel, x="epoch", y="loss")
+
+
+def calibration(comparison: Comparison) -> Chart:
+    """What came true of scores, a panel for each method, a line for each seed."""
+
+    def panel(axes: Axes, _: str, runs: Sequence[Run]) -> None:
+        axes.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=1.2, label="as it should be")
+        for number, run in enumerate(runs):
+            axes.plot(
+                [one.mean_score for one in run.reliability],
+                [one.share_relevant for one in run.reliability],
+                "o-",
+                color=FIRST,
+                markersize=3.5,
+                linewidth=1.2,
+                label=None if number else "share that came true",
+            )
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, 1)
+
+    methods = by_method(comparison)
+    return _panels(comparison, "calibration", "Share of pairs that came true by score", methods, panel, x="score")
+
+
+def _panels(
+    comparison: Comparison,
+    name: str,
+    alt: str,
+    methods: dict[str, list[Run]],
+    panel: Callable[[Axes, str, Sequence[Run]], None],
+    *,
+    x: str,
+    y: str = "",
+) -> Chart:
+    """Small charts of one kind side by side, one for each method."""
+    across = min(ACROSS, len(methods))
+    down = -(-len(methods) // across)
+
+    def draw(figure: Figure) -> None:
+        places = [axes for row in figure.subplots(down, across, squeeze=False) for axes in row]
+        for axes, (method, runs) in zip(places, methods.items(), strict=False):
+            panel(axes, method, runs)
+            axes.set_title(method)
+            axes.set_xlabel(x)
+            axes.set_ylabel(y)
+        for axes in places[len(methods) :]:
+            axes.set_visible(False)
+        handles, labels = places[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
+
+    return _chart(comparison, name, alt, (max(WIDTH * across, 4.5), HEIGHT * down + 0.4), draw)
+
+
+def _chart(
+    comparison: Comparison, name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure], None]
+) -> Chart:
+    """size: inches."""
+    return chart(f"{comparison.task}-{name}", f"{alt}, {comparison.task}", size, draw)

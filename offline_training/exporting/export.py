@@ -1,0 +1,125 @@
+"""From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from torch import nn
+
+from model.aggregator import LOG_WEIGHT
+from offline_training.aggregators.served import Served
+from offline_training.embedders.mobilenet import IMAGE_SIZE
+from offline_training.exporting.graphs import OPSET, finish
+
+CALIBRATION_BATCH = 8
+
+
+def export_float_embedder(network: nn.Module, path: Path, image_size: int = IMAGE_SIZE) -> None:
+    """Write `image` uint8 [B,image_size,image_size,3] -> `embedding` float32 [B,d], of a network that does just that."""
+    example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
+    _export(
+        network,
+        (example,),
+        path,
+        inputs=["image"],
+        outputs=["embedding"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+
+
+def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
+    """Round a float embedder to int8 by post-training static quantization (QDQ; weights int8 by channel, activations uint8).
+
+    Args:
+        float_path: what `export_float_embedder` wrote.
+        path: where to write.
+        pictures: uint8 [N,size,size,3] of the domain, whose activations set the ranges.
+    """
+    with TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(float_path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(path),
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Clip"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+    finish(path)
+
+
+def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
+    """Write `embeddings` float32 [B,M,d], `log_prior` float32 [B,M] -> `scores` float32 [B,D], `attention` float32 [B,M]."""
+    batch, items = torch.export.Dim("batch"), torch.export.Dim("items")
+    _export(
+        network,
+        (torch.zeros((2, 3, embedding_size)), torch.zeros((2, 3))),
+        path,
+        inputs=["embeddings", LOG_WEIGHT],
+        outputs=["scores", "attention"],
+        dynamic_shapes=({0: batch, 1: items}, {0: batch, 1: items}),
+    )
+
+
+def export_trunk(network: nn.Module, embedding_size: int, path: Path) -> None:
+    """Write `features` float32 [B,d] -> `code` float32 [B,k]."""
+    _export(
+        network,
+        (torch.zeros((2, embedding_size)),),
+        path,
+        inputs=["features"],
+        outputs=["code"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+
+
+class _Pictures(CalibrationDataReader):
+    """Pictures in batches, as the calibration asks for them."""
+
+    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+        self.batches: Iterator[NDArray[np.uint8]] = iter(
+            np.array_split(pictures, max(1, len(pictures) // CALIBRATION_BATCH))
+        )
+
+    def get_next(  # pyright: ignore[reportIncompatibleMethodOverride]  (None ends it, which the base does not say)
+        self,
+    ) -> dict[str, NDArray[np.uint8]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {"image": batch}
+
+
+def _export(
+    network: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    path: Path,
+    *,
+    inputs: list[str],
+    outputs: list[str],
+    dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
+) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis, as they should
+        program = torch.onnx.export(
+            network.eval(),
+            example,
+            input_names=inputs,
+            output_names=outputs,
+            dynamic_shapes=dynamic_shapes,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError(f"torch gave no ONNX program for {path}")
+    program.save(str(path), external_data=False)
+    finish(path)

@@ -1,0 +1,183 @@
+"""The item network: from an embedding to a short code, and from there to the labels of the item itself.
+
+Purchases say little about an item; its own labels say all there is to learn from its picture, and every item has them.
+So the network is trained on items, not on bags, and what it makes of an item (`code`) is stored instead of the embedding.
+
+Labels that exclude each other (the values of a field, the children of a category) share a softmax, all others get a sigmoid.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from offline_training.datasets.labels import SEPARATOR
+from offline_training.item_network.int8 import store_in_int8
+from offline_training.tasks.tasks import TaskName
+
+
+class LabelGroup(NamedTuple):
+    """Labels with one parent. exclusive: no item has two of them."""
+
+    columns: list[int]
+    exclusive: bool
+
+
+def label_groups(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[LabelGroup]:
+    """Groups of labels by their parent, in the order of the first of each.
+
+    Args:
+        labels: D names; levels are separated by ` > `.
+        matrix: bool [N, D], the labels of items.
+    """
+    by_parent: dict[str, list[int]] = {}
+    for column, label in enumerate(labels):
+        by_parent.setdefault(label.rpartition(SEPARATOR)[0], []).append(column)
+    return [LabelGroup(columns, bool((matrix[:, columns].sum(axis=1) <= 1).all())) for columns in by_parent.values()]
+
+
+class LabelHead(nn.Module):
+    """From codes to probabilities of labels."""
+
+    def __init__(self, code_size: int, labels: int, groups: Sequence[LabelGroup]) -> None:
+        super().__init__()
+        self.groups = list(groups)
+        self.layer = nn.Linear(code_size, labels + len(self.groups))
+        """One output for each label, and one for each group: that none of it is there."""
+        order = [column for group in self.groups for column in group.columns]
+        self.register_buffer("place", torch.from_numpy(np.argsort(order)), persistent=False)
+        self.place: Tensor
+        self.labels = labels
+
+    def forward(self, code: Tensor) -> Tensor:  # [..., k] -> probabilities [..., D]
+        logits = self.layer(code)
+        return torch.cat([self._of(group, number, logits) for number, group in enumerate(self.groups)], -1)[
+            ..., self.place
+        ]
+
+    def _of(self, group: LabelGroup, number: int, logits: Tensor) -> Tensor:
+        if not group.exclusive:
+            return torch.sigmoid(logits[..., group.columns])
+        return torch.softmax(logits[..., [*group.columns, self.labels + number]], -1)[..., :-1]
+
+    def loss(self, code: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+        """Mean over items of the sum over groups of the cross-entropy. code [B, k], targets float [B, D]."""
+        logits = self.layer(code)
+        total = logits.new_zeros(())
+        for number, group in enumerate(self.groups):
+            wanted = targets[:, group.columns]  # [B,g]
+            if group.exclusive:
+                wanted = torch.cat([wanted, 1 - wanted.sum(1, keepdim=True)], 1)
+                own = logits[:, [*group.columns, self.labels + number]]
+                total = total + functional.cross_entropy(own, wanted, label_smoothing=smoothing)
+            else:
+                own = logits[:, group.columns]
+                total = total + functional.binary_cross_entropy_with_logits(own, wanted, reduction="none").sum(1).mean()
+        return total
+
+
+@dataclass(frozen=True)
+class ItemRecipe:
+    """Numbers of the item network and its training."""
+
+    code_size: int = 128
+    width: int = 768
+    epochs: int = 20
+    batch: int = 256
+    rate: float = 2e-3
+    weight_decay: float = 0.2
+    drop_input: float = 0.2
+    dropout: float = 0.4
+    mixup: float = 0.3
+    smoothing: float = 0.02
+
+
+BY_HEART = ItemRecipe(width=1024, epochs=25, weight_decay=0.02, drop_input=0.0, dropout=0.1, mixup=0.0, smoothing=0.0)
+"""For a catalogue that will not change: what is known of its items may as well be learnt by heart."""
+
+
+ITEM_RECIPES: dict[TaskName, ItemRecipe] = {"profile": BY_HEART, "unseen": ItemRecipe(), "next": ItemRecipe()}
+"""In *profile* all items are known from training."""
+
+
+class ItemNetwork(nn.Module):
+    """Embeddings to codes: two wide layers and a narrow one."""
+
+    def __init__(self, embedding_size: int, labels: int, groups: Sequence[LabelGroup], recipe: ItemRecipe) -> None:
+        super().__init__()
+        width = recipe.width
+        self.features = embedding_size
+        self.trunk = nn.Sequential(
+            nn.LayerNorm(embedding_size),
+            nn.Dropout(recipe.drop_input),
+            nn.Linear(embedding_size, width),
+            nn.GELU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(width, width),
+            nn.GELU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(width, recipe.code_size),
+        )
+        self.head = LabelHead(recipe.code_size, labels, groups)
+
+    def forward(self, embeddings: Tensor) -> Tensor:  # [..., d] -> codes [..., k]
+        return self.trunk(embeddings)
+
+
+def train_items(
+    embeddings: NDArray[np.float32],
+    matrix: NDArray[np.bool_],
+    groups: Sequence[LabelGroup],
+    recipe: ItemRecipe,
+    *,
+    seed: int,
+    advance: Callable[[float], None] = lambda _: None,
+) -> ItemNetwork:
+    """Train an item network, and round its trunk to int8.
+
+    AdamW, one cycle, mixup of pairs of items (Zhang et al., "mixup", ICLR 2018).
+
+    Args:
+        embeddings: float32 [N, d]. matrix: bool [N, D]. Both of the items that may be seen.
+        groups: of the labels.
+        advance: told the loss after each step.
+    """
+    torch.manual_seed(seed)
+    chance = np.random.default_rng(seed)
+    network = ItemNetwork(embeddings.shape[1], matrix.shape[1], groups, recipe)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
+    inputs, targets = torch.from_numpy(embeddings), torch.from_numpy(matrix).float()
+    starts = range(0, len(inputs), recipe.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, recipe.rate, total_steps=recipe.epochs * len(starts), pct_start=0.2
+    )
+    network.train()
+    for _ in range(recipe.epochs):
+        order = torch.from_numpy(chance.permutation(len(inputs)))
+        for start in starts:
+            rows = order[start : start + recipe.batch]
+            others = rows[torch.from_numpy(chance.permutation(len(rows)))]
+            share = float(chance.beta(recipe.mixup, recipe.mixup)) if recipe.mixup else 1.0
+            code = network(share * inputs[rows] + (1 - share) * inputs[others])
+            loss = network.head.loss(code, share * targets[rows] + (1 - share) * targets[others], recipe.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            advance(float(loss.detach()))
+    store_in_int8(network.trunk)
+    return network.eval()
+
+
+@torch.inference_mode()
+def codes(network: ItemNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The codes float32 [N, k] of embeddings [N, d]."""
+    parts = [
+        network(torch.from_numpy(part)).numpy() for part in np.array_split(embeddings, len(embeddings) // 4096 + 1)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,158 @@
+"""The figures of a replay as text in cells. Pure."""
+
+from collections.abc import Mapping, Sequence
+
+from model.metrics import Interval
+from offline_training.replay.latency import Span
+from offline_training.replay.prequential import Rules
+from offline_training.replay.report.results import Results
+from offline_training.replay.summaries import MetricSummary
+from offline_training.report.parts import Table
+from streams.messages import as_datetime
+
+ROWS = 12  # of the latency over time, at most
+
+
+def facts(results: Results) -> list[tuple[str, str]]:
+    """What was played and how it went, a line each."""
+    played = results.played
+    lines = [("data set", results.dataset), ("bundle", results.bundle)]
+    if results.beside:
+        named = (bundle if bundle.startswith(name) else f"{name} ({bundle})" for name, bundle in results.beside.items())
+        lines.append(("beside it", ", ".join(named)))
+    lines += [
+        ("played", f"{played['answered']:,} of {played['events']:,} events of {played['users']:,} users"),
+        ("event time", f"{day(played['from'])} to {day(played['to'])}"),
+    ]
+    if played["now"]:
+        rate = played["now"] / max(played["seconds"], 0.1)
+        lines.append(("took", f"{played['seconds']:.1f} s for {played['now']:,} events, {rate:,.0f} a second"))
+    if played["without_recommendation"]:
+        lines.append(("without recommendation", counts(played["without_recommendation"])))
+    if played["left_out"]:
+        lines.append(("left out", counts(played["left_out"])))
+    if played.get("left_out_before"):
+        lines.append(("left out of the data set", counts(played["left_out_before"])))
+    targets = results.groups[0].targets if results.groups else 0
+    lines.append(("targets", f"{targets:,} ({', '.join(sorted(results.rules.targets))})"))
+    if results.without_known_category:
+        lines.append(("no known category", f"{results.without_known_category:,} more events of that type"))
+    if results.latency:
+        lines.append(("produce to recommendation", f"{percentiles(results.latency, '.0f')} ms"))
+    if results.ages:
+        lines.append(("age at the target", f"{percentiles(results.ages, '.1f')} days of event time"))
+    if results.check is not None:
+        lines.append(("online = offline", check_line(results.check)))
+    return [*lines, *(("note", note) for note in results.notes)]
+
+
+def check_line(check: Mapping[str, object]) -> str:
+    """Whether what the workers said is what the fold and the bundle say."""
+    said = "identical" if check["identical"] else "NOT identical"
+    return (
+        f"{said}: {check['compared']:,} answers; figures {'equal' if check['same_figures'] else 'differ'}, "
+        f"{check['missing']:,} on one side only, {check['other_bag']:,} of another bag, {check['other_order']:,} in another order; "
+        f"largest difference of a score {check['largest_difference']:.0e}"
+    )
+
+
+def figures_tables(summary: MetricSummary, rules: Rules, coverage: Mapping[str, Mapping[str, float]]) -> list[Table]:
+    """Each figure of each method with its interval, and the leads: in the same table where there is one, else in their own.
+
+    coverage: by method and figure; empty where it is of other targets than the summary.
+    """
+    methods = list(summary.figures)
+    leads = [f"{one.one} less {one.other}" for one in summary.differences]
+    rows: list[list[str]] = []
+    ahead: list[list[str]] = []
+    for name in rules.figures:
+        rows.append([name, *(_valued(summary.figures[one][name], summary.intervals[one][name]) for one in methods)])
+        ahead.append(
+            [name, *(_valued(*lead(summary, number, name), sign=True) for number in range(len(summary.differences)))]
+        )
+    ceilings = [number(summary.ceiling[name]) if name in summary.ceiling else "" for name in rules.figures]
+    for name in next(iter(coverage.values()), {}):
+        of = {method: coverage[method][name] for method in methods}
+        rows.append([name, *(number(of[method]) for method in methods)])
+        ahead.append([name, *(number(of[one.one] - of[one.other], sign=True) for one in summary.differences)])
+        ceilings.append("")
+    if len(leads) > 1:
+        first = Table(["", *methods, "ceiling"], [[*row, end] for row, end in zip(rows, ceilings, strict=True)])
+        return [first, Table(["", *leads], ahead)]
+    joined = [[*row, *more[1:], end] for row, more, end in zip(rows, ahead, ceilings, strict=True)]
+    return [Table(["", *methods, *leads, "ceiling"], joined)]
+
+
+def figures_table_title(summary: MetricSummary) -> str:
+    """Of the groups whose every figure has an interval."""
+    return "All targets" if summary.kind == "all" else "Targets of users with a bag (warm)"
+
+
+def lead(summary: MetricSummary, place: int, figure: str) -> tuple[float, Interval | None]:
+    """How far the first of a pair is ahead, and the interval of it, if there is one. place: of the pair."""
+    pair = summary.differences[place]
+    return summary.figures[pair.one][figure] - summary.figures[pair.other][figure], pair.intervals.get(figure)
+
+
+def group_table(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Table:
+    """The groups of a kind, a row each; the methods' figures in one cell, in the methods' order."""
+    k = rules.k
+    shown = (f"hit@{k}", f"recall@{k}", f"precision@{k}", f"rounded precision@{k}", f"NDCG@{k}", "MRR")
+    rows = [
+        [
+            group.name,
+            f"{group.targets:,}",
+            f"{group.users:,}",
+            *(" / ".join(number(figures[name]) for figures in group.figures.values()) for name in shown),
+        ]
+        for group in groups
+        if group.kind == kind
+    ]
+    return Table([kind, "targets", "users", *shown], rows)
+
+
+def kinds(groups: Sequence[MetricSummary]) -> list[str]:
+    """The kinds of groups there are, but for that of all targets."""
+    return list(dict.fromkeys(group.kind for group in groups if group.kind != "all"))
+
+
+def latency_table(spans: Sequence[Span]) -> Table:
+    """Milliseconds from produce to recommendation in the course of the run, some rows of it."""
+    step = -(-len(spans) // ROWS) if spans else 1
+    rows = [
+        [
+            f"{span.begin:,.1f} to {span.end:,.1f} s",
+            f"{span.answers:,}",
+            *(f"{value:,.0f}" for value in (span.p50, span.p95, span.p99)),
+        ]
+        for span in spans[::step]
+    ]
+    return Table(["time of the run", "answers", "p50", "p95", "p99"], rows)
+
+
+def day(milliseconds: int) -> str:
+    """2020-09-22, and the time where it is not midnight."""
+    moment = as_datetime(milliseconds)
+    return f"{moment:%Y-%m-%d}" if milliseconds % 86_400_000 == 0 else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """.123, without the zero before the point."""
+    text = f"{value:+.3f}" if sign else f"{value:.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else text
+
+
+def interval(ends: Interval) -> str:
+    return f"[{number(ends.low)}, {number(ends.high)}]"
+
+
+def counts(of: Mapping[str, int]) -> str:
+    return ", ".join(f"{reason} {count:,}" for reason, count in of.items())
+
+
+def percentiles(values: Mapping[str, float], form: str) -> str:
+    return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
+
+
+def _valued(value: float, ends: Interval | None, *, sign: bool = False) -> str:
+    return number(value, sign=sign) + ("" if ends is None else f" {interval(ends)}")

@@ -1,0 +1,31 @@
+"""What the parts of the engine need of the app that they belong to. `streams.engine.app.App` provides it.
+
+The parts import this module and not the app, which imports them.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from streams.engine.in_flight import InFlightTracker
+
+
+class EngineApp(Protocol):
+    """The members of `App` that its consumer, its producer and its recovery use."""
+
+    in_flight: InFlightTracker
+    finish_before_revocation: bool
+    idempotence: bool
+    poll_interval: float  # seconds
+    before_send: Callable[[], None]
+
+    # Faust's own
+    conf: Any
+    consumer: Any
+    flow_control: Any
+    on_rebalance_complete: Any
+    tables: Any
+    _fetcher: Any
+
+    async def crash(self, reason: BaseException) -> None: ...
+
+    def on_rebalance_end(self) -> None: ...

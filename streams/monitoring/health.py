@@ -1,0 +1,70 @@
+"""What a worker tells whoever operates it, over HTTP: /live, /ready, /metrics. Bound to 127.0.0.1 unless a setting says otherwise.
+
+/live     200 while the event loop turns and there is progress, or no work; 503 once work stands still for half of the
+          time after which the watchdog ends the worker
+/ready    200 once partitions are assigned and their bags recovered; 503 with the reason until then, and during a rebalance
+/metrics  Prometheus
+"""
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from streams.engine.app import App
+from streams.exceptions import StartupError
+from streams.monitoring.watchdog import Watchdog
+
+
+class Health:
+    """An asynchronous context manager that serves while it is open. `port` is the one that was bound."""
+
+    def __init__(self, app: App, watchdog: Watchdog, host: str, port: int) -> None:
+        self._app = app
+        self._watchdog = watchdog
+        self._host = host
+        self.port = port
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> "Health":
+        server = web.Application()
+        server.router.add_get("/live", self._live)
+        server.router.add_get("/ready", self._ready)
+        server.router.add_get("/metrics", self._metrics)
+        self._runner = web.AppRunner(server, access_log=None)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, self._host, self.port).start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise StartupError(
+                f"cannot listen on {self._host}:{self.port} for /ready: {error.strerror}; set another port, or 0 for a free one"
+            ) from error
+        self.port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _live(self, _: web.Request) -> web.Response:
+        dog = self._watchdog
+        live = dog.seconds < dog.timeout / 2
+        body = {"live": live, "seconds_without_progress": round(dog.seconds, 1), "saw": str(dog.sight or "nothing yet")}
+        return web.json_response(body, status=200 if live else 503)
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        reason = not_ready(self._app)
+        return web.json_response({"ready": not reason, "reason": reason}, status=503 if reason else 200)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def not_ready(app: App) -> str:
+    """Why the worker is not taking events yet; empty when it is."""
+    if app.should_stop:
+        return "stopping"
+    if not app.tables.recovery.completed.is_set():  # pyright: ignore[reportAttributeAccessIssue]
+        return "joining the group and recovering bags"
+    if app.rebalancing:  # pyright: ignore[reportAttributeAccessIssue]
+        return "rebalancing"
+    return ""

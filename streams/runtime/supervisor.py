@@ -1,0 +1,83 @@
+"""Runs one embed and one profile worker as processes of their own, and starts again what dies. For one machine.
+
+A worker that ends because something is misconfigured, or that finds no broker at its first start, is not started again:
+that takes the other one down too, and its exit code becomes ours. A broker that goes away later is waited for.
+"""
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Sequence
+from time import monotonic
+
+from streams.runtime.process import MISCONFIGURED, STOP_TIMEOUT, UNAVAILABLE, configure_logging, stop_event
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+KINDS = ("embed", "profile")
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart, doubled each time
+STEADY = 10.0  # seconds after which a worker counts as having started well
+
+
+def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool = False) -> int:
+    """Run both workers until told to stop, as `run_worker` is. Gives the exit code.
+
+    arguments: the command line's common options, passed on to the workers.
+    """
+    configure_logging(settings)
+    return asyncio.run(_supervise(arguments, with_parent=with_parent))
+
+
+async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
+    stop = stop_event(with_parent=with_parent)
+    keepers = [asyncio.create_task(_keep(kind, arguments, stop)) for kind in KINDS]
+    codes = await asyncio.gather(*keepers)
+    return max(codes)
+
+
+async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int:
+    """Keep one worker running until `stop`. Gives 0, or the code of a failure that a restart would not help."""
+    pause = FIRST_PAUSE
+    first = True
+    while not stop.is_set():
+        started = monotonic()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "streams", *arguments, "worker", kind, "--with-parent"),
+            stdin=asyncio.subprocess.PIPE,  # closed by our end, however we end; the worker then stops too
+            start_new_session=True,  # a terminal's Ctrl-C comes to us alone
+        )
+        code = await _wait(kind, process, stop)
+        if stop.is_set():
+            return max(code, 0)  # below zero: ended by our own signal, before it could handle it or because it was late
+        if code == MISCONFIGURED or (code == UNAVAILABLE and first):
+            stop.set()
+            return code
+        if monotonic() - started > STEADY:
+            pause = FIRST_PAUSE
+        first = False
+        logger.warning("the %s worker ended with code %d; starting it again in %.0f s", kind, code, pause)
+        try:
+            await asyncio.wait_for(stop.wait(), pause)
+        except TimeoutError:
+            pause = min(2 * pause, LONGEST_PAUSE)
+    return 0
+
+
+async def _wait(kind: str, process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
+    """Wait for a worker's end; ask it to end, and then make it, once `stop` is set."""
+    ended = asyncio.create_task(process.wait())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not ended.done():
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            await asyncio.wait_for(asyncio.shield(ended), STOP_TIMEOUT + 1)
+        except TimeoutError:
+            logger.warning("the %s worker did not stop; killed", kind)
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    return await ended

@@ -1,0 +1,66 @@
+"""Fitting on users that are drawn for each epoch learns what can be learned, repeats itself, and keeps attention from collapsing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+from torch import Tensor, nn  # noqa: E402
+
+from offline_training.aggregators import AGGREGATORS  # noqa: E402
+from offline_training.aggregators.fitting import LINEAR, fit, predict  # noqa: E402
+from offline_training.aggregators.interface import Config  # noqa: E402
+from offline_training.bundles.simulated_users import Pool, of_one_category, simulate  # noqa: E402
+from offline_training.tasks.tasks import Split  # noqa: E402
+
+CATEGORIES, SIZE = 6, 64
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    rows = {category: np.arange(category * 80, category * 80 + 80) for category in range(CATEGORIES)}
+    return Pool(rows, {"one": list(rows)}, CATEGORIES)
+
+
+@pytest.fixture(scope="module")
+def embeddings(pool: Pool) -> Tensor:
+    """Categories that are easy to tell apart: each has its own direction."""
+    made = np.random.default_rng(0).random((CATEGORIES * 80, SIZE)).astype(np.float32)
+    for category, members in pool.rows.items():
+        made[members, category * 8 : category * 8 + 8] += 4
+    return torch.from_numpy(made)
+
+
+def trained(pool: Pool, embeddings: Tensor, kind: str) -> nn.Module:
+    drawn: list[int] = []
+
+    def draw(chance: np.random.Generator):
+        drawn.append(len(drawn))
+        return simulate(pool, 640, chance)
+
+    first = simulate(pool, 640, np.random.default_rng(0))
+    split = Split(
+        first, simulate(pool, 100, np.random.default_rng(1)), first, np.zeros(0, bool), np.zeros(0, np.int64), draw
+    )
+    torch.manual_seed(0)
+    network = AGGREGATORS[kind](Config(SIZE, CATEGORIES, input_scale=1 / 8), None)
+    fit(network, embeddings, split, replace(LINEAR, drawn=11, settling=3), seed=3)
+    assert len(drawn) == 11
+    return network
+
+
+@pytest.mark.parametrize("kind", ["nan+cg", "average"])
+def test_a_category_that_a_bag_shows_scores_higher_than_the_others(pool: Pool, embeddings: Tensor, kind: str) -> None:
+    network = trained(pool, embeddings, kind)
+    bags = of_one_category(pool, 12)
+    assert (predict(network, embeddings, bags).argmax(1) == bags.targets.argmax(1)).all()
+    _, attention = network(embeddings[bags.rows[::40].astype(np.int64)], torch.zeros(len(bags.rows[::40]), 12))
+    assert float(attention.detach().max()) < 0.9
+
+
+def test_the_same_seed_trains_the_same_network(pool: Pool, embeddings: Tensor) -> None:
+    users = simulate(pool, 5, np.random.default_rng(9))
+    first, second = (predict(trained(pool, embeddings, "average"), embeddings, users) for _ in range(2))
+    assert np.allclose(first, second, atol=1e-4)

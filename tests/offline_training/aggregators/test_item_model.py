@@ -1,0 +1,68 @@
+"""What an item network says of items that it knows, and of those that it does not."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+from offline_training.aggregators.item_model import ItemModel  # noqa: E402
+from offline_training.bundles.simulated_users import Pool, simulate  # noqa: E402
+from offline_training.item_network.network import ItemRecipe  # noqa: E402
+from offline_training.tasks.bags import Bags  # noqa: E402
+from offline_training.tasks.catalogue import Catalogue  # noqa: E402
+from offline_training.tasks.tasks import Split  # noqa: E402
+from tests.offline_training.silent import step  # noqa: E402
+
+PRODUCTS, SIZE = 60, 32
+LABELS = ["hat", "shoe", "tie"]
+BY_HEART = ItemRecipe(code_size=8, width=64, epochs=60, batch=32, weight_decay=0, dropout=0, drop_input=0, mixup=0)
+
+
+def users(seed: int) -> Bags:
+    """Tastes have nothing to do with what the items show."""
+    pool = Pool({kind: np.arange(kind, 2 * PRODUCTS, 3) for kind in range(3)}, {"one": [0, 1, 2]}, 3)
+    return simulate(pool, 400, np.random.default_rng(seed), max_bag=6)
+
+
+VALIDATION = users(1)
+
+
+def model(*, variants_share_a_product: bool = True) -> ItemModel:
+    """Two variants of each product look the same; labels are chance: they can be known by heart, or not at all."""
+    chance = np.random.default_rng(0)
+    products = np.repeat(np.arange(PRODUCTS), 2)
+    matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, PRODUCTS)][products]
+    embeddings = chance.normal(size=(PRODUCTS, SIZE)).astype(np.float32)[products]
+    catalogue = Catalogue([str(number) for number in range(2 * PRODUCTS)], LABELS, embeddings, matrix, missing=0)
+    numbers = products if variants_share_a_product else np.tile([0, 1], PRODUCTS)
+    split = Split(users(0), VALIDATION, users(2), np.zeros(2 * PRODUCTS, bool), numbers)
+    return ItemModel(catalogue, split, recipe=BY_HEART, seed=0, step=step)
+
+
+def share_right(probabilities: np.ndarray) -> float:
+    chance = np.random.default_rng(0)
+    kinds = chance.integers(0, 3, PRODUCTS)[np.repeat(np.arange(PRODUCTS), 2)]
+    return float((probabilities.argmax(1) == kinds).mean())
+
+
+def test_an_item_is_unfamiliar_to_networks_that_know_all_other_products() -> None:
+    made = model()
+    codes = torch.from_numpy(made.codes)
+    with torch.inference_mode():
+        known = made.network.head(codes).numpy()
+    assert share_right(known) > 0.95
+    assert share_right(made.unfamiliar) < 0.55
+
+
+def test_a_variant_would_give_an_item_away() -> None:
+    assert share_right(model(variants_share_a_product=False).unfamiliar) > 0.95
+
+
+def test_a_stack_learns_how_far_the_items_can_be_trusted() -> None:
+    made = model()
+    fitted = made.aggregator("stack")
+    assert len(fitted.curve.train) == 14
+    assert not fitted.network.training
+    believing = made.aggregator("union").validation
+    wrong = [np.abs(scores - VALIDATION.targets).mean() for scores in (fitted.validation, believing)]
+    assert wrong[0] < wrong[1]

@@ -1,0 +1,194 @@
+"""From a folder of pictures and two tables to a bundle that a worker runs, through the commands of the README."""
+
+import random
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from PIL import Image  # noqa: E402
+from typer.testing import CliRunner, Result  # noqa: E402
+
+from model.bundle import Bundle  # noqa: E402
+from model.preprocessing import decode_picture  # noqa: E402
+from model.sessions import open_session  # noqa: E402
+from offline_training.exporting.export import export_trunk  # noqa: E402
+from offline_training.exporting.graphs import coder, extend, open_base  # noqa: E402
+from offline_training.item_network.network import ItemNetwork, ItemRecipe, LabelGroup, codes  # noqa: E402
+from offline_training.tasks.bags import make_bags  # noqa: E402
+from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # noqa: E402
+from offline_training.tasks.evaluation import scores  # noqa: E402
+from streams.cli import app  # noqa: E402
+
+KINDS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
+EACH, USERS = 12, 150
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
+
+
+def done(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of three colours, users who like one or two of them; prepared and embedded."""
+    folder = tmp_path_factory.mktemp("shop")
+    chance = random.Random(0)
+    noise = np.random.default_rng(0)
+    items = ["item,image,categories"]
+    for kind, colour in KINDS.items():
+        for number in range(EACH):
+            pixels = np.clip(np.array(colour) + noise.normal(0, 25, (64, 64, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{kind}{number}.jpg")
+            items.append(f"{kind}{number},{kind}{number}.jpg,colour > {kind}")
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    items += ["broken,broken.jpg,colour > red", "far,http://10.0.0.1/far.jpg,colour > red"]
+    (folder / "items.csv").write_text("\n".join(items))
+    events = ["user,item,time"]
+    for user in range(USERS):
+        liked = chance.sample(list(KINDS), chance.choice([1, 2]))
+        taken = [f"{chance.choice(liked)}{chance.randrange(EACH)}" for _ in range(10)]
+        events += [f"user-{user},{item},{time + 1}000000" for time, item in enumerate([*taken, "broken", "far"])]
+    (folder / "events.csv").write_text("\n".join(events))
+    tables = ("--items", folder / "items.csv", "--events", folder / "events.csv")
+    done("dataset", "tables", *tables, "--out", folder / "set", "--levels", 2, "--min-items", 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def embeddings(shop: Path) -> Path:
+    path = shop / "embeddings.npz"
+    said = done("train", "embed", shop / "set", "--out", path)
+    assert "address_not_public 1" in said
+    assert "not_a_picture 1" in said
+    return path
+
+
+def test_the_catalogue_is_embedded_as_the_worker_does_it(shop: Path, embeddings: Path) -> None:
+    ids, vectors = read_embeddings(embeddings)
+    assert len(ids) == 3 * EACH
+    base = Bundle.load()
+    [direct] = open_base(base).embed(decode_picture((shop / "blue3.jpg").read_bytes(), base.image_size)[None])
+    assert np.allclose(vectors[ids.index("blue3")], direct, atol=1e-4)
+
+
+def test_what_is_embedded_is_not_embedded_again(shop: Path, embeddings: Path, tmp_path: Path) -> None:
+    ids, vectors = read_embeddings(embeddings)
+    part = tmp_path / "part.npz"
+    np.savez(part, ids=np.array(ids[:5]), embeddings=np.full((5, vectors.shape[1]), 7, np.float32))
+    done("train", "embed", shop / "set", "--out", part)
+    again, found = read_embeddings(part)
+    assert sorted(again) == sorted(ids)
+    assert (found[:5] == 7).all()
+    np.savez(part, ids=np.array(ids[:5]), embeddings=np.ones((5, 3)))
+    refused = run("train", "embed", shop / "set", "--out", part)
+    assert refused.exit_code == 1
+    assert "part.npz has 3 numbers for an item, not 1024: remove it" in refused.output.replace("\n", " ")
+
+
+@pytest.fixture(scope="module")
+def trained(shop: Path, embeddings: Path) -> Path:
+    said = done(
+        "train", "bundle", shop / "set", "--embeddings", embeddings, "--out", shop / "bundle", "--name", "colours",
+    )  # fmt: skip
+    assert "colours 1.0.0" in said
+    return shop / "bundle"
+
+
+def test_the_bundle_is_whole_and_knows_the_tastes(shop: Path, trained: Path, embeddings: Path) -> None:
+    made = Bundle.load(trained)
+    assert made.categories == ("colour > blue", "colour > green", "colour > red")
+    assert made.embedding_size == 128
+    measured = made.manifest.metrics["test/next"]
+    assert measured["MAP"] > 0.9
+    pictures = [decode_picture((shop / f"{kind}0.jpg").read_bytes(), made.image_size) for kind in KINDS]
+    direct = made.embedder().embed(np.stack(pictures))
+    ids, features = read_embeddings(embeddings)
+    coded = coder(made)(features)
+    for found, kind in zip(direct, KINDS, strict=True):
+        assert np.allclose(found, coded[ids.index(f"{kind}0")], atol=1e-3)
+    scored = made.aggregator().score(direct[:, None], np.zeros((3, 1), np.float32))
+    best = [made.categories[index] for index in scored.scores.argmax(1)]
+    assert best == [f"colour > {kind}" for kind in KINDS]
+
+
+def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trained: Path, embeddings: Path) -> None:
+    measured = Bundle.load(trained).manifest.metrics["test/next"]
+    said = done("evaluate", trained, shop / "set", "--embeddings", embeddings, "--task", "next")
+    for name in ("micro F1", "threshold", "MAP", "users"):
+        [shown] = re.findall(rf"^. {name} +. ([\d.,]+)", said, re.MULTILINE)
+        assert float(shown) == pytest.approx(measured[name], abs=1e-4), name
+
+
+def test_all_of_a_bag_is_scored(shop: Path, trained: Path, embeddings: Path) -> None:
+    made = Bundle.load(trained)
+    coded = coder(made)(read_catalogue(shop / "set", embeddings).embeddings)
+    bags = make_bags([np.array([0, 13, 30]), np.array([25])], np.zeros((2, 3), bool), 3)
+    found = scores(made, bags, coded)
+    for bag, scored in zip(([0, 13, 30], [25]), found, strict=True):
+        direct = made.aggregator().score(coded[bag][None], np.zeros((1, len(bag)), np.float32))
+        assert np.allclose(scored, direct.scores[0], atol=1e-5)
+
+
+def test_what_a_bundle_s_base_makes_is_what_the_base_was(shop: Path, trained: Path, embeddings: Path) -> None:
+    """A bundle can be trained from one with an item network: it starts from the same embeddings."""
+    again = shop / "again.npz"
+    done("train", "embed", shop / "set", "--out", again, "--bundle", trained)
+    for found, expected in zip(read_embeddings(again), read_embeddings(embeddings), strict=True):
+        assert np.array_equal(found, expected)
+    assert open_base(Bundle.load(trained)).version == open_base(Bundle.load()).version
+    second = shop / "second"
+    done("train", "bundle", shop / "set", "--embeddings", again, "--out", second, "--base", trained)
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    first, other = (Bundle.load(path).embedder().embed(pictures) for path in (trained, second))
+    assert np.array_equal(first, other)
+
+
+def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Path, tmp_path: Path) -> None:
+    ids, features = read_embeddings(embeddings)
+    np.savez(shop / "short.npz", ids=np.array(ids), embeddings=features[:, :7])
+    for arguments, complaint in (
+        (
+            ("evaluate", trained, shop / "set", "--embeddings", shop / "short.npz"),
+            "short.npz has 7 numbers for an item, but the base of",
+        ),
+        (
+            ("evaluate", Bundle.load().path, shop / "set", "--embeddings", embeddings),
+            "the data set's 3 labels are not the 61 categories of",
+        ),
+        (
+            ("train", "bundle", shop / "set", "--embeddings", shop / "short.npz", "--out", tmp_path),
+            "embeddings of 7 numbers, but the base of",
+        ),
+        (
+            ("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path, "--aggregator", "magic"),
+            "--aggregator 'magic': expected average,",
+        ),
+    ):
+        refused = run(*arguments)
+        assert refused.exit_code == 1
+        assert complaint in refused.output.replace("\n", " ")
+        assert "Traceback" not in refused.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_extended_embedder_is_the_base_and_the_item_network(tmp_path: Path) -> None:
+    base = open_base(Bundle.load())
+    torch.manual_seed(0)
+    recipe = ItemRecipe(code_size=9, width=16)
+    items = ItemNetwork(base.embedding_size, 2, [LabelGroup([0, 1], exclusive=True)], recipe).eval()
+    export_trunk(items.trunk, base.embedding_size, tmp_path / "code.onnx")
+    extend(Bundle.load().path / "embedder.onnx", tmp_path / "code.onnx", tmp_path / "embedder.onnx")
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    session = open_session(tmp_path / "embedder.onnx", threads=1)
+    (found,) = session.run(["embedding"], {"image": pictures})
+    assert np.allclose(np.asarray(found), codes(items, base.embed(pictures)), atol=1e-4)

@@ -1,0 +1,90 @@
+"""Simulated users are what the task says: distinct pictures of their own taste, and splits that share none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from offline_training.bundles.simulated_users import Pool, make_pool, of_one_category, simulate
+from offline_training.embedders.pictures import Picture, category_names
+from offline_training.tasks.bags import PADDING
+
+CATEGORIES = ["red", "green", "blue", "cup", "pan"]
+SOURCES = {"colours": CATEGORIES[:3], "kitchen": CATEGORIES[3:]}
+VIEWS = 3
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    """Twenty pictures of each category."""
+    return [
+        Picture(tmp_path, f"{source}/{name}{number}", name, source, "test" if number else "train")
+        for source, names in SOURCES.items()
+        for name in names
+        for number in range(20)
+    ]
+
+
+@pytest.fixture
+def pool(pictures: list[Picture]) -> Pool:
+    return make_pool([(pictures[:60], VIEWS), (pictures[60:], 1)], CATEGORIES, "test")
+
+
+@pytest.fixture
+def table(pictures: list[Picture]) -> list[Picture]:
+    """Whose picture each row of the table is."""
+    return [picture for picture in pictures[:60] for _ in range(VIEWS)] + pictures[60:]
+
+
+def test_every_item_is_of_the_user_s_taste_and_occurs_once(pool: Pool, table: list[Picture]) -> None:
+    users = simulate(pool, 300, np.random.default_rng(0))
+    for rows, log_weight, targets, size in zip(*users, users.sizes, strict=True):
+        assert 1 <= targets.sum() <= 4
+        taste = {CATEGORIES[category] for category in np.flatnonzero(targets)}
+        assert {table[row].category for row in rows[:size]} <= taste
+        assert {table[row].split for row in rows[:size]} == {"test"}
+        assert len(set(rows[:size].tolist())) == size
+        assert np.isfinite(log_weight[:size]).all()
+        assert (rows[size:] == PADDING).all()
+        assert np.isneginf(log_weight[size:]).all()
+
+
+def test_bags_have_all_sizes_and_small_ones_most(pool: Pool) -> None:
+    sizes = simulate(pool, 2000, np.random.default_rng(0)).sizes
+    assert sizes.min() == 1
+    assert sizes.max() > 32
+    assert np.median(sizes) < 12
+
+
+def test_the_same_seed_gives_the_same_users(pool: Pool) -> None:
+    first, second = (simulate(pool, 20, np.random.default_rng(7)) for _ in range(2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_a_pool_holds_its_split_and_its_source_only(pictures: list[Picture], table: list[Picture]) -> None:
+    parts = [(pictures[:60], VIEWS), (pictures[60:], 1)]
+    rows = make_pool(parts, CATEGORIES, "train", "colours").rows
+    assert {CATEGORIES[category] for category in rows} == set(SOURCES["colours"])
+    assert {table[row].name for row in np.concatenate(list(rows.values()))} == {
+        "colours/red0",
+        "colours/green0",
+        "colours/blue0",
+    }
+    assert [len(members) for members in rows.values()] == [VIEWS] * 3
+
+
+def test_bags_of_one_category_begin_with_each_picture_once(pool: Pool, table: list[Picture]) -> None:
+    bags = of_one_category(pool, 3)
+    assert sorted(bags.rows[:, 0]) == sorted(np.concatenate(list(pool.rows.values())))
+    for rows, targets in zip(bags.rows, bags.targets, strict=True):
+        assert {table[row].category for row in rows} == {CATEGORIES[int(targets.argmax())]}
+    assert of_one_category(pool, 100).rows.shape == (0, 100)
+
+
+def test_a_category_that_two_sources_share_is_one(tmp_path: Path) -> None:
+    pictures = [
+        Picture(tmp_path, "a", "shoes", "x", "train"),
+        Picture(tmp_path, "b", "hat", "x", "train"),
+        Picture(tmp_path, "c", "shoes", "y", "train"),
+    ]
+    assert category_names(pictures) == ["hat", "shoes"]

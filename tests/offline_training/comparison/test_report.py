@@ -1,0 +1,422 @@
+"""The report of a comparison: nothing is missing, nothing breaks the page, and what stands there is what was found."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from typer.testing import CliRunner, Result  # noqa: E402
+
+from model import metrics  # noqa: E402
+from offline_training.cli import train_app as app  # noqa: E402
+from offline_training.comparison import comparison, examples  # noqa: E402
+from offline_training.comparison.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
+from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
+from offline_training.comparison.tables import columns, figures_table  # noqa: E402
+from offline_training.comparison.true_labels import TrueLabels, frequency, recency  # noqa: E402
+from offline_training.datasets.labels import LabelRule  # noqa: E402
+from offline_training.datasets.prepare import prepare  # noqa: E402
+from offline_training.datasets.records import DatasetEvent, Item  # noqa: E402
+from offline_training.item_network.network import ItemRecipe  # noqa: E402
+from offline_training.report.drawing import COLOURS  # noqa: E402
+from offline_training.report.parts import Table  # noqa: E402
+from offline_training.tasks.bags import PADDING, make_bags  # noqa: E402
+from offline_training.tasks.catalogue import Catalogue, read_catalogue  # noqa: E402
+from offline_training.tasks.tasks import Histories, make_split  # noqa: E402
+from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
+from tests.offline_training.silent import step  # noqa: E402
+from tests.pages import Page, markdown_tables, texts_of  # noqa: E402
+
+SIZE, ITEMS = 24, 60
+SCRIPT = "<script>alert(1)</script> & $a_b$ | `c`"
+LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", f"kind > {SCRIPT}"]
+SMALL = ItemRecipe(code_size=8, width=16, epochs=2)
+METHODS = ["popularity", "recency of true labels", "average", "nan+cg unmasked", "codes mean+max"]
+TRAINED = METHODS[2:]
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    """Every item has a colour and a kind. The last ten have no picture, the one before them a broken one."""
+    folder = tmp_path_factory.mktemp("pictures")
+    chance = np.random.default_rng(1)
+    colours, kinds = chance.integers(0, 2, ITEMS), chance.integers(2, 5, ITEMS)
+    matrix = np.zeros((ITEMS, len(LABELS)), bool)
+    matrix[np.arange(ITEMS), colours] = matrix[np.arange(ITEMS), kinds] = True
+    embeddings = matrix @ chance.normal(size=(len(LABELS), SIZE)) + chance.normal(scale=0.5, size=(ITEMS, SIZE))
+    items = [f'"item" & {number}' for number in range(ITEMS)]
+    pictures: dict[str, str] = {}
+    for number, item in enumerate(items[: ITEMS - 10]):
+        path = folder / f"{number}.png"
+        Image.new("RGB", (120, 160), (number * 4, 60, 255 * int(colours[number]))).save(path)
+        pictures[item] = str(path)
+    Path(pictures[items[ITEMS - 11]]).write_bytes(b"no picture")
+    return Catalogue(items, LABELS, embeddings.astype(np.float32), matrix, 0, pictures)
+
+
+@pytest.fixture(scope="module")
+def histories() -> Histories:
+    chance = np.random.default_rng(2)
+    rows = [chance.permutation(ITEMS)[: chance.integers(4, 9)].astype(np.int32) for _ in range(400)]
+    return Histories([f"user-{number}" for number in range(400)], rows)
+
+
+@pytest.fixture(scope="module")
+def found(catalogue: Catalogue, histories: Histories) -> Comparison:
+    split = make_split("next", histories, catalogue)
+    return comparison.compare("next", catalogue, split, methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
+
+
+@pytest.fixture(scope="module")
+def folder(found: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    write(found, folder)
+    write_report(folder, step)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / HTML).read_text(encoding="utf-8"))
+
+
+def test_a_file_reads_back_as_it_was_written(found: Comparison, folder: Path) -> None:
+    assert read(folder / "next.json") == found
+
+
+def test_the_page_holds_every_section_method_and_figure(found: Comparison, page: Page) -> None:
+    text = "\n".join(page.texts)
+    for title in (
+        "How to read this",
+        "All methods",
+        "More than chance?",
+        "precision by the textbook",
+        "rounded precision",
+        "Recall and precision over k",
+        "Learning curves",
+        "Calibration",
+        "Cost",
+        f"Examples: {best(found)}",
+    ):
+        assert title in text, title
+    figures, intervals, textbook, rounded, cost = page.tables[:5]
+    assert [row[0] for row in figures[1:]] == METHODS
+    for name, runs in by_method(found).items():
+        assert found.methods[name] in text
+        [row] = [row for row in figures if row[0] == name]
+        for column in columns(found):
+            value = np.mean([run.figures[column] for run in runs])
+            assert row[figures[0].index(column)].startswith(f"{value:.4f} ± ")
+        low, high = (np.mean([run.figures[f"micro F1 {end}"] for run in runs]) for end in ("low", "high"))
+        lead = found.leads.get(name)
+        ahead = [f"{lead.difference:+.4f}", f"{lead.low:.4f} to {lead.high:.4f}"] if lead else ["", ""]
+        assert [row[2:] for row in intervals if row[0] == name] == [[f"{low:.4f} to {high:.4f}", *ahead]]
+        for table, precision in ((textbook, "precision"), (rounded, "rounded precision")):
+            recall, value = (np.mean([run.figures[f"{kind}@5"] for run in runs]) for kind in ("recall", precision))
+            assert table[1][1 + METHODS.index(name)] == f"{recall:.4f} / {value:.4f}"
+    assert [row[0] for row in cost[1:]] == TRAINED
+    assert [row[3] for row in cost[1:]] == ["32", "32", "16"]
+
+
+def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+    assert not page.all("script") + page.all("link")
+    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in page.all("img"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [value for _, attributes in page.tags for name, value in attributes.items() if name.endswith("href")]
+    assert links
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def test_charts_are_xml_and_name_each_method(folder: Path) -> None:
+    html = (folder / HTML).read_text(encoding="utf-8")
+    inside = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
+    beside = sorted((folder / FILES).glob("*.svg"))
+    names = ["next-calibration", "next-learning", "next-micro-f1", "next-recall-precision"]
+    assert [path.stem for path in beside] == names
+    assert len(inside) == len(beside)
+    for svg in [*inside, *(path.read_text(encoding="utf-8") for path in beside)]:
+        missing = set(METHODS) - texts_of(svg)
+        assert missing == (set() if "Loss by epoch" not in svg else {"popularity", "recency of true labels"})
+    assert not any(colour in svg for svg in inside for colour in COLOURS.values()), "the page's colours are variables"
+    assert not any("var(--" in path.read_text(encoding="utf-8") for path in beside), "a file has colours of its own"
+
+
+def test_names_do_not_break_the_page(found: Comparison, folder: Path, page: Page) -> None:
+    guessed = {guess.label for run in found.runs for answer in run.answers for guess in answer.guesses}
+    assert LABELS[4] in guessed
+    assert "<script" not in (folder / HTML).read_text(encoding="utf-8")
+    assert LABELS[4] in page.texts
+    markdown = (folder / MARKDOWN).read_text(encoding="utf-8")
+    assert not re.search(r"(?<!\\)<", markdown)
+    assert any(row[0] == LABELS[4] for table in markdown_tables(markdown) for row in table)
+
+
+def test_a_method_whose_name_is_markup_does_not_break_chart_or_table(found: Comparison) -> None:
+    runs = [msgspec.structs.replace(run, method=SCRIPT) if run.method == "average" else run for run in found.runs]
+    methods = {SCRIPT if name == "average" else name: text for name, text in found.methods.items()}
+    made = section(msgspec.structs.replace(found, runs=runs, methods=methods, costs={}))
+    for chart in (chart for block in made.blocks for chart in block.charts):
+        assert SCRIPT in texts_of(chart.svg)
+    page = render([made])
+    assert "<script" not in page.html
+    assert Page(page.html).tables[2][0][1 + METHODS.index("average")] == SCRIPT
+    assert markdown_tables(page.markdown)[2][0][1 + METHODS.index("average")] == SCRIPT
+
+
+def test_examples_show_the_pictures_of_whole_bags(found: Comparison, catalogue: Catalogue, page: Page) -> None:
+    assert len(found.examples) == examples.USERS
+    shown = [item for example in found.examples for item in (*example.bag, *example.afterwards)]
+    pictures = page.all("img")
+    assert [one["alt"] for one in pictures] == shown
+    for one in pictures:
+        data = base64.b64decode(one["src"].partition(",")[2])
+        with Image.open(io.BytesIO(data)) as picture, Image.open(catalogue.pictures[one["alt"]]) as original:
+            assert (picture.format, picture.size) == ("JPEG", (96, 96))
+            centre, wanted = (np.array(each.convert("RGB").getpixel((48, 48))) for each in (picture, original))
+            assert np.abs(centre - wanted).max() < 12
+
+
+def test_what_is_said_of_an_example_is_what_the_split_has(
+    found: Comparison, catalogue: Catalogue, histories: Histories
+) -> None:
+    of = {tuple(catalogue.items[row] for row in rows): rows for rows in histories.rows}
+    for number, example in enumerate(found.examples):
+        rows = of[(*example.bag, *example.afterwards)]
+        asked = np.asarray(catalogue.matrix[rows[len(example.bag) :]].any(0))
+        assert example.labels == [label for label, has in zip(LABELS, asked, strict=True) if has]
+        for run in found.runs:
+            answer = run.answers[number]
+            scores = [guess.score for guess in answer.guesses]
+            assert scores == sorted(scores, reverse=True)
+            assert all(guess.right == (guess.label in example.labels) for guess in answer.guesses)
+            assert len(answer.attention) == (len(example.bag) if run.train_loss else 0)
+            if run.method == "average":
+                assert answer.attention == pytest.approx([1 / len(example.bag)] * len(example.bag), abs=1e-4)
+            elif run.method == "nan+cg unmasked":
+                assert sum(answer.attention) < 0.9, "padding has its share"
+
+
+def test_nobody_is_shown_where_pictures_are_missing(catalogue: Catalogue, histories: Histories, tmp_path: Path) -> None:
+    bare = Catalogue(catalogue.items, LABELS, catalogue.embeddings, catalogue.matrix, 0)
+    split = make_split("profile", histories, bare)
+    one = comparison.compare("profile", bare, split, methods=["average"], seeds=[0], step=step)
+    write(one, tmp_path)
+    write_report(tmp_path, step)
+    text = " ".join(Page((tmp_path / HTML).read_text(encoding="utf-8")).texts)
+    assert "There is no held-out user all of whose pictures are local files." in text
+    assert "There is no held-out user all of whose pictures are local files." in (tmp_path / MARKDOWN).read_text()
+
+
+def test_markdown_has_the_same_tables_and_its_links_lead_somewhere(folder: Path, page: Page) -> None:
+    text = (folder / MARKDOWN).read_text(encoding="utf-8")
+    tables = markdown_tables(text)
+    assert all(len({len(row) for row in table}) == 1 for table in tables)
+    assert [[table[0], *table[2:]] for table in tables[:5]] == page.tables[:5]
+    links = re.findall(r"!\[(?:\\.|[^\]])*\]\((.*?)\)", text)
+    assert len(links) == 4 + len(page.all("img"))
+    assert {path.name for path in (folder / FILES).iterdir()} == {Path(link).name for link in links}
+    assert all((folder / link).is_file() for link in links)
+
+
+def test_the_same_results_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "next.json").write_bytes((folder / "next.json").read_bytes())
+    write_report(tmp_path, step)
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
+
+
+def test_curves_go_through_the_figures(found: Comparison) -> None:
+    for run in found.runs:
+        assert run.recall_at[4] == run.figures["recall@5"]
+        assert run.precision_at[4] == run.figures["precision@5"]
+        pairs = sum(one.pairs for one in run.reliability)
+        assert pairs == found.users["test"] * found.labels
+        gap = sum(abs(one.mean_score - one.share_relevant) * one.pairs for one in run.reliability) / pairs
+        assert gap == pytest.approx(run.figures["calibration error"])
+        assert all(mine <= ceiling for mine, ceiling in zip(run.recall_at, found.recall_ceiling_at, strict=True))
+    assert found.recall_ceiling_at[4] == found.ceilings["recall@5"]
+    assert mean_by_place([[1.0, 2.0], [3.0, 6.0]]) == [2.0, 4.0]
+
+
+def test_what_an_aggregator_costs(found: Comparison) -> None:
+    assert list(found.costs) == TRAINED
+    assert all(0 < cost.one_ms < cost.batch_ms for cost in found.costs.values())
+
+
+def test_leads_are_differences_of_micro_f1_over_the_same_users(found: Comparison) -> None:
+    chosen, methods = best(found), by_method(found)
+    assert chosen
+    assert list(found.leads) == [name for name in METHODS if name != chosen]
+
+    def mean(name: str, figure: str) -> float:
+        return float(np.mean([run.figures[figure] for run in methods[name]]))
+
+    for name, lead in found.leads.items():
+        assert lead.difference == pytest.approx(mean(chosen, "micro F1") - mean(name, "micro F1"), abs=0.005)
+        assert lead.low <= lead.difference <= lead.high
+
+
+def test_a_lead_is_told_from_chance_by_the_same_users() -> None:
+    """Both decide alike of 300 users but that one finds one label more of each tenth user."""
+    chance = np.random.default_rng(0)
+    hits = chance.integers(0, 5, 300)
+    ours, theirs = (np.stack([found, np.full(300, 6), np.full(300, 5)], 1) for found in (hits, hits))
+    ours[::10, 0] += 1
+    lead = comparison._lead(ours, theirs)
+    assert lead.difference == pytest.approx(2 * 30 / (300 * 11))
+    own = metrics.bootstrap(ours, metrics.f1)
+    assert 0 < lead.low < lead.high
+    assert lead.high - lead.low < (own.high - own.low) / 3
+    assert comparison._lead(theirs, theirs) == Lead(0, 0, 0)
+
+
+def test_the_best_is_chosen_on_validation_users(found: Comparison) -> None:
+    figures = {"average": 0.9, "recency of true labels": 1.0}
+    runs = [
+        msgspec.structs.replace(
+            run, figures=run.figures | {"micro F1": 0.1, "validation micro F1": figures.get(run.method, 0.5)}
+        )
+        for run in found.runs
+    ]
+    changed = msgspec.structs.replace(found, runs=runs)
+    assert best(changed) == "average", "what is not trained is no candidate"
+    assert figures_table(changed).strong == "average"
+    assert section(changed).verdict[0].startswith("average is the best trained method")
+
+
+def test_tables_leave_out_what_few_labels_do_not_have(found: Comparison) -> None:
+    assert "recall@20" not in columns(found)
+    table: Table = figures_table(found)
+    assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_a_page_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import offline_training.comparison.page"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# Baselines of true labels
+
+MATRIX = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], bool)
+ROWS = np.array([[0, 1, 2], [2, 0, PADDING], [0, PADDING, PADDING]], np.int32)
+
+
+def test_recency_and_frequency_of_labels() -> None:
+    assert recency(MATRIX, ROWS).tolist() == [[1, 0, 3], [0, 1, 3], [0, 3, 3]]
+    assert frequency(MATRIX, ROWS).tolist() == [[2, 2, 0], [1, 1, 0], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("grade", [recency, frequency])
+def test_true_labels_answer_which_labels_are_in_the_bag(
+    catalogue: Catalogue, histories: Histories, grade: object
+) -> None:
+    split = make_split("profile", histories, catalogue)
+    counted = TrueLabels(catalogue.matrix, split.train, recency if grade is recency else frequency)
+    assert metrics.micro_f1(0.5, counted.predict(split.test.rows), split.test.targets) == 1
+
+
+def test_what_a_bag_does_not_show_is_ranked_by_how_frequent_it_is() -> None:
+    """Bags of one item; the first two labels come true by chance of .6 and .2, and more often when the item has them."""
+    chance = np.random.default_rng(0)
+    rows = chance.integers(0, 3, (5000, 1)).astype(np.int32)
+    rates = np.array([0.6, 0.2, 0.05]) + 0.3 * MATRIX[rows[:, 0]]
+    train = make_bags(list(rows), chance.random(rates.shape) < rates, 1)
+    scores = TrueLabels(MATRIX, train, recency).predict(np.array([[0], [2]], np.int32))
+    assert scores == pytest.approx(np.array([[0.9, 0.2, 0.05], [0.6, 0.5, 0.05]]), abs=0.06)
+    assert metrics.reliability(
+        TrueLabels(MATRIX, train, frequency).predict(rows), train.targets
+    ).expected_calibration_error() == pytest.approx(0, abs=0.02)
+
+
+# The commands
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
+
+
+def test_the_command_renders_again(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "next.json").write_bytes((folder / "next.json").read_bytes())
+    done = run("report", tmp_path)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / HTML).read_bytes() == (folder / HTML).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "expected profile.json, unseen.json or next.json, found notes.txt: `tastestream train compare` writes"),
+        ('{"task": "next", "runs": []}', "next.json: expected results of version 2, found none: run"),
+        ('{"version": 1, "task": "next"}', "next.json: expected results of version 2, found 1: run"),
+        ('{"version": 2, "task": "next"}', "expected what `tastestream train compare` wrote, found Object missing"),
+        ('{"version": 2, "tas', "next.json: expected what `tastestream train compare` wrote, found Input data was"),
+        ("[1]", "next.json: expected what `tastestream train compare` wrote, found Expected `object`, got `array`"),
+    ],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
+    (tmp_path / "notes.txt").write_text("none")
+    if content is not None:
+        (tmp_path / "next.json").write_text(content)
+    done = run("report", tmp_path)
+    assert done.exit_code == 1
+    assert complaint in done.output
+    assert len(done.output.strip().splitlines()) == 1
+    assert not (tmp_path / HTML).exists()
+
+
+def test_results_without_runs_and_a_missing_folder_are_refused(found: Comparison, tmp_path: Path) -> None:
+    done = run("report", tmp_path / "none")
+    assert (done.exit_code, "found nothing" in done.output) == (1, True), done.output
+    write(msgspec.structs.replace(found, runs=[]), tmp_path)
+    assert "expected the runs of a comparison, found none" in run("report", tmp_path).output
+
+
+def test_compare_ends_with_a_report_of_all_tasks(
+    catalogue: Catalogue, histories: Histories, folder: Path, tmp_path: Path
+) -> None:
+    items = [
+        Item(
+            name,
+            catalogue.pictures.get(name, "https://shop.example/a.jpg"),
+            tuple(tuple(LABELS[n].split(" > ")) for n in np.flatnonzero(has)),
+        )
+        for name, has in zip(catalogue.items, catalogue.matrix, strict=True)
+    ]
+    events = [
+        DatasetEvent(user, catalogue.items[row], "purchase", time)
+        for user, rows in zip(histories.users, histories.rows, strict=True)
+        for time, row in enumerate(rows)
+    ]
+    shop, out = tmp_path / "shop", tmp_path / "results"
+    prepare(Given(events, items), "shop", shop, rule=LabelRule(2, 2, 1, 100), pictures=None, step=no_step)
+    embeddings = shop / "embeddings.npz"
+    np.savez(embeddings, ids=catalogue.items, embeddings=catalogue.embeddings)
+    assert read_catalogue(shop, embeddings).pictures == catalogue.pictures, "a URL is no local picture"
+    arguments = ("compare", shop, "--embeddings", embeddings, "--out", out, "--seeds", 1, "--method", "average")
+
+    out.mkdir()
+    (out / "next.json").write_text('{"version": 1}')
+    refused = run(*arguments, "--task", "profile")
+    assert refused.exit_code == 1
+    assert "next.json: expected results of version 2, found 1" in refused.output
+    assert not (out / "profile.json").exists(), "it is said before the training, not after it"
+
+    (out / "next.json").write_bytes((folder / "next.json").read_bytes())
+    done = run(*arguments, "--task", "profile")
+    assert done.exit_code == 0, done.output
+    made = Page((out / HTML).read_text(encoding="utf-8"))
+    assert {"profile", "next"} <= {one.get("id") for one in made.all("section")}
+    assert json.loads((out / "profile.json").read_text())["examples"]

@@ -1,0 +1,63 @@
+"""Runs that are over, without Kafka: a journal of what the workers would have said. And bundles that differ from the shipped one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from model.bundle import DEFAULT_BUNDLE, Bundle
+from offline_training.replay.answers import Journal
+from offline_training.replay.commands import JOURNAL, RUN
+from offline_training.replay.expected import expected_answers, expected_messages
+from offline_training.replay.messages import Naming
+from offline_training.replay.pictures import embedded_pictures
+from offline_training.replay.source import DataSet, Selection
+from streams.settings import read_settings
+
+BEGUN = 1_700_000_000_000  # when the first answer came, milliseconds since the epoch
+EVERY, TOOK = 40, 12.5  # milliseconds between two answers, and of each
+
+
+def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: frozenset[int] = frozenset()) -> Path:
+    """The folder of a run of all events. dead: places of events that became dead letters."""
+    served, settings, data = Bundle.load(bundle), read_settings(), DataSet(dataset)
+    out.mkdir(parents=True)
+    naming = Naming(data.fingerprint())
+    identity = {
+        "stream": naming.stream, "users": 1.0, "limit": None, "since": None, "until": None, "tag": "",
+        "bundle": f"{served.name} {served.version} {served.embedder_version}", "top_k": settings.top_k,
+    }  # fmt: skip
+    (out / RUN).write_text(json.dumps(identity))
+    pictures = sorted({item.picture for item in data.items.values()})
+    embedded = embedded_pictures(settings, served.embedder(), pictures, lambda: None)
+    messages = expected_messages(
+        data.events(Selection()), data.items, embedded, served, settings, naming=naming, dead=dead
+    )
+    with Journal(out / JOURNAL) as journal:
+        for number, one in enumerate(expected_answers(messages, served.categories)):
+            journal.write(
+                type(one)(one.place, one.bag_size, one.cold_start, one.scores, TOOK, one.reason, BEGUN + EVERY * number)
+            )
+    return out
+
+
+def variant(folder: Path, change: Callable[[dict[str, Any]], object] | None = None, *, embedder: bytes = b"") -> Path:
+    """The shipped bundle with another manifest. embedder: a remark that makes another file of it."""
+    shutil.copytree(DEFAULT_BUNDLE, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    if embedder:
+        network = folder / "embedder.onnx"
+        network.write_bytes(network.read_bytes() + b"\x32" + bytes([len(embedder)]) + embedder)  # ModelProto.doc_string
+        manifest["files"]["embedder.onnx"] = sha256(network.read_bytes()).hexdigest()
+    if change is not None:
+        change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def other_prior(manifest: dict[str, Any]) -> None:
+    """Another name, and another answer for those who have no bag: the categories in the reverse order."""
+    manifest["name"] = "reversed"
+    manifest["prior"] = sorted(manifest["prior"], reverse=manifest["prior"][0] < manifest["prior"][-1])

@@ -1,0 +1,306 @@
+"""What a run that is over says: measured again, beside other bundles, on a page, and beside other runs. No broker is there."""
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+pytest.importorskip("matplotlib", reason="needs the extra `train`")
+pytest.importorskip("jinja2", reason="needs the extra `train`")
+
+from PIL import Image
+
+from offline_training.replay import commands
+from offline_training.replay.exceptions import ReplayError
+from offline_training.replay.report.results import read
+from offline_training.replay.source import DataSet, Selection
+from tests.command import Command, Done
+from tests.offline_training.replay.finished import EVERY, TOOK, finish, other_prior, variant
+from tests.offline_training.replay.made import shop
+from tests.pages import Page, markdown_tables, texts_of
+
+USERS, EACH, DEAD = 12, 16, frozenset({3, 40})
+NOBODY = "kafka://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set, another bundle, and runs of both bundles."""
+    folder = tmp_path_factory.mktemp("place")
+    shop(folder / "shop", users=USERS, each=EACH)
+    variant(folder / "reversed", other_prior, embedder=b"another")
+    finish(folder / "shop", folder / "run", dead=DEAD)
+    finish(folder / "shop", folder / "other", folder / "reversed")
+    return folder
+
+
+@pytest.fixture
+def replay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path) -> Command:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("COLUMNS", "200")
+    command = Command(monkeypatch, capsys)
+
+    def run(*arguments: str, **environment: str) -> Done:
+        return command("replay", *arguments, **{"TASTESTREAM_BROKER": NOBODY, **environment})
+
+    return run  # type: ignore[return-value]
+
+
+@pytest.fixture
+def measured(replay: Command) -> None:
+    """Both runs have their results. Whoever changes one works on a copy."""
+    if Path("other", "results.json").exists():
+        return
+    assert replay("shop", "--out", "run", "--check", "--beside", "reversed").code == 0
+    assert replay("shop", "--out", "other", TASTESTREAM_BUNDLE="reversed").code == 0
+
+
+def results(run: str) -> dict[str, Any]:
+    return json.loads(Path(run, "results.json").read_text())
+
+
+def copied(run: str, name: str) -> str:
+    """A run of the same answers, to change."""
+    shutil.rmtree(name, ignore_errors=True)
+    shutil.copytree(run, name)
+    return name
+
+
+def line(done: Done, code: int) -> str:
+    assert done.code == code, done.err
+    [line] = [one for one in done.err.splitlines() if one.startswith("error: ")]
+    return line
+
+
+def group(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
+    [one] = [one for one in found["groups"] if (one["kind"], one["name"]) == (kind, name)]
+    return one
+
+
+def test_a_bundle_beside_is_measured_at_the_same_targets_and_nothing_is_played(replay: Command) -> None:
+    done = replay("shop", "--out", copied("run", "first"), "--check", "--beside", "reversed")
+    assert done.code == 0, done.err
+    assert "recommended less reversed" in done.out
+    assert "online = offline:          identical" in done.out
+    found = results("first")
+    assert list(found["beside"]) == ["reversed"]
+    warm, cold = group(found, "start", "warm"), group(found, "start", "cold")
+    assert list(warm["figures"]) == ["recommended", "popularity", "reversed"]
+    assert warm["figures"]["reversed"] == warm["figures"]["recommended"], "the same networks"
+    assert cold["figures"]["reversed"]["MRR"] != cold["figures"]["recommended"]["MRR"], "another prior"
+    [popularity, other] = warm["differences"]
+    assert (popularity["other"], other["other"]) == ("popularity", "reversed")
+    assert other["intervals"]["MRR"] == [0, 0]
+
+    served = results("first")["groups"]
+    assert replay("shop", "--out", "first").code == 0
+    alone = results("first")["groups"]
+    assert [one["figures"]["recommended"] for one in alone] == [one["figures"]["recommended"] for one in served]
+    assert list(alone[0]["figures"]) == ["recommended", "popularity"]
+
+
+def test_a_bundle_that_answers_another_question_is_refused_before_anything_else(replay: Command, place: Path) -> None:
+    folder = place / "hats"
+    if not folder.exists():
+        variant(folder, lambda manifest: manifest["categories"].__setitem__(0, "hats"))
+    assert "--beside hats: its categories are not those of" in line(
+        replay("shop", "--out", "new", "--beside", "hats"), 1
+    )
+    assert not Path("new").exists()
+
+
+def test_the_results_read_back(measured: None) -> None:
+    found = read(Path("run", "results.json"))
+    told = results("run")
+    assert [group.figures for group in found.groups] == [one["figures"] for one in told["groups"]]
+    assert found.rules.targets == frozenset({"purchase"})
+    assert found.samples and found.samples[0].moments[0].attention
+    spans = found.latency_over_time
+    events = DataSet(Path("shop")).overview(Selection()).events
+    assert sum(span.answers for span in spans) == events - len(DEAD)
+    assert {span.p95 for span in spans} == {TOOK}
+    assert spans[-1].end == pytest.approx((events - 1) * EVERY / 1000, abs=0.1)
+
+
+def test_samples_show_what_was_recommended_then(measured: None) -> None:
+    data = DataSet(Path("shop"))
+    events = list(data.events(Selection()))
+    journal = {one[0]: one for one in map(json.loads, Path("run", "answers.jsonl").read_text().splitlines())}
+    for one in read(Path("run", "results.json")).samples:
+        for moment in one.moments:
+            of = [event for event in events if event.user == one.user]
+            before = [event for event in of if event.time < moment.time and event.place not in DEAD]
+            _, bag_size, _, scores, *_ = journal[before[-1].place]
+            assert moment.bag_size == bag_size
+            assert [guess.score for guess in moment.guesses] == pytest.approx(
+                [score for _, score in scores[:5]], abs=1e-5
+            )
+            assert sum(weight for _, weight in moment.attention) == pytest.approx(1, abs=1e-4)
+            assert {item for item, _ in moment.attention} <= {event.item for event in before}
+            assert moment.age == moment.time - before[-1].time
+            assert moment.bought == list(
+                dict.fromkeys(event.item for event in of if event.time == moment.time and event.type == "purchase")
+            )
+
+
+def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None) -> None:
+    html = Path("run", "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    text = "\n".join(page.texts)
+    for title in (
+        "What was played",
+        "All targets",
+        "By bag size",
+        "By events of the user",
+        "By day",
+        "Latency",
+        "Some users",
+    ):
+        assert title in text, title
+    assert not page.all("script") + page.all("link")
+    found = results("run")
+    everything = group(found, "all", "all")
+    rows = {row[0]: row for row in page.tables[0]}
+    assert page.tables[0][0] == ["", "recommended", "popularity", "reversed", "ceiling"]
+    for name, value in everything["figures"]["reversed"].items():
+        assert rows[name][3].startswith(f"{value:.3f}".lstrip("0")), name
+    assert "2 of 192 events caused no recommendation (dead letter 2)" in text
+    assert "reversed: computed from the events" in text
+    shown = {item for one in found["samples"] for moment in one["moments"] for item, _ in moment["attention"]}
+    pictures = page.all("img")
+    assert shown <= {one["alt"] for one in pictures}
+    for one in pictures:
+        data = base64.b64decode(one["src"].removeprefix("data:image/jpeg;base64,"))
+        with Image.open(io.BytesIO(data)) as picture:
+            assert picture.size == (96, 96)
+    markdown = Path("run", "report.md").read_text()
+    assert [row for row in markdown_tables(markdown)[1] if row[0] == "hit@5"] == [rows["hit@5"]]
+    assert "2 of 192 events caused no recommendation" in markdown
+
+
+def test_charts_are_xml_and_name_each_method(measured: None) -> None:
+    html = Path("run", "report.html").read_text(encoding="utf-8")
+    charts = [part.partition("</svg>")[0] + "</svg>" for part in html.split("<svg ")[1:]]
+    texts = [texts_of(f"<svg {chart}") for chart in charts]
+    assert len(texts) == 4, "all users are as active"
+    assert all({"recommended", "popularity", "reversed"} <= found for found in texts[:-1])
+    assert {"p50", "p95", "p99"} <= texts[-1]
+
+
+def test_names_do_not_break_the_page(replay: Command, place: Path) -> None:
+    script = "<script>alert(1)</script> & $a_b$ | `c`"
+    folder = variant(place / "markup", lambda manifest: manifest.__setitem__("name", script))
+    assert replay("shop", "--out", copied("run", "marked"), "--beside", "markup").code == 0
+    html = Path("marked", "report.html").read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert Page(html).tables[0][0][3] == script
+    assert len({len(row) for row in markdown_tables(Path("marked", "report.md").read_text())[1]}) == 1
+    assert folder.is_dir()
+
+
+def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_jinja(name: str) -> object:
+        return None if name == "jinja2" else object()
+
+    monkeypatch.setattr(commands, "find_spec", without_jinja)
+    Path(copied("run", "plain"), "report.html").unlink(missing_ok=True)
+    done = replay("shop", "--out", "plain")
+    assert done.code == 0
+    assert "it needs Jinja and Matplotlib: pip install 'tastestream[train]'" in done.out
+    assert not Path("plain", "report.html").exists()
+
+
+def test_workers_and_a_replay_import_neither_jinja_nor_matplotlib() -> None:
+    code = (
+        "import sys\nfor name in ('jinja2', 'matplotlib', 'torch'): sys.modules[name] = None\n"
+        "import streams.cli, streams.runner, streams.runtime.supervisor, offline_training.replay.commands"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# Beside other runs
+
+
+def test_runs_are_compared_target_by_target(replay: Command, measured: None) -> None:
+    done = replay("compare", "run", "other/results.json", "--out", "compared")
+    assert done.code == 0, done.err
+    assert "other less run" in done.out
+    assert "other and run have other events without a recommendation" in done.out
+    found = json.loads(Path("compared", "compare.json").read_text())
+    assert found["paired"]
+    everything = found["groups"][0]
+    for name in ("run", "other"):
+        assert everything["figures"][name] == group(results(name), "all", "all")["figures"]["recommended"]
+        assert everything["intervals"][name] == group(results(name), "all", "all")["intervals"]["recommended"]
+    [difference] = everything["differences"]
+    low, high = difference["intervals"]["MRR"]
+    assert low <= everything["figures"]["other"]["MRR"] - everything["figures"]["run"]["MRR"] <= high
+    own = everything["intervals"]["run"]["MRR"]
+    assert high - low < own[1] - own[0], "of the same users"
+    page = Page(Path("compared", "compare.html").read_text(encoding="utf-8"))
+    assert page.tables[0][0] == ["", "run", "other"]
+    assert page.tables[1][0] == ["", "run", "other", "other less run", "ceiling"]
+    assert markdown_tables(Path("compared", "compare.md").read_text())[1][0] == page.tables[1][0]
+
+
+def test_without_the_targets_of_both_there_are_no_paired_intervals(replay: Command, measured: None) -> None:
+    Path(copied("other", "bare"), "targets.parquet").unlink()
+    done = replay("compare", "run", "bare")
+    assert done.code == 0, done.err
+    [row] = [row for row in done.out.splitlines() if row.startswith("│ MRR")]
+    cells = [cell.strip() for cell in row.split("│")[1:-1]]
+    assert "[" in cells[2]
+    assert cells[3][0] in "+-" and "[" not in cells[3]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--k", "3"), r"k \[1, 5, 10\] and \[3\]"),
+        (("--targets", "view,purchase"), r"targets \['purchase'\] and \['purchase', 'view'\]"),
+        (("--delay", "7d"), "delay 0 and 604800000"),
+    ],
+)
+def test_runs_of_other_rules_are_not_comparable(
+    replay: Command, measured: None, options: tuple[str, ...], said: str
+) -> None:
+    changed = copied("other", "changed")
+    assert replay("shop", "--out", changed, *options, TASTESTREAM_BUNDLE="reversed").code == 0
+    done = replay("compare", "run", changed)
+    found = line(done, 2)
+    assert "run and changed are not comparable: " in found
+    assert re.search(said, found), found
+
+
+def test_runs_of_other_events_are_not_comparable(replay: Command, measured: None, place: Path) -> None:
+    if not Path("smaller").exists():
+        shop(place / "smaller", users=USERS, each=EACH - 1)
+        finish(place / "smaller", place / "third")
+    assert replay("smaller", "--out", "third").code == 0
+    assert "run and third are not comparable: stream" in line(replay("compare", "run", "third"), 2)
+
+
+def test_what_is_no_run_is_refused(replay: Command, measured: None, place: Path) -> None:
+    assert "nowhere/results.json: No such file or directory: name the --out" in line(
+        replay("compare", "run", "nowhere"), 2
+    )
+    assert "expected two runs or more, found one" in line(replay("compare", "run"), 2)
+    assert "run: the same run is given twice" in line(replay("compare", "run", "./run"), 2)
+    (place / "old").mkdir(exist_ok=True)
+    for text, said in (
+        ('{"rules": {}}', "of version 2, found none"),
+        ('{"version": 2}', "expected what `tastestream replay` wrote"),
+    ):
+        (place / "old" / "results.json").write_text(text)
+        assert said in line(replay("compare", "run", "old"), 2)
+        with pytest.raises(ReplayError):
+            read(place / "old" / "results.json")

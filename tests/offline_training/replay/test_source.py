@@ -1,0 +1,102 @@
+"""The events of a prepared data set: all of them, in their order, or the part that was asked for."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+from offline_training.datasets.prepare import SUMMARY, DatasetSummary
+from offline_training.replay.exceptions import ReplayError
+from offline_training.replay.source import DataSet, Event, Selection
+from tests.offline_training.replay.made import Row, write
+
+ITEMS = {
+    "hat": ("hat.jpg", ["hats"]),
+    "tie": ("https://shop.example/tie.jpg", ["ties", "silk"]),
+    "box": ("", ["boxes"]),
+}
+ROWS: list[Row] = [(f"user-{n % 100}", ("hat", "tie")[n % 2], "purchase", n // 10) for n in range(1000)]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSet:
+    return DataSet(write(tmp_path, ROWS, ITEMS))
+
+
+def test_all_events_come_as_they_stand_there(data: DataSet) -> None:
+    assert list(data.events(Selection())) == [Event(n, n, *row) for n, row in enumerate(ROWS)]
+    seen = data.overview(Selection())
+    assert (seen.events, seen.first, seen.last, len(seen.of_user)) == (1000, 0, 99, 100)
+    assert set(seen.of_user.values()) == {10}
+
+
+def test_an_item_knows_whether_its_picture_is_a_file(data: DataSet) -> None:
+    assert {name: item.local for name, item in data.items.items()} == {"hat": True, "tie": False, "box": False}
+    assert data.items["tie"].categories == ("ties", "silk")
+
+
+def test_users_are_sampled_whole_and_a_smaller_share_is_part_of_a_larger(data: DataSet) -> None:
+    tenth, half = (list(data.events(Selection(users=share))) for share in (0.1, 0.5))
+    users = {event.user for event in half}
+    assert 30 < len(users) < 70
+    assert [event.number for event in half] == [n for n, row in enumerate(ROWS) if row[0] in users]
+    assert [event.place for event in half] == list(range(len(half)))
+    assert {event.user for event in tenth} < users
+
+
+def test_a_limit_and_times_cut_the_stream(data: DataSet) -> None:
+    assert [event.number for event in data.events(Selection(limit=3))] == [0, 1, 2]
+    between = [(event.place, event.number) for event in data.events(Selection(since=5, until=7, limit=15))]
+    assert between == [(place, 50 + place) for place in range(15)]
+    assert data.overview(Selection(since=5, until=7)).events == 20
+
+
+def test_what_cannot_be_played_is_counted(tmp_path: Path) -> None:
+    rows: list[Row] = [
+        ("ada", "hat", "view", 1),
+        ("ada", "box", "view", 2),
+        ("ada", "gone", "view", 3),
+        ("ada", "tie", "view", 4),
+    ]
+    data = DataSet(write(tmp_path, rows, ITEMS))
+    assert [(event.place, event.number) for event in data.events(Selection())] == [(0, 0), (1, 3)]
+    assert data.overview(Selection()).left_out == {"item without picture": 1, "unknown item": 1}
+
+
+@pytest.mark.parametrize("row", [30, 50])
+def test_events_that_are_not_in_the_order_of_time_are_refused(tmp_path: Path, row: int) -> None:
+    rows: list[Row] = [("ada", "hat", "view", n if n != row else row - 2) for n in range(100)]
+    data = DataSet(write(tmp_path, rows, ITEMS))
+    with pytest.raises(ReplayError, match="not in the order of time: prepare the data set"):
+        data.overview(Selection())
+
+
+def test_nothing_to_play_says_why(data: DataSet, tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match="no event to play: ask for more users, or another time"):
+        data.overview(Selection(since=1000))
+    with pytest.raises(ReplayError, match="no event to play: left out: item without picture 1"):
+        DataSet(write(tmp_path, [("ada", "box", "view", 1)], ITEMS)).overview(Selection())
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReplayError, match=r"events.parquet: there is no such file: prepare"):
+        DataSet(tmp_path)
+
+
+def test_another_stream_has_another_fingerprint(data: DataSet, tmp_path: Path) -> None:
+    other = DataSet(write(tmp_path / "other", [*ROWS[:-1], ("user-99", "hat", "purchase", 99)], ITEMS))
+    again = DataSet(write(tmp_path / "again", ROWS, ITEMS))
+    assert data.fingerprint() == again.fingerprint() != other.fingerprint()
+
+
+def test_what_was_left_out_when_it_was_prepared_is_known(tmp_path: Path) -> None:
+    write(tmp_path, ROWS, ITEMS)
+    assert DataSet(tmp_path).left_out == {}
+    summary = DatasetSummary("x", 1, 1, 1, 0, 0, labels={}, dropped={"broken_line": 2}, examples={})
+    (tmp_path / SUMMARY).write_bytes(msgspec.json.encode(summary))
+    assert DataSet(tmp_path).left_out == {"broken_line": 2}
+    (tmp_path / SUMMARY).write_text("{")
+    with pytest.raises(ReplayError, match=r"dataset.json: .*prepare the data set"):
+        DataSet(tmp_path)

@@ -1,0 +1,67 @@
+"""Figures by target, in a file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from offline_training.replay.exceptions import ReplayError
+from offline_training.replay.prequential import Measured, Rules
+from offline_training.replay.targets import read, write
+from tests.offline_training.replay.test_prequential import LABELS, answered, measured, stream
+
+RULES = Rules(ks=(1, 2))
+
+
+@pytest.fixture
+def found() -> Measured:
+    events = stream(
+        ("ada", "hat", "view", 10),
+        ("bob", "hat", "purchase", 20),
+        ("ada", "tie", "purchase", 30),
+        ("bob", "tie", "purchase", 40),
+    )
+    one = measured(events, answered(4, p0=[5, 1], p1=[1]), RULES, LABELS)
+    return replace(one, figures={**one.figures, "a: b": one.figures["recommended"] + 1})
+
+
+def test_what_was_measured_comes_back(found: Measured, tmp_path: Path) -> None:
+    path = tmp_path / "targets.parquet"
+    write(found, RULES.figures, path)
+    again, figures = read(path)
+    assert figures == RULES.figures
+    for name, value in vars(found).items():
+        back = getattr(again, name)
+        if isinstance(value, np.ndarray):
+            assert back.dtype == value.dtype and (back == value).all(), name
+        elif name == "figures":
+            assert list(back) == list(value)
+            assert all((back[method] == value[method]).all() for method in value)
+        else:
+            assert back == value, name
+    table = pq.read_table(path)
+    assert table["user"].to_pylist() == ["bob", "ada", "bob"]
+    assert table["recommended: recall@2"].to_pylist() == [0, 0.5, 0]
+
+
+def test_a_run_without_a_target_has_an_empty_file(tmp_path: Path) -> None:
+    write(
+        measured(stream(("ada", "hat", "view", 1)), answered(1), RULES, LABELS), RULES.figures, tmp_path / "t.parquet"
+    )
+    assert read(tmp_path / "t.parquet")[0].names == []
+
+
+def test_other_files_are_refused(found: Measured, tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_text("none")
+    pq.write_table(pa.table({"user": ["ada"]}), tmp_path / "other.parquet")
+    for name in ("text", "other", "missing"):
+        with pytest.raises(ReplayError, match=rf"{name}.parquet: expected what `tastestream replay` writes"):
+            read(tmp_path / f"{name}.parquet")
+    with pytest.raises(ReplayError, match="cannot be written"):
+        write(found, RULES.figures, tmp_path / "nowhere" / "t.parquet")

@@ -1,0 +1,67 @@
+"""A stall is work without progress while the broker answers; an outage, or having nothing to do, is none."""
+
+from dataclasses import replace
+
+import pytest
+
+from streams.monitoring.watchdog import Observation, StallTimer
+
+WORKING = Observation(progress=(7,), not_ready="", in_flight=3, lag=12)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.mark.parametrize(
+    "sight",
+    [
+        WORKING,
+        replace(WORKING, lag=0),
+        replace(WORKING, in_flight=0),
+        Observation(progress=(7,), not_ready="recovering bags", in_flight=0, lag=0),
+    ],
+    ids=["events wait", "an event is never finished", "none is read", "never ready"],
+)
+def test_work_without_progress_adds_up(clock: Clock, sight: Observation) -> None:
+    timer = StallTimer(clock)
+    assert timer.seconds(sight) == 0
+    clock.now += 20
+    assert timer.seconds(sight) == 20
+    clock.now += 20
+    assert timer.seconds(sight) == 40
+
+
+@pytest.mark.parametrize(
+    "sight",
+    [
+        replace(WORKING, progress=(8,)),
+        replace(WORKING, lag=None),
+        Observation(progress=(7,), not_ready="", in_flight=0, lag=0),
+    ],
+    ids=["progress", "the broker does not answer", "nothing to do"],
+)
+def test_the_time_begins_anew(clock: Clock, sight: Observation) -> None:
+    timer = StallTimer(clock)
+    timer.seconds(WORKING)
+    clock.now += 50
+    assert timer.seconds(sight) == 0
+    clock.now += 5
+    assert timer.seconds(replace(WORKING, progress=sight.progress)) == 5
+
+
+def test_what_it_saw_can_be_read() -> None:
+    assert str(WORKING) == "ready, 3 events in flight, lag 12"
+    assert (
+        str(replace(WORKING, lag=None, not_ready="rebalancing"))
+        == "not ready (rebalancing), 3 events in flight, lag unknown"
+    )

@@ -1,0 +1,150 @@
+"""Servers for the tests of fetching: real ones, on addresses of this host, and name servers that say as told."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_network
+from pathlib import Path
+from ssl import SSLContext
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from streams.exceptions import FetchError
+from streams.web.addresses import AddressPolicy
+from streams.web.fetch import Fetcher
+
+LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
+ONLY_2 = AddressPolicy((ip_network("127.0.0.2/32"),))
+PICTURE = b"\xff\xd8 not really a picture \xff\xd9"
+
+IPV6 = socket.has_ipv6 and Path("/proc/net/if_inet6").exists() and "lo" in Path("/proc/net/if_inet6").read_text()
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(
+    handler: Handler, address: str = "127.0.0.1", tls: SSLContext | None = None
+) -> AsyncGenerator[str, None]:
+    """A server that gives every request to `handler`; its URL, without a slash at the end."""
+    runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, address, 0, ssl_context=tls)
+        await site.start()
+        host = f"[{address}]" if ":" in address else address
+        yield f"{'https' if tls else 'http'}://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def talking(talk: Talk, address: str = "127.0.0.1") -> AsyncGenerator[str, None]:
+    """A server below HTTP, that gives every connection to `talk`, for as long as the block lasts; its URL."""
+    talks: set[asyncio.Task[None]] = set()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        talks.add(task)
+        try:
+            await talk(reader, writer)
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
+        finally:
+            talks.discard(task)
+            writer.close()
+
+    server = await asyncio.start_server(connected, address, 0)
+    try:
+        yield f"http://{address}:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        for task in list(talks):
+            task.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
+
+
+@dataclass
+class Canary:
+    """Sockets that nobody may connect to. They listen, and never answer."""
+
+    port: int
+    sockets: list[socket.socket]
+    accepted: int = 0
+
+    @property
+    def connections(self) -> int:
+        """How many have connected so far. The kernel keeps even one that has gone again without a word."""
+        for listening in self.sockets:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except BlockingIOError:
+                    break
+                connection.close()
+                self.accepted += 1
+        return self.accepted
+
+
+@contextmanager
+def canary() -> Generator[Canary, None, None]:
+    """A canary on 127.0.0.1 and, where there is IPv6, on the same port of ::1."""
+    bird = Canary(0, [])
+    try:
+        for address, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))[: 1 + IPV6]:
+            listening = socket.create_server((address, bird.port), family=family, backlog=128)
+            listening.setblocking(False)
+            bird.sockets.append(listening)
+            bird.port = listening.getsockname()[1]
+        yield bird
+    finally:
+        for listening in bird.sockets:
+            listening.close()
+
+
+class Answers(AbstractResolver):
+    """Gives one list of addresses after another, whatever the name; the last one for ever."""
+
+    def __init__(self, *answers: list[str]) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        addresses = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=0,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None:
+        pass
+
+
+async def failure(fetcher: Fetcher, url: str) -> FetchError:
+    with pytest.raises(FetchError) as failed:
+        await fetcher.fetch(url)
+    return failed.value
+
+
+async def picture(_: web.BaseRequest) -> web.Response:
+    return web.Response(body=PICTURE, content_type="image/jpeg")
+
+
+def to(location: str, status: int = 302) -> web.Response:
+    return web.Response(status=status, headers={"Location": location})

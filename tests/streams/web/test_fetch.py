@@ -1,0 +1,253 @@
+"""A fetch is bounded in time, bytes and redirects, and each failure has its reason; `test_hostile_servers` has the corpus."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+from aiohttp import web
+
+from streams.web.fetch import Fetcher, FetchLimits, seconds_until
+from tests.streams.web.servers import LOOPBACK, PICTURE, failure, picture, serving, to
+
+SMALL = FetchLimits(max_bytes=1000, connect_timeout=0.5, idle_timeout=0.4, total_timeout=1.0)
+
+
+# What comes back
+
+
+async def test_a_picture_is_fetched() -> None:
+    async with serving(picture) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        assert await fetcher.fetch(f"{url}/a.jpg") == PICTURE
+
+
+async def test_the_server_learns_nothing_but_the_path_and_who_asks() -> None:
+    seen: list[web.BaseRequest] = []
+
+    async def handler(request: web.BaseRequest) -> web.Response:
+        seen.append(request)
+        response = web.Response(body=PICTURE)
+        response.set_cookie("follow", "me")
+        return response
+
+    limits = FetchLimits(user_agent="tastestream/9 (+https://shop.example/bots)")
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
+        await fetcher.fetch(f"{url}/a.jpg?w=1#part")
+        await fetcher.fetch(f"{url}/b.jpg")
+    assert [r.raw_path for r in seen] == ["/a.jpg?w=1", "/b.jpg"]
+    assert set(seen[1].headers) == {"Host", "Accept", "Accept-Encoding", "User-Agent"}
+    assert seen[1].headers["User-Agent"] == limits.user_agent
+
+
+@pytest.mark.parametrize(
+    ("status", "transient"),
+    [(404, False), (403, False), (410, False), (408, True), (429, True), (500, True), (503, True)],
+)
+async def test_a_status_that_is_no_success_is_named(status: int, transient: bool) -> None:
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status)
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        failed = await failure(fetcher, f"{url}/a.jpg")
+    assert (failed.reason, failed.transient) == ("http_status", transient)
+    assert str(status) in str(failed) and f"{url}/a.jpg" in str(failed)
+
+
+async def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    async with Fetcher(policy=LOOPBACK) as fetcher:
+        failed = await failure(fetcher, f"http://127.0.0.1:{port}/")
+    assert (failed.reason, failed.transient) == ("host_unreachable", True)
+
+
+async def test_a_name_that_does_not_exist() -> None:
+    async with Fetcher() as fetcher:
+        failed = await failure(fetcher, "http://nowhere.invalid/")
+    assert (failed.reason, failed.transient) == ("host_unreachable", True)
+
+
+# Redirects
+
+
+async def test_redirects_are_followed_up_to_the_limit() -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        left = int(request.path.strip("/"))
+        return to(f"/{left - 1}", 301 + left % 2) if left else web.Response(body=PICTURE)
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        assert await fetcher.fetch(f"{url}/3") == PICTURE
+        failed = await failure(fetcher, f"{url}/4")
+    assert (failed.reason, failed.transient) == ("too_many_redirects", False)
+
+
+async def test_a_redirect_loop_ends_after_three() -> None:
+    asked = 0
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return to("/again")
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        assert (await failure(fetcher, url)).reason == "too_many_redirects"
+    assert asked == 1 + 3
+
+
+# Bytes
+
+
+@pytest.mark.parametrize(("size", "reason"), [(1000, None), (1001, "picture_too_many_bytes")])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_may_be_as_long_as_the_limit(size: int, reason: str | None, announced: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if announced:
+            return web.Response(body=bytes(size))
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for _ in range(size):
+            await response.write(b"x")
+        return response
+
+    async with serving(handler) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+        if reason is None:
+            assert len(await fetcher.fetch(url)) == size
+        else:
+            failed = await failure(fetcher, url)
+            assert (failed.reason, failed.transient) == (reason, False)
+
+
+async def test_an_announced_length_over_the_limit_is_refused_before_the_body_comes() -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "1001"})
+        await response.prepare(request)
+        await asyncio.sleep(60)
+        return response
+
+    async with serving(handler) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+        failed = await failure(fetcher, url)
+    assert failed.reason == "picture_too_many_bytes"
+    assert "1001 bytes announced" in str(failed)
+
+
+# Time
+
+
+@pytest.mark.parametrize("begin", [False, True])
+async def test_a_server_that_goes_silent_is_left_before_the_whole_time_is_up(begin: bool) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        if begin:
+            await response.prepare(request)
+            await response.write(b"x")
+        await asyncio.sleep(60)
+        return response
+
+    limits = FetchLimits(idle_timeout=0.4, total_timeout=30)
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
+        start = time.monotonic()
+        failed = await failure(fetcher, url)
+    assert (failed.reason, failed.transient) == ("timeout", True)
+    assert time.monotonic() - start < 10
+
+
+async def test_it_says_which_time_was_up() -> None:
+    async def drip(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(600):
+            await response.write(b"x")
+            await asyncio.sleep(0.1)
+        return response
+
+    async with serving(drip) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+        start = time.monotonic()
+        failed = await failure(fetcher, url)
+    assert (failed.reason, failed.transient) == ("timeout", True)
+    assert "took longer than 1 s" in str(failed)
+    assert 0.9 < time.monotonic() - start < 3
+
+
+async def test_the_time_of_redirects_adds_up() -> None:
+    async def handler(_: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.35)
+        return to("/again")
+
+    async with serving(handler) as url, Fetcher(SMALL, LOOPBACK) as fetcher:
+        assert (await failure(fetcher, url)).reason == "timeout"
+
+
+async def test_a_server_that_takes_no_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, socket.create_connection(deaf.getsockname()):
+        async with Fetcher(SMALL, LOOPBACK) as fetcher:  # the queue of the listening socket is full: a SYN is dropped
+            start = time.monotonic()
+            failed = await failure(fetcher, f"http://127.0.0.1:{deaf.getsockname()[1]}/")
+    assert (failed.reason, failed.transient) == ("timeout", True)
+    assert time.monotonic() - start < SMALL.total_timeout
+
+
+async def test_a_name_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*_: object, **__: object) -> list[object]:
+        time.sleep(1)
+        return []
+
+    monkeypatch.setattr("socket.getaddrinfo", slow)
+    async with Fetcher(SMALL) as fetcher:
+        failed = await failure(fetcher, "http://slow.example/")
+    assert (failed.reason, failed.transient) == ("timeout", True)
+    assert "slow.example was not found within 0.5 s" in str(failed)
+
+
+async def test_a_cancelled_fetch_is_cancelled() -> None:
+    asked = asyncio.Event()
+
+    async def handler(_: web.BaseRequest) -> web.Response:
+        asked.set()
+        await asyncio.sleep(60)
+        return web.Response()
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        task = asyncio.create_task(fetcher.fetch(url))
+        await asked.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("120", 120.0),
+        ("0", 0.0),
+        ("Thu, 01 Jan 1970 00:01:30 GMT", 30.0),
+        ("Thu, 01 Jan 1970 00:00:30 GMT", 0.0),  # it is over
+        ("", 0.0),
+        ("soon", 0.0),
+        ("-5", 0.0),
+        ("\u00b2", 0.0),  # a digit for Python
+        ("Thu, 01 Jan 99999 00:00:00 GMT", 0.0),
+    ],
+)
+def test_how_long_a_host_wants_to_be_left_alone(header: str, seconds: float) -> None:
+    assert seconds_until(header, now=60.0) == seconds
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_an_answer_that_asks_for_time_says_so(status: int) -> None:
+    async def busy(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, headers={"Retry-After": "7"})
+
+    async with serving(busy) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        error = await failure(fetcher, url)
+    assert (error.reason, error.transient, error.retry_after) == ("http_status", True, 7.0)
+
+
+async def test_the_time_in_which_a_body_is_left_unread_is_not_the_hosts() -> None:
+    async with (
+        serving(picture) as url,
+        Fetcher(FetchLimits(total_timeout=0.3), LOOPBACK) as fetcher,
+        fetcher.answer(url) as answer,
+    ):
+        await asyncio.sleep(0.5)
+        assert await answer.body() == PICTURE
