@@ -120,7 +120,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
         gc.freeze()
         gc.set_threshold(worker.gc_allocations, *gc.get_threshold()[1:])
         await asyncio.wait({signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
-    failure = app.crash_reason or next(
+    failure = _first(app.crash_reason) or next(
         (error for task in (starting, watching) if task.done() and (error := task.exception())), None
     )
     if failure is None and not signalled.done():
@@ -142,6 +142,13 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
     if failure is None:
         return 0
     return MISCONFIGURED if isinstance(failure, StartupError) else CRASHED
+
+
+def _first(error: BaseException | None) -> BaseException | None:
+    """The first error in a group: an agent's task group wraps what its tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 async def _finish(worker: Worker) -> None:

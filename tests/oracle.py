@@ -83,14 +83,14 @@ class Oracle:
         for event in events:
             bag = bags.get(event.user_id, Bag())
             embedder = self.bundle.embedder_version
-            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, embedder=embedder)
+            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, embedder_version=embedder)
         return bags
 
     def expected(self, events: list[Interaction]) -> dict[str, Expected]:
         """What each user must end with, computed from the picture files, each bag alone."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
-            found = items(bag, embedder=self.bundle.embedder_version, bag_size=self._options.bag_size)
+            found = items(bag, embedder_version=self.bundle.embedder_version, bag_size=self._options.bag_size)
             urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
             unrounded = [self.embeddings[url] for url in urls]
             rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]

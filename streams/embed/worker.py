@@ -1,8 +1,8 @@
-"""The embed worker: reads interactions, finds the embedding of each picture, publishes the embedded interaction.
+"""The embed worker: reads interactions, finds the embedding of each picture, publishes embedded interactions.
 
-Events are worked on side by side, so that a slow picture holds back nobody else's event; the fold behind does not mind the
-order. They are acknowledged in order all the same: an offset is committed only when everything before it is delivered.
-What cannot be processed becomes a dead letter, and the partition goes on.
+Events are processed side by side, so that a slow picture delays only its own event; the order does not matter to the fold
+that follows. Offsets are committed in order all the same: the in-flight tracker never passes an unfinished event. An event
+that cannot be processed becomes a dead letter, and the partition continues.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from streams import metrics
 from streams.dead_letter import dead_letter
 from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.opening import open_embedding_cache
-from streams.engine.app import new_app
+from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
@@ -29,7 +29,8 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SENDS = 1024  # records with the producer at a time: it wakes all that wait for room, for each that gets it
+BATCH = 64  # events that the agent starts at a time; how many are in flight is EMBED_IN_FLIGHT
+SENDS = 1024  # concurrent sends: aiokafka's producer wakes every waiting sender each time it has room for one
 
 
 class _Outcome(NamedTuple):
@@ -40,10 +41,10 @@ class _Outcome(NamedTuple):
 
 
 class EmbedWorker:
-    """Turns interactions into embedded interactions."""
+    """Turns interactions into embedded interactions. Enter it before its app starts."""
 
     name = "embed"
-    gc_allocations = 700  # Python's own: what a failed fetch leaves in a cycle may hold a picture of ten megabytes
+    gc_allocations = 700  # Python's default: a failed fetch can leave a reference cycle that holds a 10 MB picture
 
     def __init__(self, settings: Settings, bundle: Bundle, folder: Path) -> None:
         self._settings = settings
@@ -53,19 +54,17 @@ class EmbedWorker:
             EMBED_GROUP,
             settings,
             folder / "faust",
-            settings.interactions_topic,
             max_in_flight=settings.embed_in_flight,
-            finish_before_revocation=False,  # there is no state to protect, and a picture may be slow
+            finish_before_revocation=False,  # no state to protect, and a picture may be slow
         )
+        self.app.read(settings.interactions_topic, self.agent, name=self.name, limit=BATCH)
         self._publisher = Publisher(self.app)
         self._sends = asyncio.Semaphore(SENDS)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._open = AsyncExitStack()
-        self._pictures: EmbeddingCache | None = None
-        self.app.task(self._work)
+        self._embeddings: EmbeddingCache | None = None
 
     async def __aenter__(self) -> "EmbedWorker":
-        self._pictures = await self._open.enter_async_context(
+        self._embeddings = await self._open.enter_async_context(
             open_embedding_cache(
                 self._settings,
                 self._bundle,
@@ -77,42 +76,32 @@ class EmbedWorker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._open.aclose()
 
-    async def _work(self) -> None:
-        while True:
-            [pending] = await self.app.in_flight.take(1)
-            task = asyncio.create_task(self._handle(pending))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
-            metrics.in_flight.labels(self.name).set(len(self._tasks))
+    async def agent(self, batches: Batches) -> None:
+        """The Faust agent: process each event in a task of its own. A task that fails crashes the app."""
+        async with asyncio.TaskGroup() as events:
+            async for batch in batches:
+                for pending in batch:
+                    events.create_task(self._process(pending))
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        metrics.in_flight.labels(self.name).set(len(self._tasks))
-
-    async def _handle(self, pending: Pending) -> None:
-        try:
+    async def _process(self, pending: Pending) -> None:
+        """Process one event: deliver its outcome, then finish it. Raises DeliveryError."""
+        with metrics.in_flight.labels(self.name).track_inprogress():
             outcome = await self._outcome(pending.record)
             async with self._sends:
                 await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers)
-        except Exception as error:  # noqa: BLE001 -- above all DeliveryError: an event left pending must not go unnoticed
-            await self.app.crash(error)
-        else:
             pending.finish()
             metrics.events.labels(self.name).inc()
 
     async def _outcome(self, record: Record) -> _Outcome:
-        """What the event becomes: an embedded interaction, or a dead letter."""
+        """Turn a record into an embedded interaction, or into a dead letter."""
         try:
             embedded = await self._embedded(record.value)
         except EventError as error:
             logger.info("dead letter: %s", error)
             problem = error
-        except Exception as error:  # our defect must neither lose the event nor hold up its partition for ever
+        except Exception as error:  # a defect of ours must neither lose the event nor block its partition
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))
         else:
@@ -124,7 +113,7 @@ class EmbedWorker:
         interaction = parse_interaction(value, now=time(), max_future=self._settings.max_future)
         embedding = b""
         if interaction.type in PICTURED:
-            if self._pictures is None:
-                raise RuntimeError("the worker has to be entered before its app starts")
-            embedding = await self._pictures.embedding(interaction.image_url)
+            if self._embeddings is None:
+                raise RuntimeError("the worker was not entered before its app started")
+            embedding = await self._embeddings.embedding(interaction.image_url)
         return with_embedding(interaction, self._bundle.embedder_version, embedding)

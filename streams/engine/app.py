@@ -1,32 +1,39 @@
-"""The Faust app that both workers are built on: Faust with its sharp edges set.
+"""The Faust app that both workers build on, configured so that no event is lost.
 
 A factory, never a module-level app: each worker, and each test, makes its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import faust
 from faust import auth
+from faust.types import StreamT
 from faust.types.transports import TransportT
+from mode import CrashingSupervisor
 from mode.utils.logging import get_logger
+from typing_extensions import override
 from yarl import URL
 
+from streams.engine.batches import MicroBatches
 from streams.engine.consumer import Consumer
-from streams.engine.in_flight import InFlightTracker
+from streams.engine.in_flight import InFlightTracker, Pending
 from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
 from streams.settings import Settings
 
-PRODUCER_BATCH = 256 * 1024  # bytes of a partition; at aiokafka's 16 KB a dozen rows fill it, and whoever sends waits
+PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
 NEVER = 10 * 365 * 86_400.0  # seconds
+
+Batches = StreamT[list[Pending]]
+"""What an agent iterates over."""
 
 
 class App(faust.App):
-    """A Faust app that reads one topic into an `InFlightTracker`."""
+    """A Faust app with one agent that reads micro-batches of one topic."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     consumer: Consumer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
     producer: Producer  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
@@ -34,7 +41,6 @@ class App(faust.App):
     def __init__(
         self,
         app_id: str,
-        topic: str,
         *,
         max_in_flight: int,
         finish_before_revocation: bool,
@@ -42,10 +48,15 @@ class App(faust.App):
         poll_interval: float,
         **options: Any,
     ) -> None:
-        """topic: what is read. max_in_flight: records that are read and not committable yet, at most.
-        finish_before_revocation: whether partitions wait for the work in hand before they move, because it writes state.
-        idempotence: of the producer.
-        poll_interval: seconds between two requests of the consumer for records, at least.
+        """Make an app whose consumer group is `app_id`.
+
+        Args:
+            app_id: the consumer group.
+            max_in_flight: maximum number of records that are read and not committable yet.
+            finish_before_revocation: whether a rebalance waits for the current work, because it writes state.
+            idempotence: whether the producer is idempotent.
+            poll_interval: minimum seconds between two fetch requests to a broker.
+            **options: Faust's own settings.
         """
         self.in_flight = InFlightTracker(max_in_flight)
         self.finish_before_revocation = finish_before_revocation
@@ -53,23 +64,45 @@ class App(faust.App):
         self.poll_interval = poll_interval
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
-        self.topics.add(
-            self.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        )
 
+    def read(self, topic: str, agent: Callable[[Batches], Awaitable[None]], *, name: str, limit: int) -> None:
+        """Run `agent` over micro-batches of `topic`.
+
+        An exception that leaves the agent crashes the app: Faust would otherwise restart the agent past its batch.
+
+        Args:
+            topic: the topic's name.
+            agent: `async for batch in batches`; called once, when the app starts.
+            name: of the agent, in Faust's log lines.
+            limit: maximum number of records in a batch.
+        """
+        batches = MicroBatches(
+            self,
+            topics=[topic],
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            tracker=self.in_flight,
+            limit=limit,
+        )
+        self.agent(batches, name=name)(agent)
+
+    @override
     def _new_transport(self) -> TransportT:
         return Transport(self.conf.broker_consumer, self)
 
-    _new_producer_transport = _new_transport
+    @override
+    def _new_producer_transport(self) -> TransportT:
+        return Transport(self.conf.broker_producer, self)
 
 
 def new_app(
-    app_id: str, settings: Settings, folder: Path, topic: str, *, max_in_flight: int, finish_before_revocation: bool
+    app_id: str, settings: Settings, folder: Path, *, max_in_flight: int, finish_before_revocation: bool
 ) -> App:
-    """An app whose consumer group is `app_id` and whose files lie under `folder`; the rest as in `App`."""
+    """Make an app whose files lie under `folder`. For the other arguments see `App`."""
     return App(
         app_id,
-        topic,
         max_in_flight=max_in_flight,
         finish_before_revocation=finish_before_revocation,
         idempotence=settings.idempotence,
@@ -78,7 +111,7 @@ def new_app(
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 6,
-        broker_max_poll_interval=NEVER,  # a spare without partitions has nothing to poll, and stays in the group
+        broker_max_poll_interval=NEVER,  # a spare worker without partitions polls nothing, and stays in the group
         broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
         broker_request_timeout=max(30.0, settings.session_timeout + 1),
         broker_commit_interval=settings.commit_interval,
@@ -86,8 +119,9 @@ def new_app(
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
         producer_max_batch_size=PRODUCER_BATCH,
-        stream_wait_empty=False,  # of Faust's own streams, which are not used here
-        producer_request_timeout=300.0,  # an outage is waited for in place: a restart would take longer to resume
+        producer_request_timeout=300.0,  # wait for an outage in place: a restart would take longer to resume
+        agent_supervisor=CrashingSupervisor,  # never restarts an agent
+        stream_wait_empty=False,  # Faust has no events to wait for
         datadir=folder,
         store="memory://",
         TableManager=OwnTableManager,
@@ -95,7 +129,7 @@ def new_app(
         topic_disable_leader=True,
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
-        web_enabled=False,  # it has no authentication; streams.monitoring.health has what is needed
+        web_enabled=False,  # Faust's server has no authentication; streams.monitoring.health has what is needed
         key_serializer="raw",
         value_serializer="raw",
     )

@@ -1,11 +1,13 @@
-"""Faust's consumer, with its own reading and committing.
+"""Faust's consumer with our own reading and committing.
 
-Faust's reading may leave records out (at a rebalance it drops what it has fetched, and goes on behind it where the position
-was not reset), and its committing counts every hole in the offsets as done. So here records go from aiokafka straight into
-the `InFlightTracker`, a reading begins with an explicit seek of each partition and ends with the revocation, and what is committed
-is what the tracker says.
+Faust's consumer can skip records: at a rebalance it drops the records that it has fetched, and continues behind them if the
+position was not reset. Its commits treat every gap in the offsets as processed. Here, records go from aiokafka straight into
+the in-flight tracker, and the tracker decides what is committed.
 
-aiokafka's client lives in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
+Each assignment starts a *generation*. It begins with an explicit seek of every partition to its committed offset, and ends
+when the partitions are revoked. Whatever belongs to an earlier generation is dropped and read again.
+
+aiokafka's client runs in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
 """
 
 import asyncio
@@ -17,6 +19,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.logging import get_logger
+from typing_extensions import override
 
 from streams.engine.fetch_pacing import pace_fetches
 from streams.engine.interface import EngineApp
@@ -28,86 +31,101 @@ logger = get_logger(__name__)
 
 T = TypeVar("T")
 
-POLL = 1.0  # seconds that a poll waits for records, and so the time after which it notices that it should end
-POLL_BESIDE_FULL = 0.02  # the same while the tracker has no room for some partitions, which may have some at any moment
+POLL = 1.0  # seconds that a poll waits for records; also how long it takes to notice a stop
+POLL_WHEN_FULL = 0.02  # seconds, while some partitions have no room: they may have room again at any moment
 
-# Seconds that the broker may hold back an answer while there is nothing for the partitions that were asked for. aiokafka has
-# one such question to a broker at a time: until it is answered, no other partition's next records can be asked for.
+# Seconds that the broker may hold back a response while the requested partitions have no records. aiokafka has one fetch
+# request per broker at a time: until it is answered, no other partition can be fetched.
 FETCH_WAIT = 0.05
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's, whose client would leave a partition's backlog alone for 1.5 s while the other partitions have none.
+    """Faust's consumer thread with a shorter fetch wait and paced fetch requests.
 
-    And which would ask for the next records the moment it has some: under load, ever so often for a few.
+    Faust's client lets a partition's backlog wait 1.5 s while the other partitions are empty, and asks for the next records
+    as soon as it has a few.
     """
+
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
+    @override
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         client = super()._create_worker_consumer(transport)
-        client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)  # Faust has no setting for it; read when the client starts
+        client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)  # Faust has no setting for it; the client reads it at start
         pace_fetches(client, self.app.poll_interval)
         return client
 
 
 class Consumer(driver.Consumer):
-    """Reads the topics that are not changelogs into the app's tracker."""
+    """Reads the app's topic into its in-flight tracker, and commits what the tracker allows. Leaves changelogs alone."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.reading = 0  # counts the assignments: what belongs to an earlier one is dropped
+        self.generation = 0  # counts the revocations
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
 
+    @override
     def _new_consumer_thread(self) -> driver.AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    @override
+    async def on_task_error(self, exc: BaseException) -> None:
+        """Crash the app when an agent fails. Faust would commit here, and then restart the agent past its batch."""
+        await self.app.crash(exc)
+
     # -- reading
 
-    async def begin(self, reading: int) -> bool:
-        """Read the assigned partitions, from their committed offsets on.
+    async def begin(self, generation: int) -> bool:
+        """Start reading the assigned partitions at their committed offsets.
 
-        reading: the value of `self.reading` when the caller set out; False, with nothing changed, when partitions have
-            moved again since.
+        Args:
+            generation: the value of `self.generation` when the caller started its work.
+
+        Returns:
+            False, with nothing changed, when partitions have moved since then.
         """
         partitions = [tp for tp in self._assigned() if tp.topic not in self.app.tables.changelog_topics]
         try:
-            positions = await self._in_thread(self._go_to_committed(partitions)) if partitions else {}
+            positions = await self._in_thread(self._seek_to_committed(partitions)) if partitions else {}
         except IllegalStateError:  # no longer assigned
-            if reading == self.reading:
+            if generation == self.generation:
                 raise
             return False
-        if reading != self.reading:
+        if generation != self.generation:
             return False
         self.app.in_flight.begin(positions)
         self.resume_flow()
         return True
 
+    @override
     async def _drain_messages(self, fetcher: Any) -> None:
-        """What Faust's fetcher runs until it is stopped."""
+        """Read until Faust's fetcher stops."""
         tracker = self.app.in_flight
         while not (self.should_stop or fetcher.should_stop):
             await self.can_resume_flow.wait()
             rooms = await tracker.room()
-            timeout = POLL if len(rooms) == len(tracker.positions) else POLL_BESIDE_FULL
-            reading = self.reading
-            polled, positions = await self._in_thread(self._poll(reading, rooms, timeout))
-            if reading == self.reading and self.flow_active:  # else the next reading seeks, and finds them again
+            timeout = POLL if len(rooms) == len(tracker.positions) else POLL_WHEN_FULL
+            generation = self.generation
+            polled, positions = await self._in_thread(self._poll(generation, rooms, timeout))
+            if generation == self.generation and self.flow_active:  # otherwise the next generation reads them again
                 for tp, records in polled.items():
                     tracker.put(tp, records)
                 for tp, position in positions.items():
                     tracker.advance(tp, position)
 
+    @override
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Before partitions move: finish what is being worked on, commit it, and forget the rest.
+        """Before partitions move: finish the current work, commit it, and forget the rest.
 
-        Faust gives no part of the assignment up alone: all of it is revoked, and assigned anew.
+        Faust never gives up only a part of its assignment: all partitions are revoked, and assigned anew.
         """
-        self.reading += 1
+        self.generation += 1
         self.stop_flow()
         tracker = self.app.in_flight
         tracker.stop()
@@ -119,31 +137,41 @@ class Consumer(driver.Consumer):
                 await self.force_commit()
         except TimeoutError:
             if self.app.finish_before_revocation:
-                # What is in flight would reach the changelog after somebody else has read it.
-                end_at_once(f"partitions move, and the work in hand is not done after {timeout:g} s")
+                # Work still in flight would reach the changelog after the new owner has read it.
+                end_at_once(f"partitions are moving, and the current work did not finish within {timeout:g} s")
         except DeliveryError as error:
             await self.app.crash(error)
         tracker.forget()
         await super().on_partitions_revoked(revoked)
 
+    @override
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """The tables read their changelogs themselves, so this client need not."""
+        """Pause the changelogs: the tables read them with clients of their own."""
         changelogs = [tp for tp in self._assigned() if tp.topic in self.app.tables.changelog_topics]
         await self._in_thread(self._pause(changelogs))
         await super().on_partitions_assigned(assigned, generation_id)
 
     # -- committing
 
+    @override
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
-        """Commit what is finished. True when the broker has it. Raises DeliveryError when it will not take it."""
+        """Commit the finished offsets.
+
+        Returns:
+            True when the broker has stored them; False when there was nothing to commit, or partitions have moved.
+
+        Raises:
+            DeliveryError: the broker refused the commit.
+        """
         offsets = self.app.in_flight.committable()
-        if not offsets or not await self._in_thread(self._commit_all(self.reading, offsets)):
+        if not offsets or not await self._in_thread(self._commit_all(self.generation, offsets)):
             return False
         self.app.in_flight.committed(offsets)
         return True
 
+    @override
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: Faust would compare with its own bookkeeping. `streams.monitoring.watchdog` looks for stalls."""
+        """Do nothing: Faust would compare with its own bookkeeping. `streams.monitoring.watchdog` looks for stalls."""
 
     # -- what runs in the consumer's thread
 
@@ -154,17 +182,17 @@ class Consumer(driver.Consumer):
         return thread is None or thread.is_alive()
 
     async def _in_thread(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the thread that aiokafka's client lives in."""
+        """Run a coroutine in the thread of aiokafka's client."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._thread.thread_loop))
 
     @property
     def _client(self) -> AIOKafkaConsumer:
         return self._thread._ensure_consumer()
 
-    async def _go_to_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Go to the committed offsets, or to the start where there is none; gives the positions.
+    async def _seek_to_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Seek to the committed offsets, or to the start where there is none. Returns the positions.
 
-        A poll of an earlier reading that still waits would swallow the first records after the seek, so it ends before.
+        A poll of an earlier generation that still waits would swallow the first records after the seek, so it is cancelled first.
         """
         if self._polling is not None:
             self._polling.cancel()
@@ -175,8 +203,8 @@ class Consumer(driver.Consumer):
             committed = await self._client.committed(tp)
             if committed is not None and committed > end:
                 logger.warning(
-                    "the group has committed %d of %s/%d, which ends at %d: another life of the topic, read from its start",
-                    committed, tp.topic, tp.partition, end,
+                    "%s/%d ends at %d, but the group has committed %d: the topic was re-created; reading from its start",
+                    tp.topic, tp.partition, end, committed,
                 )  # fmt: skip
             if committed is None or committed > end:
                 await self._client.seek_to_beginning(tp)
@@ -187,13 +215,21 @@ class Consumer(driver.Consumer):
         return positions
 
     async def _poll(
-        self, reading: int, rooms: Mapping[TopicPartition, int], timeout: float
+        self, generation: int, rooms: Mapping[TopicPartition, int], timeout: float
     ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
-        """What has arrived, of each partition as many records as there is room for, and how far it is read then.
+        """Fetch records, of each partition at most as many as there is room for.
 
-        Without partitions it is for the group's errors only. timeout: seconds to wait while there is nothing.
+        Without partitions the poll still notices errors of the group.
+
+        Args:
+            generation: of the caller; nothing is fetched for an earlier one.
+            rooms: maximum number of records by partition.
+            timeout: seconds to wait while there are none.
+
+        Returns:
+            The records, and the position of each partition after them.
         """
-        if reading != self.reading:
+        if generation != self.generation:
             return {}, {}
         polling = self._polling = asyncio.ensure_future(self._records(rooms, timeout))
         try:
@@ -208,7 +244,7 @@ class Consumer(driver.Consumer):
             polling.cancel()
 
     async def _records(self, rooms: Mapping[TopicPartition, int], timeout: float) -> dict[TopicPartition, list[Record]]:
-        """aiokafka gives what it has of one partition before it turns to the next, so each is asked for its own."""
+        """Ask for each partition by itself: aiokafka drains one partition before it turns to the next."""
         client = self._client
         found: dict[TopicPartition, list[Record]] = {}
         for tp, room in rooms.items():
@@ -221,13 +257,13 @@ class Consumer(driver.Consumer):
     async def _pause(self, partitions: Iterable[TopicPartition]) -> None:
         self._client.pause(*partitions)
 
-    async def _commit_all(self, reading: int, offsets: Mapping[TopicPartition, int]) -> bool:
-        if reading != self.reading:
+    async def _commit_all(self, generation: int, offsets: Mapping[TopicPartition, int]) -> bool:
+        if generation != self.generation:
             return False
         try:
             await self._client.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
         except (CommitFailedError, IllegalStateError) as error:
-            logger.info("not committed, and delivered again: %s", error)  # the partitions have moved
+            logger.info("partitions have moved; uncommitted events will be delivered again: %s", error)
             return False
         except KafkaError as error:
             raise DeliveryError(f"offsets could not be committed: {error!r}") from error

@@ -1,10 +1,10 @@
-"""When a consumer's client asks a broker for records: at most once in an interval.
+"""Limits fetch requests per broker to one in an interval.
 
-aiokafka asks for the next records as soon as it has some. Under a load that leaves processors idle it would so have ever
-more answers with ever fewer records, each of which costs broker and worker as much as a large one. Idle, nothing waits: the
-question that is open has been asked long before.
+aiokafka asks for the next records as soon as it has received some. Under a load that leaves processors idle, this leads to
+more and more responses with fewer and fewer records, and each response costs broker and worker as much as a large one. An idle
+worker loses nothing: its open request was sent long before the next event.
 
-The wait comes before the question, not after the answer, so that what is answered is new.
+The wait comes before the request, not after the response, so that a response is fresh.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from aiokafka.protocol.fetch import FetchRequest
 
 
 def pace_fetches(consumer: AIOKafkaConsumer, interval: float) -> None:
-    """Have at least `interval` seconds between two of the consumer's requests for records to the same broker."""
+    """Leave at least `interval` seconds between two fetch requests of the consumer to the same broker."""
     client: Any = consumer._client
     send = client.send
-    free: dict[int, float] = {}  # when the next request may leave, by broker
+    free: dict[int, float] = {}  # monotonic time at which the next request may leave, by broker
 
     async def paced(node_id: int, request: Any, **options: Any) -> Any:
         if isinstance(request, FetchRequest):

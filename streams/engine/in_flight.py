@@ -1,14 +1,15 @@
-"""Records on their way through a worker: given out in order, finished in any order, committed never past an unfinished one.
+"""The in-flight tracker: which records are being processed, and which offsets may be committed.
 
-Partitions take turns: each has a room of its own, and what is given out comes from all of them, so that a partition with a
-long backlog, or with a record that takes long, holds back no other.
+Records are handed out, finished in any order, and never committed past an unfinished one. Partitions take turns: each has a
+share of the capacity, and a batch takes records from all of them. A partition with a long backlog, or with a slow record,
+therefore delays no other partition.
 
-Pure bookkeeping: no Kafka, no Faust. The consumer puts records in and commits what `committable` says; the worker takes
-records and finishes them.
+Pure bookkeeping, without Kafka and Faust. The consumer puts records in and commits what `committable` returns; the worker
+takes records and finishes them.
 
-A *reading* begins at the committed offsets, with `begin`, and ends with `stop` and `forget`. Whatever is unfinished then
-is delivered again, here or elsewhere. Within a reading the records of a partition come without a hole, so that the first
-unfinished record bounds what may be committed.
+A *generation* starts at the committed offsets, with `begin`, and ends with `stop` and `forget`. Its unfinished records are
+delivered again, to this worker or another. Within a generation the records of a partition have no gaps, so the first
+unfinished record limits what may be committed.
 """
 
 import asyncio
@@ -25,57 +26,57 @@ SMALLEST_SHARE = 16  # records of one partition
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A record that was read and is not yet committable."""
+    """A record that was read and may not be committed yet."""
 
     record: Record
     forgotten: bool = False  # it will be delivered again: drop the work on it
     finished: bool = False
-    _intake: "InFlightTracker" = field(kw_only=True, repr=False)
+    _tracker: "InFlightTracker" = field(kw_only=True, repr=False)
 
     def finish(self) -> None:
-        """All that the record caused is at the broker."""
+        """Report that the broker has everything that the record caused."""
         if not self.finished:
             self.finished = True
-            self._intake._finished(self)
+            self._tracker._finished(self)
 
 
 @dataclass(slots=True)
 class _Partition:
-    committed: int  # the offset that the group has at the broker
-    next: int  # the offset that comes next
-    done: int  # all records below are finished
-    queue: deque[Pending] = field(default_factory=deque[Pending])  # those from `done` on
-    waiting: deque[Pending] = field(default_factory=deque[Pending])  # those that nobody has taken yet
+    committed: int  # the group's committed offset
+    next: int  # the next offset to read
+    done: int  # all records below it are finished
+    queue: deque[Pending] = field(default_factory=deque[Pending])  # from `done` on
+    waiting: deque[Pending] = field(default_factory=deque[Pending])  # not taken yet
 
 
 class InFlightTracker:
-    """What one worker has read and not finished yet."""
+    """The records that one worker has read and not finished."""
 
     def __init__(self, limit: int) -> None:
-        """limit: records, at most, in equal shares for the partitions; no share is smaller than `SMALLEST_SHARE`."""
+        """Track at most `limit` records, in equal shares per partition; no share is smaller than `SMALLEST_SHARE`."""
         self._limit = limit
         self._share = limit
         self._partitions: dict[TopicPartition, _Partition] = {}
-        self._turns: deque[_Partition] = deque()  # the partitions with waiting records; the first is next
+        self._turns: deque[_Partition] = deque()  # partitions with waiting records; the first is next
         self._count = 0
         self._working = 0
-        self.progress = 0  # moves with each finished record, and with whatever else a worker reports with `progressed`
+        self.progress = 0  # increases with each finished record, and with each call of `progressed`
         self._some = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
         self._changed()
 
-    # -- the consumer's side
+    # -- for the consumer
 
     def begin(self, positions: Mapping[TopicPartition, int]) -> None:
-        """A new reading, of these partitions, each from the offset given."""
+        """Start a generation with these partitions, each at the given offset."""
         self.forget()
         self._partitions = {tp: _Partition(offset, offset, offset) for tp, offset in positions.items()}
         self._share = max(self._limit // max(len(positions), 1), min(SMALLEST_SHARE, self._limit))
         self._changed()
 
     def put(self, tp: TopicPartition, records: Sequence[Record]) -> None:
-        """Records of a partition, in order. Ones that were put before, and partitions that are not being read, are ignored."""
+        """Add records of a partition, in order. Ignores records that were put before, and partitions that are not read."""
         partition = self._partitions.get(tp)
         if partition is None:
             return
@@ -84,7 +85,7 @@ class InFlightTracker:
             if record.offset < partition.next:
                 continue
             partition.next = record.offset + 1
-            pending = Pending(record, _intake=self)
+            pending = Pending(record, _tracker=self)
             partition.queue.append(pending)
             partition.waiting.append(pending)
             self._count += 1
@@ -93,7 +94,7 @@ class InFlightTracker:
         self._changed()
 
     def advance(self, tp: TopicPartition, position: int) -> None:
-        """There is no record below this offset that was not put: what is left out are markers of transactions, or has expired."""
+        """Mark every offset below `position` as seen. Those without a record are transaction markers, or have expired."""
         partition = self._partitions.get(tp)
         if partition is None or position <= partition.next:
             return
@@ -102,12 +103,12 @@ class InFlightTracker:
             partition.done = position
 
     def stop(self) -> None:
-        """Give out nothing more. What was given out may still be finished, and committed."""
+        """Hand out no more records. Those that were taken can still be finished and committed."""
         self._turns.clear()
         self._changed()
 
     def forget(self) -> None:
-        """End the reading: whatever is unfinished is delivered again, here or elsewhere, and never committed from here."""
+        """End the generation: unfinished records are delivered again and never committed from here."""
         for partition in self._partitions.values():
             for pending in partition.queue:
                 pending.forgotten = True
@@ -117,37 +118,37 @@ class InFlightTracker:
         self._changed()
 
     async def room(self) -> dict[TopicPartition, int]:
-        """How many records may be put of which partitions, once there is room for any or nothing is read at all."""
+        """Wait until a partition has room, or nothing is read at all. Returns how many records fit, by partition."""
         await self._room.wait()
         rooms = {tp: self._share - len(partition.queue) for tp, partition in self._partitions.items()}
         return {tp: room for tp, room in rooms.items() if room > 0}
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
-        """The partitions that are being read, and the offset that comes next in each."""
+        """The next offset to read, by partition."""
         return {tp: partition.next for tp, partition in self._partitions.items()}
 
     @property
     def unfinished(self) -> dict[TopicPartition, int]:
-        """The partitions that are being read, and the offset below which all is finished in each."""
+        """The offset below which every record is finished, by partition."""
         return {tp: partition.done for tp, partition in self._partitions.items()}
 
     def committable(self) -> dict[TopicPartition, int]:
-        """For each partition where it has moved: the offset below which all is finished."""
+        """The same as `unfinished`, for the partitions where it is above the committed offset."""
         return {
             tp: partition.done for tp, partition in self._partitions.items() if partition.done > partition.committed
         }
 
     def committed(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """The broker has these offsets."""
+        """Record that the broker has stored these offsets."""
         for tp, offset in offsets.items():
             if tp in self._partitions:
                 self._partitions[tp].committed = offset
 
-    # -- the worker's side
+    # -- for the worker
 
     async def take(self, limit: int) -> list[Pending]:
-        """Between one and `limit` records, as soon as there are any: of all partitions, in the order of each."""
+        """Wait for records and take between one and `limit` of them, from all partitions, each in its own order."""
         while not self._turns:
             await self._some.wait()
         taken: list[Pending] = []
@@ -164,11 +165,11 @@ class InFlightTracker:
 
     @property
     def crowded(self) -> bool:
-        """Whether the records of some partition fill more than half of its share: it may soon have to wait."""
+        """Whether some partition uses more than half of its share, so that it may soon have to wait."""
         return any(len(partition.queue) > self._share // 2 for partition in self._partitions.values())
 
     def progressed(self) -> None:
-        """Something was done that finishes no record yet, say an attempt at a picture."""
+        """Report progress that finishes no record, such as an attempt to fetch a picture."""
         self.progress += 1
 
     async def idle(self) -> None:
@@ -176,7 +177,7 @@ class InFlightTracker:
         await self._idle.wait()
 
     def __len__(self) -> int:
-        """Records that were put and are not finished, or wait behind one that is not."""
+        """Records that are unfinished, or wait behind an unfinished one."""
         return self._count
 
     def _finished(self, pending: Pending) -> None:

@@ -1,7 +1,9 @@
-"""Faust's producer, that sends nothing any more once this process may have lost its partitions, and writes each record once.
+"""Idempotent and fenced producer.
 
-A process that stood still for longer than its session has records in its buffers that were made from a state that is no
-longer the newest. They would leave the moment it goes on, before any of our code could look at the clock.
+Idempotent: a record that is retried after a lost acknowledgement is not written twice. Fenced: nothing leaves once this
+process may have lost its partitions. A process that was paused for longer than its session time-out still has records in its
+buffers that come from an outdated state. They would leave as soon as the process resumes, before our code could look at the
+clock; so the check stands before every request.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 from faust.transport.drivers import aiokafka as driver
 from mode.utils.logging import get_logger
+from typing_extensions import override
 
 from streams.engine.consumer import Consumer
 from streams.engine.interface import EngineApp
@@ -22,15 +25,17 @@ _partitioner: Callable[[bytes | None, list[int], list[int]], int] = DefaultParti
 
 
 class Producer(driver.Producer):
-    """Idempotent, where the broker can: a record that is sent again after a lost answer is not written again."""
+    """Faust's producer, idempotent where the broker supports it, with a check before each request."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
+    @override
     def _settings_extra(self) -> Mapping[str, Any]:
         return {"acks": "all", "enable_idempotence": self.app.idempotence}
 
+    @override
     def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
         producer = super()._new_producer(transactional_id)
         guard_client(producer, self.app.before_send)
@@ -39,15 +44,24 @@ class Producer(driver.Producer):
     async def send_batches(
         self, topic: str, records: Iterable[Outgoing], *, partition: int | None = None
     ) -> dict[int, int]:
-        """Send records in as few batches as hold them, and wait for the broker; gives the last offset in each partition.
+        """Send records in as few of aiokafka's batches as possible, and wait for the broker.
 
-        partition: of all of them; by their keys, as aiokafka has it, if it is None. Records of one partition are written in
-        this order; of two calls at once, in any. Raises KafkaError, and NotReady before the start.
+        Args:
+            topic: where to.
+            records: those of one partition are written in this order. Two concurrent calls may interleave.
+            partition: of all records; chosen by their keys, with aiokafka's partitioner, if None.
+
+        Returns:
+            The last offset written, by partition.
+
+        Raises:
+            KafkaError: the broker refused a batch.
+            NotReady: the producer has not started.
         """
         producer = self._ensure_producer()
         outgoing = list(records)
         if not outgoing:
-            return {}  # and the topic need not be there
+            return {}  # the topic need not exist
         everywhere = sorted(await producer.partitions_for(topic))
         led: list[int] = list(producer.client.cluster.available_partitions_for_topic(topic) or everywhere)
         shares: dict[int, list[Outgoing]] = {}
@@ -61,7 +75,7 @@ class Producer(driver.Producer):
                 for batch in _batches(producer, share):
                     sent.append(await producer.send_batch(batch, topic, partition=number))
                     ends.append((number, batch.record_count() - 1))
-        except BaseException:  # cancelled, too: nobody waits for these any more
+        except BaseException:  # also when cancelled: nobody waits for these futures any more
             for future in sent:
                 future.cancel()
             raise
@@ -70,7 +84,7 @@ class Producer(driver.Producer):
 
 
 def _batches(producer: AIOKafkaProducer, records: list[Outgoing]) -> Iterable[Any]:
-    """aiokafka's batches of these records. They are closed: there is nothing more to linger for."""
+    """Pack records into aiokafka's batches, each closed, so that none of them lingers."""
     batch: Any = producer.create_batch()
     for key, value, headers in records:
         while batch.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
@@ -82,7 +96,7 @@ def _batches(producer: AIOKafkaProducer, records: list[Outgoing]) -> Iterable[An
 
 
 def guard_client(producer: AIOKafkaProducer, before_send: Callable[[], None]) -> None:
-    """Call `before_send` before each request that the producer's client sends, its retries and its buffers' included."""
+    """Call `before_send` before each request of the producer's client, retries and buffered records included."""
     client: Any = producer.client
     send = client.send
 
@@ -94,7 +108,7 @@ def guard_client(producer: AIOKafkaProducer, before_send: Callable[[], None]) ->
 
 
 class Transport(driver.Transport):
-    """Kafka, as Faust's driver does it, with this project's consumer and producer."""
+    """Faust's Kafka transport with our consumer and producer."""
 
     Consumer: ClassVar[Any] = Consumer
     Producer: ClassVar[Any] = Producer

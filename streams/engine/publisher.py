@@ -1,6 +1,6 @@
-"""Delivery: sending records and knowing that the broker has them. Faust logs a failed record and moves on.
+"""Sends records and waits until the broker has them. Faust only logs a record that failed, and moves on.
 
-Not for: what to send (the workers), dead letters (`dead_letters/`), or when an offset may be committed (`engine/in_flight.py`).
+Not for: what to send (the workers), dead letters (`dead_letter.py`), or when an offset may be committed (`in_flight.py`).
 """
 
 from collections.abc import Generator, Iterable
@@ -17,34 +17,42 @@ from streams.kafka.records import Headers, Outgoing
 class Publisher:
     """Sends records through the app's producer, and waits until all in-sync replicas have them.
 
-    Its methods raise DeliveryError when the broker refuses; one that is away is waited for.
+    Its methods raise DeliveryError when the broker refuses a record. They wait for a broker that is away.
     """
 
     def __init__(self, app: App) -> None:
         self._app = app
 
     async def send(self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers = ()) -> None:
-        """One record, which goes out with whatever else is sent meanwhile."""
-        if key is None and value is None:  # which Kafka takes, and aiokafka in batches only
+        """Send one record, together with whatever else is sent at the same time."""
+        if (
+            key is None and value is None
+        ):  # aiokafka's send rejects a record with neither key nor value; a batch takes it
             await self.send_all(topic, [(key, value, headers)])
             return
-        with _failures(topic):
+        with _as_delivery_errors(topic):
             await (await self._app.producer.send(topic, key, value, None, None, list(headers)))
 
     async def send_all(
         self, topic: str, records: Iterable[Outgoing], *, partition: int | None = None
     ) -> dict[int, int]:
-        """Records that are there together; gives the last offset in each partition.
+        """Send records as few batches.
 
-        partition: of all of them; by their keys if it is None. Records of one partition are written in this order.
+        Args:
+            topic: where to.
+            records: those of one partition are written in this order.
+            partition: of all records; chosen by their keys if None.
+
+        Returns:
+            The last offset written, by partition.
         """
-        with _failures(topic):
+        with _as_delivery_errors(topic):
             return await self._app.producer.send_batches(topic, records, partition=partition)
 
 
 @contextmanager
-def _failures(topic: str) -> Generator[None]:
+def _as_delivery_errors(topic: str) -> Generator[None]:
     try:
         yield
     except (KafkaError, ProducerSendError, NotReady) as error:
-        raise DeliveryError(f"the broker did not take records for {topic}: {error!r}") from error
+        raise DeliveryError(f"the broker did not accept records for {topic}: {error!r}") from error

@@ -1,7 +1,7 @@
-"""After each assignment: bring the tables' local state up to their changelogs, then let the reading begin.
+"""After each assignment: recover the tables from their changelogs, then start reading.
 
-In the place of Faust's own recovery, which passes each record through three queues, waits for ever for an offset that
-compaction has removed, and goes on unrecovered when the broker is slow.
+Replaces Faust's own recovery, which passes each record through three queues, waits forever for an offset that compaction
+has removed, and continues unrecovered when the broker is slow.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from faust.tables.recovery import Recovery
 from faust.types import TP
 from mode import Service
 from mode.utils.logging import get_logger
+from typing_extensions import override
 
 from streams.engine.interface import EngineApp
 
@@ -19,26 +20,28 @@ logger = get_logger(__name__)
 
 
 class RecoverableTable(Protocol):
-    """A table that can bring itself up to its changelog."""
+    """A table that can recover itself from its changelog."""
 
     async def recover(self, partitions: set[TP]) -> None:
-        """When this returns, the state of these changelog partitions is the newest there is. May be cancelled."""
+        """Bring the local state of these changelog partitions up to date. May be cancelled."""
         ...
 
 
 class OwnRecovery(Recovery):
-    """Faust tells it of each assignment with `signal_recovery_start`; a newer one takes the place of one in hand."""
+    """Recovers after each assignment, which Faust announces with `signal_recovery_start`. A newer one replaces the current one."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
-    _reading = 0
+    _generation = 0
     app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
 
+    @override
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
-        """An assignment: what it is for is the reading that begins with it."""
-        self._reading = self.app.consumer.reading
+        """Remember the generation that this assignment belongs to."""
+        self._generation = self.app.consumer.generation
         await super().on_rebalance(*args, **kwargs)
 
+    @override
     @Service.task
     async def _restart_recovery(self) -> None:
         recovering: asyncio.Task[None] | None = None
@@ -58,19 +61,19 @@ class OwnRecovery(Recovery):
                     if recovering:
                         recovering.cancel()
                         await asyncio.gather(recovering, return_exceptions=True)
-                    recovering = asyncio.create_task(self._recover(self._reading))
+                    recovering = asyncio.create_task(self._recover(self._generation))
         finally:
             if recovering:
                 recovering.cancel()
 
-    async def _recover(self, reading: int) -> None:
+    async def _recover(self, generation: int) -> None:
         app = self.app
         for name, table in self.tables.items():
             topic = table.changelog_topic_name
             partitions = {tp for tp in self.active_tps if tp.topic == topic}
             logger.debug("recovering %s: %s", name, partitions)
             await cast(RecoverableTable, table).recover(partitions)
-        if not await app.consumer.begin(reading):
+        if not await app.consumer.begin(generation):
             return
         self.completed.set()
         app.flow_control.resume()
@@ -81,21 +84,24 @@ class OwnRecovery(Recovery):
         await app.on_rebalance_complete.send()
         app.on_rebalance_end()
 
+    @override
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Nothing: the tables read their changelogs themselves."""
+        """Do nothing: the tables read their changelogs themselves."""
 
+    @override
     @Service.task
     async def _publish_stats(self) -> None:
-        """Nothing: the tables log their progress."""
+        """Do nothing: the tables log their progress."""
 
 
 class OwnTableManager(TableManager):
-    """Faust's tables, with our recovery."""
+    """Faust's table manager with our recovery."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     @property
+    @override
     def recovery(self) -> OwnRecovery:
         if self._recovery is None:
             self._recovery = OwnRecovery(self.app, self, beacon=self.beacon, loop=self.loop)

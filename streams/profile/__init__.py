@@ -1,9 +1,12 @@
-"""The profile worker: folds each user's events into a bag, scores it, publishes the recommendation.
+"""The profile worker: folds the events of each user into a bag, scores the bag, publishes a recommendation.
 
-bag.py      the fold: what an event does to a bag. Pure.
-rows.py     a bag as rows of bytes, and the rows that a change touches. Pure.
-scoring.py  from bags to recommendations: the log weight, one call of the aggregator, the message. Pure.
-store.py    the rows in RocksDB, one database for each partition, with a prefix scan
-table.py    the store as a Faust table with its changelog topic
-worker.py   the Faust app: reads events in micro-batches, calls the above, publishes, acknowledges
+worker.py     the Faust agent: reads micro-batches, calls the modules below, publishes, acknowledges
+batch.py      what a micro-batch comes to: rows to write, recommendations to send. Pure.
+bag.py        the fold: how an event changes a bag. Pure.
+scoring.py    from bags to recommendations: log weights, one call of the aggregator, messages. Pure.
+rows.py       a bag as rows of bytes, and the rows that a change touches. Pure.
+table.py      the Faust table: the changelog topic in front of the store, and recovery
+changelog.py  merges changelog records into the store during recovery. Pure.
+store.py      the rows in RocksDB, one database per partition, with a prefix scan
+recent.py     recently written bags, decoded, in memory
 """

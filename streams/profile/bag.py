@@ -1,12 +1,15 @@
-"""The bag of one user and the fold that makes it. Pure: no I/O, no clock, nothing is mutated.
+"""The bag of one user, and the fold that builds it. Pure: no I/O, no clock, no mutation.
 
-`fold` does not depend on the order or the number of deliveries: any permutation of the events, with any duplicates,
-ends in the same bag. At-least-once delivery then loses nothing and doubles nothing, and a replay changes nothing.
+The bag is a state-based CRDT (Shapiro et al., 2011): a map of last-writer-wins slots with a low-water mark.
 
-How it comes about: every event is a component with a place in a total order (`Moment`). A slot is the maximum, for each
-interaction type, of the components of one item, and a maximum does not care for order or repetition. What is thrown away
-is thrown away by height alone: the *floor* only rises, and a component at or below it does not exist, whether it came
-before the floor rose or comes after.
+- Every event has a place in a total order, its `Moment`.
+- A slot holds one item. For each interaction type it keeps the newest moment, so merging two slots takes maxima.
+- The *floor* is the low-water mark. It only rises, and whatever lies at or below it does not exist, no matter whether it
+  arrived before the floor rose or after.
+
+Merging is commutative, associative and idempotent. `fold` merges one event, so any permutation of the events, with any
+duplicates, gives the same bag. At-least-once delivery therefore loses nothing and counts nothing twice, and replaying a
+topic changes nothing.
 """
 
 from collections.abc import Collection, Mapping
@@ -20,7 +23,7 @@ from streams.messages import EmbeddedInteraction
 
 
 class Moment(NamedTuple):
-    """The place of an event in the total order of events. Times tie often, so the order needs the other fields."""
+    """The place of an event in the total order. Timestamps often tie, so the order uses the other fields as well."""
 
     timestamp: int  # milliseconds since the epoch
     event_id: str
@@ -35,13 +38,13 @@ class Picture(Struct, frozen=True, array_like=True):
     """The newest picture of an item."""
 
     moment: Moment
-    embedder: str  # version of the embedder that made the embedding
+    embedder_version: str  # of the embedder that made the embedding
     image_url: str
-    embedding: bytes  # model.quantization's bytes
+    embedding: bytes  # as `model.quantization` encodes it
 
 
 class Slot(Struct, frozen=True, array_like=True):
-    """What is known of one item: the newest component of each interaction type, and the newest picture."""
+    """One item: the newest moment of each interaction type, and the newest picture."""
 
     item_id: str
     newest: dict[str, Moment]
@@ -49,19 +52,19 @@ class Slot(Struct, frozen=True, array_like=True):
 
     @property
     def last(self) -> Moment:
-        """The newest component of any type: the slot with the oldest of these is the first to be dropped."""
+        """The newest moment of any type. When a bag is full, the slot with the lowest `last` is dropped."""
         return max(self.newest.values())
 
     @property
     def since_return(self) -> dict[str, Moment]:
-        """The components newer than the newest return, by type; the item is in the bag while there is one."""
+        """The moments newer than the newest return, by type. The item is in the bag while there is one."""
         returned = self.newest.get("return")
         if returned is None:
             return self.newest
         return {kind: moment for kind, moment in self.newest.items() if moment > returned}
 
     def above(self, floor: Moment) -> "Slot | None":
-        """The slot without what is at or below `floor`; None when nothing is left."""
+        """The slot without everything at or below `floor`; None if nothing is left."""
         if all(moment > floor for moment in self.newest.values()):
             return self
         newest = {kind: moment for kind, moment in self.newest.items() if moment > floor}
@@ -70,21 +73,27 @@ class Slot(Struct, frozen=True, array_like=True):
 
 
 class Bag(Struct, frozen=True):
-    """All that is kept of one user. Without slots it is the bag of a user who was erased, or was never seen."""
+    """Everything that is kept of one user. A bag without slots belongs to a user who is unknown or was erased."""
 
     slots: Mapping[str, Slot] = {}
     floor: Moment | None = None
 
 
-def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder: str) -> Bag:
-    """The bag after `event`. Returns `bag` itself when the event changes nothing.
+def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_version: str) -> Bag:
+    """Merge one event into a bag.
 
-    max_slots: items kept at most. Over that, the slot whose newest component is the oldest is dropped, and the floor
-        rises to that component.
-    embedder: version of the embedder in use. When one event was embedded by several, its embedding is the one that counts.
+    Args:
+        bag: is not changed.
+        event: an erasure raises the floor above every moment up to its timestamp.
+        max_slots: maximum number of items. Beyond it, the slot with the lowest `last` is dropped, and the floor rises to
+            that moment.
+        embedder_version: of the embedder in use. If several embedders embedded the same event, its embedding wins.
+
+    Returns:
+        The bag after the event; `bag` itself if the event changes nothing.
     """
     if event.type == "erase":
-        # Above everything with a timestamp up to the erasure's: a real component has an event id, so it sorts after "".
+        # A real moment has an event id, so it sorts after "": this floor covers timestamps up to the erasure's.
         return _raise_floor(bag, Moment(event.timestamp + 1, "", "", ""))
     moment = Moment(event.timestamp, event.event_id, event.item_id, event.type)
     if bag.floor is not None and moment <= bag.floor:
@@ -92,7 +101,7 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder: str)
     picture = Picture(moment, event.embedder, event.image_url, event.embedding) if event.embedding else None
     alone = Slot(event.item_id, {event.type: moment}, picture)
     before = bag.slots.get(event.item_id)
-    after = alone if before is None else join(before, alone, embedder=embedder)
+    after = alone if before is None else join(before, alone, embedder_version=embedder_version)
     if after is not before:
         bag = replace(bag, slots={**bag.slots, event.item_id: after})
     while len(bag.slots) > max_slots:
@@ -100,25 +109,32 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder: str)
     return bag
 
 
-def join(one: Slot, other: Slot, *, embedder: str) -> Slot:
-    """What two slots of one item know together. Returns `one` itself when `other` adds nothing.
+def join(one: Slot, other: Slot, *, embedder_version: str) -> Slot:
+    """Merge two slots of one item: the join of the CRDT, commutative, associative and idempotent.
 
-    Commutative, associative and idempotent, and so is the fold, which joins an event at a time.
+    Returns:
+        The merged slot; `one` itself if `other` adds nothing.
     """
     newest, picture = one.newest, one.picture
     for kind, moment in other.newest.items():
         if moment > newest.get(kind, _LOWEST):
             newest = {**newest, kind: moment}
-    if other.picture and (picture is None or _rank(other.picture, embedder) > _rank(picture, embedder)):
+    if other.picture and (picture is None or _rank(other.picture, embedder_version) > _rank(picture, embedder_version)):
         picture = other.picture
     if newest is one.newest and picture is one.picture:
         return one
     return Slot(one.item_id, newest, picture)
 
 
-def _rank(picture: Picture, embedder: str) -> tuple[Moment, bool, str, str, bytes]:
-    """The newest picture wins; of one event, the embedder in use; the rest makes the order total."""
-    return picture.moment, picture.embedder == embedder, picture.embedder, picture.image_url, picture.embedding
+def _rank(picture: Picture, embedder_version: str) -> tuple[Moment, bool, str, str, bytes]:
+    """Order pictures: the newest first, then the embedder in use; the other fields make the order total."""
+    return (
+        picture.moment,
+        picture.embedder_version == embedder_version,
+        picture.embedder_version,
+        picture.image_url,
+        picture.embedding,
+    )
 
 
 def _raise_floor(bag: Bag, floor: Moment) -> Bag:
@@ -129,23 +145,23 @@ def _raise_floor(bag: Bag, floor: Moment) -> Bag:
 
 
 class BagItem(NamedTuple):
-    """One item of the bag as the aggregator is to see it."""
+    """One item of a bag as the aggregator sees it."""
 
     item_id: str
-    types: Collection[str]  # the interaction types newer than the newest return; the strongest is the effective one
+    types: Collection[str]  # interaction types newer than the newest return; the strongest is the effective one
     timestamp: int  # milliseconds since the epoch, of the newest of them
     embedding: bytes
 
 
-def items(bag: Bag, *, embedder: str, bag_size: int) -> list[BagItem]:
-    """The newest `bag_size` items in the bag, newest first, that have an embedding by `embedder`.
+def items(bag: Bag, *, embedder_version: str, bag_size: int) -> list[BagItem]:
+    """The newest `bag_size` items of a bag that have an embedding of this embedder, newest first.
 
-    Embeddings of another embedder live in another space, so they are never scored together with these.
+    Embeddings of different embedders live in different spaces, so they are never scored together.
     """
     found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
     for slot in bag.slots.values():
         picture, since = slot.picture, slot.since_return
-        if since and picture and picture.embedder == embedder:
+        if since and picture and picture.embedder_version == embedder_version:
             found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)
     return [

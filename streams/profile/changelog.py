@@ -1,9 +1,9 @@
-"""The changelog, read back. Pure: decides what to write; `table.py` reads the topic and writes the store.
+"""Merges changelog records into the store during recovery. Pure: `table.py` reads the topic and writes the store.
 
-Rows are joined, not overwritten: of two writers of one partition, where one did not know yet that it had lost it, neither
-takes anything back from the other, whoever came last. Where the newest record of a key is less than the join, or a row
-that an erasure covers still stands in the topic, the difference has to be written to the topic again (`Merge.repairs`),
-for compaction keeps the newest record only.
+Rows are merged, not overwritten. A worker that does not know yet that it has lost a partition may still write to it; merging
+keeps what both writers wrote, in whatever order the records reached the topic. Compaction keeps only the newest record of a
+key. If that record holds less than the merged row, or if the topic still holds a row that an erasure covers, the row has to be
+written to the topic again (`Merge.repairs`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,26 +14,26 @@ from streams.profile.rows import Changes, decode_floor, decode_slot, encode_slot
 Get = Callable[[bytes], bytes | None]
 Scan = Callable[[bytes], Iterable[tuple[bytes, bytes]]]  # prefix to rows
 
-USERS_AT_ONCE = 100  # whose rows are looked through in one go: some tens of milliseconds
+USERS_AT_ONCE = 100  # users whose rows are scanned in one step: some tens of milliseconds
 
 
 class Merge:
-    """One recovery of one partition, batch by batch, and its `finish` when the end of the topic is reached.
+    """One recovery of one partition: `apply` for each batch, then `finish` at the end of the topic, then `repairs`.
 
-    The changes that each step returns have to be in the store before the next one.
+    Write the changes that a step returns to the store before the next step.
     """
 
-    def __init__(self, get: Get, scan: Scan, *, embedder: str) -> None:
-        """get, scan: read the store. embedder: the version in use, whose embedding counts where one event has several."""
+    def __init__(self, get: Get, scan: Scan, *, embedder_version: str) -> None:
+        """Read the store with `get` and `scan`. If an event has several embeddings, that of `embedder_version` wins."""
         self._get = get
         self._scan = scan
-        self._embedder = embedder
-        self._floors: set[bytes] = set()  # prefixes of users whose floor may have risen above rows
-        # The newest record of each key where it is not what the store holds.
+        self._embedder_version = embedder_version
+        self._floors: set[bytes] = set()  # prefixes of users whose floor may cover some rows
+        # The newest record of each key whose stored row differs from it.
         self._newest: dict[bytes, bytes | None] = {}
 
     def apply(self, records: Iterable[tuple[bytes, bytes | None]]) -> Changes:
-        """What a batch of records, in the order of the topic, changes in the store."""
+        """The changes to the store for a batch of records, in topic order."""
         rows: Changes = {}
         for key, value in records:
             before = rows[key] if key in rows else self._get(key)
@@ -43,7 +43,7 @@ class Merge:
                 if self._covered(key, before, rows):
                     rows[key] = None
                     self._newest.pop(key, None)
-                else:  # by somebody who knew less, or whose floor stands further on: the end will tell
+                else:  # its writer knew less, or its floor comes later in the topic: `finish` decides
                     self._newest[key] = None
                     self._floors.add(prefix_of(key))
                 continue
@@ -58,7 +58,7 @@ class Merge:
         return rows
 
     def finish(self) -> Iterator[Changes]:
-        """What the floors cut off, once all records are applied: each part is to be written to the store before the next."""
+        """After the last `apply`: remove what the floors cover, in steps. Write each step to the store before the next."""
         prefixes = sorted(self._floors)
         for start in range(0, len(prefixes), USERS_AT_ONCE):
             yield self._cut(prefixes[start : start + USERS_AT_ONCE])
@@ -81,19 +81,19 @@ class Merge:
         return cut
 
     def _covered(self, key: bytes, row: bytes, rows: Changes) -> bool:
-        """Whether the floor that is known so far covers a row."""
+        """Whether the floor known so far covers a row."""
         header = header_of(prefix_of(key))
         floor = rows[header] if header in rows else self._get(header)
         return floor is not None and not is_header(key) and decode_slot(row).above(decode_floor(floor)) is None
 
     def repairs(self) -> Changes:
-        """After `finish`: what has to be written to the topic, so that its newest records say what the store says."""
+        """After `finish`: the rows to write to the topic, so that its newest records match the store."""
         return {key: row for key, newest in sorted(self._newest.items()) if (row := self._get(key)) != newest}
 
     def _join(self, key: bytes, before: bytes, incoming: bytes) -> bytes:
-        """The two rows joined: `incoming` itself, byte for byte, where `before` adds nothing to it."""
+        """Merge two rows. Returns `incoming` itself, byte for byte, if `before` adds nothing."""
         if is_header(key):
             return max(before, incoming, key=decode_floor)
         slot = decode_slot(incoming)
-        joined = join(slot, decode_slot(before), embedder=self._embedder)
+        joined = join(slot, decode_slot(before), embedder_version=self._embedder_version)
         return incoming if joined is slot else encode_slot(joined)

@@ -1,7 +1,7 @@
 """A bag as rows of bytes, for RocksDB and the changelog topic. Pure.
 
-One header row for each user (the floor), one row for each slot. The key of a row starts with the user, its length first,
-so that one prefix scan reads one user and never another whose id begins alike:
+Each user has one header row (the floor) and one row per slot. A key starts with the length of the user id and the user id, so
+one prefix scan reads one user and never another whose id has the same beginning:
 
     key     length of the user id (2 bytes, big-endian) | user id (UTF-8) | 0x00                    header
             length of the user id                       | user id         | 0x01 | item id (UTF-8)  slot
@@ -27,11 +27,11 @@ _slot_decoder = msgspec.msgpack.Decoder(Slot)
 
 
 class UnknownRowFormat(StartupError):
-    """A row was written by a version of tastestream that this one does not know."""
+    """A newer or unknown version of tastestream wrote this row."""
 
 
 def user_prefix(user_id: str) -> bytes:
-    """The first bytes of the keys of all rows of this user, and of no other."""
+    """The bytes that the keys of this user's rows start with, and no other key."""
     encoded = user_id.encode()
     return len(encoded).to_bytes(2, "big") + encoded
 
@@ -78,12 +78,14 @@ def decode_slot(value: bytes) -> Slot:
 
 def _content(value: bytes) -> bytes:
     if not value.startswith(_FORMAT):
-        raise UnknownRowFormat(f"a row has format {value[:1]!r}, but this version reads {_FORMAT!r} only")
+        raise UnknownRowFormat(
+            f"row format {value[:1]!r} is unknown; this version reads {_FORMAT!r}: run the version of tastestream that wrote it"
+        )
     return value[1:]
 
 
 def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
-    """The bag that the rows of one user hold. What lies at or below the floor is left out, wherever it stands."""
+    """Decode the rows of one user. Leaves out whatever lies at or below the floor."""
     floor: Moment | None = None
     slots: list[Slot] = []
     for key, value in rows:
@@ -114,10 +116,15 @@ def encode_bag(user_id: str, bag: Bag) -> dict[bytes, bytes]:
 def changes(user_id: str, stored: Collection[bytes], before: Bag, after: Bag) -> Changes:
     """The rows to write so that a store that holds `before` holds `after`.
 
-    stored: the keys that the store has for this user; those whose slot is gone are deleted, also when the floor had
-        hidden them already.
-    The header comes first and the deletions last: a worker that dies after any part of them leaves rows that
-    mean at least what they meant before, and folding the same event again completes the change.
+    The header comes first and deletions come last. A worker that dies in between leaves rows that mean at least what they meant
+    before, and folding the same event again completes the change.
+
+    Args:
+        user_id: whose rows.
+        stored: keys of all rows that the store has for the user. Those without a slot in `after` are deleted, also if the floor
+            had hidden them already.
+        before: the bag that the store holds.
+        after: the bag that it is to hold.
     """
     hidden = len(stored) - len(before.slots) - (before.floor is not None)
     if after is before and not hidden:

@@ -1,4 +1,4 @@
-"""From bags to recommendations: the log weight, one call of the aggregator for many bags, the message. Pure."""
+"""From bags to recommendations: log weights, one call of the aggregator for many bags, messages. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,31 +24,33 @@ from streams.messages import (
 from streams.profile.bag import Bag, BagItem, items
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
-DIGITS = 6  # of scores and weights in a message: far below what the model resolves, and shorter to send
+DIGITS = 6  # of scores and weights in a message: finer than the model resolves, and short to send
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """What an operator may set about scoring."""
+    """The settings of scoring."""
 
     bag_size: int  # newest items that are scored
-    top_k: int  # categories, and items with their attention, in a message
+    top_k: int  # number of categories, and of items with their attention, in a message
     type_weights: Mapping[Any, float]  # 0..1 of each interaction type
-    half_life: float | None  # seconds after which an item counts half, or None
+    half_life: float | None  # seconds after which an item counts half; None for no decay
 
     @cached_property
     def log_weights(self) -> Mapping[Any, float]:
-        """By interaction type."""
+        """Log weight of each interaction type."""
         with np.errstate(divide="ignore"):
             return {kind: float(np.log(weight)) for kind, weight in self.type_weights.items()}
 
 
 def log_weight(bag: Sequence[BagItem], options: ScoringOptions) -> NDArray[np.float32]:
-    """Log weight of each item, float32 [m]: the strength of its interaction and its decay with age.
+    """Log weight of each item: the strength of its interaction and its decay with age.
 
-    The strongest type since the newest return counts. Age is measured from the newest item of the bag, not from now: then
-    the scores are a function of the bag alone, and attention, a softmax, does not see the difference.
-    -inf (a weight of 0) hides an item.
+    The strongest type since the newest return counts. Age is measured from the newest item of the bag, not from the clock, so
+    the scores are a function of the bag alone. Attention is a softmax, so the difference cancels out.
+
+    Returns:
+        float32 [m]; -inf (a weight of 0) hides an item.
     """
     if not bag:
         return np.zeros(0, np.float32)
@@ -74,9 +76,14 @@ class Recommender:
     def recommend(
         self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime
     ) -> list[Recommendation | None]:
-        """For each event and the bag after it: the recommendation, or None when an erasure left nothing.
+        """Score the bag after each event. One call of the aggregator scores many bags.
 
-        Many bags are scored in one call of the aggregator.
+        Args:
+            caused: each event with the bag after it.
+            now: the time that the recommendations carry as `produced_at`.
+
+        Returns:
+            A recommendation for each event; None if an erasure left no slot.
         """
         ranked = [_Ranked([], self._prior, [])] * len(caused)
         bags = [self._scored_items(bag) for _, bag in caused]
@@ -91,22 +98,22 @@ class Recommender:
         ]
 
     def _scored_items(self, bag: Bag) -> tuple[list[BagItem], NDArray[np.float32]]:
-        """The items of a bag that are not hidden, and their log weight."""
+        """The items of a bag that are not hidden, and their log weights."""
         options = self._options
-        found = items(bag, embedder=self.bundle.embedder_version, bag_size=options.bag_size)
-        prior = log_weight(found, options)
-        seen = prior > -np.inf
+        found = items(bag, embedder_version=self.bundle.embedder_version, bag_size=options.bag_size)
+        weights = log_weight(found, options)
+        seen = weights > -np.inf
         if seen.all():
-            return found, prior
-        return [item for item, keep in zip(found, seen, strict=True) if keep], prior[seen]
+            return found, weights
+        return [item for item, keep in zip(found, seen, strict=True) if keep], weights[seen]
 
     def _rank(self, bags: Sequence[tuple[list[BagItem], NDArray[np.float32]]]) -> list["_Ranked"]:
-        """Score bags that are not empty in one call, and find the best of each."""
+        """Score bags in one call, and rank the categories and items of each. No bag may be empty."""
         rows = dequantize([item.embedding for found, _ in bags for item in found], self.bundle.embedding_size)
         ends = np.cumsum([len(found) for found, _ in bags])
         parts = np.split(rows, ends[:-1])
         scored = score_padded(
-            self._aggregator, [ScoringBag(part, prior) for part, (_, prior) in zip(parts, bags, strict=True)]
+            self._aggregator, [ScoringBag(part, weights) for part, (_, weights) in zip(parts, bags, strict=True)]
         )
         categories = self._named(*_best(scored.scores, self._options.top_k))
         places, weights = _best(scored.attention, self._options.top_k)
@@ -141,7 +148,7 @@ class Recommender:
 
 
 class _Ranked(NamedTuple):
-    """What a message says of a bag."""
+    """The contents of a message."""
 
     items: list[BagItem]
     categories: list[CategoryScore]
@@ -149,11 +156,11 @@ class _Ranked(NamedTuple):
 
 
 def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
-    """Places and values of the `count` largest of each row [B, n], rounded, largest first."""
+    """Places and rounded values of the `count` largest values in each row of [B, n], largest first."""
     places = heaviest(values, count)  # [B,k]
     return places.tolist(), np.take_along_axis(values, places, axis=1).astype(np.float64).round(DIGITS).tolist()
 
 
 def heaviest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
-    """Places of the `count` largest values of the last axis, largest first; ties in the order they stand."""
+    """Places of the `count` largest values along the last axis, largest first; ties keep their order."""
     return np.argsort(-values, axis=-1, kind="stable")[..., :count]

@@ -1,12 +1,11 @@
-"""The rows of the bags on disk: one RocksDB for each partition, as a store of Faust's.
+"""The rows of the bags on disk: one RocksDB database per partition, as a Faust store.
 
-What it adds to Faust's own store: a prefix scan, a write that carries the changelog offset it stands for in one atomic
-batch, and memory that is bounded for all partitions together. Not for: deciding what to write (`rows.py`) or the changelog
-topic (`table.py`).
+It adds three things to Faust's own store: a prefix scan, an atomic write of rows with their changelog offset, and one memory
+limit for all partitions. Not for: deciding what to write (`rows.py`), or the changelog topic (`table.py`).
 
-Invariant: the database of a partition holds at least the changelog of that partition up to its stored offset, its rows joined
-(`changelog.py`); a recovery that is under way is ahead of the offset. Rows are written here only after the broker has
-acknowledged them, so a worker that dies is never ahead of what others can recover.
+Invariant: the database of a partition holds at least its changelog up to the stored offset, merged (`changelog.py`). During a
+recovery it may be ahead of the offset. Rows are written only after the broker has acknowledged them, so a worker that dies is
+never ahead of what another worker can recover.
 """
 
 import shutil
@@ -19,19 +18,20 @@ import rocksdict
 from faust.stores.base import SerializedStore
 from faust.types import TP, EventT
 from mode.utils.logging import get_logger
+from typing_extensions import override
 
 from streams.exceptions import StateError
 from streams.profile.rows import Changes
 
 logger = get_logger(__name__)
 
-# No user's key starts so: a user id has at least one byte, so its length is not zero.
+# No user's key starts like this: a user id has at least one byte, so its length is not zero.
 OFFSET_KEY = b"\x00\x00offset"
 _PREFIX_END = b"\x02"  # one above the last byte that follows a user's prefix
 
 
 class RocksDBMemory:
-    """`size` bytes for all databases of a process together: one block cache, out of which the write buffers take up to half."""
+    """A memory limit for all databases of a process: one block cache of `size` bytes, of which write buffers take up to half."""
 
     def __init__(self, size: int) -> None:
         self._cache = rocksdict.Cache(size)
@@ -41,7 +41,7 @@ class RocksDBMemory:
         """Open or create the database at `path`."""
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(self._cache)
-        table.set_cache_index_and_filter_blocks(True)  # else they live outside the budget
+        table.set_cache_index_and_filter_blocks(True)  # otherwise they are outside the limit
         table.set_bloom_filter(10, False)
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
@@ -55,18 +55,18 @@ class RocksDBMemory:
 
 
 class BagStore(SerializedStore[bytes, bytes]):
-    """The databases of the partitions that are assigned, and Faust's view of them.
+    """The databases of the assigned partitions, and Faust's interface to them.
 
-    `row`, `scan`, `last_offset` and `write` raise KeyError for a partition that is not open: one that is not assigned to this
-    worker; and StateError for what RocksDB reports.
+    `row`, `scan`, `last_offset` and `write` raise KeyError for a partition that is not assigned to this worker, and StateError
+    when RocksDB reports a failure.
     """
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
     def __init__(
         self, *args: Any, folder: Path, memory: RocksDBMemory, closed: Callable[[int], None], **kwargs: Any
     ) -> None:
-        """closed: told of each partition whose database was closed or dropped."""
+        """Keep the databases under `folder`. `closed` is called with each partition whose database was closed or dropped."""
         super().__init__(*args, **kwargs)
         self._closed = closed
         self._folder = folder
@@ -76,9 +76,15 @@ class BagStore(SerializedStore[bytes, bytes]):
     # -- what the table calls
 
     def open(self, partition: int) -> int:
-        """Open or create the database of a partition; gives the changelog offset that it stands for, -1 when it is new.
+        """Open or create the database of a partition.
 
-        A damaged one is dropped, which the log says: the changelog topic brings its rows back. Raises StateError.
+        A damaged database is dropped with a log line, and recovered from the changelog topic.
+
+        Returns:
+            The changelog offset that it holds; -1 if it is new.
+
+        Raises:
+            StateError: RocksDB reports another failure.
         """
         database = self._databases.get(partition)
         if database is None:
@@ -90,7 +96,7 @@ class BagStore(SerializedStore[bytes, bytes]):
                 except Exception as error:
                     if not _is_damage(error):
                         raise
-                    logger.warning("%s is damaged and dropped; the changelog brings it back: %s", path, error)
+                    logger.warning("%s is damaged: dropping it and recovering from the changelog: %s", path, error)
                     drop_partition(self._folder, partition)
                     database = self._memory.open(path)
             self._databases[partition] = database
@@ -115,12 +121,12 @@ class BagStore(SerializedStore[bytes, bytes]):
             return list(items_in(self._databases[partition], from_key=prefix, read_opt=bound))
 
     def last_offset(self, partition: int) -> int:
-        """The changelog offset that an open database stands for; -1 when it is new."""
+        """The changelog offset that an open database holds; -1 if it is new."""
         with self._used(partition):
             return offset_in(self._databases[partition])
 
     def write(self, partition: int, rows: Changes, offset: int | None = None) -> None:
-        """Write rows and, unless it is None, the changelog offset that they bring the database to; all or nothing."""
+        """Write rows and, unless it is None, the changelog offset that the database holds after them, in one atomic batch."""
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in rows.items():
             if value is None:
@@ -134,31 +140,35 @@ class BagStore(SerializedStore[bytes, bytes]):
 
     @contextmanager
     def _used(self, partition: int) -> Generator[None]:
-        """What RocksDB reports becomes a StateError; a damaged database is dropped, so that the next start recovers it."""
+        """Turn RocksDB's failures into StateError; drop a damaged database, so that the next start recovers it."""
         path = partition_path(self._folder, partition)
         with _reported(path):
             try:
                 yield
-            except Exception as error:  # whatever it is goes on to `_reported`
+            except Exception as error:  # re-raised as StateError by `_reported`
                 if _is_damage(error):
-                    logger.warning("%s is damaged and dropped; the changelog brings it back", path)
+                    logger.warning("%s is damaged: dropping it; the next start recovers it from the changelog", path)
                     self.drop(partition)
                 raise
 
     # -- what Faust calls
 
+    @override
     def persisted_offset(self, tp: TP) -> int | None:
-        """Nothing: the table recovers by itself, and Faust has nothing to read."""
+        """Return None: the table recovers by itself, and Faust has nothing to read."""
         return None
 
+    @override
     def set_persisted_offset(self, tp: TP, offset: int) -> None:
         raise NotImplementedError("an offset is written together with its rows")
 
+    @override
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Nothing: the table recovers by itself, and Faust has read nothing."""
+        """Do nothing: the table recovers by itself, and Faust has read nothing."""
 
+    @override
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
@@ -167,15 +177,19 @@ class BagStore(SerializedStore[bytes, bytes]):
             if tp.topic in changelog:
                 self._close(tp.partition)
 
+    @override
     async def backup_partition(self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1) -> None:
         raise NotImplementedError("the changelog topic is the backup")
 
+    @override
     def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
         raise NotImplementedError("the changelog topic is the backup")
 
+    @override
     def reset_state(self) -> None:
         raise NotImplementedError("delete the partition's folder while the worker is down")
 
+    @override
     async def on_stop(self) -> None:
         for partition in list(self._databases):
             self._close(partition)
@@ -187,36 +201,45 @@ class BagStore(SerializedStore[bytes, bytes]):
             self._closed(partition)
             logger.info("closed the bags of partition %s", partition)
 
-    # -- the mapping that Faust's table interface asks for: reads over all open partitions, no writes
+    # -- the mapping that Faust's table interface requires: reads from all open partitions, no writes
 
     def _rows(self) -> Iterator[tuple[bytes, bytes]]:
         for database in self._databases.values():
             yield from ((key, value) for key, value in items_in(database) if key != OFFSET_KEY)
 
+    @override
     def _get(self, key: bytes) -> bytes | None:
         return next((value for database in self._databases.values() if (value := database.get(key)) is not None), None)
 
+    @override
     def _iterkeys(self) -> Iterator[bytes]:
         return (key for key, _ in self._rows())
 
+    @override
     def _itervalues(self) -> Iterator[bytes]:
         return (value for _, value in self._rows())
 
+    @override
     def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
         return self._rows()
 
+    @override
     def _size(self) -> int:
         return sum(1 for _ in self._rows())
 
+    @override
     def _contains(self, key: bytes) -> bool:
         return self._get(key) is not None
 
+    @override
     def _set(self, key: bytes, value: bytes | None) -> None:
-        raise TypeError("rows are written with BagTable.write, which knows their partition and awaits their changelog")
+        raise TypeError("write rows with BagTable.write, which knows their partition and waits for their changelog")
 
+    @override
     def _del(self, key: bytes) -> None:
         self._set(key, None)
 
+    @override
     def _clear(self) -> None:
         self._set(b"", None)
 
@@ -224,9 +247,9 @@ class BagStore(SerializedStore[bytes, bytes]):
 def items_in(
     database: rocksdict.Rdict, *, from_key: bytes = b"", read_opt: rocksdict.ReadOptions | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
-    """The rows of a database in raw mode, whose keys and values are always bytes.
+    """The rows of a database in raw mode, where keys and values are bytes.
 
-    Raises what RocksDB reports. rocksdict's own `items` does not: where it meets a damaged block, it ends early.
+    Raises RocksDB's failures. rocksdict's own `items` ends early at a damaged block instead.
     """
     rows = database.iter(read_opt)
     rows.seek(from_key)
@@ -237,7 +260,7 @@ def items_in(
 
 
 def offset_in(database: rocksdict.Rdict) -> int:
-    """The changelog offset that a database stands for; -1 when it is new."""
+    """The changelog offset that a database holds; -1 if it is new."""
     offset = database.get(OFFSET_KEY)
     return -1 if offset is None else int(offset)
 
@@ -248,22 +271,22 @@ def _is_damage(error: Exception) -> bool:
 
 @contextmanager
 def _reported(path: Path) -> Generator[None]:
-    """rocksdict raises bare Exception for whatever RocksDB reports."""
+    """Turn the bare Exception that rocksdict raises for RocksDB's failures into StateError."""
     try:
         yield
     except KeyError:
         raise
     except Exception as error:
         raise StateError(
-            f"the bags in {path} cannot be read or written: {error}; what is not committed is delivered again after a restart"
+            f"the bags in {path} cannot be read or written: {error}; uncommitted events are delivered again after a restart"
         ) from error
 
 
 def partition_path(folder: Path, partition: int) -> Path:
-    """Where the database of a partition lies under the worker's data folder."""
+    """The folder of a partition's database under `folder`."""
     return folder / f"partition-{partition}"
 
 
 def drop_partition(folder: Path, partition: int) -> None:
-    """Delete the database of a partition; the changelog topic brings its rows back."""
+    """Delete the database of a partition. The changelog topic still has its rows."""
     shutil.rmtree(partition_path(folder, partition), ignore_errors=True)

@@ -1,8 +1,8 @@
-"""The bags as a table of Faust: the changelog topic in front of the store.
+"""The bags as a Faust table: the changelog topic in front of the store.
 
-Faust declares the topic and assigns its partitions. Writing is ours, because Faust would write to disk first, log a failed
-changelog record at most, and read the partition from a context variable: here a change is sent, awaited, and only then
-written to disk. Reading it back is ours too, because rows are to be joined (`changelog.py`), and fast.
+Faust declares the topic and assigns its partitions. We write ourselves: Faust would write to disk first, only log a failed
+changelog record, and take the partition from a context variable. Here a change is sent, awaited, and only then written to disk.
+We also recover ourselves, because rows are merged (`changelog.py`), and because it is fast.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
 from faust.types import TP
 from mode.utils.logging import get_logger
+from typing_extensions import override
 
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
@@ -30,16 +31,16 @@ from streams.profile.store import BagStore, RocksDBMemory
 
 logger = logging.getLogger(__name__)
 
-RECOVERY_BATCH = 1000  # records; the event loop turns between batches
-PROGRESS_INTERVAL = 5.0  # seconds between two lines of progress
+RECOVERY_BATCH = 1000  # records; other tasks run between batches
+PROGRESS_INTERVAL = 5.0  # seconds between two log lines
 
 
 class BagTable(Table[bytes, bytes]):
-    """A table whose rows are read by user and written by partition."""
+    """A table that is read by user and written by partition."""
 
-    logger = get_logger("faust.tastestream")  # for what Faust says of itself, at every start and stop
+    logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop
 
-    data: BagStore  # pyright: ignore[reportIncompatibleVariableOverride] -- it is what _new_store makes
+    data: BagStore  # pyright: ignore[reportIncompatibleVariableOverride] -- _new_store makes it
 
     def __init__(
         self,
@@ -49,20 +50,32 @@ class BagTable(Table[bytes, bytes]):
         folder: Path,
         memory: RocksDBMemory,
         publisher: Publisher,
-        embedder: str,
+        embedder_version: str,
         kafka: dict[str, Any],
         recent_slots: int,
     ) -> None:
-        """embedder: the version in use. kafka: how an aiokafka client connects. recent_slots: kept in memory, decoded."""
+        """Make the table.
+
+        Args:
+            app: that the table belongs to.
+            partitions: of the source topic and the changelog.
+            folder: of the RocksDB databases.
+            memory: shared by the databases.
+            publisher: sends the changelog.
+            embedder_version: of the embedder in use.
+            kafka: connection arguments of an aiokafka client.
+            recent_slots: capacity of the cache of recently written bags.
+        """
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
-        self._embedder = embedder
+        self._embedder_version = embedder_version
         self._kafka = kafka
         self._recent = RecentBags(recent_slots)
-        self.recovered = 0  # records read back since the start: it moves as long as a recovery makes progress
+        self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
         super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 
+    @override
     def _new_store(self) -> BagStore:
         return BagStore(
             "rocksdb:",
@@ -79,9 +92,15 @@ class BagTable(Table[bytes, bytes]):
         )
 
     def bag(self, partition: int, user_id: str) -> tuple[list[bytes], Bag]:
-        """A user's bag as it is on disk, and the keys of the rows there, hidden ones among them.
+        """Read a user's bag.
 
-        Raises KeyError when the partition is not assigned, StateError, and UnknownRowFormat.
+        Returns:
+            The keys of the rows on disk, including those that the floor hides, and the bag.
+
+        Raises:
+            KeyError: the partition is not assigned.
+            StateError: RocksDB reports a failure.
+            UnknownRowFormat: another version of tastestream wrote a row.
         """
         bag = self._recent.get(partition, user_id)
         if bag is not None:
@@ -90,13 +109,16 @@ class BagTable(Table[bytes, bytes]):
         return [key for key, _ in rows], decode_bag(rows)
 
     async def write(self, partition: int, rows: Changes, bags: Mapping[str, Bag]) -> None:
-        """Send the rows to the changelog, wait until the broker has them, then write them to disk.
+        """Send rows to the changelog, wait until the broker has them, then write them to disk.
 
-        rows: `changes` of some users. bags: what these rows make of them, by user.
+        Args:
+            partition: of the rows.
+            rows: the `changes` of some users.
+            bags: the bags that these rows make, by user.
 
-        Raises DeliveryError, with the disk untouched, when the broker does not take them, or when records of somebody else
-        stand between the last ones and these: then the rows were folded from a state that is not the newest, and the
-        worker has to start again from the changelog.
+        Raises:
+            DeliveryError: the broker did not accept the rows, or another worker has written to the partition. In that case the
+                rows come from an outdated state, and the worker has to start again from the changelog. The disk is untouched.
         """
         last = await self._append(partition, rows, after=self.data.last_offset(partition))
         self.data.write(partition, rows, last)
@@ -104,22 +126,26 @@ class BagTable(Table[bytes, bytes]):
             self._recent.put(partition, user_id, bag)
 
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
-        """Send rows to the changelog, whose last offset so far is `after`; gives the last offset with them."""
+        """Send rows to the changelog, whose last offset is `after`. Returns the new last offset."""
         topic = self.changelog_topic_name
         records = [(key, value, ()) for key, value in rows.items()]
         last = (await self._publisher.send_all(topic, records, partition=partition))[partition]
         if last != after + len(rows):
             raise DeliveryError(
-                f"another worker writes to partition {partition} of {topic}: {len(rows)} rows after offset {after} end at {last}"
+                f"another worker writes to partition {partition} of {topic}: {len(rows)} rows sent after offset {after} end at {last}"
             )
         return last
 
     # -- recovery
 
     async def recover(self, partitions: set[TP]) -> None:
-        """Bring the databases of these changelog partitions up to the topic's end, opening and creating them as needed.
+        """Bring the databases of these changelog partitions up to the end of the topic; open or create them as needed.
 
-        One that is ahead of the topic belongs to another life of it, and is dropped. Raises StateError and KafkaError.
+        A database that is ahead of the topic belongs to a topic that was re-created, and is dropped.
+
+        Raises:
+            StateError: RocksDB reports a failure.
+            KafkaError: the broker reports a failure.
         """
         if not partitions:
             return
@@ -139,7 +165,7 @@ class BagTable(Table[bytes, bytes]):
             await consumer.stop()
 
     async def _read_back(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
-        started = spoken = monotonic()
+        started = logged = monotonic()
         before = self.recovered
         consumer.assign(partitions)
         starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
@@ -148,31 +174,29 @@ class BagTable(Table[bytes, bytes]):
             offset = self._opened(tp, ends[tp])
             consumer.seek(tp, max(offset + 1, starts[tp]))
             row, scan = partial(self.data.row, tp.partition), partial(self.data.scan, tp.partition)
-            merges[tp] = Merge(row, scan, embedder=self._embedder)
+            merges[tp] = Merge(row, scan, embedder_version=self._embedder_version)
         behind = set(partitions)
         while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
                 self.data.write(tp.partition, merges[tp].apply(_rows(records)))
                 self.recovered += len(records)
-            if monotonic() - spoken > PROGRESS_INTERVAL:
-                spoken = monotonic()
+            if monotonic() - logged > PROGRESS_INTERVAL:
+                logged = monotonic()
                 left = sum([ends[tp] - await consumer.position(tp) for tp in behind])
-                logger.info(
-                    "recovering: %d records of the changelog read, at most %d to go", self.recovered - before, left
-                )
+                logger.info("recovering: %d changelog records read, at most %d left", self.recovered - before, left)
         for tp in partitions:
             await self._finish(tp.partition, merges[tp], ends[tp] - 1)
         logger.info(
-            "recovered partitions %s from %d records of the changelog in %.1f s",
+            "recovered partitions %s from %d changelog records in %.1f s",
             ", ".join(str(tp.partition) for tp in partitions), self.recovered - before, monotonic() - started,
         )  # fmt: skip
 
     def _opened(self, tp: TopicPartition, end: int) -> int:
-        """The changelog offset that the database of a partition stands for, once it is open."""
+        """Open the database of a partition. Returns the changelog offset that it holds."""
         offset = self.data.open(tp.partition)
         if offset >= end:
             logger.warning(
-                "the bags of partition %d are at offset %d, but %s ends at %d: dropped, and recovered from the topic",
+                "partition %d: the bags on disk are at offset %d, but %s ends at %d: the topic was re-created; recovering from it",
                 tp.partition, offset, tp.topic, end,
             )  # fmt: skip
             self.data.drop(tp.partition)
@@ -184,9 +208,9 @@ class BagTable(Table[bytes, bytes]):
             self.data.write(partition, cut)
             await asyncio.sleep(0)
         if repairs := merge.repairs():
-            logger.warning("partition %d: %d rows of the changelog are written again, joined", partition, len(repairs))
+            logger.warning("partition %d: writing %d merged rows to the changelog again", partition, len(repairs))
             last = await self._append(partition, repairs, after=last)
-        # The offset comes last: a recovery that was cut off begins where this one did, and finds the same repairs.
+        # The offset comes last, so that a recovery that dies before it finds the same repairs again.
         self.data.write(partition, {}, last)
 
 

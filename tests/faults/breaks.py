@@ -30,7 +30,7 @@ def break_acknowledge_early(n: int) -> None:
     from streams.profile.worker import ProfileWorker  # noqa: PLC0415
 
     deliver: Method = ProfileWorker._deliver
-    handle: Method = EmbedWorker._handle
+    process: Method = EmbedWorker._process
     late: set[asyncio.Task[None]] = set()
 
     async def delivered_late(*args: Any, **kwargs: Any) -> None:
@@ -40,13 +40,13 @@ def break_acknowledge_early(n: int) -> None:
 
         late.add(asyncio.create_task(deliver_late()))
 
-    async def handled_late(self: Any, pending: Any) -> None:
+    async def processed_late(self: Any, pending: Any) -> None:
         pending.finish()
         await asyncio.sleep(EARLY)
-        await handle(self, pending)
+        await process(self, pending)
 
     ProfileWorker._deliver = delivered_late
-    EmbedWorker._handle = handled_late
+    EmbedWorker._process = processed_late
 
 
 @point
@@ -117,10 +117,12 @@ def break_drop_output(n: int) -> None:
     deliver: Method = ProfileWorker._deliver
     calls = 0
 
-    async def wrapped(self: Any, profiles: Any, records: Any, letters: Any, *args: Any) -> Any:
+    async def wrapped(self: Any, outcome: Any, letters: Any) -> Any:
         nonlocal calls
         calls += 1
-        return await deliver(self, profiles, [] if calls % n == 0 else records, letters, *args)
+        if calls % n == 0:
+            outcome.recommendations = []
+        return await deliver(self, outcome, letters)
 
     ProfileWorker._deliver = wrapped
 
@@ -128,14 +130,14 @@ def break_drop_output(n: int) -> None:
 @point
 def break_forget_floor(n: int) -> None:
     """An erasure deletes the rows and leaves no floor: old events bring the user back."""
-    from streams.profile import worker  # noqa: PLC0415
+    from streams.profile import batch  # noqa: PLC0415
 
-    changes: Method = worker.changes
+    changes: Method = batch.changes
 
     def wrapped(*args: Any) -> Any:
         return {key: value for key, value in changes(*args).items() if not key.endswith(b"\x00")}
 
-    worker.changes = wrapped
+    batch.changes = wrapped
 
 
 @point
@@ -264,12 +266,27 @@ def break_no_watchdog(n: int) -> None:
 @point
 def break_count_twice(n: int) -> None:
     """A delivery is told apart from another of the same event."""
-    from streams.profile import worker  # noqa: PLC0415
+    from streams.profile import batch  # noqa: PLC0415
 
-    fold: Method = worker.fold
+    fold: Method = batch.fold
     deliveries = count()
 
     def wrapped(bag: Any, interaction: Any, **kwargs: Any) -> Any:
         return fold(bag, replace(interaction, event_id=f"{interaction.event_id} {next(deliveries)}"), **kwargs)
 
-    worker.fold = wrapped
+    batch.fold = wrapped
+
+
+@point
+def break_swallow_agent_errors(n: int) -> None:
+    """An exception in an agent is ignored, and Faust restarts the agent past its batch."""
+    from mode import OneForOneSupervisor  # noqa: PLC0415
+
+    from streams.engine import app  # noqa: PLC0415
+    from streams.engine.consumer import Consumer  # noqa: PLC0415
+
+    async def on_task_error(self: Any, exc: BaseException) -> None:
+        """Nothing."""
+
+    Consumer.on_task_error = on_task_error
+    app.CrashingSupervisor = OneForOneSupervisor

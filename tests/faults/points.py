@@ -133,3 +133,25 @@ def freeze_consumer(n: int) -> None:
         return await fetch(*args, **kwargs)
 
     Fetcher.fetched_records = wrapped
+
+
+@point
+def fail_in_agent(n: int) -> None:
+    """An exception leaves the agent of either worker, at its N-th batch (profile) or event (embed)."""
+    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    calls = 0
+
+    def failing(process: Method) -> Method:
+        async def wrapped(*args: Any) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == n:
+                raise RuntimeError("fault point: the agent fails")
+            await process(*args)
+
+        return wrapped
+
+    EmbedWorker._process = failing(EmbedWorker._process)
+    ProfileWorker._process = failing(ProfileWorker._process)

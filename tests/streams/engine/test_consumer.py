@@ -58,17 +58,17 @@ class Client:
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Consumer.__new__(Consumer)
-    made.reading = 1
+    made.generation = 1
     made._polling = None
     monkeypatch.setattr(Consumer, "_client", Client())
     return made
 
 
-async def test_a_poll_of_an_earlier_reading_swallows_nothing_of_the_next(consumer: Any) -> None:
+async def test_a_poll_of_an_earlier_generation_swallows_nothing_of_the_next(consumer: Any) -> None:
     stale = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
-    consumer.reading = 2  # the partitions are revoked, and assigned again
-    assert await consumer._go_to_committed([TP]) == {TP: 3}
+    consumer.generation = 2  # the partitions are revoked, and assigned again
+    assert await consumer._seek_to_committed([TP]) == {TP: 3}
     consumer._client.append(3, 4)
 
     assert await stale == ({}, {})
@@ -77,7 +77,7 @@ async def test_a_poll_of_an_earlier_reading_swallows_nothing_of_the_next(consume
 
 async def test_a_poll_that_comes_too_late_does_not_begin(consumer: Any) -> None:
     consumer._client.append(0)
-    consumer.reading = 2
+    consumer.generation = 2
     assert await consumer._poll(1, {TP: 10}, 1) == ({}, {})
     assert consumer._client.positions == {}
 
@@ -100,4 +100,4 @@ async def test_a_long_backlog_of_one_partition_leaves_room_for_the_others(consum
 async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(consumer: Any) -> None:
     """It was cut off or made anew; aiokafka would go to the start by itself, and tell nobody."""
     consumer._client.end = 2
-    assert await consumer._go_to_committed([TP]) == {TP: 0}
+    assert await consumer._seek_to_committed([TP]) == {TP: 0}

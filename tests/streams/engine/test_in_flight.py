@@ -17,8 +17,8 @@ def tp(partition: int) -> TopicPartition:
     return TopicPartition(TOPIC, partition)
 
 
-async def reading(partitions: list[int], limit: int = 100) -> tuple[InFlightTracker, list[Pending]]:
-    """An tracker that was given one record for each entry, on that partition, and what was taken from it: all of them."""
+async def taken_from(partitions: list[int], limit: int = 100) -> tuple[InFlightTracker, list[Pending]]:
+    """A tracker with one record per entry, on that partition, and the records taken from it: all of them."""
     tracker = InFlightTracker(limit)
     tracker.begin({tp(number): 0 for number in set(partitions)})
     pending: list[Pending] = []
@@ -40,7 +40,7 @@ arrivals = st.lists(st.integers(0, 2), min_size=1, max_size=20)
 async def test_at_any_time_exactly_the_finished_prefix_of_each_partition_is_committable(
     partitions: list[int], data: st.DataObject
 ) -> None:
-    tracker, pending = await reading(partitions)
+    tracker, pending = await taken_from(partitions)
     for number in data.draw(st.permutations(range(len(pending)))):
         pending[number].finish()
         expected = {tp(one): finished_prefix(pending, one) for one in set(partitions)}
@@ -50,10 +50,8 @@ async def test_at_any_time_exactly_the_finished_prefix_of_each_partition_is_comm
 
 
 @given(arrivals, st.data())
-async def test_after_a_reading_has_ended_nothing_of_it_becomes_committable(
-    partitions: list[int], data: st.DataObject
-) -> None:
-    tracker, pending = await reading(partitions)
+async def test_nothing_of_an_ended_generation_becomes_committable(partitions: list[int], data: st.DataObject) -> None:
+    tracker, pending = await taken_from(partitions)
     order = data.draw(st.permutations(range(len(pending))))
     cut = data.draw(st.integers(0, len(pending)))
     for number in order[:cut]:
@@ -66,8 +64,8 @@ async def test_after_a_reading_has_ended_nothing_of_it_becomes_committable(
     assert len(tracker) == 0
 
 
-async def test_a_new_reading_does_not_wait_for_what_an_earlier_one_left() -> None:
-    tracker, [first, second] = await reading([0, 0])
+async def test_a_new_generation_does_not_wait_for_unfinished_records_of_an_earlier_one() -> None:
+    tracker, [first, second] = await taken_from([0, 0])
     second.finish()
     tracker.begin({tp(0): 0})
     tracker.put(tp(0), [record(TOPIC, 0, 0)])
@@ -79,7 +77,7 @@ async def test_a_new_reading_does_not_wait_for_what_an_earlier_one_left() -> Non
 
 
 async def test_what_is_committed_is_committable_no_more() -> None:
-    tracker, pending = await reading([0, 0])
+    tracker, pending = await taken_from([0, 0])
     pending[0].finish()
     tracker.committed(tracker.committable())
     assert tracker.committable() == {}
@@ -88,7 +86,7 @@ async def test_what_is_committed_is_committable_no_more() -> None:
 
 
 async def test_finishing_twice_counts_once() -> None:
-    tracker, pending = await reading([0, 0])
+    tracker, pending = await taken_from([0, 0])
     pending[0].finish()
     pending[0].finish()
     assert tracker.committable() == {tp(0): 1}
@@ -105,7 +103,7 @@ async def test_an_offset_that_was_put_before_and_a_partition_that_is_not_read_ar
 
 
 async def test_there_is_room_again_when_the_oldest_record_is_finished() -> None:
-    tracker, pending = await reading([0, 0], limit=2)
+    tracker, pending = await taken_from([0, 0], limit=2)
     waiting = asyncio.ensure_future(tracker.room())
     pending[1].finish()
     await asyncio.sleep(0)
@@ -181,7 +179,7 @@ async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_
 
 async def test_what_is_no_record_is_committable_once_everything_before_it_is_finished() -> None:
     """The marker at the end of a transaction takes an offset, and is given to nobody."""
-    tracker, [first, second] = await reading([0, 0])
+    tracker, [first, second] = await taken_from([0, 0])
     tracker.advance(tp(0), 3)
     first.finish()
     assert tracker.committable() == {tp(0): 1}

@@ -27,12 +27,12 @@ def event(kind: str, timestamp: int, item: str = "i", event_id: str = "", **fiel
 def fold_all(events: list[EmbeddedInteraction], max_slots: int = 128) -> Bag:
     bag = Bag()
     for one in events:
-        bag = fold(bag, one, max_slots=max_slots, embedder=EMBEDDER)
+        bag = fold(bag, one, max_slots=max_slots, embedder_version=EMBEDDER)
     return bag
 
 
 def in_bag(bag: Bag, bag_size: int = 64) -> list[str]:
-    return [item.item_id for item in items(bag, embedder=EMBEDDER, bag_size=bag_size)]
+    return [item.item_id for item in items(bag, embedder_version=EMBEDDER, bag_size=bag_size)]
 
 
 # Few items, few times and few event ids: ties, returns, erasures and evictions in nearly every example.
@@ -69,7 +69,7 @@ def test_a_replay_of_everything_changes_nothing(history: list[EmbeddedInteractio
 
     assert fold_all(history + history, max_slots) == bag
     for one in history:
-        assert fold(bag, one, max_slots=max_slots, embedder=EMBEDDER) is bag
+        assert fold(bag, one, max_slots=max_slots, embedder_version=EMBEDDER) is bag
 
 
 @settings(max_examples=300, deadline=None)
@@ -94,7 +94,7 @@ def test_a_purchase_puts_an_item_in_the_bag_and_its_return_takes_it_out() -> Non
 def test_a_return_takes_out_what_came_before_it_only() -> None:
     bag = fold_all([event("view", 1), event("purchase", 2), event("return", 3), event("view", 4)])
 
-    [item] = items(bag, embedder=EMBEDDER, bag_size=64)
+    [item] = items(bag, embedder_version=EMBEDDER, bag_size=64)
     assert set(item.types) == {"view"}
     assert item.timestamp == 4
 
@@ -113,7 +113,7 @@ def test_over_max_slots_the_item_that_was_touched_longest_ago_goes_for_good() ->
     assert in_bag(bag) == ["c", "a"]
     assert bag.floor == Moment(2, "view-b-2", "b", "view")
     assert set(bag.slots["a"].newest) == {"purchase"}, "the view of a is below the floor"
-    assert fold(bag, event("purchase", 1, "b"), max_slots=2, embedder=EMBEDDER) is bag
+    assert fold(bag, event("purchase", 1, "b"), max_slots=2, embedder_version=EMBEDDER) is bag
 
 
 def test_an_erasure_leaves_the_floor_and_nothing_else() -> None:
@@ -126,8 +126,8 @@ def test_late_and_replayed_events_do_not_bring_an_erased_user_back() -> None:
     bag = fold_all([event("purchase", 1, "a"), event("erase", 5)])
 
     for late in (event("purchase", 1, "a"), event("view", 5, "z", event_id="zzz")):
-        assert fold(bag, late, max_slots=8, embedder=EMBEDDER) is bag
-    assert in_bag(fold(bag, event("view", 6, "new"), max_slots=8, embedder=EMBEDDER)) == ["new"]
+        assert fold(bag, late, max_slots=8, embedder_version=EMBEDDER) is bag
+    assert in_bag(fold(bag, event("view", 6, "new"), max_slots=8, embedder_version=EMBEDDER)) == ["new"]
 
 
 def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:

@@ -34,8 +34,8 @@ def test_writing_the_changes_of_each_event_keeps_the_store_equal_to_the_fold(
     bag = Bag()
     for one in history:
         before = decode_bag(store.items())
-        bag = fold(bag, one, max_slots=max_slots, embedder=EMBEDDER)
-        after = fold(before, one, max_slots=max_slots, embedder=EMBEDDER)
+        bag = fold(bag, one, max_slots=max_slots, embedder_version=EMBEDDER)
+        after = fold(before, one, max_slots=max_slots, embedder_version=EMBEDDER)
         write(store, changes("u", list(store), before, after))
 
         assert decode_bag(store.items()) == bag
@@ -51,7 +51,7 @@ def test_an_event_cut_off_in_the_middle_of_its_rows_is_completed_by_its_repetiti
     for one in history:
         for attempt in range(2):
             before = decode_bag(store.items())
-            rows = changes("u", list(store), before, fold(before, one, max_slots=max_slots, embedder=EMBEDDER))
+            rows = changes("u", list(store), before, fold(before, one, max_slots=max_slots, embedder_version=EMBEDDER))
             kept = data.draw(st.integers(0, len(rows))) if attempt == 0 else len(rows)
             write(store, dict(list(rows.items())[:kept]))
 
@@ -63,7 +63,7 @@ def test_an_event_cut_off_in_the_middle_of_its_rows_is_completed_by_its_repetiti
 def test_one_event_writes_one_row_whatever_the_size_of_the_bag() -> None:
     for size in (1, 64):
         bag = fold_all([event("view", time + 1, f"i{time}") for time in range(size)])
-        after = fold(bag, event("view", 1000, "new"), max_slots=128, embedder=EMBEDDER)
+        after = fold(bag, event("view", 1000, "new"), max_slots=128, embedder_version=EMBEDDER)
 
         assert len(changes("u", list(encode_bag("u", bag)), bag, after)) == 1
 
@@ -77,7 +77,7 @@ def test_a_prefix_belongs_to_one_user_only() -> None:
 def test_an_erasure_deletes_every_row_but_the_floor() -> None:
     bag = fold_all([event("view", time, item) for time, item in enumerate("abc", start=1)])
     stored = encode_bag("u", bag)
-    after = fold(bag, event("erase", 9), max_slots=8, embedder=EMBEDDER)
+    after = fold(bag, event("erase", 9), max_slots=8, embedder_version=EMBEDDER)
 
     rows = changes("u", list(stored), bag, after)
 

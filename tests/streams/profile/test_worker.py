@@ -1,7 +1,7 @@
-"""The profile worker's batches: an event that breaks our own code takes no other event with it, and is not lost."""
+"""The batches of the profile worker: an event that breaks our own code is not lost, and no other event is lost with it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from model.bundle import Bundle as ModelBundle
+from streams.engine.in_flight import Pending
 from streams.exceptions import DeliveryError
 from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag
+from streams.profile.batch import Outcome
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from tests.records import record
@@ -48,10 +50,10 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
             raise ZeroDivisionError("our defect")
         return recommend(caused, now=now)
 
-    async def deliver(profiles: dict[int, dict[str, Any]], records: list[Any], letters: list[Any]) -> None:
-        sent.extend(("user-recommendations", key) for key, _, _ in records)
+    async def deliver(outcome: Outcome, letters: list[Any]) -> None:
+        sent.extend(("user-recommendations", key) for key, _, _ in outcome.recommendations)
         sent.extend(("dead letter", dict(letter.headers)["tastestream-reason"]) for letter in letters)
-        assert not letters or not profiles, "a dead letter leaves no trace in a bag"
+        assert not letters or not outcome.writes, "a dead letter leaves no trace in a bag"
 
     monkeypatch.setattr(worker._recommender, "recommend", fail_on_poison)
 
@@ -69,8 +71,8 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
     tracker.begin({TopicPartition(TOPIC, 0): 0})
     tracker.put(TopicPartition(TOPIC, 0), records("ada", POISON, "cleo"))
 
-    await profile_worker._process(await tracker.take(3))
-    await profile_worker.delivered()
+    async with asyncio.TaskGroup() as deliveries:
+        await profile_worker._process(await tracker.take(3), deliveries)
 
     assert sent == [
         ("user-recommendations", b"ada"),
@@ -87,8 +89,8 @@ async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
     arrived = asyncio.Event()
     delivered: list[list[str]] = []  # the items in ada's bag, at the beginning of each delivery
 
-    async def deliver(profiles: Any, records: Any, letters: Any) -> None:
-        delivered.append(list(profiles[0]["ada"].after.slots))
+    async def deliver(outcome: Outcome, letters: Any) -> None:
+        delivered.append(list(outcome.writes[0].bags["ada"].slots))
         await arrived.wait()
 
     monkeypatch.setattr(profile_worker, "_deliver", deliver)
@@ -98,9 +100,10 @@ async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
         value = encode_embedded(replace(view("ada"), item_id=item, event_id=item))
         tracker.put(TopicPartition(TOPIC, 0), [record(TOPIC, offset=offset, key=b"k", value=value)])
 
-    async def work() -> None:  # one after the other, as the worker does, with no turn of the loop in between
-        for _ in range(2):
-            await profile_worker._process(await tracker.take(1))
+    async def work() -> None:  # one after the other, as the agent does
+        async with asyncio.TaskGroup() as deliveries:
+            for _ in range(2):
+                await profile_worker._process(await tracker.take(1), deliveries)
 
     working = asyncio.create_task(work())
     await asyncio.wait({working}, timeout=0.2)
@@ -108,7 +111,6 @@ async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
     assert tracker.committable() == {}
     arrived.set()
     await working
-    await profile_worker.delivered()
     assert delivered == [["first"], ["first", "second"]]
     assert tracker.committable() == {TopicPartition(TOPIC, 0): 2}
 
@@ -117,23 +119,22 @@ async def test_after_a_delivery_that_failed_nothing_more_leaves(worker: Any, mon
     profile_worker, _ = worker
     deliveries = 0
 
-    async def deliver(profiles: Any, records: Any, letters: Any) -> None:
+    async def deliver(outcome: Outcome, letters: Any) -> None:
         nonlocal deliveries
         deliveries += 1
         raise DeliveryError("the broker said no")
 
-    crashes: list[BaseException] = []
-
-    async def crash(error: BaseException) -> None:
-        crashes.append(error)
-
     monkeypatch.setattr(profile_worker, "_deliver", deliver)
-    monkeypatch.setattr(profile_worker.app, "crash", crash)
     tracker = profile_worker.app.in_flight
     tracker.begin({TopicPartition(TOPIC, 0): 0})
     tracker.put(TopicPartition(TOPIC, 0), records("ada", "ada"))
-    await profile_worker._process(await tracker.take(1))
-    with pytest.raises(DeliveryError):
-        await profile_worker._process(await tracker.take(1))
-    assert (deliveries, len(crashes)) == (1, 1)
+
+    async def batches() -> AsyncIterator[list[Pending]]:
+        while True:
+            yield await tracker.take(1)
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await profile_worker.agent(batches())
+    assert failed.group_contains(DeliveryError)
+    assert deliveries == 1
     assert tracker.committable() == {}

@@ -1,0 +1,35 @@
+"""The channel that an agent iterates over: `async for batch in batches`.
+
+Each value is a list of pending records from the in-flight tracker, not a Faust event. Faust therefore neither acknowledges
+nor drops a record: the worker finishes each one, and the tracker says which offsets may be committed.
+"""
+
+from typing import Any
+
+import faust
+from typing_extensions import override
+
+from streams.engine.in_flight import InFlightTracker, Pending
+
+
+class MicroBatches(faust.Topic):
+    """A topic whose iterator yields `list[Pending]`, between one and `limit` records each.
+
+    Iterating over it subscribes the app to the topic, as with any Faust topic. When the app stops, Faust cancels the agent;
+    records of a batch that it was working on stay unfinished, so they are delivered again.
+    """
+
+    def __init__(self, *args: Any, tracker: InFlightTracker, limit: int, **kwargs: Any) -> None:
+        """Take from `tracker` at most `limit` records at a time. Everything else is passed to `faust.Topic`."""
+        self._tracker = tracker
+        self._limit = limit
+        super().__init__(*args, **kwargs)
+
+    @override
+    async def __anext__(self) -> list[Pending]:  # pyright: ignore[reportIncompatibleMethodOverride] -- not Faust events
+        return await self._tracker.take(self._limit)
+
+    @override
+    def _clone_args(self) -> dict[str, Any]:
+        """Arguments of the copy that Faust makes for each iterator."""
+        return {**super()._clone_args(), "tracker": self._tracker, "limit": self._limit}

@@ -1,0 +1,88 @@
+"""What a micro-batch comes to: fold its events, score the bags after them, encode the changed rows.
+
+Pure, and independent of Kafka and the event loop: the profile worker runs `outcome_of` in a thread.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from streams.kafka.records import Outgoing
+from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, Recommendation, encode_recommendation
+from streams.profile.bag import Bag, fold
+from streams.profile.rows import Changes, changes
+from streams.profile.scoring import Recommender
+
+
+@dataclass(slots=True)
+class Profile:
+    """One user within a batch."""
+
+    stored: list[bytes]  # keys of the rows that hold `before`
+    before: Bag
+    after: Bag  # after the events so far
+
+
+class Write(NamedTuple):
+    """What changes in one partition."""
+
+    rows: Changes
+    bags: dict[str, Bag]  # by user: the bags that these rows make
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a batch writes and sends."""
+
+    writes: dict[int, Write] = field(default_factory=dict[int, Write])  # by partition
+    recommendations: list[Outgoing] = field(default_factory=list[Outgoing])
+
+
+def outcome_of(
+    events: Sequence[tuple[EmbeddedInteraction, Profile]],
+    profiles: dict[int, dict[str, Profile]],
+    recommender: Recommender,
+    *,
+    max_slots: int,
+    embedder_version: str,
+    now: datetime,
+) -> Outcome:
+    """Fold each event into its user's profile, score the bag after it, and encode the rows that differ in the end.
+
+    Args:
+        events: in the order in which they are folded, each with its user's profile, whose `after` this changes.
+        profiles: the same profiles, by partition and user.
+        recommender: scores bags and makes messages.
+        max_slots: of a bag.
+        embedder_version: of the embeddings that are scored.
+        now: the time that recommendations carry as `produced_at`.
+    """
+    caused: list[tuple[EmbeddedInteraction, Bag]] = []
+    for interaction, profile in events:
+        profile.after = fold(profile.after, interaction, max_slots=max_slots, embedder_version=embedder_version)
+        caused.append((interaction, profile.after))
+    messages = recommender.recommend(caused, now=now)
+    recommendations = [
+        _record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)
+    ]
+    writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
+    return Outcome(writes, recommendations)
+
+
+def _write(users: dict[str, Profile]) -> Write:
+    rows: Changes = {}
+    bags: dict[str, Bag] = {}
+    for user_id, profile in users.items():
+        changed = changes(user_id, profile.stored, profile.before, profile.after)
+        if changed:
+            rows |= changed
+            bags[user_id] = profile.after
+    return Write(rows, bags)
+
+
+def _record(interaction: EmbeddedInteraction, message: Recommendation | None) -> Outgoing:
+    key = interaction.user_id.encode()
+    if message is None:  # the event erased the user
+        return key, None, [(EVENT_ID_HEADER, interaction.event_id.encode())]
+    return key, encode_recommendation(message), ()
