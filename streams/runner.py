@@ -1,9 +1,9 @@
-"""Runs one worker in this process: checks what it needs, starts it, waits for a signal or a crash, stops it cleanly.
+"""Runs one worker in this process: checks its surroundings, starts it, waits for a signal or a crash, stops it cleanly.
 
 Exit codes:  0   stopped by SIGTERM or SIGINT
-             1   crashed; a restart goes on at the last commit
-             69  no broker within `broker_timeout`
-             78  configuration, bundle, topics or data folder are wrong; a restart would not help
+             1   crashed; a restart continues at the last commit
+             69  no broker answered within `broker_timeout`
+             78  settings, bundle, topics or data folder are wrong; a restart would not help
 """
 
 import asyncio
@@ -50,25 +50,21 @@ DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 
 
 class Worker(Protocol):
-    """A Faust app with a task that takes records from its tracker."""
+    """What the embed worker and the profile worker have in common: a Faust app with an agent."""
 
     name: str  # "embed" or "profile"
     app: App
-    gc_allocations: int
-    """After how many allocations Python looks for garbage in cycles, once the worker has started."""
+    gc_allocations: int  # garbage collection threshold of generation 0, once the worker has started
 
 
 def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
-    """Run a worker until it is told to stop: by a signal or, `with_parent`, by the end of its standard input.
-
-    Gives the exit code.
-    """
+    """Run a worker until a signal or, with `with_parent`, the end of standard input. Returns the exit code."""
     configure_logging(settings)
     try:
         with locked_folder(settings.data_dir, kind) as folder:
             return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
     except TastestreamError as error:
-        logger.error("%s", error)  # noqa: TRY400 -- one line says it all
+        logger.error("%s", error)  # noqa: TRY400 -- the message says everything
         if isinstance(error, BrokerUnreachable):
             return UNAVAILABLE
         return CRASHED if isinstance(error, StateError | DeliveryError | StallError) else MISCONFIGURED
@@ -115,7 +111,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
     await asyncio.wait({starting, signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
     if starting.done() and not starting.exception():
         logger.info("started")
-        # What is there now stays: a full collection that walks through all of it stops the worker for a tenth of a second.
+        # Freeze the long-lived objects, so that a full garbage collection does not pause the worker for 100 ms.
         gc.collect()
         gc.freeze()
         gc.set_threshold(worker.gc_allocations, *gc.get_threshold()[1:])
@@ -129,7 +125,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
         logger.error("crashed: %s", failure, exc_info=failure if logger.isEnabledFor(logging.DEBUG) else None)
     else:
         logger.info("stopping")
-    # Parts of a crashed app wait for one another, some in threads where no asyncio time-out reaches.
+    # Parts of a crashed app can wait for each other, some in threads that no asyncio time-out reaches.
     deadline = threading.Timer(STOP_TIMEOUT, _give_up)
     deadline.daemon = True
     deadline.start()
@@ -152,18 +148,18 @@ def _first(error: BaseException | None) -> BaseException | None:
 
 
 async def _finish(worker: Worker) -> None:
-    """Take no more events, finish those that are being worked on, commit."""
+    """Take no more events, finish those in flight, commit."""
     app = worker.app
     app.consumer.stop_flow()
     app.in_flight.stop()
     try:
         await asyncio.wait_for(app.in_flight.idle(), DRAIN_TIMEOUT)
     except TimeoutError:
-        logger.warning("some events were still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
+        logger.warning("some events are still in flight after %.0f s; they will be delivered again", DRAIN_TIMEOUT)
     try:
-        await app.consumer.force_commit()  # `commit` does nothing while another one is under way
+        await app.consumer.force_commit()  # Faust's `commit` does nothing while another commit runs
     except DeliveryError as error:
-        logger.warning("%s; what was not committed is delivered again", error)
+        logger.warning("%s; uncommitted events will be delivered again", error)
     app.in_flight.forget()
 
 

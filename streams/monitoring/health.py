@@ -1,9 +1,9 @@
-"""What a worker tells whoever operates it, over HTTP: /live, /ready, /metrics. Bound to 127.0.0.1 unless a setting says otherwise.
+"""The HTTP endpoints of a worker: /live, /ready and /metrics. Bound to 127.0.0.1 by default.
 
-/live     200 while the event loop turns and there is progress, or no work; 503 once work stands still for half of the
-          time after which the watchdog ends the worker
-/ready    200 once partitions are assigned and their bags recovered; 503 with the reason until then, and during a rebalance
-/metrics  Prometheus
+/live     200 while the worker makes progress or has no work; 503 once it has made none for half of the stall time-out, at the
+          end of which the watchdog ends the worker
+/ready    200 once partitions are assigned and their bags recovered; 503 with the reason before that and during a rebalance
+/metrics  Prometheus text format
 """
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from streams.monitoring.watchdog import Watchdog
 
 
 class Health:
-    """An asynchronous context manager that serves while it is open. `port` is the one that was bound."""
+    """An asynchronous context manager that serves while it is open. `port` is the bound port."""
 
     def __init__(self, app: App, watchdog: Watchdog, host: str, port: int) -> None:
         self._app = app
@@ -36,7 +36,7 @@ class Health:
         except OSError as error:
             await self._runner.cleanup()
             raise StartupError(
-                f"cannot listen on {self._host}:{self.port} for /ready: {error.strerror}; set another port, or 0 for a free one"
+                f"cannot listen on {self._host}:{self.port} for /ready: {error.strerror}; set another port, or 0 to pick a free one"
             ) from error
         self.port = self._runner.addresses[0][1]
         return self
@@ -48,7 +48,7 @@ class Health:
     async def _live(self, _: web.Request) -> web.Response:
         dog = self._watchdog
         live = dog.seconds < dog.timeout / 2
-        body = {"live": live, "seconds_without_progress": round(dog.seconds, 1), "saw": str(dog.sight or "nothing yet")}
+        body = {"live": live, "seconds_without_progress": round(dog.seconds, 1), "saw": str(dog.seen or "nothing yet")}
         return web.json_response(body, status=200 if live else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
@@ -60,7 +60,7 @@ class Health:
 
 
 def not_ready(app: App) -> str:
-    """Why the worker is not taking events yet; empty when it is."""
+    """Why the worker takes no events yet; empty when it does."""
     if app.should_stop:
         return "stopping"
     if not app.tables.recovery.completed.is_set():  # pyright: ignore[reportAttributeAccessIssue]

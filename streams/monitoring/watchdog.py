@@ -1,8 +1,8 @@
-"""Ends a worker that has work and makes no progress, so that whoever supervises it starts it again.
+"""Ends a worker that has work and makes no progress, so that its supervisor restarts it.
 
-After a broker's outage, or for a reason that nobody has thought of, a consumer may stand still while its process lives. The
-watchdog looks from outside: it asks the broker, over a connection of its own, how far the topic goes. A broker that does
-not answer is an outage, and is waited for; work that does not move although the broker answers is a stall.
+After a broker outage, or for an unforeseen reason, a consumer can stall while its process lives. The watchdog looks from
+outside: it asks the broker for the end of the topic, over a connection of its own. A broker that does not answer is an outage,
+and the watchdog waits. Work that does not progress although the broker answers is a stall.
 """
 
 import asyncio
@@ -22,18 +22,18 @@ from streams.exceptions import StallError
 
 logger = logging.getLogger(__name__)
 
-LOOKS = 6  # in the time that a stall may last
+CHECKS = 6  # per stall time-out
 PROBE_TIMEOUT = 5.0  # seconds for the broker to answer
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What the watchdog saw."""
+    """What the watchdog observed at one moment."""
 
-    progress: tuple[int, ...]  # moves while there is progress, of whatever kind
-    not_ready: str  # why no events are taken yet; empty when they are
-    in_flight: int  # records read and not finished
-    lag: int | None  # records of our partitions that are not finished yet; None when the broker does not answer
+    progress: tuple[int, ...]  # changes with every kind of progress
+    not_ready: str  # why the worker takes no events yet; empty when it does
+    in_flight: int  # records that are read and not finished
+    lag: int | None  # unfinished records of our partitions; None when the broker does not answer
     thread_alive: bool = True
 
     @property
@@ -46,28 +46,36 @@ class Observation:
 
 
 class StallTimer:
-    """How long there has been work and no progress. Pure but for its clock."""
+    """Measures how long there has been work without progress. Pure apart from its clock."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._since = clock()
         self._progress: tuple[int, ...] = ()
 
-    def seconds(self, sight: Observation) -> float:
-        """Seconds, 0 while the broker does not answer: that is an outage, and time heals it."""
-        if sight.lag is None or not sight.has_work or sight.progress != self._progress:
+    def seconds(self, seen: Observation) -> float:
+        """Seconds of work without progress. Zero while the broker does not answer: an outage ends by itself."""
+        if seen.lag is None or not seen.has_work or seen.progress != self._progress:
             self._since = self._clock()
-            self._progress = sight.progress
+            self._progress = seen.progress
         return self._clock() - self._since
 
 
 class Watchdog:
-    """Looks at one app for as long as `run` runs."""
+    """Checks one app for as long as `run` runs."""
 
     def __init__(
         self, app: App, *, name: str, timeout: float, kafka: Mapping[str, Any], not_ready: Callable[[App], str]
     ) -> None:
-        """timeout: seconds that a stall may last. kafka: how an aiokafka client connects."""
+        """Watch an app.
+
+        Args:
+            app: the worker's app.
+            name: of the worker, for its metrics.
+            timeout: seconds that a stall may last.
+            kafka: connection arguments of an aiokafka client.
+            not_ready: why the worker takes no events yet; empty when it does.
+        """
         self._app = app
         self._name = name
         self.timeout = timeout
@@ -75,32 +83,35 @@ class Watchdog:
         self._not_ready = not_ready
         self._timer = StallTimer()
         self._probe: AIOKafkaConsumer | None = None
-        self.seconds = 0.0  # of work without progress, when last looked
-        self.sight: Observation | None = None
+        self.seconds = 0.0  # of work without progress, at the last check
+        self.seen: Observation | None = None
 
     async def run(self) -> None:
-        """Raises StallError when work has made no progress for `timeout` seconds, the consumer's thread has died, or a topic
-        ends before the place up to which it was read.
+        """Check until the worker stalls.
 
-        An event loop that does not turn for that long cannot raise: then Python prints where all threads are, and the
-        process ends with code 1.
+        If the event loop itself is blocked for `timeout` seconds, no exception can be raised. Python then prints the stacks of all
+        threads, and the process ends with code 1.
+
+        Raises:
+            StallError: there was work without progress for `timeout` seconds, the consumer's thread has died, or a topic ends
+                below the offset up to which it was read.
         """
         try:
             while True:
                 faulthandler.dump_traceback_later(max(self.timeout, 1.0), exit=True)
-                sight = self.sight = await self._look()
-                self.seconds = self._timer.seconds(sight)
-                metrics.lag.labels(self._name).set(-1 if sight.lag is None else sight.lag)
-                if not sight.thread_alive:
+                seen = self.seen = await self._observe()
+                self.seconds = self._timer.seconds(seen)
+                metrics.lag.labels(self._name).set(-1 if seen.lag is None else seen.lag)
+                if not seen.thread_alive:
                     raise StallError("the consumer's thread has died")
                 if self.seconds >= self.timeout:
-                    raise StallError(f"stalled: no progress for {self.seconds:.0f} s although there is work: {sight}")
-                await asyncio.sleep(self.timeout / LOOKS)
+                    raise StallError(f"stalled: no progress for {self.seconds:.0f} s although there is work: {seen}")
+                await asyncio.sleep(self.timeout / CHECKS)
         finally:
             faulthandler.cancel_dump_traceback_later()
             await self._close()
 
-    async def _look(self) -> Observation:
+    async def _observe(self) -> Observation:
         app = self._app
         tables: Any = app.tables.values()
         recovered = sum(table.recovered for table in tables)
@@ -113,7 +124,7 @@ class Watchdog:
         )
 
     async def _lag(self, positions: Mapping[TopicPartition, int]) -> int | None:
-        """How many records there are above the positions; None when the broker does not answer."""
+        """The number of records above the positions; None when the broker does not answer."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 if self._probe is None:
@@ -124,13 +135,13 @@ class Watchdog:
                     return 0
                 ends = await self._probe.end_offsets(list(positions))
         except (KafkaError, TimeoutError) as error:
-            logger.warning("no answer from the broker: %r", error)
+            logger.warning("the broker does not answer: %r", error)
             await self._close()
             return None
         for tp, end in ends.items():
             if end < positions[tp]:
                 raise StallError(
-                    f"{tp.topic}/{tp.partition} ends at {end}, but is read up to {positions[tp]}: it was cut off or made anew"
+                    f"{tp.topic}/{tp.partition} ends at {end}, but was read to {positions[tp]}: the topic was truncated or re-created"
                 )
         return sum(end - positions[tp] for tp, end in ends.items())
 

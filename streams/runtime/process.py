@@ -1,7 +1,6 @@
-"""How a process of ours begins and ends: its log, its folder, the signal to stop, the exit codes, the way out that flushes
-nothing.
+"""How a process starts and ends: logging, data folder, stop signal, exit codes, and an exit that flushes nothing.
 
-Imports nothing heavy: the command line and the supervisor start with it.
+Imports nothing heavy, because the command line and the supervisor load it.
 """
 
 import asyncio
@@ -26,17 +25,17 @@ logger = logging.getLogger(__name__)
 WorkerKind = Literal["embed", "profile"]
 T = TypeVar("T")
 
-CRASHED = 1  # a restart goes on at the last commit
+CRASHED = 1  # a restart continues at the last commit
 UNAVAILABLE = os.EX_UNAVAILABLE  # 69: no broker within `broker_timeout`
-MISCONFIGURED = os.EX_CONFIG  # 78: configuration, bundle, topics or data folder are wrong; a restart would not help
+MISCONFIGURED = os.EX_CONFIG  # 78: settings, bundle, topics or data folder are wrong; a restart would not help
 
-NICE = 10  # a weight of 110 against 1,024, see sched(7)
+NICE = 10  # a scheduler weight of 110 against 1,024, see sched(7)
 
-STOP_TIMEOUT = 8.0  # seconds for everything, before a worker that was told to stop ends itself
+STOP_TIMEOUT = 8.0  # seconds that a worker has to stop, before it ends itself
 
 
 def configure_logging(settings: "Settings") -> None:
-    """One line for each record, to standard error. The libraries speak up only about trouble."""
+    """Log one line per record to standard error. Libraries log warnings and errors only."""
     logging.basicConfig(
         level=settings.log_level,
         stream=sys.stderr,
@@ -46,16 +45,19 @@ def configure_logging(settings: "Settings") -> None:
     if settings.log_level != "DEBUG":
         for name in ("faust", "mode", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is no news
-        # aiokafka reports each failed attempt as an error, also those that are tried again; so do we, once
+        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is not a problem
+        # aiokafka logs every failed attempt as an error, also those that it retries; we log the failure once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+        logging.getLogger("faust.agents.actor").setLevel(logging.CRITICAL)  # the app logs the same crash
 
 
 @contextmanager
 def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
-    """The worker's own folder under the data folder, held by a lock for as long as the process lives.
+    """The worker's own folder under the data folder, locked for as long as the process lives.
 
-    Raises DataFolderError when another worker holds it or it is not ours to write, StateError when the disk is full.
+    Raises:
+        DataFolderError: another worker holds the folder, or it cannot be written.
+        StateError: the disk is full.
     """
     folder = data_dir.absolute() / kind
     try:
@@ -63,7 +65,7 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
         lock = (folder / "LOCK").open("a+")
     except OSError as error:
         raise DataFolderError(
-            f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to one that can be written"
+            f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to a folder that can be written"
         ) from error
     with lock:
         try:
@@ -84,7 +86,7 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
 
 
 def stop_event(*, with_parent: bool) -> asyncio.Event:
-    """Set by SIGTERM and SIGINT and, `with_parent`, when whoever holds the other end of standard input is gone."""
+    """An event that SIGTERM and SIGINT set and, with `with_parent`, the end of standard input: the parent process is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -101,7 +103,7 @@ def stop_event(*, with_parent: bool) -> asyncio.Event:
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:
-    """The result of `work`; None, with the work cancelled, when we are told to stop before it is done."""
+    """Run `work` and return its result; cancel it and return None if `stop` is set first."""
     working, signalled = asyncio.create_task(work), asyncio.create_task(stop.wait())
     await asyncio.wait({working, signalled}, return_when=asyncio.FIRST_COMPLETED)
     signalled.cancel()
@@ -113,13 +115,13 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
 
 
 def end_at_once(reason: str) -> NoReturn:
-    """End this process where it stands: nothing that it holds or has buffered is written."""
-    logger.error("%s: ending the process, with nothing more written; what is not committed is delivered again", reason)
+    """End this process immediately, without writing anything that it holds or has buffered."""
+    logger.error("%s: ending the process at once; uncommitted events will be delivered again", reason)
     logging.shutdown()
     os._exit(CRASHED)
 
 
 def yield_to_others() -> None:
-    """Give this thread a tenth of the share of a processor that others have, where they compete for it."""
-    if sys.platform == "linux":  # where each thread has a priority of its own
+    """Lower this thread's priority: under contention it gets a tenth of the processor time of others."""
+    if sys.platform == "linux":  # Linux has a priority per thread
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

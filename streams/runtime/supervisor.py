@@ -1,7 +1,7 @@
-"""Runs one embed and one profile worker as processes of their own, and starts again what dies. For one machine.
+"""Runs one embed and one profile worker as child processes, and restarts them when they die. For one machine.
 
-A worker that ends because something is misconfigured, or that finds no broker at its first start, is not started again:
-that takes the other one down too, and its exit code becomes ours. A broker that goes away later is waited for.
+A worker that is misconfigured, or that finds no broker at its first start, is not restarted: the supervisor stops the other
+worker as well, and exits with the same code. If the broker goes away later, the workers wait for it.
 """
 
 import asyncio
@@ -17,14 +17,20 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 KINDS = ("embed", "profile")
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart, doubled each time
-STEADY = 10.0  # seconds after which a worker counts as having started well
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart; doubles each time
+STEADY = 10.0  # seconds after which a start counts as successful
 
 
 def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool = False) -> int:
-    """Run both workers until told to stop, as `run_worker` is. Gives the exit code.
+    """Run both workers until a signal or, with `with_parent`, the end of standard input.
 
-    arguments: the command line's common options, passed on to the workers.
+    Args:
+        settings: of the supervisor; the workers read their own.
+        arguments: common options of the command line, passed to the workers.
+        with_parent: stop when standard input ends.
+
+    Returns:
+        The exit code.
     """
     configure_logging(settings)
     return asyncio.run(_supervise(arguments, with_parent=with_parent))
@@ -38,26 +44,28 @@ async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
 
 
 async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int:
-    """Keep one worker running until `stop`. Gives 0, or the code of a failure that a restart would not help."""
+    """Keep one worker running until `stop`. Returns 0, or the exit code of a failure that a restart would not fix."""
     pause = FIRST_PAUSE
     first = True
     while not stop.is_set():
         started = monotonic()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "streams", *arguments, "worker", kind, "--with-parent"),
-            stdin=asyncio.subprocess.PIPE,  # closed by our end, however we end; the worker then stops too
-            start_new_session=True,  # a terminal's Ctrl-C comes to us alone
+            stdin=asyncio.subprocess.PIPE,  # it closes when we end, however we end; the worker then stops too
+            start_new_session=True,  # Ctrl-C in a terminal reaches only us
         )
         code = await _wait(kind, process, stop)
         if stop.is_set():
-            return max(code, 0)  # below zero: ended by our own signal, before it could handle it or because it was late
+            return max(
+                code, 0
+            )  # negative: our own signal ended it, before it could handle the signal or because it was too slow
         if code == MISCONFIGURED or (code == UNAVAILABLE and first):
             stop.set()
             return code
         if monotonic() - started > STEADY:
             pause = FIRST_PAUSE
         first = False
-        logger.warning("the %s worker ended with code %d; starting it again in %.0f s", kind, code, pause)
+        logger.warning("the %s worker ended with code %d; restarting it in %.0f s", kind, code, pause)
         try:
             await asyncio.wait_for(stop.wait(), pause)
         except TimeoutError:
@@ -66,7 +74,7 @@ async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int
 
 
 async def _wait(kind: str, process: asyncio.subprocess.Process, stop: asyncio.Event) -> int:
-    """Wait for a worker's end; ask it to end, and then make it, once `stop` is set."""
+    """Wait for a worker to end. Once `stop` is set, terminate it, and kill it if it is too slow."""
     ended = asyncio.create_task(process.wait())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,6 @@
-"""Deliberate breaks of the code, each of which some scenario has to find: `pytest tests/faults --faults all --broken`.
+"""Deliberate breaks of the code. Each scenario has to find one: `pytest tests/faults --faults all --broken`.
 
-A scenario names its break with `@broken_by("NAME[:N]")`, and is then expected to fail.
+A scenario names its break with `@broken_by("NAME[:N]")`. With `--broken` the scenario is expected to fail.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ EARLY = 0.5  # seconds
 
 
 def broken_by(name: str) -> pytest.MarkDecorator:
-    """The break, without its `break-`, that this scenario has to find."""
+    """The break that this scenario has to find, without the prefix `break-`."""
     return pytest.mark.broken_by(f"break-{name}")
 
 
 @point
 def break_acknowledge_early(n: int) -> None:
-    """Either worker acknowledges its events half a second before anything of them is sent."""
+    """Both workers acknowledge events half a second before they send anything."""
     from streams.embed.worker import EmbedWorker  # noqa: PLC0415
     from streams.profile.worker import ProfileWorker  # noqa: PLC0415
 
@@ -51,7 +51,7 @@ def break_acknowledge_early(n: int) -> None:
 
 @point
 def break_skip_changelog(n: int) -> None:
-    """Every N-th write goes to disk only."""
+    """Every N-th write goes to disk only, not to the changelog."""
     from streams.profile.table import BagTable  # noqa: PLC0415
 
     write: Method = BagTable.write
@@ -69,7 +69,7 @@ def break_skip_changelog(n: int) -> None:
 
 @point
 def break_do_not_wait(n: int) -> None:
-    """Nothing waits for the broker: what is sent counts as delivered, and rows go to disk at once."""
+    """Nothing waits for the broker: sent counts as delivered, and rows go to disk at once."""
     from streams.engine.publisher import Publisher  # noqa: PLC0415
     from streams.profile.table import BagTable  # noqa: PLC0415
 
@@ -100,18 +100,18 @@ def break_do_not_wait(n: int) -> None:
 
 @point
 def break_keep_cache(n: int) -> None:
-    """What is kept of bags in memory is not forgotten when partitions are revoked."""
+    """The cache of recent bags is not cleared when partitions are revoked."""
     from streams.profile.recent import RecentBags  # noqa: PLC0415
 
     def forget(self: Any, partition: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     RecentBags.forget = forget
 
 
 @point
 def break_drop_output(n: int) -> None:
-    """Of every N-th batch nothing is published, and it is acknowledged."""
+    """Every N-th batch is acknowledged without publishing anything."""
     from streams.profile.worker import ProfileWorker  # noqa: PLC0415
 
     deliver: Method = ProfileWorker._deliver
@@ -129,7 +129,7 @@ def break_drop_output(n: int) -> None:
 
 @point
 def break_forget_floor(n: int) -> None:
-    """An erasure deletes the rows and leaves no floor: old events bring the user back."""
+    """An erasure deletes the rows but stores no floor, so old events bring the user back."""
     from streams.profile import batch  # noqa: PLC0415
 
     changes: Method = batch.changes
@@ -142,7 +142,7 @@ def break_forget_floor(n: int) -> None:
 
 @point
 def break_drop_letters(n: int) -> None:
-    """The embed worker drops what it cannot process."""
+    """The embed worker drops events that it cannot process."""
     from streams.engine.publisher import Publisher  # noqa: PLC0415
 
     send: Method = Publisher.send
@@ -156,7 +156,7 @@ def break_drop_letters(n: int) -> None:
 
 @point
 def break_acknowledge_out_of_order(n: int) -> None:
-    """A finished event is acknowledged whatever is pending before it."""
+    """A finished event is committed even if an earlier one is unfinished."""
     from streams.engine.in_flight import InFlightTracker  # noqa: PLC0415
 
     def committable(self: Any) -> dict[Any, int]:
@@ -172,7 +172,7 @@ def break_acknowledge_out_of_order(n: int) -> None:
 
 @point
 def break_never_reconnect(n: int) -> None:
-    """A process that has lost a connection makes no other."""
+    """A process that has lost a connection opens no new one."""
     from aiokafka.client import AIOKafkaClient  # noqa: PLC0415
     from aiokafka.conn import CloseReason  # noqa: PLC0415
 
@@ -194,7 +194,7 @@ def break_never_reconnect(n: int) -> None:
 
 @point
 def break_read_from_the_end(n: int) -> None:
-    """A group that has committed nothing yet begins at the end of the topic."""
+    """A group without committed offsets starts at the end of the topic."""
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
 
     AIOKafkaConsumer.seek_to_beginning = AIOKafkaConsumer.seek_to_end
@@ -202,7 +202,7 @@ def break_read_from_the_end(n: int) -> None:
 
 @point
 def break_ignore_disk_errors(n: int) -> None:
-    """What could not be written to disk counts as written."""
+    """A failed write to disk counts as written."""
     from streams.profile.store import BagStore  # noqa: PLC0415
 
     write: Method = BagStore.write
@@ -229,7 +229,7 @@ def break_skip_recovery(n: int) -> None:
 
 @point
 def break_trust_the_dead(n: int) -> None:
-    """A worker that stood still writes on; nobody looks whether somebody else has written; recovery overwrites."""
+    """A paused worker keeps writing, nobody checks for other writers, and recovery overwrites rows."""
     from streams.profile.changelog import Merge  # noqa: PLC0415
     from streams.profile.table import BagTable  # noqa: PLC0415
     from streams.runtime.freeze_guard import FreezeGuard  # noqa: PLC0415
@@ -254,7 +254,7 @@ def break_trust_the_dead(n: int) -> None:
 
 @point
 def break_no_watchdog(n: int) -> None:
-    """Nobody looks for stalls."""
+    """The watchdog does nothing."""
     from streams.monitoring.watchdog import Watchdog  # noqa: PLC0415
 
     async def run(self: Any) -> None:
@@ -265,7 +265,7 @@ def break_no_watchdog(n: int) -> None:
 
 @point
 def break_count_twice(n: int) -> None:
-    """A delivery is told apart from another of the same event."""
+    """Two deliveries of one event count as two events."""
     from streams.profile import batch  # noqa: PLC0415
 
     fold: Method = batch.fold
@@ -286,7 +286,7 @@ def break_swallow_agent_errors(n: int) -> None:
     from streams.engine.consumer import Consumer  # noqa: PLC0415
 
     async def on_task_error(self: Any, exc: BaseException) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     Consumer.on_task_error = on_task_error
     app.CrashingSupervisor = OneForOneSupervisor

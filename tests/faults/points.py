@@ -1,7 +1,7 @@
-"""Fault points: moments at which a worker dies or stands still, the N-th time it comes there.
+"""Fault points: places where a worker dies, freezes or fails when it reaches them for the N-th time.
 
-Each is one function that patches the running code from outside, at one named target, so that production code has no fault
-points and pays nothing for them. `armed.py` starts a worker with them. The deliberate breaks are in `breaks.py`.
+Each one is a function that patches one named target from outside, so production code contains no fault points. `armed.py`
+starts a worker with them. The deliberate breaks are in `breaks.py`.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-Method = Any  # of classes whose types are not ours to check here
+Method = Any  # a method that a fault point replaces
 POINTS: dict[str, Callable[[int], None]] = {}
 
 
@@ -22,7 +22,7 @@ def point(patch: Callable[[int], None]) -> Callable[[int], None]:
 
 
 def die(where: str) -> NoReturn:
-    """As `kill -9` at this very moment."""
+    """Die as if by `kill -9`."""
     sys.stderr.write(f"fault point: killed {where}\n")
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -30,7 +30,7 @@ def die(where: str) -> NoReturn:
 
 
 def after(owner: type[Any], name: str, then: Callable[[int, tuple[Any, ...]], None]) -> None:
-    """Call `then`, with how often it was, after each call of a coroutine method that ended without an exception."""
+    """Call `then` with the number of calls and the arguments, after each successful call of a coroutine method."""
     method: Method = getattr(owner, name)
     calls = 0
 
@@ -44,12 +44,12 @@ def after(owner: type[Any], name: str, then: Callable[[int, tuple[Any, ...]], No
     setattr(owner, name, wrapped)
 
 
-# -- moments at which the process dies or stands still
+# -- the process dies, freezes or fails
 
 
 @point
 def after_table_write(n: int) -> None:
-    """The rows are in the changelog and on disk; nothing is committed, and the output may be out or not."""
+    """Rows are in the changelog and on disk, nothing is committed; the output may be sent or not."""
     from streams.profile.table import BagTable  # noqa: PLC0415
 
     after(BagTable, "write", lambda calls, _: die("after a table write") if calls == n else None)
@@ -57,7 +57,7 @@ def after_table_write(n: int) -> None:
 
 @point
 def before_disk_write(n: int) -> None:
-    """The rows are in the changelog and not on disk."""
+    """Rows are in the changelog but not on disk."""
     from streams.profile.store import BagStore  # noqa: PLC0415
 
     write: Method = BagStore.write
@@ -75,7 +75,7 @@ def before_disk_write(n: int) -> None:
 
 @point
 def after_output(n: int) -> None:
-    """Rows and recommendations are at the broker; nothing is committed."""
+    """The broker has rows and recommendations; nothing is committed."""
     from streams.profile.worker import ProfileWorker  # noqa: PLC0415
 
     after(ProfileWorker, "_deliver", lambda calls, _: die("after an output") if calls == n else None)
@@ -83,7 +83,7 @@ def after_output(n: int) -> None:
 
 @point
 def before_commit(n: int) -> None:
-    """Of either worker: everything is out, and the commit was about to be sent. Idle ones do not count."""
+    """Of either worker: everything is delivered, and the N-th commit is about to be sent."""
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
 
     commit: Method = AIOKafkaConsumer.commit
@@ -101,7 +101,7 @@ def before_commit(n: int) -> None:
 
 @point
 def freeze_before_rows(n: int) -> None:
-    """Stopped, as its machine may be, when for the first time at least N rows are about to go to the changelog."""
+    """Freeze when, for the first time, at least N rows are about to go to the changelog."""
     from streams.profile.table import BagTable  # noqa: PLC0415
 
     append: Method = BagTable._append
@@ -119,7 +119,7 @@ def freeze_before_rows(n: int) -> None:
 
 @point
 def freeze_consumer(n: int) -> None:
-    """After the N-th commit no more records arrive, while the process lives and its loop turns."""
+    """After the N-th commit no more records arrive, while the process and its event loop keep running."""
     from aiokafka import AIOKafkaConsumer  # noqa: PLC0415
     from aiokafka.consumer.fetcher import Fetcher  # noqa: PLC0415
 

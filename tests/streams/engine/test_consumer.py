@@ -98,6 +98,6 @@ async def test_a_long_backlog_of_one_partition_leaves_room_for_the_others(consum
 
 
 async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(consumer: Any) -> None:
-    """It was cut off or made anew; aiokafka would go to the start by itself, and tell nobody."""
+    """The topic was truncated or re-created; aiokafka would seek to the start silently."""
     consumer._client.end = 2
     assert await consumer._seek_to_committed([TP]) == {TP: 0}

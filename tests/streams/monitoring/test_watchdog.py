@@ -1,4 +1,4 @@
-"""A stall is work without progress while the broker answers; an outage, or having nothing to do, is none."""
+"""A stall is work without progress while the broker answers. An outage is no stall, and neither is an idle worker."""
 
 from dataclasses import replace
 
@@ -23,26 +23,26 @@ def clock() -> Clock:
 
 
 @pytest.mark.parametrize(
-    "sight",
+    "seen",
     [
         WORKING,
         replace(WORKING, lag=0),
         replace(WORKING, in_flight=0),
         Observation(progress=(7,), not_ready="recovering bags", in_flight=0, lag=0),
     ],
-    ids=["events wait", "an event is never finished", "none is read", "never ready"],
+    ids=["events wait", "an event is never finished", "no event is read", "never ready"],
 )
-def test_work_without_progress_adds_up(clock: Clock, sight: Observation) -> None:
+def test_time_without_progress_adds_up(clock: Clock, seen: Observation) -> None:
     timer = StallTimer(clock)
-    assert timer.seconds(sight) == 0
+    assert timer.seconds(seen) == 0
     clock.now += 20
-    assert timer.seconds(sight) == 20
+    assert timer.seconds(seen) == 20
     clock.now += 20
-    assert timer.seconds(sight) == 40
+    assert timer.seconds(seen) == 40
 
 
 @pytest.mark.parametrize(
-    "sight",
+    "seen",
     [
         replace(WORKING, progress=(8,)),
         replace(WORKING, lag=None),
@@ -50,16 +50,16 @@ def test_work_without_progress_adds_up(clock: Clock, sight: Observation) -> None
     ],
     ids=["progress", "the broker does not answer", "nothing to do"],
 )
-def test_the_time_begins_anew(clock: Clock, sight: Observation) -> None:
+def test_the_timer_restarts(clock: Clock, seen: Observation) -> None:
     timer = StallTimer(clock)
     timer.seconds(WORKING)
     clock.now += 50
-    assert timer.seconds(sight) == 0
+    assert timer.seconds(seen) == 0
     clock.now += 5
-    assert timer.seconds(replace(WORKING, progress=sight.progress)) == 5
+    assert timer.seconds(replace(WORKING, progress=seen.progress)) == 5
 
 
-def test_what_it_saw_can_be_read() -> None:
+def test_an_observation_is_readable() -> None:
     assert str(WORKING) == "ready, 3 events in flight, lag 12"
     assert (
         str(replace(WORKING, lag=None, not_ready="rebalancing"))

@@ -1,11 +1,11 @@
-"""A frozen process is noticed, and ended."""
+"""A process that was paused for longer than its session ends."""
 
 import asyncio
 
 from streams.runtime.freeze_guard import FreezeGuard
 
 
-async def test_a_process_that_stood_still_for_longer_than_the_limit_ends() -> None:
+async def test_a_process_that_was_paused_for_longer_than_the_limit_ends() -> None:
     now, ends = 100.0, list[str]()
     guard = FreezeGuard(6.0, clock=lambda: now, end=ends.append)
     guard.check()
@@ -18,11 +18,11 @@ async def test_a_process_that_stood_still_for_longer_than_the_limit_ends() -> No
     now += 0.1
     guard.check()
     assert len(ends) == 1
-    assert "stood still for 6.1 s" in ends[0]
+    assert "paused for 6.1 s" in ends[0]
     keeping.cancel()
 
 
-async def test_a_process_whose_loop_turns_lives_on() -> None:
+async def test_a_process_whose_event_loop_runs_continues() -> None:
     now, ends = 100.0, list[str]()
     guard = FreezeGuard(0.06, clock=lambda: now, end=ends.append)
     keeping = asyncio.create_task(guard.keep())
