@@ -27,7 +27,7 @@ BATCH = 32
 
 @dataclass
 class Expected:
-    """What one user must end with."""
+    """The expected final state of one user."""
 
     bag: Bag
     items: list[str]
@@ -36,7 +36,7 @@ class Expected:
 
 
 class Oracle:
-    """Embeds each picture once; `embeddings` are the floats before any rounding."""
+    """Embeds each picture once; `embeddings` holds the floats before any rounding."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Oracle:
         options: ScoringOptions = OPTIONS,
         max_slots: int = MAX_SLOTS,
     ) -> None:
-        """read: the bytes of the picture behind a URL. options, max_slots: what the system is set to."""
+        """Use `read` to get the bytes of the picture at a URL; `options` and `max_slots` are those of the system."""
         self.bundle = bundle
         self._read = read
         self._options = options
@@ -63,7 +63,7 @@ class Oracle:
             self.embeddings.update(zip(some, embedder.embed(pixels), strict=True))
 
     def embedded(self, event: Interaction) -> EmbeddedInteraction:
-        """The event as the embed worker should pass it on."""
+        """The embedded interaction that the embed worker should publish."""
         pictured = event.type in {"view", "cart", "purchase"}
         return EmbeddedInteraction(
             event_id=event.event_id,
@@ -77,7 +77,7 @@ class Oracle:
         )
 
     def bags(self, events: list[Interaction]) -> dict[str, Bag]:
-        """The bag of each user, by the pure fold."""
+        """The bag of each user, from the pure fold."""
         self.embed(event.image_url for event in events)
         bags: dict[str, Bag] = {}
         for event in events:
@@ -87,7 +87,7 @@ class Oracle:
         return bags
 
     def expected(self, events: list[Interaction]) -> dict[str, Expected]:
-        """What each user must end with, computed from the picture files, each bag alone."""
+        """The expected final state of each user, computed from the picture files, one bag at a time."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
             found = items(bag, embedder_version=self.bundle.embedder_version, bag_size=self._options.bag_size)

@@ -1,4 +1,4 @@
-"""What is read between two assignments is read again, and never skipped."""
+"""Records fetched across a rebalance are read again, and never skipped."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ TP = TopicPartition("events", 0)
 
 
 class Client:
-    """As much of aiokafka's client as matters here: a log of each partition, and positions that a poll moves."""
+    """The part of aiokafka's client that matters here: a log per partition, and positions that a poll moves."""
 
     def __init__(self) -> None:
         self.logs: dict[TopicPartition, list[int]] = {}
@@ -25,7 +25,7 @@ class Client:
         self._arrived.set()
 
     async def getmany(self, *partitions: TopicPartition, max_records: int, timeout_ms: int = 0) -> dict[Any, list[Any]]:
-        """Of the first partition that has something, as aiokafka does, up to `max_records`."""
+        """Up to `max_records` of the first partition that has records, as aiokafka does."""
         while not (found := self._drained(partitions, max_records)) and timeout_ms:
             self._arrived.clear()
             await asyncio.wait_for(self._arrived.wait(), timeout_ms / 1000)
@@ -64,7 +64,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
     return made
 
 
-async def test_a_poll_of_an_earlier_generation_swallows_nothing_of_the_next(consumer: Any) -> None:
+async def test_a_poll_of_an_earlier_generation_takes_no_record_of_the_next(consumer: Any) -> None:
     stale = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
     consumer.generation = 2  # the partitions are revoked, and assigned again
@@ -75,14 +75,14 @@ async def test_a_poll_of_an_earlier_generation_swallows_nothing_of_the_next(cons
     assert await consumer._poll(2, {TP: 10}, 1) == ({TP: [3, 4]}, {TP: 5})
 
 
-async def test_a_poll_that_comes_too_late_does_not_begin(consumer: Any) -> None:
+async def test_a_poll_of_an_earlier_generation_does_not_start(consumer: Any) -> None:
     consumer._client.append(0)
     consumer.generation = 2
     assert await consumer._poll(1, {TP: 10}, 1) == ({}, {})
     assert consumer._client.positions == {}
 
 
-async def test_what_is_polled_comes_back(consumer: Any) -> None:
+async def test_a_poll_returns_the_records_and_the_position(consumer: Any) -> None:
     polling = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
     consumer._client.append(0, 1)

@@ -1,4 +1,4 @@
-"""A consumer's requests for records keep their interval, and nothing else waits."""
+"""Fetch requests keep their interval, and nothing else waits."""
 
 from time import monotonic
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ SOON = 0.05
 
 
 class Client:
-    """Remembers when what was sent where."""
+    """Records what was sent where, and when."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[float, int, str]] = []
@@ -35,13 +35,13 @@ def client() -> Any:
 FETCH = FetchRequest(50, 1, 1024, 0, [("events", [(0, 0, 1024)])])
 
 
-async def test_a_second_request_for_records_waits_for_its_time(client: Any) -> None:
+async def test_a_second_fetch_request_waits_for_the_interval(client: Any) -> None:
     assert await client.send(1, FETCH) == await client.send(1, FETCH) == "answer to FetchRequest"
     (first, *_), (second, *_) = client.sent
     assert INTERVAL - 0.005 <= second - first < INTERVAL + SOON
 
 
-async def test_after_a_pause_it_leaves_at_once(client: Any) -> None:
+async def test_after_a_pause_a_fetch_request_leaves_at_once(client: Any) -> None:
     await client.send(1, FETCH)
     before = monotonic()
     while monotonic() < before + INTERVAL:  # nothing else runs in this loop
@@ -51,7 +51,7 @@ async def test_after_a_pause_it_leaves_at_once(client: Any) -> None:
     assert client.sent[-1][0] - before < SOON
 
 
-async def test_other_brokers_and_other_requests_wait_for_nothing(client: Any) -> None:
+async def test_other_brokers_and_other_requests_do_not_wait(client: Any) -> None:
     before = monotonic()
     await client.send(1, FETCH)
     await client.send(2, FETCH)

@@ -1,4 +1,4 @@
-"""What is committable is the finished prefix of each partition, whatever the order in which the work ends."""
+"""Exactly the finished prefix of each partition is committable, in whatever order the work ends."""
 
 import asyncio
 
@@ -76,7 +76,7 @@ async def test_a_new_generation_does_not_wait_for_unfinished_records_of_an_earli
     assert tracker.committable() == {tp(0): 1}
 
 
-async def test_what_is_committed_is_committable_no_more() -> None:
+async def test_a_committed_offset_is_no_longer_committable() -> None:
     tracker, pending = await taken_from([0, 0])
     pending[0].finish()
     tracker.committed(tracker.committable())
@@ -93,7 +93,7 @@ async def test_finishing_twice_counts_once() -> None:
     assert (len(tracker), tracker.progress) == (1, 1)
 
 
-async def test_an_offset_that_was_put_before_and_a_partition_that_is_not_read_are_ignored() -> None:
+async def test_known_offsets_and_unread_partitions_are_ignored() -> None:
     tracker = InFlightTracker(10)
     tracker.begin({tp(0): 5})
     tracker.put(tp(0), [record(TOPIC, 0, 4), record(TOPIC, 0, 5), record(TOPIC, 0, 6)])
@@ -125,7 +125,7 @@ async def test_a_partition_that_is_full_leaves_room_for_the_others() -> None:
     assert await waiting == {}, "nothing is read: there is nothing to wait for"
 
 
-async def test_it_is_crowded_when_one_partition_fills_more_than_half_of_its_share() -> None:
+async def test_a_partition_that_fills_more_than_half_of_its_share_makes_it_crowded() -> None:
     tracker = InFlightTracker(20)
     tracker.begin({tp(0): 0, tp(1): 0})
     tracker.put(tp(0), [record(TOPIC, 0, offset) for offset in range(8)])
@@ -152,7 +152,7 @@ async def test_partitions_take_turns_whatever_their_backlog(limit: int) -> None:
     assert sum(len(offsets) == 20 for offsets in of.values()) >= 2, "the short ones are through"
 
 
-async def test_a_taker_takes_as_much_as_it_may_though_one_partition_has_little() -> None:
+async def test_a_batch_is_full_even_if_one_partition_has_few_records() -> None:
     tracker = InFlightTracker(1000)
     tracker.begin({tp(0): 0, tp(1): 0})
     for number, count in enumerate((3, 100)):
@@ -161,7 +161,7 @@ async def test_a_taker_takes_as_much_as_it_may_though_one_partition_has_little()
     assert (taken.count(0), taken.count(1)) == (3, 47)
 
 
-async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_for() -> None:
+async def test_after_stop_nothing_is_handed_out_and_idle_waits_for_what_was_taken() -> None:
     tracker = InFlightTracker(10)
     tracker.begin({tp(0): 0})
     tracker.put(tp(0), [record(TOPIC, 0, 0), record(TOPIC, 0, 1)])
@@ -177,8 +177,8 @@ async def test_after_stop_nothing_is_given_out_and_what_was_given_out_is_waited_
     assert tracker.committable() == {tp(0): 1}
 
 
-async def test_what_is_no_record_is_committable_once_everything_before_it_is_finished() -> None:
-    """The marker at the end of a transaction takes an offset, and is given to nobody."""
+async def test_an_offset_without_a_record_is_committable_once_everything_before_it_is_finished() -> None:
+    """The marker at the end of a transaction takes an offset, but is not a record."""
     tracker, [first, second] = await taken_from([0, 0])
     tracker.advance(tp(0), 3)
     first.finish()
@@ -189,7 +189,7 @@ async def test_what_is_no_record_is_committable_once_everything_before_it_is_fin
     assert tracker.committable() == {tp(0): 4}
 
 
-async def test_a_taker_that_was_woken_for_records_that_are_gone_waits_on() -> None:
+async def test_a_waiting_take_survives_records_that_disappear() -> None:
     tracker = InFlightTracker(10)
     tracker.begin({tp(0): 0})
     taking = asyncio.ensure_future(tracker.take(1))

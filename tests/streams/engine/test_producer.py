@@ -1,4 +1,4 @@
-"""Nothing leaves the producer without the guard's consent, and what is sent together goes out in few batches, in order."""
+"""The guard is asked before every request, and records sent together go out in few batches, in order."""
 
 import asyncio
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from streams.engine.producer import Producer, guard_client
 from streams.kafka.records import Outgoing
 
 
-async def test_each_request_asks_first_and_does_not_leave_when_the_answer_is_no() -> None:
+async def test_the_guard_is_asked_before_each_request_and_can_stop_it() -> None:
     sent: list[int] = []
     allowed = [True]
 
@@ -36,13 +36,13 @@ async def test_each_request_asks_first_and_does_not_leave_when_the_answer_is_no(
 
 
 class Client:
-    """As much of aiokafka's producer as matters here, with its own batches."""
+    """The part of aiokafka's producer that matters here, with its real batches."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self.logs: dict[int, list[tuple[bytes | None, bytes | None, Any]]] = {0: [(b"earlier", b"", [])] * 5, 1: []}
         self.batches = 0
-        self.refused = -1  # the batch that is
+        self.refused = -1  # number of the batch to refuse
         self.led = {0, 1}
         self.client = SimpleNamespace(cluster=SimpleNamespace(available_partitions_for_topic=lambda _: self.led))  # pyright: ignore[reportUnknownLambdaType]
 
@@ -86,7 +86,7 @@ async def test_records_of_one_partition_are_written_in_order_however_many_batche
     assert 5 < client.batches < 50
 
 
-async def test_a_record_that_is_larger_than_a_batch_is_one_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_larger_than_a_batch_gets_a_batch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(100)
     assert await producer_of(client, monkeypatch).send_batches("bags", [(b"key", b"long" * 100, ())], partition=1) == {
         1: 0
@@ -94,7 +94,7 @@ async def test_a_record_that_is_larger_than_a_batch_is_one_by_itself(monkeypatch
     assert client.batches == 1
 
 
-async def test_keys_say_where_records_go_as_with_any_client_of_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_keys_choose_partitions_as_in_every_kafka_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """The hashes of these keys are Kafka's own: -790332482, 479470107, -973932308 and -58897971."""
     keys = [b"foobar", b"abc", b"21", b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8"]
     client = Client(100_000)
@@ -105,22 +105,22 @@ async def test_keys_say_where_records_go_as_with_any_client_of_kafka(monkeypatch
     assert client.batches == 2
 
 
-async def test_a_record_without_a_key_goes_where_somebody_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_without_a_key_goes_to_a_partition_with_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(1000)
     client.led = {1}
     nothing: list[Outgoing] = [(None, None, ())] * 20
     assert await producer_of(client, monkeypatch).send_batches("bags", nothing) == {1: 19}
 
 
-async def test_one_batch_that_is_refused_fails_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_one_refused_batch_fails_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     client = Client(1000)
     client.refused = 3
     with pytest.raises(KafkaTimeoutError):
         await producer_of(client, monkeypatch).send_batches("bags", records(100), partition=0)
 
 
-async def test_nothing_to_send_is_nothing_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a topic that may not be there: a question about it would be waited for."""
+async def test_sending_no_records_sends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The topic may not exist: asking for its metadata would block."""
     client = Client(1000)
     assert await producer_of(client, monkeypatch).send_batches("nowhere", []) == {}
     assert client.batches == 0

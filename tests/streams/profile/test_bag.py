@@ -1,4 +1,4 @@
-"""The fold: any order and any duplication of the events ends in the same bag."""
+"""The fold: any order and any duplication of the events gives the same bag."""
 
 import random
 
@@ -64,7 +64,7 @@ def test_any_order_and_any_duplication_give_the_same_bag(
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4))
-def test_a_replay_of_everything_changes_nothing(history: list[EmbeddedInteraction], max_slots: int) -> None:
+def test_replaying_all_events_changes_nothing(history: list[EmbeddedInteraction], max_slots: int) -> None:
     bag = fold_all(history, max_slots)
 
     assert fold_all(history + history, max_slots) == bag
@@ -74,7 +74,7 @@ def test_a_replay_of_everything_changes_nothing(history: list[EmbeddedInteractio
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4))
-def test_there_are_never_more_slots_than_max_slots_and_none_at_or_below_the_floor(
+def test_a_bag_never_exceeds_max_slots_and_has_no_slot_at_or_below_its_floor(
     history: list[EmbeddedInteraction], max_slots: int
 ) -> None:
     bag = fold_all(history, max_slots)
@@ -91,7 +91,7 @@ def test_a_purchase_puts_an_item_in_the_bag_and_its_return_takes_it_out() -> Non
     assert in_bag(fold_all([event("purchase", 1), event("return", 2), event("purchase", 3)])) == ["i"]
 
 
-def test_a_return_takes_out_what_came_before_it_only() -> None:
+def test_a_return_removes_only_earlier_interactions() -> None:
     bag = fold_all([event("view", 1), event("purchase", 2), event("return", 3), event("view", 4)])
 
     [item] = items(bag, embedder_version=EMBEDDER, bag_size=64)
@@ -105,7 +105,7 @@ def test_the_newest_items_are_scored_newest_first() -> None:
     assert in_bag(bag, bag_size=2) == ["d", "c"]
 
 
-def test_over_max_slots_the_item_that_was_touched_longest_ago_goes_for_good() -> None:
+def test_above_max_slots_the_least_recently_touched_item_is_dropped_for_good() -> None:
     history = [event("view", 1, "a"), event("view", 2, "b"), event("purchase", 3, "a"), event("view", 4, "c")]
 
     bag = fold_all(history, max_slots=2)
@@ -138,7 +138,7 @@ def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_an_event_embedded_again_counts_with_the_embedder_in_use(order: tuple[int, int]) -> None:
+def test_of_two_embeddings_of_one_event_that_of_the_embedder_in_use_wins(order: tuple[int, int]) -> None:
     twice = [event("view", 1, embedder="zz", event_id="1"), event("view", 1, embedder=EMBEDDER, event_id="1")]
 
     assert in_bag(fold_all([twice[index] for index in order])) == ["i"]

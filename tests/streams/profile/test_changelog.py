@@ -1,4 +1,4 @@
-"""Reading a changelog back: whoever wrote last, nothing that was written is taken back, and the topic is put right."""
+"""Recovery from a changelog: nothing is lost, whoever wrote last, and the topic is repaired."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ Log = list[tuple[bytes, bytes | None]]
 
 
 class Writer:
-    """A worker that knows only its own events, and writes the changes of each to a log."""
+    """A worker that knows only its own events, and writes the changes of each event to a log."""
 
     def __init__(self, max_slots: int, store: dict[bytes, bytes] | None = None) -> None:
         self.max_slots = max_slots
@@ -38,7 +38,7 @@ def apply(store: dict[bytes, bytes], rows: Iterator[tuple[bytes, bytes | None]] 
 
 
 def recover(log: Log, store: dict[bytes, bytes] | None = None, batch: int = 3) -> tuple[dict[bytes, bytes], Log]:
-    """The store after a recovery that begins with `store`, and what is written to the log again."""
+    """The store after a recovery that starts with `store`, and the repairs to the log."""
     recovered = dict(store or {})
 
     def scan(prefix: bytes) -> list[tuple[bytes, bytes]]:
@@ -53,7 +53,7 @@ def recover(log: Log, store: dict[bytes, bytes] | None = None, batch: int = 3) -
 
 
 def newest(log: Log) -> dict[bytes, bytes]:
-    """What compaction leaves of a log, without the tombstones."""
+    """A log after compaction, without tombstones."""
     rows: dict[bytes, bytes] = {}
     apply(rows, log)
     return rows
@@ -61,7 +61,7 @@ def newest(log: Log) -> dict[bytes, bytes]:
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4), st.integers(1, 5), st.data())
-def test_a_log_of_one_writer_gives_its_store_and_needs_no_repair(
+def test_a_log_of_one_writer_restores_its_store_and_needs_no_repair(
     history: list[EmbeddedInteraction], max_slots: int, batch: int, data: st.DataObject
 ) -> None:
     writer = Writer(max_slots)
@@ -75,14 +75,14 @@ def test_a_log_of_one_writer_gives_its_store_and_needs_no_repair(
 
 @settings(max_examples=500, deadline=None)
 @given(events, events, events, st.integers(1, 4), st.randoms(use_true_random=False))
-def test_of_two_writers_neither_takes_anything_back_whoever_wrote_last(
+def test_of_two_writers_neither_overwrites_the_other_whoever_wrote_last(
     shared: list[EmbeddedInteraction],
     one: list[EmbeddedInteraction],
     other: list[EmbeddedInteraction],
     max_slots: int,
     random: object,
 ) -> None:
-    """A zombie folds `one`, the new owner `other`, from the same start; their records mix. The zombie's events come again."""
+    """A zombie folds `one`, the new owner `other`, from the same state; their records interleave. The zombie's events are redelivered."""
     first = Writer(max_slots)
     log = [row for event in shared for row in first.write(event)]
     zombie, owner = Writer(max_slots, first.store), Writer(max_slots, first.store)
@@ -104,10 +104,10 @@ def test_of_two_writers_neither_takes_anything_back_whoever_wrote_last(
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4), st.data())
-def test_rows_that_a_floor_covers_do_not_stay_in_the_log(
+def test_rows_below_the_floor_are_removed_from_the_log(
     history: list[EmbeddedInteraction], max_slots: int, data: st.DataObject
 ) -> None:
-    """A worker that died between a header and its deletions, say of an erasure, leaves rows behind."""
+    """A worker that died between a header and its deletions, for example during an erasure, leaves rows behind."""
     writer = Writer(max_slots)
     log = [row for event in history for row in writer.write(event)]
     cut = data.draw(st.integers(0, len(log)))

@@ -1,4 +1,4 @@
-"""The bags kept in memory: what is known is what was put last, and there are never more than allowed."""
+"""The cache of recent bags: it returns the bag put last, and never exceeds its capacity."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def bag(items: int, number: int = 0) -> Bag:
     return Bag({moment.item_id: Slot(moment.item_id, {"view": moment}) for moment in moments})
 
 
-def test_what_was_put_last_is_known() -> None:
+def test_the_bag_put_last_is_returned() -> None:
     recent = RecentBags(100)
     recent.put(0, "ada", bag(1))
     recent.put(0, "ada", bag(2))
@@ -23,7 +23,7 @@ def test_what_was_put_last_is_known() -> None:
     assert recent.get(1, "ada") is None
 
 
-def test_the_longest_unused_go_when_there_are_too_many_slots() -> None:
+def test_the_least_recently_used_bags_are_dropped_when_full() -> None:
     recent = RecentBags(12)
     for user in "abc":
         recent.put(0, user, bag(3))  # 3 slots and the user
@@ -36,14 +36,14 @@ def test_the_longest_unused_go_when_there_are_too_many_slots() -> None:
     assert [recent.get(0, user) for user in "ae"] == [None, None]
 
 
-def test_erased_users_are_counted_too() -> None:
+def test_bags_of_erased_users_count_as_well() -> None:
     recent = RecentBags(10)
     for number in range(100):
         recent.put(0, f"u{number}", Bag(floor=Moment(1, "", "", "")))
     assert sum(recent.get(0, f"u{number}") is not None for number in range(100)) == 10
 
 
-def test_a_forgotten_partition_leaves_room_and_the_others() -> None:
+def test_forgetting_a_partition_frees_its_slots_and_keeps_the_others() -> None:
     recent = RecentBags(8)
     recent.put(0, "a", bag(3))
     recent.put(1, "b", bag(3))

@@ -1,4 +1,4 @@
-"""Rows: a bag survives the way to bytes and back, and a store that is given the changes holds the bag after."""
+"""Rows: a bag survives encoding and decoding, and a store that applies the changes holds the new bag."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ def write(store: dict[bytes, bytes], rows: dict[bytes, bytes | None]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4))
-def test_a_bag_survives_the_way_to_bytes_and_back(history: list[EmbeddedInteraction], max_slots: int) -> None:
+def test_a_bag_survives_encoding_and_decoding(history: list[EmbeddedInteraction], max_slots: int) -> None:
     bag = fold_all(history, max_slots)
 
     assert decode_bag(encode_bag("u", bag).items()) == bag
@@ -44,7 +44,7 @@ def test_writing_the_changes_of_each_event_keeps_the_store_equal_to_the_fold(
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4), st.data())
-def test_an_event_cut_off_in_the_middle_of_its_rows_is_completed_by_its_repetition(
+def test_repeating_an_event_completes_a_write_that_was_cut_off(
     history: list[EmbeddedInteraction], max_slots: int, data: st.DataObject
 ) -> None:
     store: dict[bytes, bytes] = {}
@@ -74,7 +74,7 @@ def test_a_prefix_belongs_to_one_user_only() -> None:
         assert user_of(user_prefix(user) + b"\x01item") == user
 
 
-def test_an_erasure_deletes_every_row_but_the_floor() -> None:
+def test_an_erasure_deletes_every_row_except_the_floor() -> None:
     bag = fold_all([event("view", time, item) for time, item in enumerate("abc", start=1)])
     stored = encode_bag("u", bag)
     after = fold(bag, event("erase", 9), max_slots=8, embedder_version=EMBEDDER)

@@ -1,4 +1,4 @@
-"""From bags to recommendations, with the default bundle: whose answer does not depend on company, and what the settings do."""
+"""From bags to recommendations, with the default bundle: a batch equals its singles, and the settings have their effect."""
 
 from datetime import UTC, datetime
 
@@ -74,18 +74,18 @@ def one(bundle: Bundle, scoring: ScoringOptions, bag: Bag) -> Recommendation:
 # The log weight
 
 
-def test_the_log_prior_is_the_log_of_the_strongest_types_weight() -> None:
+def test_the_log_weight_is_the_log_of_the_strongest_types_weight() -> None:
     bag = [item("purchase"), item("cart"), item("view"), item("view", "cart"), item("view", "purchase")]
     assert np.exp(log_weight(bag, options())) == pytest.approx([1, 0.6, 0.3, 0.6, 1])
     assert log_weight(bag, options()).dtype == np.float32
 
 
-def test_an_item_of_half_lifes_age_counts_half() -> None:
+def test_an_item_of_one_half_life_counts_half() -> None:
     bag = [item("purchase"), item("purchase", timestamp=NOON - DAY), item("cart", timestamp=NOON - 2 * DAY)]
     assert np.exp(log_weight(bag, options(half_life=86_400))) == pytest.approx([1, 0.5, 0.15])
 
 
-def test_age_is_measured_from_the_newest_item_and_not_from_now() -> None:
+def test_age_is_measured_from_the_newest_item_not_from_the_clock() -> None:
     days = [0, 1, 5]
     old, new = ([item("purchase", timestamp=start + day * DAY) for day in days] for start in (0, NOON))
     assert np.array_equal(log_weight(old, options(half_life=86_400)), log_weight(new, options(half_life=86_400)))
@@ -99,7 +99,7 @@ def test_a_weight_of_zero_hides_an_item_without_a_warning() -> None:
     assert log_weight([item("view"), item("cart")], options({**WEIGHTS, "view": 0}))[0] == -np.inf
 
 
-def test_an_empty_bag_has_an_empty_log_prior() -> None:
+def test_an_empty_bag_has_no_log_weights() -> None:
     assert log_weight([], options(half_life=1)).shape == (0,)
 
 
@@ -133,7 +133,7 @@ def test_only_the_newest_items_are_scored(bundle: Bundle) -> None:
     assert {one.item_id for one in found.attention} == {"item-4", "item-5"}
 
 
-def test_a_stronger_interaction_draws_attention(bundle: Bundle) -> None:
+def test_a_stronger_interaction_gets_more_attention(bundle: Bundle) -> None:
     def weight(kind: InteractionType) -> float:
         found = one(bundle, options(), bag_of(bundle, event(bundle, 1, kind), event(bundle, 2), event(bundle, 3)))
         return next(one.weight for one in found.attention if one.item_id == "item-1")
@@ -152,7 +152,7 @@ def test_a_bag_of_hidden_items_only_is_a_cold_start(bundle: Bundle) -> None:
     assert one(bundle, options({**WEIGHTS, "view": 0}), bag_of(bundle, event(bundle, 1, "view"))).cold_start
 
 
-def test_when_all_is_returned_the_answer_is_the_prior(bundle: Bundle) -> None:
+def test_a_bag_whose_items_were_all_returned_gets_the_prior(bundle: Bundle) -> None:
     returned = bag_of(bundle, event(bundle, 1), event(bundle, 2, "return", item="item-1", days=1))
     found = one(bundle, options(), returned)
     assert (found.cold_start, found.bag_size, found.attention) == (True, 0, [])
@@ -176,7 +176,7 @@ def test_an_item_embedded_by_another_model_is_not_scored_with_ours(bundle: Bundl
     assert one(bundle, options(), bag_of(bundle, other, event(bundle, 1))).bag_size == 1
 
 
-def test_an_erased_bag_gives_none(bundle: Bundle) -> None:
+def test_an_erased_bag_gets_no_recommendation(bundle: Bundle) -> None:
     erased = bag_of(bundle, event(bundle, 1), event(bundle, 2, "erase", days=1))
     assert recommend(bundle, options(), erased) == [None]
     assert recommend(bundle, options(), Bag()) == [None]
@@ -203,9 +203,9 @@ def test_a_batch_over_several_calls_equals_its_singles(bundle: Bundle) -> None:
             assert {one.item_id: one.weight for one in found.attention} == pytest.approx(weights, abs=2e-6)
 
 
-def test_no_bags_at_all(bundle: Bundle) -> None:
+def test_scoring_no_bags_returns_nothing(bundle: Bundle) -> None:
     assert recommend(bundle, options()) == []
 
 
-def test_the_heaviest_come_first_and_ties_stay_in_their_order() -> None:
+def test_the_largest_values_come_first_and_ties_keep_their_order() -> None:
     assert heaviest(np.array([0.1, 0.5, 0.5, 0.9], np.float32), 3).tolist() == [3, 1, 2]

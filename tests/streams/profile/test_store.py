@@ -1,4 +1,4 @@
-"""The databases of the bags: what is damaged is said and dropped, never read as if it were whole."""
+"""The databases of the bags: damage is reported and the database dropped; it is never read as if intact."""
 
 import random
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> BagStore:
 
 
 def opened(folder: Path) -> BagStore:
-    """The store of a worker without broker, with partition 0 open."""
+    """The store of a worker without a broker, with partition 0 open."""
     store = ProfileWorker(Settings.model_construct(), Bundle.load(), folder, partitions=1).table.data
     store.open(0)
     return store
@@ -45,7 +45,7 @@ def damage(folder: Path) -> None:
     table.write_bytes(content)
 
 
-async def test_what_is_written_is_there_after_a_restart(store: BagStore, tmp_path: Path) -> None:
+async def test_written_rows_survive_a_restart(store: BagStore, tmp_path: Path) -> None:
     store.write(0, dict(ROWS), 41)
     await closed(store)
 
@@ -67,7 +67,7 @@ def get_all(store: BagStore) -> None:
 
 
 @pytest.mark.parametrize("read", [scan_all, get_all])
-async def test_a_damaged_table_is_an_error_and_is_dropped(
+async def test_a_damaged_table_raises_and_is_dropped(
     store: BagStore, tmp_path: Path, read: Callable[[BagStore], None]
 ) -> None:
     store.write(0, dict(ROWS), 41)
@@ -82,7 +82,7 @@ async def test_a_damaged_table_is_an_error_and_is_dropped(
     assert opened(tmp_path).last_offset(0) == -1, "the next start begins with an empty one"
 
 
-async def test_whoever_looks_at_a_closed_database_is_told_of_damage(store: BagStore, tmp_path: Path) -> None:
+async def test_reading_a_damaged_closed_database_raises(store: BagStore, tmp_path: Path) -> None:
     store.write(0, dict(ROWS), 41)
     await closed(store)
     await closed(opened(tmp_path))
@@ -92,6 +92,6 @@ async def test_whoever_looks_at_a_closed_database_is_told_of_damage(store: BagSt
         closed_rows(tmp_path / "bags", 0)
 
 
-def test_a_partition_that_is_not_open_is_a_key_error(store: BagStore) -> None:
+def test_a_partition_that_is_not_open_raises_key_error(store: BagStore) -> None:
     with pytest.raises(KeyError):
         store.scan(3, b"")

@@ -38,7 +38,7 @@ def view(user: str) -> EmbeddedInteraction:
 
 @pytest.fixture
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWorker, list[tuple[str, bytes | None]]]:
-    """A worker without broker and disk, whose scoring fails on one user; and what it sends: topic and key or reason."""
+    """A worker without broker and disk whose scoring fails on one user, and a list of what it sends: topic, and key or reason."""
     worker = ProfileWorker(Settings.model_construct(), ModelBundle.load(), tmp_path, partitions=1)
     recommend = worker._recommender.recommend
     sent: list[tuple[str, bytes | None]] = []
@@ -65,7 +65,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
     return worker, sent
 
 
-async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_others_go_on(worker: Any) -> None:
+async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_others_succeed(worker: Any) -> None:
     profile_worker, sent = worker
     tracker = profile_worker.app.in_flight
     tracker.begin({TopicPartition(TOPIC, 0): 0})
@@ -115,7 +115,9 @@ async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
     assert tracker.committable() == {TopicPartition(TOPIC, 0): 2}
 
 
-async def test_after_a_delivery_that_failed_nothing_more_leaves(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_delivery_ends_the_agent_and_nothing_more_is_sent(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     profile_worker, _ = worker
     deliveries = 0
 
