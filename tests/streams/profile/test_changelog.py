@@ -82,7 +82,7 @@ def test_of_two_writers_neither_overwrites_the_other_whoever_wrote_last(
     max_slots: int,
     random: object,
 ) -> None:
-    """A zombie folds `one`, the new owner `other`, from the same state; their records interleave. The zombie's events are redelivered."""
+    """A zombie folds `one`, the new owner `other`, from the same state; their records interleave. The zombie's events come again."""
     first = Writer(max_slots)
     log = [row for event in shared for row in first.write(event)]
     zombie, owner = Writer(max_slots, first.store), Writer(max_slots, first.store)
