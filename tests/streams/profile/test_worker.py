@@ -140,3 +140,28 @@ async def test_a_failed_delivery_ends_the_agent_and_nothing_more_is_sent(
     assert failed.group_contains(DeliveryError)
     assert deliveries == 1
     assert tracker.committable() == {}
+
+
+async def test_a_stop_during_a_delivery_acknowledges_nothing(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile_worker, _ = worker
+    delivering = asyncio.Event()
+
+    async def deliver(outcome: Outcome, letters: Any) -> None:
+        delivering.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(profile_worker, "_deliver", deliver)
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(TopicPartition(TOPIC, 0), records("ada"))
+
+    async def batches() -> AsyncIterator[list[Pending]]:
+        while True:
+            yield await tracker.take(1)
+
+    agent = asyncio.create_task(profile_worker.agent(batches()))
+    await asyncio.wait_for(delivering.wait(), 5)
+    agent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await agent
+    assert tracker.committable() == {}

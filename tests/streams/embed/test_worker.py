@@ -1,0 +1,93 @@
+"""The agent of the embed worker: events run side by side; one failure, or a stop, ends all of them unacknowledged."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from model.bundle import Bundle
+from streams.embed.worker import EmbedWorker
+from streams.engine.in_flight import InFlightTracker, Pending
+from streams.exceptions import DeliveryError
+from streams.settings import Settings
+from tests.records import record
+
+TOPIC = "user-interactions"
+TP = TopicPartition(TOPIC, 0)
+
+
+class Running(EmbedWorker):
+    """A worker whose events wait until they are let go, one at a time by offset."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(Settings.model_construct(), Bundle.load(), folder)
+        self.started: list[int] = []
+        self.ended: list[int] = []
+        self.errors: dict[int, Exception] = {}
+        self.release = asyncio.Event()
+        self.starts = asyncio.Semaphore(0)
+
+    async def _process(self, pending: Pending) -> None:
+        offset = pending.record.offset
+        self.started.append(offset)
+        self.starts.release()
+        try:
+            if offset in self.errors:
+                raise self.errors[offset]
+            await self.release.wait()
+            pending.finish()
+        finally:
+            self.ended.append(offset)
+
+
+async def batches(tracker: InFlightTracker) -> AsyncIterator[list[Pending]]:
+    while True:
+        yield await tracker.take(2)
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Running:
+    made = Running(tmp_path)
+    made.app.in_flight.begin({TP: 0})
+    made.app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(3)])
+    return made
+
+
+async def started(worker: Running, count: int) -> None:
+    """Wait until so many events have started."""
+    async with asyncio.timeout(5):
+        for _ in range(count):
+            await worker.starts.acquire()
+
+
+async def test_events_of_several_batches_run_side_by_side(worker: Running) -> None:
+    agent = asyncio.create_task(worker.agent(batches(worker.app.in_flight)))  # pyright: ignore[reportArgumentType]
+    await started(worker, 3)
+    worker.release.set()
+    await worker.app.in_flight.idle()
+    assert worker.app.in_flight.committable() == {TP: 3}
+    agent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await agent
+
+
+async def test_an_event_that_fails_ends_the_agent_and_leaves_the_others_unacknowledged(worker: Running) -> None:
+    worker.errors[1] = DeliveryError("the broker said no")
+    with pytest.raises(ExceptionGroup) as failed:
+        await worker.agent(batches(worker.app.in_flight))  # pyright: ignore[reportArgumentType]
+    assert failed.group_contains(DeliveryError)
+    assert sorted(worker.ended) == sorted(worker.started), "no event is left running"
+    assert worker.app.in_flight.committable() == {}
+
+
+async def test_a_stop_cancels_the_events_in_flight_and_acknowledges_none(worker: Running) -> None:
+    agent: asyncio.Task[Any] = asyncio.create_task(worker.agent(batches(worker.app.in_flight)))  # pyright: ignore[reportArgumentType]
+    await started(worker, 3)
+    agent.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await agent
+    assert sorted(worker.ended) == [0, 1, 2]
+    assert worker.app.in_flight.committable() == {}
