@@ -35,6 +35,12 @@ bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 		$(BIN)/python -m tests.benchmarks.$$name || exit 1; \
 	done
 
+docs: $(VENV)/.docs ## Build the documentation into build/docs; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+reference: $(VENV)/.test ## Write docs/reference from the code
+	@$(BIN)/python -m tests.docs.reference
+
 clean: ## Remove what make and the tests made; data/ stays
 	@rm -rf $(VENV) .cache .hypothesis .pytest_cache .ruff_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -51,4 +57,10 @@ $(VENV)/.test: $(VENV)/.demo
 	@$(PIP) install -e '.[demo,dev,train,bench]'
 	@touch $@
 
+$(VENV)/.docs: $(VENV)/.demo
+	@echo "installing what the documentation needs ... (first time only)"
+	@$(PIP) install -e '.[docs]'
+	@touch $@
+
+.PHONY: docs reference
 .PHONY: help demo test unit lint types faults bench clean

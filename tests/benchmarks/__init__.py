@@ -1,1 +1,1 @@
-"""Benchmarks: each a command of its own, on real Kafka, with what it prints in the README."""
+"""Benchmarks: each a command of its own, on real Kafka, with its figures in docs/results/speed.md."""

@@ -1,4 +1,4 @@
-"""The README's producer and consumer do what it says, as they stand there."""
+"""The producers and consumers in the README work as pasted."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from streams.demo.catalogue import CATALOGUE
 from tests.kafka.system import System, picture_server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-PICTURE = "https://shop.example/B00005N7NQ.jpg"
+PICTURES = "http://127.0.0.1:8000"  # the folder of photos that the README serves on this machine
 
 
 def snippets(language: str) -> list[str]:
@@ -22,14 +22,22 @@ def snippets(language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def shop(system: System) -> Iterator[str]:
-    """Running workers, and the URL of a picture that stands in for the one in the README."""
+    """Running workers, and the address of a server with the same photos, on a free port."""
     with picture_server(CATALOGUE) as pictures, system.worker("all"):
-        yield f"{pictures}/compact-digital-camera.jpg"
+        yield pictures
 
 
-def here(snippet: str, system: System, picture: str) -> str:
+def here(snippet: str, system: System, pictures: str) -> str:
+    """The snippet with the addresses of the test's broker and picture server."""
     assert "localhost:9092" in snippet
-    return snippet.replace("localhost:9092", system.broker.bootstrap).replace(PICTURE, picture)
+    return snippet.replace("localhost:9092", system.broker.bootstrap).replace(PICTURES, pictures)
+
+
+def test_the_photo_of_the_snippets_is_in_the_folder_that_the_readme_serves() -> None:
+    [folder] = re.findall(r"http.server 8000 .*--directory (\S+)", README)
+    photos = re.findall(rf"{PICTURES}/([\w.-]+)", README)
+    assert len(photos) == 2, "one in Python, one for the console tools"
+    assert all((Path(__file__).parents[2] / folder / photo).is_file() for photo in photos)
 
 
 async def test_the_python_producer_and_consumer_work(system: System, shop: str) -> None:

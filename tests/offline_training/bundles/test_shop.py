@@ -1,4 +1,4 @@
-"""From a folder of pictures and two tables to a bundle that a worker runs, through the commands of the README."""
+"""From a folder of pictures and two tables to a bundle that a worker runs, through the commands of docs/train/your-shop.md."""
 
 import random
 import re

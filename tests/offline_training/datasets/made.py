@@ -1,5 +1,5 @@
-"""A small shop, written as each of the data sets of the README is published: pictures of three colours, and people who like one
-or two of them. The names of the files are the README's.
+"""A small shop, written as each of the data sets in docs/train/ is published: pictures of three colours, and people who like one
+or two of them. The files have the names that the pages use.
 """
 
 import csv
@@ -135,7 +135,7 @@ def shop(folder: Path, url: str) -> None:
 SOURCES: dict[str, Callable[[Path, str], None]] = {
     "beauty": beauty, "magazines": magazines, "handmade": handmade, "fashion6": fashion6, "shop": shop
 }  # fmt: skip
-"""By the names that the README gives the folders. url: of a server that has the pictures by item, all but `LOST`."""
+"""By the names that the pages give the folders. url: of a server that has the pictures by item, all but `LOST`."""
 
 
 def write_json(path: Path, rows: Iterable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""The README's commands from data sets to figures, as they stand there, on small slices of each form; and on real excerpts."""
+"""The commands on the pages about training, from data sets to figures: on small slices of each form, and on real excerpts."""
 
 import gzip
 import json
@@ -23,23 +23,22 @@ from tests.offline_training.datasets.made import EVENTS, ITEMS, LOST, SOURCES, U
 from tests.offline_training.datasets.zips import write_zip
 from tests.streams.warm.shop import open_shop
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+TRAIN_PAGES = Path(__file__).parents[2] / "docs" / "train"
 SETTINGS = {"TASTESTREAM_FETCH_ALLOW_NETWORKS": "127.0.0.0/8"}
 
 
-def section(title: str) -> str:
-    [text] = re.findall(rf"^## {title}\n(.*?)^## ", README, re.MULTILINE | re.DOTALL)
-    return text
+def page(name: str) -> str:
+    return (TRAIN_PAGES / name).read_text()
 
 
-def commands(title: str, about: str) -> list[list[str]]:
-    """What stands after `tastestream`, of the section's commands that name `about`."""
-    lines = re.findall(r"^    tastestream (.*)$", section(title), re.MULTILINE)
+def commands(name: str, about: str) -> list[list[str]]:
+    """The arguments of the `tastestream` commands on a page that contain `about`."""
+    lines = re.findall(r"^    tastestream (.*)$", page(name), re.MULTILINE)
     return [shlex.split(line) for line in lines if about in line]
 
 
-PREPARE = {command[command.index("--out") + 1]: command for command in commands("Data sets", "--out data/")}
-TRAIN = commands("Training on your own shop", "data/shop")
+PREPARE = {command[command.index("--out") + 1]: command for command in commands("data-sets.md", "--out data/")}
+TRAIN = commands("your-shop.md", "data/shop")
 
 
 def run(*arguments: str) -> Result:
@@ -52,7 +51,7 @@ def done(*arguments: str) -> str:
     return result.output
 
 
-def test_the_readme_shows_each_form_and_the_whole_way() -> None:
+def test_the_pages_show_each_form_and_all_steps() -> None:
     assert [*PREPARE, "data/shop"] == [f"data/{name}" for name in SOURCES]
     assert [" ".join(command[:2]) for command in TRAIN] == [
         "dataset tables", "train embed", "train bundle", "evaluate bundles/shop"
@@ -60,7 +59,9 @@ def test_the_readme_shows_each_form_and_the_whole_way() -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_from_a_data_set_to_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_lead_from_a_data_set_to_figures(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with open_shop() as shop:
         shop.pictures |= {item: picture for item, picture in pictures().items() if item != LOST}
@@ -99,14 +100,12 @@ def test_pictures_stay_in_their_archive(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @needs("amazon")
-def test_the_readme_s_example_says_of_the_real_excerpt_what_it_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shown_output_is_that_of_the_real_excerpt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("Magazine_Subscriptions_5.json.gz", "meta_Magazine_Subscriptions.json.gz"):
         (tmp_path / name).symlink_to(DATA / "amazon" / name)
     said = done(*PREPARE["data/magazines"])
-    shown = re.findall(r"^│ (\S.*?) +│ (\d[\d, ]*\d|\d)", section("Data sets"), re.MULTILINE)
+    shown = re.findall(r"^│ (\S.*?) +│ (\d[\d, ]*\d|\d)", page("data-sets.md"), re.MULTILINE)
     assert len(shown) >= 4
     for what, figures in shown:
         assert re.search(rf"│ {what} +│ {figures}\b", said), what
@@ -114,10 +113,10 @@ def test_the_readme_s_example_says_of_the_real_excerpt_what_it_shows(
 
 @needs("amazon")
 @pytest.mark.parametrize("name", ["meta_2014_real.txt", "meta_2023_real.jsonl", "meta_Gift_Cards_sample.json"])
-def test_real_metadata_of_each_generation_become_a_data_set(
+def test_real_metadata_of_each_generation_becomes_a_data_set(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There are no reviews with these excerpts, so some are made."""
+    """The excerpts have no reviews, so the test makes some."""
     monkeypatch.chdir(tmp_path)
     metadata = DATA / "amazon" / name
     items = {one.item: one for one in Amazon([], [metadata], ALL_PURCHASES).items(Dropped())}
