@@ -28,7 +28,8 @@ from streams.settings import PREFIX, Settings
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
 EXAMPLE_RECOMMENDATION = """\
-{"user_id": "ada", "event_id": "...", "timestamp": "2014-05-01T12:00:00Z", "produced_at": "...", "model": {"name": "...", "version": "..."},
+{"user_id": "ada", "event_id": "...", "timestamp": "2014-05-01T12:00:00Z", "produced_at": "...",
+ "model": {"name": "...", "version": "..."},
  "bag_size": 7, "cold_start": false,
  "categories": [{"category": "camera", "score": 0.93}, ...],
  "attention": [{"item_id": "B00005N7NQ", "weight": 0.41}, ...]}"""
@@ -293,11 +294,14 @@ def cli_page() -> str:
         "Exit codes: 0 done or stopped, 1 failed (for a worker: crashed, and a restart helps), 2 bad argument, 69 no broker, "
         "78 misconfigured (a restart does not help), 130 stopped by Ctrl-C.",
     ]
+    mounted_apps = {mounted.app for mounted in COMMANDS.values()}
     for name, mounted in COMMANDS.items():
-        module, _, attribute = mounted.app.partition(":")
-        parts.extend(
-            app_parts(f"tastestream {name}", getattr(importlib.import_module(module), attribute), mounted.extra)
-        )
+        path, _, attribute = mounted.app.partition(":")
+        module = importlib.import_module(path)
+        parts.extend(app_parts(f"tastestream {name}", getattr(module, attribute), mounted.extra))
+        for other, below in vars(module).items():  # a command below one that takes arguments itself: `replay compare`
+            if isinstance(below, typer.Typer) and f"{path}:{other}" not in mounted_apps:
+                parts.extend(app_parts(f"tastestream {name} {other.removesuffix('_app')}", below, ""))
     return "\n\n".join(part for part in parts if part)
 
 
