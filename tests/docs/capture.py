@@ -49,7 +49,11 @@ def main() -> int:
     """Run the demo, print what it prints, and write the picture. Gives the demo's exit code."""
     printed = io.StringIO()
     console = Console(file=printed, width=WIDTH, color_system="truecolor")  # no terminal: the table is printed once
-    run.Console = lambda *_, **__: console
+
+    def same_console(*_: object, **__: object) -> Console:
+        return console
+
+    run.Console = same_console
     code = run.run_demo(keep=False, pace=0)
     text = printed.getvalue()
     lines = [Text("$ tastestream demo"), *shortened([Text.from_ansi(line) for line in text.splitlines()])]
