@@ -36,7 +36,7 @@ bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 	done
 
 docs: $(VENV)/.docs ## Build the documentation into build/docs; a broken link fails
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 reference: $(VENV)/.test ## Write docs/reference from the code
 	@$(BIN)/python -m tests.docs.reference
