@@ -28,6 +28,9 @@ MAY_HOLD_A_PASSWORD = frozenset({"sasl_password", "fetch_proxy"})  # and is not 
 
 WeightedType = Literal["purchase", "cart", "view"]
 
+DEFAULT_TYPE_WEIGHTS: dict[WeightedType, float] = {"purchase": 1.0, "cart": 0.6, "view": 0.3}
+"""Weight of an interaction of each type in a bag, 0 to 1: a purchase says more about a taste than a view."""
+
 
 class Settings(BaseSettings):
     """What `tastestream` can be told. Immutable once read."""
@@ -134,7 +137,7 @@ class Settings(BaseSettings):
     max_slots: int = Field(128, ge=1, description="items kept for a user, returned ones among them")
     top_k: int = Field(10, ge=1, description="categories, and items with their attention, in a recommendation")
     type_weights: Annotated[dict[WeightedType, float], NoDecode] = Field(
-        default={"purchase": 1.0, "cart": 0.6, "view": 0.3}, description="purchase=1,cart=.6,view=.3"
+        default=DEFAULT_TYPE_WEIGHTS, description="purchase=1,cart=.6,view=.3"
     )
     half_life: float | None = Field(None, gt=0, description="age at which an item counts half; none if unset")
     profile_batch: int = Field(256, ge=1, description="events folded and scored in one step at most")
