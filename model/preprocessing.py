@@ -22,6 +22,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.containers import exif_orientation, open_container, picture_format
 from model.exceptions import PictureError
+from model.limits import MAX_PIXELS
 
 PREPROCESSING = "fit-white-1"
 """Names what `decode_picture` does to the pixels; part of the embedder's version, so change it with any change of them."""
@@ -30,10 +31,6 @@ DESCRIPTION = (
     "RGB; EXIF orientation applied; transparency on white; "
     "scaled to fit (bilinear with antialiasing), centred on a white square"
 )
-
-MAX_PIXELS = 25_000_000
-"""A 24-megapixel camera's photo passes. The costliest files of this size take 2 s of a core and 420 MB (a WebP with
-transparency, of which libwebp, Pillow and the resizing each hold a copy); `python -m tests.model.costly_pictures` measures it."""
 
 REDUCING_GAP = 2.0
 """Shrink by whole factors first, down to twice the target: Pillow documents the result as indistinguishable from a

@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
 from streams.exceptions import StartupError
 from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
 
@@ -109,8 +110,8 @@ class Settings(BaseSettings):
         f"tastestream/{version('tastestream')} (product pictures)",
         description="what the worker calls itself; a page or an address to complain to is good manners",
     )
-    fetch_max_bytes: int = Field(10 * 1024**2, ge=1024, description="of one picture")
-    fetch_max_pixels: int = Field(25_000_000, ge=1024, description="of one picture, by its header")
+    fetch_max_bytes: int = Field(MAX_PICTURE_BYTES, ge=1024, description="of one picture")
+    fetch_max_pixels: int = Field(MAX_PIXELS, ge=1024, description="of one picture, by its header")
     fetch_timeout: float = Field(
         10.0, gt=0, description="for one attempt, from the first byte sent to the last received"
     )
