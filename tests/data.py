@@ -7,13 +7,13 @@ import pytest
 
 from streams.demo.catalogue import CATALOGUE
 
-DATA = Path(os.environ.get("TASTESTREAM_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("TEST_DATA_DIR", Path(__file__).parents[2] / "shared" / "data"))
 
 
 def needs(*parts: str) -> pytest.MarkDecorator:
     """Skip a test where this part of the data is missing."""
     missing = [part for part in parts if not (DATA / part).exists()]
-    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in {DATA} (TASTESTREAM_TEST_DATA)")
+    return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in {DATA} (TEST_DATA_DIR)")
 
 
 def photos() -> Path:
