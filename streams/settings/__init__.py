@@ -1,0 +1,12 @@
+"""Every setting of the running system, typed.
+
+settings.py  the settings themselves: names, defaults, descriptions, and the rules that a value has to meet
+values.py    how a value is written as text: quotes, lists, weights. Pure.
+brokers.py   the brokers in the text of `BROKER`. Pure.
+reading.py   where the values come from, and what a user is told about a wrong one
+"""
+
+from streams.settings.reading import read_settings
+from streams.settings.settings import DEFAULT_TYPE_WEIGHTS, PREFIX, Settings, WeightedType
+
+__all__ = ["DEFAULT_TYPE_WEIGHTS", "PREFIX", "Settings", "WeightedType", "read_settings"]

@@ -1,0 +1,533 @@
+"""The settings: their names, defaults and descriptions, and the rules that a value has to meet.
+
+A description says what the setting is, its unit, and when to change it. `tastestream settings` and the reference
+pages print it. Durations are seconds and sizes are bytes.
+"""
+
+import ssl
+from importlib.metadata import version
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast, get_args
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
+from streams.settings.brokers import Broker, SecurityProtocol, common_protocol, parse_broker
+from streams.settings.values import pairs, parts, unquoted
+from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
+
+PREFIX = "TASTESTREAM_"
+
+WeightedType = Literal["purchase", "cart", "view"]
+
+DEFAULT_TYPE_WEIGHTS: dict[WeightedType, float] = {"purchase": 1.0, "cart": 0.6, "view": 0.3}
+"""Weight of an interaction of each type in a bag, 0 to 1: a purchase says more about a taste than a view."""
+
+
+class Settings(BaseSettings):
+    """Immutable once read. `read_settings` reads it and reports what is wrong in one line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8-sig",  # editors on Windows begin a file with a byte order mark
+        env_ignore_empty=True,  # `TASTESTREAM_BUNDLE=` is how a compose file leaves a setting unset
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
+    )
+
+    # -- Kafka
+    broker: str = Field(
+        "kafka://localhost:9092",
+        description="Kafka brokers to connect to first, as host:port, separated by commas; the port is 9092 if it is left "
+        "out. A scheme such as SASL_SSL:// stands for SECURITY_PROTOCOL. Change it unless Kafka runs on the same machine.",
+    )
+    security_protocol: SecurityProtocol = Field(
+        "PLAINTEXT",
+        description="Protocol of the connection to the brokers: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. "
+        "Set it to the protocol of the brokers' listener. A scheme in BROKER sets it too, and must not contradict it.",
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512",
+        description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. "
+        "Set it to the one that the brokers offer, if SECURITY_PROTOCOL is SASL_PLAINTEXT or SASL_SSL.",
+    )
+    sasl_username: str = Field(
+        "", description="User name for SASL. Required if SECURITY_PROTOCOL is SASL_PLAINTEXT or SASL_SSL."
+    )
+    sasl_password: SecretStr = Field(
+        SecretStr(""), description="Password for SASL. It is never printed. Set it together with SASL_USERNAME."
+    )
+    tls_ca_file: Path | None = Field(
+        None,
+        description="Path of the certificate authorities that sign the brokers' certificates (PEM). "
+        "Set it for a private authority; if unset, the system's authorities count.",
+    )
+    tls_cert_file: Path | None = Field(
+        None,
+        description="Path of the client's certificate (PEM). Set it if the brokers ask clients for one (mutual TLS).",
+    )
+    tls_key_file: Path | None = Field(
+        None,
+        description="Path of the client's private key (PEM), which must not have a passphrase. "
+        "Set it together with TLS_CERT_FILE, unless that file holds the key too.",
+    )
+    broker_timeout: float = Field(
+        60.0,
+        gt=0,
+        description="Maximum seconds to wait for a broker when a worker or a command starts, and when a command gets no answer. "
+        "Raise it if brokers take longer to start than workers.",
+    )
+    session_timeout: float = Field(
+        6.0,
+        ge=1,
+        description="Seconds without a heartbeat after which a worker counts as dead and its partitions move to others. "
+        "Lower it for a faster takeover; raise it if a slow network moves partitions of workers that are alive.",
+    )
+    idempotence: bool = Field(
+        True,
+        description="Whether producers are idempotent, so that a record that is sent again is written once. "
+        "Set it to false only for a broker that does not support producer ids.",
+    )
+    poll_interval: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Minimum seconds between fetch requests to a broker. Raise it for throughput, lower it for latency.",
+    )
+    commit_interval: float = Field(
+        1.0,
+        gt=0,
+        description="Seconds between commits of offsets. "
+        "Lower it for fewer duplicates after a crash, raise it for fewer requests to the brokers.",
+    )
+    stall_timeout: float = Field(
+        60.0,
+        ge=1,
+        description="Seconds without progress, while there is work, after which a worker ends so that it is restarted. "
+        "It is at least twice SESSION_TIMEOUT. Raise it if workers end although they only wait for something slow.",
+    )
+    partitions: int = Field(
+        8,
+        ge=1,
+        description="Number of partitions of topics that tastestream creates. "
+        "Set it before the first start: it is the most workers of one kind that can share the load.",
+    )
+    replication_factor: int = Field(
+        1,
+        ge=1,
+        description="Number of copies of each partition of topics that tastestream creates. "
+        "Set it to 3 on a cluster of three or more brokers.",
+    )
+    interactions_topic: str = Field(
+        "user-interactions",
+        min_length=1,
+        description="Name of the input topic: the shop's events. Change it to read a topic that you have already.",
+    )
+    embedded_topic: str = Field(
+        "embedded-interactions",
+        min_length=1,
+        description="Name of the topic between the workers: events with embeddings. "
+        "Change it if another installation on the same cluster uses this name.",
+    )
+    recommendations_topic: str = Field(
+        "user-recommendations",
+        min_length=1,
+        description="Name of the output topic: recommendations. Change it to write to a topic that you have already.",
+    )
+    dlq_topic: str = Field(
+        "user-interactions-dlq",
+        min_length=1,
+        description="Name of the topic of dead letters: events that cannot be processed. "
+        "Change it if another installation on the same cluster uses this name.",
+    )
+
+    # -- this machine
+    data_dir: Path = Field(
+        Path("data"),
+        description="Folder of the RocksDB files. Put it on a local disk that outlives the process; "
+        "workers of the same kind cannot share one.",
+    )
+    bundle: Path | None = Field(
+        None,
+        description="Folder of the model bundle. Set it to use a model of your own; if unset, the one in the package is used.",
+    )
+    model_threads: int = Field(
+        1,
+        ge=1,
+        description="Number of threads of ONNX Runtime for one batch. Raise it if a worker has several cores to itself.",
+    )
+    web_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address on which workers serve /live, /ready and /metrics, without a password. "
+        "Set it to 0.0.0.0 so that an orchestrator or Prometheus on another machine can reach them.",
+    )
+    embed_port: int = Field(
+        6066,
+        ge=0,
+        le=65535,
+        description="Port of the embed worker's /live, /ready and /metrics; 0 picks a free one. "
+        "Change it if several embed workers share a machine.",
+    )
+    profile_port: int = Field(
+        6067,
+        ge=0,
+        le=65535,
+        description="Port of the profile worker's /live, /ready and /metrics; 0 picks a free one. "
+        "Change it if several profile workers share a machine.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        description="Least level of log lines: DEBUG, INFO, WARNING or ERROR. Set it to DEBUG to see tracebacks.",
+    )
+
+    # -- messages
+    max_future: float = Field(
+        86_400.0,
+        ge=0,
+        description="Maximum seconds that the timestamp of an event may be ahead of the clock; "
+        "an event further ahead becomes a dead letter. Raise it if the clocks of producers are wrong.",
+    )
+
+    # -- pictures
+    fetch_allow_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        (),
+        description="Networks that pictures may come from besides the public internet, on any port, as CIDRs separated by "
+        "commas. Add the network of your own picture servers, such as 10.1.0.0/16.",
+    )
+    fetch_allow_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="The only hosts that pictures may come from, separated by commas; all hosts if empty. "
+        "cdn.example is one host, .cdn.example is every name below it. Set it if all your pictures come from a few hosts.",
+    )
+    fetch_ports: Annotated[tuple[int, ...], NoDecode] = Field(
+        WEB_PORTS,
+        description="Ports on the public internet that pictures may come from, separated by commas. "
+        "Add the port of a picture server that uses another one.",
+    )
+    fetch_proxy: str = Field(
+        "",
+        description="Proxy for picture requests, as http://host:port; http_proxy and its like are never used. "
+        "Set it if workers cannot reach the internet by themselves. A proxy looks up names again: it has to refuse internal "
+        "addresses itself, because the worker checks only what the names resolve to on its own machine.",
+    )
+    fetch_user_agent: str = Field(
+        f"tastestream/{version('tastestream')} (product pictures)",
+        description="User-Agent of picture requests. Include a contact address, so that the owner of a server can reach you.",
+    )
+    fetch_max_bytes: int = Field(
+        MAX_PICTURE_BYTES,
+        ge=1024,
+        description="Maximum size of a picture, in bytes. Raise it if pictures of your shop are larger; memory grows with it.",
+    )
+    fetch_max_pixels: int = Field(
+        MAX_PIXELS,
+        ge=1024,
+        description="Maximum number of pixels of a picture, by its header. "
+        "Raise it if pictures of your shop are larger; memory and decoding time grow with it.",
+    )
+    fetch_timeout: float = Field(
+        10.0,
+        gt=0,
+        description="Maximum seconds for one attempt to fetch a picture, from the first byte sent to the last byte received. "
+        "Raise it for slow picture servers.",
+    )
+    fetch_attempts: int = Field(
+        5,
+        ge=1,
+        description="Maximum number of attempts to fetch a picture; only transient failures are retried. "
+        "Raise it if pictures fail that can be fetched a minute later.",
+    )
+    fetch_connections: int = Field(
+        256,
+        ge=1,
+        description="Maximum number of pictures that are being fetched and embedded at a time. "
+        "Raise it if slow picture servers leave the processor idle; memory grows with it.",
+    )
+    fetch_large: int = Field(
+        16,
+        ge=1,
+        description="Maximum number of pictures above 128 KiB, among those, that are read and decoded at a time. "
+        "Lower it to save memory, raise it if most pictures are large.",
+    )
+    embed_batch: int = Field(
+        8,
+        ge=1,
+        description="Maximum number of pictures in one call of the model. "
+        "Raise it for throughput, lower it for latency.",
+    )
+    embed_in_flight: int = Field(
+        4096,
+        ge=1,
+        description="Maximum number of events that the embed worker has in flight, in equal shares for its partitions. "
+        "Raise it if events wait behind slow pictures; memory grows with it.",
+    )
+    cache_memory: int = Field(
+        32 * 1024**2,
+        ge=0,
+        description="Maximum size of the embeddings that are cached in memory, in bytes. "
+        "Raise it if tastestream_pictures_total counts many embeddings from disk.",
+    )
+    cache_disk: int = Field(
+        1024**3,
+        ge=0,
+        description="Maximum size of the embeddings that are cached on disk, in bytes. "
+        "Raise it until the pictures of all items on sale fit.",
+    )
+    cache_max_age: float = Field(
+        30 * 86_400.0,
+        gt=0,
+        description="Seconds after which a cached embedding expires and its picture is fetched again. "
+        "Lower it if pictures change under the same URL.",
+    )
+    cache_failure_age: float = Field(
+        30.0,
+        ge=0,
+        description="Seconds before a failed picture is retried. Raise it to spare a picture server that often fails.",
+    )
+
+    # -- profiles
+    bag_size: int = Field(
+        64,
+        ge=1,
+        description="Maximum number of items in a bag that are scored, newest first. It cannot be above MAX_SLOTS. "
+        "Lower it if older items should not count.",
+    )
+    max_slots: int = Field(
+        128,
+        ge=1,
+        description="Maximum number of items that are kept for a user, returned ones included. "
+        "Raise it for longer histories; disk and recovery time grow with it.",
+    )
+    top_k: int = Field(
+        10,
+        ge=1,
+        description="Maximum number of categories in a recommendation, and of items with their attention. "
+        "Raise it if consumers need more.",
+    )
+    type_weights: Annotated[dict[WeightedType, float], NoDecode] = Field(
+        default=DEFAULT_TYPE_WEIGHTS,
+        description="Weight of each interaction type in a bag, 0 to 1, as purchase=1,cart=0.6,view=0.3. "
+        "Change it if views say more, or less, about your shoppers.",
+    )
+    half_life: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds after which an item counts half; if unset or `none`, age does not count. "
+        "Set it if tastes change quickly, for example to 7776000 for 90 days.",
+    )
+    profile_batch: int = Field(
+        256,
+        ge=1,
+        description="Maximum number of events that the profile worker folds and scores in one micro-batch. "
+        "Raise it for throughput, lower it for latency under load.",
+    )
+    recent_items: int = Field(
+        30_000,
+        ge=0,
+        description="Number of items, of the bags that changed last, that are kept in memory; each takes about a kilobyte. "
+        "Raise it if more shoppers than that are active at a time.",
+    )
+    rocksdb_memory: int = Field(
+        64 * 1024**2,
+        ge=1024**2,
+        description="Maximum size of RocksDB's cache and write buffers, in bytes, for all partitions together. "
+        "Raise it if bags are read from disk often.",
+    )
+
+    @field_validator("broker")
+    @classmethod
+    def _broker(cls, value: str) -> str:
+        if not _brokers(value):
+            raise ValueError("at least one broker is needed")
+        return value
+
+    @field_validator("broker", mode="before")
+    @classmethod
+    def _broker_list(cls, value: Any) -> Any:
+        return ",".join(map(str, listed)) if isinstance(listed := parts(value), list) else value
+
+    @field_validator("embed_port", "profile_port", mode="before")
+    @classmethod
+    def _port(cls, value: Any) -> Any:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(
+                "Kubernetes sets this variable for a Service of that name; set `enableServiceLinks: false` in the pod, "
+                "or set the port there"
+            )
+        return value
+
+    @field_validator("fetch_allow_networks", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        listed = parts(value)
+        if not isinstance(listed, list | tuple):
+            return listed
+        return tuple(ip_network(str(network)) for network in cast("list[Any]", listed))
+
+    @field_validator("fetch_allow_hosts", "fetch_ports", mode="before")
+    @classmethod
+    def _list(cls, value: Any) -> Any:
+        return parts(value)
+
+    @field_validator("fetch_allow_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host_pattern(host) for host in value)
+
+    @field_validator("fetch_ports")
+    @classmethod
+    def _ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("at least one port is needed")
+        for port in value:
+            if not 1 <= port <= 65535:
+                raise ValueError(f"{port} is not a port, which is between 1 and 65535")
+        return value
+
+    @field_validator("fetch_proxy")
+    @classmethod
+    def _proxy(cls, value: str) -> str:
+        if value:
+            check_proxy(value)
+        return value
+
+    @field_validator("fetch_user_agent")
+    @classmethod
+    def _user_agent(cls, value: str) -> str:
+        if not value.strip() or not value.isascii() or not value.isprintable():
+            raise ValueError("it has to be printable ASCII, and not empty")
+        return value
+
+    @field_validator("type_weights", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        return pairs(value)
+
+    @field_validator("type_weights")
+    @classmethod
+    def _weights_between_0_and_1(cls, value: dict[str, float]) -> dict[str, float]:
+        missing = [name for name in get_args(WeightedType) if name not in value]
+        if missing:
+            raise ValueError(f"a weight is missing for {', '.join(missing)}")
+        for name, weight in value.items():
+            if not 0 <= weight <= 1:
+                raise ValueError(f"the weight of {name} is {weight}, but weights are between 0 and 1")
+        return value
+
+    @field_validator("half_life", mode="before")
+    @classmethod
+    def _no_half_life(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+    @field_validator("*", mode="before")  # the last one runs first
+    @classmethod
+    def _unquoted(cls, value: Any, info: ValidationInfo) -> Any:
+        if not isinstance(value, str):
+            return value
+        text = unquoted(value)
+        default = cls.model_fields[info.field_name or ""].default
+        empty = not text.strip() and not isinstance(default, str | tuple | SecretStr)
+        return default if empty else text  # a number or a path cannot be empty: the setting is unset
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "Settings":
+        if self.bag_size > self.max_slots:
+            raise ValueError(f"BAG_SIZE ({self.bag_size}) cannot be above MAX_SLOTS ({self.max_slots})")
+        if self.stall_timeout < 2 * self.session_timeout:
+            raise ValueError(
+                f"STALL_TIMEOUT ({self.stall_timeout:g} s) cannot be below twice SESSION_TIMEOUT ({self.session_timeout:g} s): "
+                "after a worker has died, the others need that long to take its partitions"
+            )
+        protocol = common_protocol(_brokers(self.broker))
+        if protocol and protocol != self.security_protocol:
+            if "security_protocol" in self.model_fields_set:
+                raise ValueError(
+                    f"BROKER says {protocol}:// but SECURITY_PROTOCOL is {self.security_protocol}; leave one of them out"
+                )
+            self.__dict__["security_protocol"] = protocol  # frozen for others; nobody has seen it yet
+        if self.security_protocol.startswith("SASL") and not self.sasl_username:
+            raise ValueError(
+                f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed"
+            )
+        if self.tls_key_file and not self.tls_cert_file:
+            raise ValueError("TLS_KEY_FILE is set, so TLS_CERT_FILE is needed")
+        self._check_tls_files()
+        return self
+
+    def _check_tls_files(self) -> None:
+        """Load the files once, so that a wrong one is a wrong setting and not a crash of each client.
+
+        Raises:
+            ValueError: One of them is missing or is not what it has to be.
+        """
+        for name in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
+            path: Path | None = getattr(self, name)
+            if path and not path.is_file():
+                raise ValueError(f"{name.upper()} is {path}, but there is no such file")
+        try:
+            _ = self.ssl_context
+        except OSError as error:  # what ssl raises too
+            named = ", ".join(str(path) for path in (self.tls_ca_file, self.tls_cert_file, self.tls_key_file) if path)
+            raise ValueError(f"the TLS files cannot be loaded ({error}): {named}") from error
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence: arguments, environment, `.env`, TOML file."""
+        del file_secret_settings
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def bootstrap_servers(self) -> list[str]:
+        """host:port of each broker, without the scheme; an IPv6 address stands in brackets."""
+        return [broker.server for broker in _brokers(self.broker)]
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """For `SSL` and `SASL_SSL`; None otherwise."""
+        if not self.security_protocol.endswith("SSL"):
+            return None
+        context = ssl.create_default_context(cafile=self.tls_ca_file)
+        if self.tls_cert_file:
+            context.load_cert_chain(
+                self.tls_cert_file, self.tls_key_file, password=""
+            )  # else OpenSSL asks the terminal
+        return context
+
+    def aiokafka(self) -> dict[str, Any]:
+        """Arguments of every aiokafka client: where the brokers are, and how to authenticate."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+            "ssl_context": self.ssl_context,
+            **(
+                {
+                    "sasl_mechanism": self.sasl_mechanism,
+                    "sasl_plain_username": self.sasl_username,
+                    "sasl_plain_password": self.sasl_password.get_secret_value(),
+                }
+                if self.security_protocol.startswith("SASL")
+                else {}
+            ),
+        }
+
+
+def _brokers(text: str) -> list[Broker]:
+    return [parse_broker(part) for part in text.split(",") if part.strip()]
