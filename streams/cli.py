@@ -1,6 +1,6 @@
 """The command line, `tastestream`: which commands there are, and where each one lives.
 
-Commands are imported when they run, so that `tastestream --help` is instant and `tastestream worker` loads no training
+A command is imported when it runs, so that `tastestream --help` is instant and `tastestream worker` loads no training
 code. This is the only module of `streams` that names `offline_training`.
 """
 
@@ -17,13 +17,13 @@ from typer.core import TyperCommand, TyperGroup
 from streams import console
 from streams.console import USAGE, fail, print_error
 
-BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which it exports under no name of its own
+BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which typer exports under no name
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell reports it
 
 
 @dataclass(frozen=True)
 class Mounted:
-    """A command that is imported when it is needed."""
+    """A command that is imported when it runs."""
 
     app: str  # "module:attribute" of a typer.Typer
     summary: str  # its line in `tastestream --help`
@@ -33,13 +33,13 @@ class Mounted:
 
 COMMANDS = {
     "demo": Mounted("streams.demo.cli:app", "Watch three shoppers: broker, workers, pictures and events, all on this machine."),
-    "topics": Mounted("streams.commands:topics_app", "Create the topics that are missing, and check the ones that exist."),
+    "topics": Mounted("streams.commands:topics_app", "Create missing topics, and check existing ones."),
     "worker": Mounted("streams.commands:worker_app", "Run a worker until SIGTERM or Ctrl-C."),
     "warm": Mounted("streams.warm.cli:app", "Fill the embedding cache from a list of URLs."),
-    "dlq": Mounted("streams.dead_letters.cli:app", "Dead letters: look at them, and send their events again."),
+    "dlq": Mounted("streams.dead_letters.cli:app", "List dead letters, and send their events again."),
     "schema": Mounted("streams.commands:schema_app", "Print the JSON Schemas of the messages and the AsyncAPI document."),
-    "settings": Mounted("streams.commands:settings_app", "List all settings: names, values, descriptions."),
-    "bundle": Mounted("streams.commands:bundle_app", "Model bundles: what one contains, and whether it is intact."),
+    "settings": Mounted("streams.commands:settings_app", "Print all settings: names, values, descriptions."),
+    "bundle": Mounted("streams.commands:bundle_app", "Show and check model bundles."),
     "dataset": Mounted("offline_training.cli:dataset_app", "Convert data sets to the folder that training and replay read."),
     "train": Mounted("offline_training.cli:train_app", "Train models, offline, to a bundle.", needs="torch", extra="train"),
     "evaluate": Mounted("offline_training.cli:evaluate_app", "Measure a bundle on held-out users.", needs="onnx", extra="evaluate"),
@@ -50,30 +50,34 @@ COMMANDS = {
 class LazyGroup(TyperGroup):
     """The commands of `COMMANDS`. Only the one that runs is imported."""
 
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {name: TyperCommand(name, help=mounted.summary) for name, mounted in COMMANDS.items()}
+
     def list_commands(self, ctx: Any) -> list[str]:
         del ctx
         return list(COMMANDS)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """The list of commands, from their summaries: nothing is imported for it."""
+        """Print the list of commands from their summaries. Imports nothing."""
         ctx.meta["summaries"] = True
         super().format_help(ctx, formatter)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         mounted = COMMANDS.get(cmd_name)
-        if mounted is None:
-            return None
-        if ctx.meta.get("summaries"):
-            return TyperCommand(cmd_name, help=mounted.summary)
+        if mounted is None or ctx.meta.get("summaries"):
+            return super().get_command(ctx, cmd_name)
         return load(cmd_name, mounted)
 
 
 def load(name: str, mounted: Mounted) -> Any:
-    """The command itself; one line and exit code 2 when the extra that it needs is not installed."""
+    """The command itself. Ends with one line and exit code 2 if the extra that the command needs is not installed."""
     if mounted.needs and importlib.util.find_spec(mounted.needs) is None:
         fail(f"{name} needs {mounted.needs}: pip install 'tastestream[{mounted.extra}]'", USAGE)
     module, _, attribute = mounted.app.partition(":")
-    command: Any = typer.main.get_command(getattr(importlib.import_module(module), attribute))
+    mounted_app = getattr(importlib.import_module(module), attribute)
+    mounted_app._add_completion = False  # else each command offers to install the completion of the whole
+    command: Any = typer.main.get_command(mounted_app)
     command.name = name
     return command
 
@@ -110,13 +114,13 @@ def common(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Options of all commands come before the command."""
+    """Options of all commands; they stand before the command."""
     del version
     console.config = config
 
 
 def main() -> None:
-    """The entry point of `tastestream`."""
+    """Entry point of `tastestream`."""
     try:
         code = app(standalone_mode=False)
     except typer.Abort:
@@ -124,7 +128,8 @@ def main() -> None:
     except BAD_ARGUMENT as error:
         code = USAGE
         message: str = error.format_message().replace("Value error, ", "")
-        if message:  # without, the help was printed
+        if message:  # without one, the help was printed
             context = error.ctx
-            print_error(f"{message} See: {context.command_path if context else 'tastestream'} --help")
+            end = "" if message.endswith((".", "?")) else "."
+            print_error(f"{message}{end} See: {context.command_path if context else 'tastestream'} --help")
     sys.exit(code)

@@ -1,26 +1,29 @@
 """The commands that are a few lines each: `topics`, `worker`, `schema`, `settings` and `bundle`."""
+# ruff: noqa: PLC0415 -- each command imports what it needs when it runs: the supervisor of `worker all` stays small
 
 import sys
+import textwrap
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
-from model.bundle import Bundle
 from model.exceptions import TastestreamError
 from streams import console
-from streams import schema as documents
 from streams.console import fail, on_kafka, read, show
-from streams.kafka.topics import ensure_topics, topic_specs
-from streams.settings import PREFIX, Settings
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+
+LINE = 100  # columns of a description, at most; on a narrower terminal it is as wide as that
 
 topics_app, worker_app, schema_app, settings_app = (typer.Typer(rich_markup_mode="rich") for _ in range(4))
-bundle_app = typer.Typer(help="Model bundles: what one is, and whether it is whole.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Show and check model bundles.", no_args_is_help=True)
 
 
 class WorkerChoice(StrEnum):
@@ -36,9 +39,14 @@ class Document(StrEnum):
     all = "all"
 
 
-@topics_app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream topics")
+@topics_app.command(epilog="Example: TASTESTREAM_BROKER=localhost:9092 tastestream topics")
 def topics() -> None:
-    """Create the topics that are missing, and check the ones that exist."""
+    """Create missing topics, and check existing ones.
+
+    Exit code 1 if a topic has a partition count or a clean-up policy that cannot work; nothing is created then.
+    """
+    from streams.kafka.topics import ensure_topics, topic_specs
+
     settings = read()
     states = on_kafka(settings, ensure_topics(settings))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
@@ -48,7 +56,7 @@ def topics() -> None:
     show(table)
 
 
-@worker_app.command(epilog="Example: TASTESTREAM_BROKER=kafka://localhost:9092 tastestream worker all")
+@worker_app.command(epilog="Example: TASTESTREAM_BROKER=localhost:9092 tastestream worker all")
 def worker(
     which: Annotated[
         WorkerChoice, typer.Argument(help="One worker, or one of each under a supervisor that restarts them.")
@@ -57,24 +65,30 @@ def worker(
         bool, typer.Option("--with-parent", help="Stop when standard input ends.", hidden=True)
     ] = False,
 ) -> None:
-    """Run a worker until SIGTERM or Ctrl-C. Creates the topics that are missing first."""
+    """Run a worker until SIGTERM or Ctrl-C.
+
+    A worker creates missing topics first. Exit code 69 if there is no broker, and 78 if settings, bundle, topics or data
+    folder are wrong, so that a restart would not help.
+    """
     settings = read()
     if which is WorkerChoice.all:
-        from streams.runtime.supervisor import run_all  # noqa: PLC0415 -- the supervisor stays small: it loads no worker
+        from streams.runtime.supervisor import run_all
 
         raise typer.Exit(
             run_all(settings, ["--config", str(console.config)] if console.config else [], with_parent=with_parent)
         )
-    from streams.runner import run_worker  # noqa: PLC0415
+    from streams.runner import run_worker
 
     raise typer.Exit(run_worker(which.value, settings, with_parent=with_parent))
 
 
 @schema_app.command(epilog="Example: tastestream schema interaction > interaction.schema.json")
 def schema(
-    document: Annotated[Document, typer.Argument(help="Which document to print, as JSON.")] = Document.all,
+    document: Annotated[Document, typer.Argument(help="The document to print, as JSON.")] = Document.all,
 ) -> None:
     """Print the JSON Schemas of the messages and the AsyncAPI document, generated from the code."""
+    from streams import schema as documents
+
     makers: dict[Document, Callable[[], dict[str, Any]]] = {
         Document.interaction: documents.interaction_schema,
         Document.recommendation: documents.recommendation_schema,
@@ -86,31 +100,49 @@ def schema(
         sys.stdout.write(documents.to_json(makers[document]()) + "\n")
 
 
-@settings_app.command(epilog="Example: tastestream settings")
-def settings() -> None:
-    """List all settings: their names, what they are now, and what they are for."""
-    current = read()
-    table = Table(Column("environment variable", no_wrap=True), "now", "what")
+@settings_app.command(epilog="Example: tastestream settings --defaults > .env")
+def settings(
+    *,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Print the defaults, whatever the environment and files say.")
+    ] = False,
+) -> None:
+    """Print all settings, as the lines of a `.env` file: what each one is, and its value.
+
+    Secrets are hidden.
+    """
+    from streams.settings import PREFIX, Settings
+    from streams.settings.values import as_text
+
+    default = Settings.model_construct()
+    current = default if defaults else read()
+    out = Console(soft_wrap=True, highlight=False)
     for name, field in Settings.model_fields.items():
-        value = getattr(current, name)
-        shown = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        table.add_row(PREFIX + name.upper(), shown, field.description or "")
-    show(table)
+        value, usual = as_text(getattr(current, name)), as_text(getattr(default, name))
+        comment = (field.description or "") + ("" if value == usual else f" Default: {usual or 'not set'}.")
+        out.print(
+            Text(textwrap.fill(comment, min(out.width, LINE), initial_indent="# ", subsequent_indent="# "), "dim")
+        )
+        out.print(Text.assemble((PREFIX + name.upper(), "bold"), "=", value, "\n"))
 
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")
 def bundle_show(
     path: Annotated[
-        Path | None, typer.Argument(help="The bundle's folder; the shipped one if missing.", show_default=False)
+        Path | None,
+        typer.Argument(help="The bundle's folder; if missing, the bundle in the package.", show_default=False),
     ] = None,
 ) -> None:
-    """Print what a bundle is: its model, categories, training data, licences and measured figures."""
+    """Show what a bundle contains: its model, categories, training data, licences and measured figures."""
+    import msgspec
+
     loaded = load_bundle(path)
     out = Console()
     manifest = loaded.manifest
     out.print(f"[bold]{loaded.name}[/bold] {loaded.version}  ({loaded.path})")
     out.print(
-        f"embedder {loaded.embedder_version}, {loaded.embedding_size} values, pictures of {loaded.image_size} x {loaded.image_size}"
+        f"embedder {loaded.embedder_version}, embeddings of {loaded.embedding_size} values, "
+        f"pictures of {loaded.image_size} x {loaded.image_size} pixels"
     )
     out.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
     rest = {name: getattr(manifest, name) for name in ("sources", "training", "metrics")}
@@ -119,12 +151,15 @@ def bundle_show(
 
 @bundle_app.command("check", epilog="Example: tastestream bundle check ./my-bundle")
 def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's folder.")]) -> None:
-    """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is off."""
+    """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is wrong."""
     loaded = load_bundle(path)
-    Console().print(f"{loaded.path}: {loaded.name} {loaded.version} is whole")
+    Console().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact")
 
 
-def load_bundle(path: Path | None) -> Bundle:
+def load_bundle(path: Path | None) -> "Bundle":
+    """Load a bundle. Ends with one line and exit code 1 if it cannot be used."""
+    from model.bundle import Bundle
+
     try:
         return Bundle.load(path)
     except TastestreamError as error:

@@ -1,4 +1,10 @@
-"""What the commands of `tastestream` have in common: the settings they read, tables, and the one line with which they fail."""
+"""What the commands of `tastestream` share: reading the settings, printing, and ending with one line and an exit code.
+
+Exit codes:  2    an argument is wrong
+             69   no broker within `broker_timeout`
+             78   a setting is wrong; a supervisor does not restart such a process
+             1    anything else
+"""
 
 import asyncio
 import sys
@@ -13,7 +19,7 @@ from rich.table import Table
 
 from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable
-from streams.runtime.process import UNAVAILABLE, configure_logging
+from streams.runtime.process import MISCONFIGURED, UNAVAILABLE, configure_logging
 from streams.times import milliseconds_of
 
 if TYPE_CHECKING:
@@ -21,60 +27,63 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-USAGE = 2  # exit code of a bad argument, as the shell's own
+USAGE = 2  # exit code of a wrong argument, as of the shell's own commands
 
-config: Path | None = None  # the file of `--config`, which typer hands over before the command
+config: Path | None = None  # the file of `--config`; `streams.cli` sets it before the command runs
 
 
 def read() -> "Settings":
-    """The settings; one line and exit code 2 where they are wrong."""
+    """Read the settings. Ends with one line and exit code 78 if one is wrong."""
     from streams.settings import read_settings  # noqa: PLC0415 -- half of the time of `--help`
 
     try:
         return read_settings(config)
     except TastestreamError as error:
-        fail(str(error), USAGE)
+        fail(str(error), MISCONFIGURED)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """End with one line on standard error."""
+    """End the command with one line on standard error."""
     print_error(message)
     raise typer.Exit(code)
 
 
 def print_error(message: str) -> None:
-    """One line on standard error. What stands in brackets is text: a message quotes what strangers wrote."""
+    """Print one line on standard error. Brackets in the message are text and not markup: it may quote a message's content."""
     line = " ".join(message.split())
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
 
 
 def window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
-    """The options --from and --until in milliseconds; one line and exit code 2 where they are no times, or out of order."""
-    first, end = _moment("--from", since), _moment("--until", until)
+    """The options --from and --until in milliseconds since the epoch.
+
+    Ends with one line and exit code 2 if one is not a time, or if they are out of order.
+    """
+    first, end = _time("--from", since), _time("--until", until)
     if first is not None and end is not None and first >= end:
         fail(f"--from {since} is not before --until {until}: there is no event between them", USAGE)
     return first, end
 
 
-def _moment(option: str, text: str | None) -> int | None:
-    moment = None if text is None else milliseconds_of(text)
-    if moment is None and text is not None:
+def _time(option: str, text: str | None) -> int | None:
+    time = None if text is None else milliseconds_of(text)
+    if time is None and text is not None:
         fail(f"{option} {text!r}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
-    return moment
+    return time
 
 
 def show(table: Table) -> None:
-    """Print a table."""
+    """Print a table on standard output."""
     stdout().print(table)
 
 
 def stdout() -> Console:
-    """Standard output for tables, which are wide where they go to a file or another program."""
+    """Standard output. Tables are wide if it is a file or another program."""
     return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def on_kafka(settings: "Settings", work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`; one line and its exit code where the broker or the topics do not let it."""
+    """Run `work` and return its result. Ends with one line if the broker or the topics do not permit it."""
     configure_logging(settings)
     try:
         return asyncio.run(work)

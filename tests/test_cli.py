@@ -191,7 +191,7 @@ def copy(tmp_path: Path) -> Path:
 def test_a_whole_bundle_is_whole(tastestream: Command, copy: Path) -> None:
     done = tastestream("bundle", "check", str(copy))
     assert done.code == 0
-    assert done.out.replace("\n", "").endswith("is whole")
+    assert done.out.replace("\n", "").endswith("is intact")
 
 
 @pytest.mark.parametrize("name", ["embedder.onnx", "aggregator.onnx"])

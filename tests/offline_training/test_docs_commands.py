@@ -78,7 +78,7 @@ def test_the_commands_lead_from_a_data_set_to_figures(
     assert float(score) > 0.9
     made = Bundle.load(tmp_path / "bundles" / name)
     assert len(made.categories) == 3
-    assert "is whole" in done("bundle", "check", f"bundles/{name}")
+    assert "is intact" in done("bundle", "check", f"bundles/{name}")
 
 
 def test_pictures_stay_in_their_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
