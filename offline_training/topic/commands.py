@@ -6,7 +6,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from offline_training.topic.recorded import Place, Recorded
-from streams.kafka.bounded_topic import BoundedTopic
+from streams.kafka.bounded_topic import BoundedTopicReader
 from streams.settings import Settings
 
 
@@ -27,14 +27,14 @@ async def record(
 
     Raises BrokerUnreachable or TopicsError; DatasetError when the disk is full, or there is no event.
     """
-    async with BoundedTopic(settings, settings.interactions_topic, "TASTESTREAM_INTERACTIONS_TOPIC") as topic:
+    async with BoundedTopicReader(settings, settings.interactions_topic, "TASTESTREAM_INTERACTIONS_TOPIC") as topic:
         first = topic.starts if window.since is None else await topic.offsets_at(window.since)
         end = topic.ends if window.until is None else await topic.offsets_at(window.until)
         advance = opened(len(topic))
-        topic.rewind()
+        topic.seek_to_start()
         reading: list[TopicPartition] = list(topic.ends)
-        while reading := [tp for tp in reading if not await topic.over(tp)]:
-            for tp, records in (await topic.more(reading)).items():
+        while reading := [tp for tp in reading if not await topic.at_end(tp)]:
+            for tp, records in (await topic.next_records(reading)).items():
                 for one in records:
                     wanted = first[tp] <= one.offset < end[tp]
                     recorded.add(one.value, Place(tp.topic, tp.partition, one.offset), wanted=wanted)

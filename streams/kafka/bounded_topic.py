@@ -1,6 +1,6 @@
-"""A topic, read outside of any consumer group from where it begins to where it ends when it is opened.
+"""Reads a topic outside of any consumer group, from its start to the end that it has when it is opened.
 
-Nothing is committed, and nobody else's reading is disturbed. What is held in memory is a batch for each partition.
+It commits nothing, and disturbs no other reader. It holds one batch of each partition in memory.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,31 @@ from streams.exceptions import BrokerUnreachable, TopicsError
 from streams.kafka.topics import connect
 from streams.settings import Settings
 
-BATCH = 500  # records that are handed over at a time; a fetch brings a megabyte of each partition
+BATCH = 500  # records handed over at a time; a fetch brings a megabyte of each partition
 WAIT = 1000  # milliseconds for one answer of the broker
 
 
-class BoundedTopic:
-    """What there is of a topic now. An asynchronous context manager.
+class BoundedTopicReader:
+    """The records of a topic between its start and its end at the time of opening. An asynchronous context manager.
 
-    Opening it raises BrokerUnreachable, or TopicsError when there is no such topic or it may not be read.
+    Opening it raises BrokerUnreachable, or TopicsError if the topic does not exist or may not be read.
     """
 
     def __init__(self, settings: Settings, name: str, setting: str) -> None:
-        """setting: the one that names the topic."""
+        """Does not connect yet.
+
+        Args:
+            settings: Where the broker is.
+            name: The topic.
+            setting: The environment variable that names the topic, for messages.
+        """
         self.name = name
         self.topics: set[str] = set()  # all that the broker has
         self.starts: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self._settings = settings
         self._setting = setting
-        self._silence = 0.0  # seconds that were waited for records since the last that came
+        self._silence = 0.0  # seconds spent waiting since the last record
         self._consumer = AIOKafkaConsumer(
             **settings.aiokafka(), auto_offset_reset="earliest", enable_auto_commit=False, max_poll_records=BATCH
         )
@@ -40,7 +46,7 @@ class BoundedTopic:
     async def __aenter__(self) -> Self:
         try:
             await self._open()
-        except BaseException:  # Ctrl-C too: without `__aexit__`, nobody else would stop it
+        except BaseException:  # Ctrl-C too: `__aexit__`, which stops the consumer, does not run then
             await self._consumer.stop()
             raise
         return self
@@ -68,43 +74,50 @@ class BoundedTopic:
             self.starts = await self._consumer.beginning_offsets(partitions)
             self.ends = await self._consumer.end_offsets(partitions)
         except KafkaError as error:
-            raise self._of_kafka(error) from error
+            raise self._failure(error) from error
 
     def __len__(self) -> int:
-        """Records on the topic, or a few more: offsets may have gaps."""
+        """Number of records. It may be a few too many: offsets have gaps."""
         return sum(end - self.starts[tp] for tp, end in self.ends.items())
 
     async def offsets_at(self, time: int) -> dict[TopicPartition, int]:
-        """The first offset of each partition whose record was sent at `time` (milliseconds) or later; its end where there is none.
+        """The first offset of each partition whose record was sent at `time` or later; the partition's end if there is none.
 
-        Raises BrokerUnreachable or TopicsError.
+        Args:
+            time: Milliseconds since the epoch.
+
+        Raises:
+            BrokerUnreachable: The broker went away.
+            TopicsError: The broker refuses.
         """
         try:
             found = await self._consumer.offsets_for_times(dict.fromkeys(self.ends, time))
         except KafkaError as error:
-            raise self._of_kafka(error) from error
+            raise self._failure(error) from error
         return {tp: end if found[tp] is None else min(found[tp].offset, end) for tp, end in self.ends.items()}
 
-    def rewind(self) -> None:
-        """Read from the start."""
+    def seek_to_start(self) -> None:
+        """Continue at the start of each partition."""
         self._silence = 0.0
         for tp, start in self.starts.items():
             self._consumer.seek(tp, start)
 
-    async def over(self, tp: TopicPartition) -> bool:
-        """Whether a partition is read to its end."""
+    async def at_end(self, tp: TopicPartition) -> bool:
+        """Whether a partition has been read to its end."""
         return self.ends[tp] <= self.starts[tp] or await self._consumer.position(tp) >= self.ends[tp]
 
-    async def more(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Any]]:
-        """The next records of these partitions, of some of them or of none; offsets may have been passed all the same.
+    async def next_records(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Any]]:
+        """The next records of some of these partitions, or of none. The position may advance even then, over gaps in the offsets.
 
-        Raises BrokerUnreachable when the broker is silent for longer than `broker_timeout`, TopicsError when it refuses.
+        Raises:
+            BrokerUnreachable: The broker was silent for longer than `broker_timeout`, or went away.
+            TopicsError: The broker refuses.
         """
         begun = monotonic()
         try:
             found = await self._consumer.getmany(*partitions, timeout_ms=WAIT)
         except KafkaError as error:
-            raise self._of_kafka(error) from error
+            raise self._failure(error) from error
         self._silence = 0.0 if found else self._silence + monotonic() - begun
         if self._silence > self._settings.broker_timeout:
             raise BrokerUnreachable(
@@ -113,7 +126,7 @@ class BoundedTopic:
             )
         return {tp: [one for one in records if one.offset < self.ends[tp]] for tp, records in found.items()}
 
-    def _of_kafka(self, error: KafkaError) -> BrokerUnreachable | TopicsError:
+    def _failure(self, error: KafkaError) -> BrokerUnreachable | TopicsError:
         if isinstance(error, KafkaConnectionError):
             return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
         return TopicsError(f"topic {self.name} could not be read: {error!r}")

@@ -1,4 +1,4 @@
-"""Types of what is read from Kafka and sent to it."""
+"""Types of the records that are read from Kafka and sent to it."""
 
 from collections.abc import Sequence
 from typing import Any

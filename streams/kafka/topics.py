@@ -1,6 +1,6 @@
-"""The topics: which there are, how they have to be, how they come to be.
+"""The topics: which there are, how each one has to be, and how it is created.
 
-Start-up creates what is missing and refuses what exists and cannot work, naming the difference.
+A start creates missing topics. It refuses an existing topic that cannot work, and names the difference.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 EMBED_GROUP = "tastestream-embed"
 PROFILE_GROUP = "tastestream-profile"
 BAGS_TABLE = "bags"
-BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # the name that Faust gives it
+BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # as Faust names it
 
 DAY = 86_400_000  # milliseconds
 
-# Of a compacted topic: what was replaced or erased is gone after two days or so, however little is written.
-FORGETFUL = {"segment.ms": str(DAY), "max.compaction.lag.ms": str(DAY)}
+# Configuration of compacted topics: a replaced or erased value is gone after about two days, however little is written.
+PROMPT_COMPACTION = {"segment.ms": str(DAY), "max.compaction.lag.ms": str(DAY)}
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class TopicSpec:
     what: str
     cleanup: Literal["delete", "compact"]
     configs: dict[str, str] = field(default_factory=dict[str, str])
-    copartitioned: bool = False  # must have as many partitions as the others that are
+    copartitioned: bool = False  # must have as many partitions as the other copartitioned topics
 
 
 @dataclass(frozen=True)
 class TopicState:
-    """How a topic is."""
+    """How a topic is at the broker."""
 
     partitions: int
     cleanup: str
@@ -57,16 +57,20 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             BAGS_CHANGELOG,
             "rows of the bags, for recovery",
             "compact",
-            FORGETFUL,
+            PROMPT_COMPACTION,
             copartitioned=True,
         ),
-        TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", FORGETFUL),
-        TopicSpec(settings.dlq_topic, "dead letters, as they came", "delete", {"retention.ms": str(90 * DAY)}),
+        TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", PROMPT_COMPACTION),
+        TopicSpec(settings.dlq_topic, "dead letters, unchanged", "delete", {"retention.ms": str(90 * DAY)}),
     ]
 
 
 def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
-    """Raises TopicsError, naming the topic and the difference, if one that exists cannot work."""
+    """Check existing topics against their specifications.
+
+    Raises:
+        TopicsError: A topic cannot work. The message names the topic and the difference.
+    """
     for spec in specs:
         state = states.get(spec.name)
         if state is None or state.cleanup == spec.cleanup:
@@ -81,7 +85,9 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
                 f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact, or delete the topic"
             )
         logger.warning(
-            "topic %s has cleanup.policy=%s; compact keeps the newest of each user", spec.name, state.cleanup
+            "topic %s has cleanup.policy=%s; set it to compact to keep the newest recommendation of each user",
+            spec.name,
+            state.cleanup,
         )
     counts = {spec.name: states[spec.name].partitions for spec in specs if spec.copartitioned and spec.name in states}
     if len(set(counts.values())) > 1:
@@ -90,15 +96,20 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
 
 
 def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, TopicState], default: int) -> int:
-    """How many partitions to create a topic with: those of its copartitioned sibling if that exists already."""
+    """Number of partitions for a new topic: that of an existing copartitioned topic if there is one, else `default`."""
     siblings = [states[other.name].partitions for other in specs if other.copartitioned and other.name in states]
     return siblings[0] if spec.copartitioned and siblings else default
 
 
 async def ensure_topics(settings: Settings) -> dict[str, tuple[TopicState, bool]]:
-    """Create the topics that are missing and check the others. Gives each topic's state, and whether it was created.
+    """Create missing topics and check the others.
 
-    Waits for a broker as long as `broker_timeout` says. Raises BrokerUnreachable or TopicsError.
+    Returns:
+        The state of each topic by its name, and whether it was created.
+
+    Raises:
+        BrokerUnreachable: No broker answered within `broker_timeout`.
+        TopicsError: A topic cannot work, or cannot be created.
     """
     admin = await connect(settings)
     try:
@@ -118,7 +129,11 @@ async def ensure_topics(settings: Settings) -> dict[str, tuple[TopicState, bool]
 
 
 async def connect(settings: Settings) -> AIOKafkaAdminClient:
-    """A connected admin client, after a wait that is announced. Raises BrokerUnreachable after `broker_timeout`."""
+    """Connect an admin client. Logs each failed attempt.
+
+    Raises:
+        BrokerUnreachable: No broker answered within `broker_timeout`.
+    """
     deadline = monotonic() + settings.broker_timeout
     pause = 0.5
     while True:
@@ -147,7 +162,7 @@ async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[
     if present:
         resources = [
             ConfigResource(ConfigResourceType.TOPIC, name) for name in present
-        ]  # all settings: Tansu knows no filter
+        ]  # all of their configuration: Tansu supports no filter
         responses: list[Any] = await admin.describe_configs(resources)
         for resource in [resource for response in responses for resource in response.resources]:
             code, topic, entries = resource[0], resource[3], resource[4]
@@ -155,12 +170,12 @@ async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[
             if code == 0 and policies:
                 cleanups[topic] = policies[0]
     wanted = {spec.name: spec.cleanup for spec in specs}
-    # A broker that does not tell a policy (some Kafka-compatible ones) is believed to have what was asked for.
+    # Some Kafka-compatible brokers do not report the policy. They are assumed to have what was asked for.
     return {name: TopicState(topics[name], cleanups.get(name) or wanted[name]) for name in present}
 
 
 async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> bool:
-    """Whether the topic was created; False when another worker was faster."""
+    """Create a topic. Returns False if another worker was faster."""
     configs = {"cleanup.policy": spec.cleanup, **spec.configs}
     response: Any = await admin.create_topics(
         [NewTopic(spec.name, partitions, replication_factor, topic_configs=configs)], timeout_ms=30_000
