@@ -1,17 +1,17 @@
-"""A dead letter as a record. Pure; the workers send it, `reading.py` reads it, `replay.py` sends its event again.
+"""A dead letter as a record: the workers write it, `streams.dead_letters` reads it and sends its event again. Pure.
 
-The record keeps the key, the value and the headers of the original, byte for byte. What went wrong is in added headers:
+The record keeps the key, the value and the headers of the original, byte for byte. Added headers say what went wrong:
 
-    tastestream-reason      short and stable, for filters: `missing_field`, `http_status`, `truncated_picture`, ...
-    tastestream-field       the field at fault, or empty for the whole message
+    tastestream-reason      short and stable, for filters and metrics: `missing_field`, `http_status`, `truncated_picture`, ...
+    tastestream-field       the field at fault; empty for the whole message
     tastestream-error       one sentence for a person
-    tastestream-topic, -partition, -offset    where the original stands
+    tastestream-topic, -partition, -offset    where the original is
     tastestream-worker      `embed` or `profile`
-    tastestream-at          when, RFC 3339
-    tastestream-attempts    only when the original is a replayed one: how often it was
-    tastestream-truncated   only when the original is too large for any dead letter: its bytes; the value ends early
+    tastestream-at          when the worker made it, RFC 3339
+    tastestream-attempts    how often the event had been sent again before it failed; absent if never
+    tastestream-truncated   size of the original's value in bytes, if it is too large for a dead letter, which holds its first part
 
-The prefix is ours: an original's own headers under it are dropped, but for the attempts, which replay put there.
+The prefix is reserved: headers of the original under it are dropped, except the attempts, which `dlq redrive` sets.
 """
 
 import re
@@ -30,8 +30,8 @@ from streams.messages import MAX_TIMESTAMP, as_datetime, parse_interaction
 PREFIX = "tastestream-"
 ATTEMPTS = PREFIX + "attempts"
 MAX_ERROR_CHARACTERS = 1000
-HEADER_OVERHEAD = 10  # bytes of lengths around one header, at most
-MAX_BYTES = 900_000  # of key, value and headers together: what a topic takes by default (1 MiB) has to hold it
+HEADER_OVERHEAD = 10  # bytes that encode the lengths of one header, at most
+MAX_BYTES = 900_000  # of key, value and headers together, to stay below a topic's default limit of 1 MiB
 
 
 class DeadLetter(NamedTuple):
@@ -43,9 +43,16 @@ class DeadLetter(NamedTuple):
 
 
 def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime) -> DeadLetter:
-    """The dead letter of `record`, which `error` made impossible to process."""
+    """The dead letter of `record`, which could not be processed because of `error`.
+
+    Args:
+        record: The original, as read.
+        error: What went wrong.
+        worker: `embed` or `profile`.
+        at: Now, UTC.
+    """
     kept = [(name, content) for name, content in record.headers if not name.startswith(PREFIX)]
-    attempts = _attempts(_ours(record.headers))
+    attempts = _attempts(_reserved(record.headers))
     added = {
         "reason": error.reason,
         "field": error.field,
@@ -68,7 +75,7 @@ def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime)
 
 
 class Origin(NamedTuple):
-    """Where an original stands."""
+    """Where the original of a letter is."""
 
     topic: str
     partition: int
@@ -80,22 +87,22 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter as it stands on its topic, taken apart.
+    """A dead letter as read from its topic, parsed.
 
-    Anybody can write to a topic: what a header does not say, or says in a way that is not ours, is "", 0 or None.
+    Anybody can write to a topic: a header that is missing or not valid gives "", 0 or None.
     """
 
     partition: int  # of the dead letter topic, as `offset` is
     offset: int
-    at: datetime  # when it was made, UTC; without a header of ours, the record's own time
+    at: datetime  # when the worker made it, UTC; without a valid header, the record's own time
     reason: str
     field: str
     error: str
     worker: str
     origin: Origin | None
-    attempts: int  # how often the original had been replayed when it failed; 0 is never
-    truncated: int | None  # bytes of the original's value, of which this has but the first
-    key: bytes | None  # these three are the original's
+    attempts: int  # how often the event had been sent again before it failed
+    truncated: int | None  # size of the original's value in bytes, if this is only its first part
+    key: bytes | None  # key, value and headers are the original's
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
 
@@ -109,13 +116,22 @@ def parse_letter(
     offset: int,
     timestamp: int,
 ) -> Letter:
-    """The dead letter in a record; `partition`, `offset` and `timestamp` (milliseconds) are the record's. Never raises."""
+    """Parse a record of the dead letter topic. Never raises.
+
+    Args:
+        key: The record's key.
+        value: The record's value.
+        headers: The record's headers.
+        partition: The record's partition.
+        offset: The record's offset.
+        timestamp: The record's timestamp, milliseconds since the epoch.
+    """
     given = tuple(headers)
-    ours = _ours(given)
+    ours = _reserved(given)
     return Letter(
         partition=partition,
         offset=offset,
-        at=_moment(ours.get("at", "")) or as_datetime(min(max(timestamp, 0), MAX_TIMESTAMP)),
+        at=_time(ours.get("at", "")) or as_datetime(min(max(timestamp, 0), MAX_TIMESTAMP)),
         reason=ours.get("reason", ""),
         field=ours.get("field", ""),
         error=ours.get("error", ""),
@@ -129,15 +145,15 @@ def parse_letter(
     )
 
 
-def replay_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
-    """The headers of a letter's original when it is sent again: its own, and the number of this attempt."""
+def redrive_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
+    """The headers with which the event of a letter is sent again: its own, and the number of this attempt."""
     return [*letter.headers, (ATTEMPTS, b"%d" % (letter.attempts + 1))]
 
 
 class Subject(NamedTuple):
-    """Whom and which event a letter is about."""
+    """The user and the event that a letter is about."""
 
-    user: str  # "" when nothing says it
+    user: str  # "" if unknown
     event_id: str
 
 
@@ -147,9 +163,9 @@ class _Ids(msgspec.Struct):
 
 
 def subject(letter: Letter) -> Subject:
-    """The user and the event id in a letter's body; the user is the key, as text, where the body does not say.
+    """The user and the event id in a letter's body. If the body names no user, the user is the key, as text.
 
-    The id of a valid interaction that has none is the derived one, which its recommendation will carry.
+    A valid interaction without an event id gets the derived one, which its recommendation would carry.
     """
     try:
         if letter.worker == "profile":
@@ -160,13 +176,13 @@ def subject(letter: Letter) -> Subject:
         ids = _Ids()
     user, event_id = (one if isinstance(one, str) else "" for one in (ids.user_id, ids.event_id))
     if user and not event_id and letter.worker != "profile":
-        with suppress(MessageError):  # of an event that is not valid nobody will ask for the id
+        with suppress(MessageError):  # an event that is not valid has no derived id
             event_id = parse_interaction(letter.value, now=float("inf"), max_future=0).event_id
     return Subject(user or (letter.key or b"").decode(errors="replace"), event_id)
 
 
-def _ours(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
-    """The headers under our prefix, without it, as text. Of several with one name the last: ours stand behind the original's."""
+def _reserved(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
+    """The headers under the reserved prefix, without it, as text. The last one of a name counts: workers append theirs."""
     return {
         name.removeprefix(PREFIX): (content or b"").decode(errors="replace")
         for name, content in headers
@@ -187,9 +203,9 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
-def _moment(text: str) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(text)
-        return moment.astimezone(UTC) if moment.tzinfo else None
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC) if time.tzinfo else None
     except (ValueError, OverflowError):
         return None

@@ -1,10 +1,12 @@
-"""Dead letters: what becomes of an event that cannot be processed, how somebody looks at it, and its way back.
+"""`tastestream dlq`: look at the events that could not be processed, and send them again.
 
-record.py     the headers of a dead letter: made by the workers, read and made into an event again by replay. Pure.
-selection.py  which letters a command takes, and which of those replay leaves alone. Pure.
-report.py     a letter as a row of a table, and as JSON. Pure.
-reading.py    the dead letter topic from its start to its end, oldest first
-replay.py     sends letters to where they came from
-cli.py        the subcommands of `tastestream dlq`, with their options
-commands.py   what `tastestream dlq list` and `dlq replay` do, with their progress bars
+What a dead letter is, as a record, says `streams/dead_letter.py`: the workers write them.
+
+letter_filter.py  the letters that a command takes. Pure.
+verdict.py        whether the event of a letter is sent again, or why not. Pure.
+report.py         a letter as a row of a table, and as JSON. Pure.
+reading.py        reads the dead letter topic, oldest letter first
+redrive.py        sends the events of letters again, to the topics that they came from
+cli.py            the subcommands of `tastestream dlq` and their options
+commands.py       what the subcommands do, with their progress bars
 """

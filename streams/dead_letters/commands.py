@@ -1,4 +1,4 @@
-"""What `tastestream dlq list` and `dlq replay` do: read or send, with a progress bar on standard error, and say what came out."""
+"""What `tastestream dlq list` and `dlq redrive` do: read or send, show progress on standard error, and print the result."""
 
 import sys
 from collections import Counter, deque
@@ -8,23 +8,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from streams.dead_letters.reading import DeadLetterTopic
+from streams.dead_letters.letter_filter import LetterFilter
+from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.redrive import Sender, make_plan, verdicts
 from streams.dead_letters.report import counts, json_line, row, table
-from streams.dead_letters.selection import LetterFilter, Skip
+from streams.dead_letters.verdict import Skip
 from streams.settings import Settings
 
 
-async def list_letters(settings: Settings, selection: LetterFilter, console: Console) -> None:
-    """Print the selected letters as a table, newest last, and how many there are of each reason. Raises TastestreamError."""
-    rows: deque[list[Text]] = deque(maxlen=selection.limit)
+async def list_letters(settings: Settings, letter_filter: LetterFilter, console: Console) -> None:
+    """Print the selected letters as a table, newest last, and count them by reason. Raises TastestreamError."""
+    rows: deque[list[Text]] = deque(maxlen=letter_filter.limit)
     reasons: Counter[str] = Counter()
-    async with DeadLetterTopic(settings) as topic:
+    async with DeadLetterReader(settings) as topic:
         with _progress() as progress:
             reading = progress.add_task(f"reading {topic.name}", total=len(topic))
             async for letter in topic.letters():
                 progress.advance(reading)
-                if selection.matches(letter):
+                if letter_filter.matches(letter):
                     reasons[letter.reason] += 1
                     rows.append(row(letter))
     if not reasons:
@@ -41,41 +42,52 @@ async def list_letters(settings: Settings, selection: LetterFilter, console: Con
     _say(console, f"{_letters(reasons.total())}{shown}: {counts(reasons)}")
 
 
-async def list_as_json(settings: Settings, selection: LetterFilter) -> None:
+async def list_as_json(settings: Settings, letter_filter: LetterFilter) -> None:
     """Print the selected letters as lines of JSON, newest last. Raises TastestreamError."""
-    newest: deque[str] = deque(maxlen=selection.limit)
-    async with DeadLetterTopic(settings) as topic:
-        with _progress(hidden=sys.stdout.isatty()) as progress:  # there the lines themselves are the progress
+    newest: deque[str] = deque(maxlen=letter_filter.limit)
+    async with DeadLetterReader(settings) as topic:
+        with _progress(hidden=sys.stdout.isatty()) as progress:  # on a terminal the lines themselves show progress
             reading = progress.add_task(f"reading {topic.name}", total=len(topic))
             async for letter in topic.letters():
                 progress.advance(reading)
-                if selection.matches(letter):
+                if letter_filter.matches(letter):
                     newest.append(json_line(letter))
-                    if selection.limit is None:  # nothing can push it out again
+                    if letter_filter.limit is None:  # no later letter can displace this one
                         sys.stdout.write(newest.pop())
     sys.stdout.writelines(newest)
 
 
-async def replay_letters(
-    settings: Settings, selection: LetterFilter, console: Console, *, max_attempts: int, rate: float, dry_run: bool
+async def redrive_letters(
+    settings: Settings, letter_filter: LetterFilter, console: Console, *, max_attempts: int, rate: float, dry_run: bool
 ) -> None:
-    """Send the originals of the selected letters again, `rate` a second, and say how many were sent, whatever ends it.
+    """Send the events of the selected letters again, and print how many were sent, even if it ends early.
 
-    With `dry_run`, say how many would be. Raises TastestreamError.
+    Args:
+        settings: Where the topics are.
+        letter_filter: The letters.
+        console: Where the result is printed.
+        max_attempts: Number of times that one event is sent again at most.
+        rate: Events a second at most.
+        dry_run: Print how many would be sent, and send nothing.
+
+    Raises:
+        TastestreamError: The broker or a topic does not permit it.
     """
     sent: Counter[tuple[str, str]] = Counter()  # by topic and reason
     skipped: Counter[Skip] = Counter()
     selected, done = 0, False
-    async with DeadLetterTopic(settings) as topic:
+    async with DeadLetterReader(settings) as topic:
         try:
             with _progress() as progress:
                 reading = progress.add_task(f"reading {topic.name}", total=len(topic))
-                plan = await make_plan(topic, selection, lambda: progress.advance(reading))
+                plan = await make_plan(topic, letter_filter, lambda: progress.advance(reading))
             selected = plan.selected
             with _progress() as progress:
                 sending = progress.add_task("would send" if dry_run else "sending", total=selected)
                 async with nullcontext() if dry_run else Sender(settings, rate, sent) as sender:
-                    async for letter, judged in verdicts(settings, topic, selection, plan, max_attempts=max_attempts):
+                    async for letter, judged in verdicts(
+                        settings, topic, letter_filter, plan, max_attempts=max_attempts
+                    ):
                         if isinstance(judged, Skip):
                             skipped[judged] += 1
                         elif sender is None:
@@ -91,11 +103,11 @@ async def replay_letters(
                 reasons = {reason: count for (to, reason), count in sent.items() if to == name}
                 _say(console, f"  {sum(reasons.values()):,} to {name}: {counts(reasons)}")
             for skip in [skip for skip in Skip if skip in skipped]:
-                _say(console, f"  not {skipped[skip]:,}: {skip}")
+                _say(console, f"  {skipped[skip]:,} not sent: {skip}")
 
 
 def _progress(*, hidden: bool = False) -> Progress:
-    """A bar on standard error if that is a terminal, gone when it is done: standard output is the result alone."""
+    """A progress bar on standard error, if that is a terminal; it disappears at the end. Standard output has the result only."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
@@ -104,7 +116,7 @@ def _progress(*, hidden: bool = False) -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        redirect_stdout=False,  # to standard error it would be
+        redirect_stdout=False,  # Rich would redirect it to standard error
         redirect_stderr=False,
         disable=hidden or not console.is_terminal,
     )

@@ -1,4 +1,4 @@
-"""The dead letter topic, oldest letter first. What is held in memory is a batch for each partition, however long the topic is."""
+"""Reads the dead letter topic, oldest letter first. It holds one batch of each partition in memory, however long the topic is."""
 
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -7,22 +7,26 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from streams.dead_letter import Letter, parse_letter
-from streams.kafka.bounded_topic import BoundedTopic
+from streams.kafka.bounded_topic import BoundedTopicReader
 from streams.settings import Settings
 
 
-class DeadLetterTopic(BoundedTopic):
-    """The dead letters that there are now."""
+class DeadLetterReader(BoundedTopicReader):
+    """The dead letters on the topic at the time of opening."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, settings.dlq_topic, "TASTESTREAM_DLQ_TOPIC")
 
     async def letters(self) -> AsyncGenerator[Letter]:
-        """The letters, in the order of their times as far as a batch sees: workers make several at a time. Can be called again.
+        """Yield the letters from the start of the topic, however often it is called.
 
-        Raises BrokerUnreachable or TopicsError, as `more` does.
+        They are in the order of their times within a batch of each partition: workers make several letters at a time.
+
+        Raises:
+            BrokerUnreachable: The broker was silent for longer than `broker_timeout`, or went away.
+            TopicsError: The broker refuses.
         """
-        self.rewind()
+        self.seek_to_start()
         waiting = {tp: deque[Letter]() for tp in self.ends}
         while True:
             await self._fill(waiting)
@@ -31,14 +35,14 @@ class DeadLetterTopic(BoundedTopic):
             yield min(waiting.values(), key=lambda letters: letters[0].at).popleft()
 
     async def _fill(self, waiting: dict[TopicPartition, deque[Letter]]) -> None:
-        """Wait until each partition has a letter; drop those that have no more."""
+        """Wait until each partition has a letter. Drop the partitions that have been read to their end."""
         while empty := [tp for tp, letters in waiting.items() if not letters]:
-            over = [tp for tp in empty if await self.over(tp)]
-            for tp in over:
+            at_end = [tp for tp in empty if await self.at_end(tp)]
+            for tp in at_end:
                 del waiting[tp]
-            if over:
+            if at_end:
                 continue
-            for tp, records in (await self.more(empty)).items():
+            for tp, records in (await self.next_records(empty)).items():
                 waiting[tp].extend(sorted(map(_letter, records), key=lambda letter: letter.at))
 
 

@@ -1,4 +1,4 @@
-"""A dead letter for people and for programs: as a row of a table, and as a line of JSON. Pure."""
+"""A dead letter as a row of a table, for people, and as a line of JSON, for programs. Pure."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -10,21 +10,21 @@ from rich.text import Text
 
 from streams.dead_letter import Letter, subject
 
-MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON has all of it
+MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON shortens nothing
 
 
 def table() -> Table:
     """The table of `dlq list`, without rows."""
     names = ("reason", "field", "user", "event", "attempts")
-    when, stood = Column("when (UTC)", no_wrap=True), Column("stood at", no_wrap=True)
-    return Table(when, *(Column(name, overflow="fold") for name in names), stood, Column("error", overflow="fold"))
+    when, original = Column("when (UTC)", no_wrap=True), Column("original", no_wrap=True)
+    return Table(when, *(Column(name, overflow="fold") for name in names), original, Column("error", overflow="fold"))
 
 
 def row(letter: Letter) -> list[Text]:
-    """The letter's row of that table. Whatever strangers wrote comes out as visible text, nothing as a control sequence."""
+    """The letter as a row of that table. Control characters are escaped: anybody can write to a topic."""
     who = subject(letter)
     origin = letter.origin
-    stood = f"{_short(origin.topic)}/{origin.partition}/{origin.offset}" if origin else ""
+    original = f"{_short(origin.topic)}/{origin.partition}/{origin.offset}" if origin else ""
     return [
         Text(f"{letter.at:%Y-%m-%dT%H:%M:%SZ}"),
         Text(_visible(letter.reason) or "unknown"),
@@ -32,22 +32,22 @@ def row(letter: Letter) -> list[Text]:
         Text(_short(who.user)),
         Text(_short(who.event_id)),
         Text(str(letter.attempts), justify="right"),
-        Text(stood),
+        Text(original),
         Text(_visible(letter.error)),
     ]
 
 
 def counts(reasons: Mapping[str, int]) -> str:
-    """How many letters there are of each reason, the most frequent first."""
+    """The number of letters of each reason, the most frequent first."""
     ordered = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{_visible(reason) or 'unknown'} {count:,}" for reason, count in ordered)
 
 
 def json_line(letter: Letter) -> str:
-    """The letter with everything in it, as one line of JSON with its end.
+    """The whole letter as one line of JSON, with its line end.
 
-    Bytes are text where they are UTF-8, else base64; `key_encoding`, `value_encoding` and a header's `encoding` say
-    which: `utf-8`, `base64`, or null where there is nothing.
+    Bytes are text if they are UTF-8, else base64. `key_encoding`, `value_encoding` and the `encoding` of a header say
+    which: `utf-8`, `base64`, or null if there are no bytes.
     """
     who = subject(letter)
     key, key_encoding = _as_text(letter.key)

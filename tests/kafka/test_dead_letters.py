@@ -1,7 +1,7 @@
-"""The dead letters' way back, on real Kafka and with real workers: they are listed, sent again, healed or dead once more.
+"""Dead letters on real Kafka with real workers: they are listed, and their events are sent again and succeed or fail again.
 
-One story is played once: events fail, the pictures heal, and replay is called again and again. Each test then holds one
-sentence against what was recorded.
+One story is played once: events fail, the pictures become available, and `dlq redrive` runs several times. Each test then
+checks one sentence against what was recorded.
 """
 
 import asyncio
@@ -31,8 +31,8 @@ from tests.oracle import Oracle
 
 BROKEN = b'{"user_id": "anna", "type"'
 TOPICS = ("user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq")
-POISON = {"invalid_json", "not_a_picture", "invalid_field"}  # the reasons that no time heals
-ROUNDS = 4  # calls of replay; one more than --max-attempts allows
+POISON = {"invalid_json", "not_a_picture", "invalid_field"}  # the reasons that are permanent
+ROUNDS = 4  # runs of `dlq redrive`, one more than --max-attempts allows
 
 
 class Pictures(PictureHandler):
@@ -48,8 +48,8 @@ class Pictures(PictureHandler):
 
 
 @dataclass
-class Replayed:
-    """One call of `dlq replay --all`, and what the topics held once the workers had taken what it sent."""
+class Redriven:
+    """One run of `dlq redrive --all`, and what the topics held once the workers had processed what it sent."""
 
     lines: list[str]
     letters: list[dict[str, Any]]
@@ -58,7 +58,7 @@ class Replayed:
 
 @dataclass
 class Story:
-    """What happened, in the order in which it did."""
+    """What happened, in order."""
 
     pictures: str = ""
     table: str = ""
@@ -66,8 +66,8 @@ class Story:
     filtered: dict[str, list[str]] = field(default_factory=dict[str, list[str]])  # event ids, by the filter
     dry_run: list[str] = field(default_factory=list[str])
     ends: list[dict[str, int]] = field(default_factory=list[dict[str, int]])  # of all topics, around the dry run
-    replays: list[Replayed] = field(default_factory=list[Replayed])
-    bags: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # after the first replay, after the last
+    redriven: list[Redriven] = field(default_factory=list[Redriven])
+    bags: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # after the first run, after the last
     expected: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # the oracle's, at the same moments
     interactions: list[Record] = field(default_factory=list[Record])
     interrupted: tuple[int, str] = (0, "")
@@ -105,7 +105,7 @@ def play(system: System, pictures: str, folder: Path) -> Story:
         asyncio.run(system.settled())
         look(system, story)
         story.ends.append(asyncio.run(ends(system)))
-        story.dry_run = done(system, "dlq", "replay", "--all", "--dry-run").splitlines()
+        story.dry_run = done(system, "dlq", "redrive", "--all", "--dry-run").splitlines()
         story.ends.append(asyncio.run(ends(system)))
 
     Pictures.down.clear()
@@ -113,7 +113,7 @@ def play(system: System, pictures: str, folder: Path) -> Story:
     oracle = Oracle(Bundle.load(), lambda url: (folder / url.rsplit("/", 1)[1]).read_bytes())
     for rounds in (1, ROUNDS - 1):
         with system.worker("all"):
-            story.replays += [replay_all(system) for _ in range(rounds)]
+            story.redriven += [redrive_all(system) for _ in range(rounds)]
         story.interactions = asyncio.run(system.read("user-interactions"))
         story.bags.append(system.stored_bags())
         story.expected.append(oracle.bags(valid(story.interactions)))
@@ -121,25 +121,25 @@ def play(system: System, pictures: str, folder: Path) -> Story:
     return story
 
 
-def replay_all(system: System) -> Replayed:
-    lines = done(system, "dlq", "replay", "--all").splitlines()
+def redrive_all(system: System) -> Redriven:
+    lines = done(system, "dlq", "redrive", "--all").splitlines()
     asyncio.run(system.settled())
     recommended = Counter(one["event_id"] for one in asyncio.run(system.recommendations()))
-    return Replayed(lines, listed(system), dict(recommended))
+    return Redriven(lines, listed(system), dict(recommended))
 
 
 async def produce_all(system: System, pictures: str) -> None:
-    """Two kinds of events that will heal, three that never will, one that is too large, and a stranger on the topic."""
+    """Two events that will succeed later, three that never will, one that is too large, and a foreign record on the topic."""
     await system.produce([
         event(pictures, "anna", "shoe", event_id="good"),
         event(pictures, "anna", "text", event_id="text"),
         BROKEN,
     ])  # fmt: skip
     async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
-        for healing in (event(pictures, "anna", "lamp", event_id="lamp"), event(pictures, "bob", "sofa")):
-            value = json.dumps(healing).encode()
+        for transient in (event(pictures, "anna", "lamp", event_id="lamp"), event(pictures, "bob", "sofa")):
+            value = json.dumps(transient).encode()
             headers = [("trace", b"7"), ("trace", b"8")]
-            await producer.send_and_wait("user-interactions", value, key=healing["user_id"].encode(), headers=headers)
+            await producer.send_and_wait("user-interactions", value, key=transient["user_id"].encode(), headers=headers)
         short = embedded(event_id="short", user_id="carl", embedding=b"\0" * 100)
         await producer.send_and_wait("embedded-interactions", short, key=b"carl")
         large = json.dumps(event(pictures, "dora", "shoe", event_id="large", note="x" * 950_000)).encode()
@@ -148,7 +148,7 @@ async def produce_all(system: System, pictures: str) -> None:
 
 
 def done(system: System, *arguments: str) -> str:
-    """What a command printed that has to succeed."""
+    """What a command printed; it has to succeed."""
     ended = system.command(*arguments)
     assert (ended.returncode, ended.stderr) == (0, "")
     return ended.stdout
@@ -172,16 +172,16 @@ def look(system: System, story: Story) -> None:
 
 
 async def ends(system: System) -> dict[str, int]:
-    """How many records each topic has had."""
+    """The sum of the end offsets of each topic."""
     async with AIOKafkaConsumer(bootstrap_servers=system.broker.bootstrap) as consumer:
         return {topic: sum((await consumer.end_offsets(await system.partitions(topic))).values()) for topic in TOPICS}
 
 
 async def interrupted(system: System) -> tuple[int, str]:
-    """Exit code and output of a replay that gets Ctrl-C between its first event and its second."""
+    """Exit code and output of `dlq redrive` when it gets Ctrl-C between its first event and its second."""
     before = (await ends(system))["user-interactions"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "streams", "dlq", "replay", "--reason", "http_status", "--rate", "0.01"],
+        [sys.executable, "-m", "streams", "dlq", "redrive", "--reason", "http_status", "--rate", "0.01"],
         env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- a shell's background jobs ignore it
     )  # fmt: skip
@@ -211,7 +211,7 @@ def of_reason(letters: list[dict[str, Any]], reason: str) -> list[dict[str, Any]
 # Listing
 
 
-def test_every_dead_letter_is_listed_with_whose_it_is_and_where_it_stood(story: Story) -> None:
+def test_every_dead_letter_is_listed_with_its_user_event_and_origin(story: Story) -> None:
     derived = derived_event_id("bob", "sofa", "purchase", 1_400_000_000_000, f"{story.pictures}/sofa.png")
     found = {(one["reason"], one["user"], one["event_id"], one["worker"]) for one in story.letters}
     assert found == {
@@ -227,7 +227,7 @@ def test_every_dead_letter_is_listed_with_whose_it_is_and_where_it_stood(story: 
     assert {one["original"]["topic"] for one in story.letters if one["original"]} == set(TOPICS[:2])
 
 
-def test_json_has_the_original_as_it_came(story: Story) -> None:
+def test_json_has_the_original_unchanged(story: Story) -> None:
     [broken] = of_reason(story.letters, "invalid_json")
     assert (broken["key"], broken["value"], broken["value_encoding"]) == ("raw", BROKEN.decode(), "utf-8")
     [short] = of_reason(story.letters, "invalid_field")
@@ -243,7 +243,7 @@ def test_letters_are_listed_newest_last(story: Story) -> None:
     assert times == sorted(times)
 
 
-def test_filters_take_what_they_name(story: Story) -> None:
+def test_filters_select_what_they_name(story: Story) -> None:
     every = [one["event_id"] for one in story.letters]
     status = [one["event_id"] for one in of_reason(story.letters, "http_status")]
     assert len(every) == 7
@@ -266,29 +266,29 @@ def test_the_table_ends_with_the_counts(story: Story) -> None:
     assert "anna" in lamp
 
 
-# Replay
+# Redriving
 
 
-def test_a_dry_run_says_what_it_would_send_and_sends_nothing(story: Story) -> None:
+def test_a_dry_run_prints_what_it_would_send_and_sends_nothing(story: Story) -> None:
     assert story.dry_run == [
         "would send 5 of 7 dead letters",
         "  1 to embedded-interactions: invalid_field 1",
         "  4 to user-interactions: http_status 3, invalid_json 1",
-        "  not 1: was cut when it became a dead letter: its value is not whole",
-        "  not 1: comes from a topic that the workers do not read",
+        "  1 not sent: the dead letter holds only the first part of the value",
+        "  1 not sent: the event comes from a topic that the workers do not read",
     ]
     before, after = story.ends
     assert before == after
 
 
-def test_what_has_healed_comes_back_as_a_recommendation(story: Story) -> None:
-    first = story.replays[0]
+def test_an_event_that_succeeds_now_gets_its_recommendation(story: Story) -> None:
+    first = story.redriven[0]
     derived = derived_event_id("bob", "sofa", "purchase", 1_400_000_000_000, f"{story.pictures}/sofa.png")
     assert first.lines == ["sent" + story.dry_run[0].removeprefix("would send"), *story.dry_run[1:]]
     assert first.recommended == {"good": 1, "lamp": 1, derived: 1}
 
 
-def test_what_goes_back_is_the_original_with_one_header_more(story: Story) -> None:
+def test_what_is_sent_again_is_the_original_with_one_more_header(story: Story) -> None:
     lamps = [record for record in story.interactions if b'"lamp"' in (record.value or b"")]
     original, *again = sorted(lamps, key=lambda record: record.offset)
     assert {record.partition for record in again} == {original.partition}
@@ -297,35 +297,35 @@ def test_what_goes_back_is_the_original_with_one_header_more(story: Story) -> No
     assert all(record.headers == {"trace": "8", "tastestream-attempts": "1"} for record in again)
 
 
-def test_what_fails_again_is_a_dead_letter_again_and_counts_on_up_to_the_maximum(story: Story) -> None:
-    for number, replayed in enumerate(story.replays, 1):
+def test_an_event_that_fails_again_is_a_dead_letter_again_and_counts_up_to_the_maximum(story: Story) -> None:
+    for number, run in enumerate(story.redriven, 1):
         for value, worker in ((BROKEN.decode(), "embed"), ("text", "embed"), ("short", "profile")):
-            letters = [one for one in replayed.letters if value in (one["value"], one["event_id"])]
+            letters = [one for one in run.letters if value in (one["value"], one["event_id"])]
             assert [one["attempts"] for one in letters] == list(range(min(number, 3) + 1))
             assert {one["worker"] for one in letters} == {worker}
             assert letters[-1]["reason"] in POISON
             assert not any(header["name"].startswith("tastestream-") for one in letters for header in one["headers"])
 
 
-def test_an_older_letter_of_an_event_that_failed_again_is_left_alone(story: Story) -> None:
-    superseded = "has a newer dead letter of the same event, from a later attempt"
-    exhausted = "was replayed as often as --max-attempts allows"
-    assert f"  not 3: {superseded}" in story.replays[1].lines
-    assert story.replays[1].lines[0] == "sent 5 of 10 dead letters"
-    assert story.replays[2].lines[0] == "sent 5 of 13 dead letters"
-    assert story.replays[3].lines[0] == "sent 2 of 16 dead letters"
-    assert {f"  not 9: {superseded}", f"  not 3: {exhausted}"} <= set(story.replays[3].lines)
+def test_an_older_letter_of_an_event_that_failed_again_is_not_sent(story: Story) -> None:
+    superseded = "a later attempt of the same event has a dead letter of its own"
+    exhausted = "the event was sent again as often as --max-attempts allows"
+    assert f"  3 not sent: {superseded}" in story.redriven[1].lines
+    assert story.redriven[1].lines[0] == "sent 5 of 10 dead letters"
+    assert story.redriven[2].lines[0] == "sent 5 of 13 dead letters"
+    assert story.redriven[3].lines[0] == "sent 2 of 16 dead letters"
+    assert {f"  9 not sent: {superseded}", f"  3 not sent: {exhausted}"} <= set(story.redriven[3].lines)
 
 
-def test_replaying_again_and_again_changes_no_bag(story: Story) -> None:
+def test_sending_events_again_and_again_changes_no_bag(story: Story) -> None:
     first, last = story.bags
     assert {user: set(bag.slots) for user, bag in first.items()} == {"anna": {"shoe", "lamp"}, "bob": {"sofa"}}
     assert last == first
     assert story.bags == story.expected
-    assert story.replays[-1].recommended["lamp"] == ROUNDS, "they were sent, though"
+    assert story.redriven[-1].recommended["lamp"] == ROUNDS, "they were sent, though"
 
 
-def test_an_interrupted_replay_says_how_many_were_sent(story: Story) -> None:
+def test_an_interrupted_run_prints_how_many_were_sent(story: Story) -> None:
     code, output = story.interrupted
     assert code == 130
     assert output.splitlines()[:2] == [
@@ -337,7 +337,7 @@ def test_an_interrupted_replay_says_how_many_were_sent(story: Story) -> None:
 # Refusals
 
 
-@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["replay", "--all"]])
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["redrive", "--all"], ["replay", "--all"]])
 def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: System, command: list[str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "streams", "dlq", *command],
@@ -352,7 +352,7 @@ def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: 
         asyncio.run(system.partitions("nowhere"))
 
 
-def test_no_broker_ends_with_its_own_code(system: System) -> None:
+def test_an_unreachable_broker_ends_with_code_69(system: System) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "streams", "dlq", "list"],
         env=system.environment | {"TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}", "TASTESTREAM_BROKER_TIMEOUT": "1"},
@@ -362,10 +362,10 @@ def test_no_broker_ends_with_its_own_code(system: System) -> None:
     assert ended.stderr.splitlines()[-1].startswith("error: no broker at 127.0.0.1:")
 
 
-def test_a_reader_that_has_enough_ends_the_list_quietly(story: Story, system: System) -> None:
+def test_a_pipe_that_closes_early_ends_the_list_quietly(story: Story, system: System) -> None:
     ended = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m streams dlq list --json | head -1"],
         env=system.environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert json.loads(ended.stdout) == story.replays[-1].letters[0]
+    assert json.loads(ended.stdout) == story.redriven[-1].letters[0]
     assert ended.stderr == ""

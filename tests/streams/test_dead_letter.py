@@ -1,4 +1,4 @@
-"""A dead letter is the original, byte for byte, and what went wrong beside it."""
+"""A dead letter is the original, byte for byte, with headers that say what went wrong."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from streams.dead_letter import (
     Subject,
     dead_letter,
     parse_letter,
-    replay_headers,
+    redrive_headers,
     subject,
 )
 from streams.exceptions import EventError, MessageError
@@ -35,7 +35,7 @@ def event(value: bytes | None, key: bytes | None = b"k", headers: Sequence[tuple
     return record("user-interactions", 3, 7, key=key, value=value, headers=headers)
 
 
-def test_key_value_and_headers_stay_as_they_came() -> None:
+def test_key_value_and_headers_are_unchanged() -> None:
     error = MessageError("missing_field", "item_id is missing", field="item_id")
 
     letter = dead_letter(event(b"\xff\x00", headers=[("trace", b"\x01")]), error, worker="embed", at=AT)
@@ -54,13 +54,13 @@ def test_key_value_and_headers_stay_as_they_came() -> None:
     ]
 
 
-def test_an_original_without_key_or_value_stays_so() -> None:
+def test_an_original_without_key_or_value_keeps_neither() -> None:
     letter = dead_letter(event(None, key=None), MessageError("empty_message", "empty"), worker="embed", at=AT)
 
     assert (letter.key, letter.value) == (None, None)
 
 
-def test_an_original_too_large_for_any_dead_letter_is_cut_and_says_so() -> None:
+def test_an_original_that_is_too_large_for_a_dead_letter_is_cut_and_a_header_says_so() -> None:
     error = MessageError("message_too_large", "large")
 
     fits = dead_letter(event(b"x" * (MAX_BYTES - 1)), error, worker="embed", at=AT)
@@ -74,7 +74,7 @@ def test_an_original_too_large_for_any_dead_letter_is_cut_and_says_so() -> None:
     assert len(cut.key or b"") + len(cut.value or b"") + sum(len(value) for _, value in cut.headers) < MAX_BYTES
 
 
-# The way back
+# Sending the event again
 
 
 OURS = st.sampled_from(["attempts", "topic", "truncated", "reason", "at"]).map(lambda name: PREFIX + name)
@@ -84,20 +84,20 @@ HEADERS = st.lists(st.tuples(OURS | FOREIGN, st.binary(max_size=8) | st.none()),
 
 
 def letter_of(record: DeadLetter, *, partition: int = 0, offset: int = 0, timestamp: int = 0) -> Letter:
-    """The letter as a reader sees it."""
+    """The letter as a reader parses it."""
     return parse_letter(
         record.key, record.value, record.headers, partition=partition, offset=offset, timestamp=timestamp
     )
 
 
 @given(key=st.none() | st.binary(), value=st.none() | st.binary(), headers=HEADERS)
-def test_what_goes_back_is_the_original_and_one_header_of_ours(
+def test_what_is_sent_again_is_the_original_and_one_added_header(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
     error = MessageError("invalid_json", "the value is not JSON")
 
     letter = letter_of(dead_letter(event(value, key=key, headers=headers), error, worker="embed", at=AT))
-    back = replay_headers(letter)
+    back = redrive_headers(letter)
 
     assert (letter.key, letter.value, letter.origin) == (key, value, Origin("user-interactions", 3, 7))
     assert (letter.reason, letter.at, letter.truncated) == ("invalid_json", AT, None)
@@ -106,13 +106,13 @@ def test_what_goes_back_is_the_original_and_one_header_of_ours(
 
 
 @pytest.mark.parametrize("value", [b"x", b"x" * 20_000_000], ids=["whole", "cut"])
-def test_an_event_that_fails_again_and_again_counts_on_in_one_header(value: bytes) -> None:
+def test_an_event_that_fails_again_and_again_has_one_header_that_counts(value: bytes) -> None:
     headers: list[tuple[str, bytes | None]] = [("trace", b"\x01"), ("trace", b"\x02")]
     for attempt in range(4):
         record = dead_letter(event(value, headers=headers), EventError("timeout", "slow"), worker="embed", at=AT)
         counted = [content for name, content in record.headers if name == ATTEMPTS]
         assert counted == ([b"%d" % attempt] if attempt else [])
-        headers = replay_headers(letter_of(record))
+        headers = redrive_headers(letter_of(record))
         assert len(headers) == (3 if value == b"x" else 1)
 
 
@@ -124,7 +124,7 @@ def test_an_event_that_fails_again_and_again_counts_on_in_one_header(value: byte
     headers=HEADERS,
     timestamp=st.integers(-(2**63), 2**63 - 1),
 )
-def test_whatever_stands_on_the_topic_can_be_read(
+def test_any_record_on_the_topic_can_be_parsed(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], timestamp: int
 ) -> None:
     for worker in (b"embed", b"profile", b"\xff"):
@@ -134,7 +134,7 @@ def test_whatever_stands_on_the_topic_can_be_read(
         assert letter.at.tzinfo is UTC
 
 
-def test_a_record_that_is_no_dead_letter_says_nothing_but_its_own_time() -> None:
+def test_a_record_that_is_not_a_dead_letter_has_empty_fields_and_its_own_time() -> None:
     letter = parse_letter(b"k", b"v", [("trace", b"7")], partition=1, offset=2, timestamp=1_400_000_000_000)
 
     assert (letter.reason, letter.error, letter.origin, letter.attempts, letter.truncated) == ("", "", None, 0, None)
@@ -171,6 +171,6 @@ DERIVED = derived_event_id("ada", "shoe", "view", 1, "http://a.example/1.jpg")
         ("profile", b"\x85\xa8event_id", Subject("key", "")),
     ],
 )
-def test_the_user_is_the_bodys_or_else_the_key(worker: str, value: bytes | None, expected: Subject) -> None:
+def test_the_user_is_the_one_in_the_body_or_else_the_key(worker: str, value: bytes | None, expected: Subject) -> None:
     record = dead_letter(event(value, key=b"key"), MessageError("invalid_field", "bad"), worker=worker, at=AT)
     assert subject(letter_of(record)) == expected

@@ -1,4 +1,4 @@
-"""A letter in a table cannot harm a terminal; a letter in JSON can be made into its bytes again."""
+"""A letter in a table cannot control a terminal; a letter in JSON keeps every byte."""
 
 import json
 from base64 import b64decode
@@ -24,14 +24,14 @@ def letter(**fields: Any) -> Letter:
 
 
 def content(text: str | None, encoding: str | None) -> bytes | None:
-    """The bytes that the JSON stands for."""
+    """The bytes that the JSON encodes."""
     if text is None:
         assert encoding is None
         return None
     return b64decode(text) if encoding == "base64" else text.encode()
 
 
-def test_a_row_says_when_why_whose_and_where() -> None:
+def test_a_row_has_time_reason_field_user_event_attempts_origin_and_error() -> None:
     assert [cell.plain for cell in row(letter())] == [
         "2026-05-01T12:00:00Z",
         "http_status",
@@ -45,7 +45,7 @@ def test_a_row_says_when_why_whose_and_where() -> None:
 
 
 @given(st.text(), st.text(max_size=60))
-def test_a_row_has_nothing_that_a_terminal_would_obey(text: str, user: str) -> None:
+def test_a_row_has_no_control_characters(text: str, user: str) -> None:
     origin = Origin(text, 0, 0)
     cells = row(
         letter(reason=text, field=text, error=text, origin=origin, value=json.dumps({"user_id": user}).encode())
@@ -53,14 +53,14 @@ def test_a_row_has_nothing_that_a_terminal_would_obey(text: str, user: str) -> N
     assert all(cell.plain.isprintable() for cell in cells)
 
 
-def test_long_ids_are_cut_in_a_row_and_whole_in_json() -> None:
+def test_long_ids_are_shortened_in_a_row_and_complete_in_json() -> None:
     long = letter(value=json.dumps({"user_id": "u" * 70_000}).encode())
     assert row(long)[3].plain == "u" * 40 + "…"
     assert json.loads(json_line(long))["user"] == "u" * 70_000
 
 
 @given(BYTES, BYTES, st.lists(st.tuples(st.text(), BYTES), max_size=3))
-def test_json_gives_back_every_byte_on_one_line(
+def test_json_keeps_every_byte_on_one_line(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
     line = json_line(letter(key=key, value=value, headers=tuple(headers)))
@@ -71,7 +71,7 @@ def test_json_gives_back_every_byte_on_one_line(
     assert [(one["name"], content(one["value"], one["encoding"])) for one in found["headers"]] == headers
 
 
-def test_json_has_the_rest_beside_them() -> None:
+def test_json_has_the_other_fields_too() -> None:
     found = json.loads(json_line(letter(truncated=20_000_000)))
     assert {name: found[name] for name in ("partition", "offset", "at", "attempts", "truncated", "user", "event_id")} == {
         "partition": 0, "offset": 5, "at": "2026-05-01T12:00:00Z", "attempts": 1, "truncated": 20_000_000,
@@ -80,5 +80,5 @@ def test_json_has_the_rest_beside_them() -> None:
     assert found["original"] == {"topic": "user-interactions", "partition": 3, "offset": 7}
 
 
-def test_counts_have_the_most_frequent_reason_first() -> None:
+def test_counts_list_the_most_frequent_reason_first() -> None:
     assert counts({"timeout": 1, "http_status": 1200, "": 1}) == "http_status 1,200, unknown 1, timeout 1"
