@@ -1,1 +1,1 @@
-"""What runs: messages, topics, workers, delivery, demo, command line. `streams.cli` is the way in."""
+"""The running system: messages, topics, workers, demo and command line. `streams.cli` is the entry point."""

@@ -122,7 +122,7 @@ def common(
 def main() -> None:
     """Entry point of `tastestream`."""
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="tastestream")
     except typer.Abort:
         code = INTERRUPTED
     except BAD_ARGUMENT as error:

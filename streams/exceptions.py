@@ -1,60 +1,61 @@
-"""The exceptions of the running system; the root is `model.exceptions.TastestreamError`.
+"""The exceptions of the running system. Their root is `model.exceptions.TastestreamError`.
 
 TastestreamError
-├── StartupError           the worker must not start: exit code 78, one line, no restart
+├── StartupError           a restart would not help: exit code 78
 │   ├── TopicsError        a topic is missing, may not be read, or cannot work
-│   └── DataFolderError    another worker holds the data folder
+│   └── DataFolderError    the data folder cannot be used, or another worker uses it
 ├── ListError              a list of URLs cannot be read
-├── BrokerUnreachable      no broker answered in the time that was given: exit code 69
-├── StateError             the local state cannot be read or written: the worker stops, and a restart may help
-├── DeliveryError          the broker did not take a record: the worker stops and starts again at the last commit
-├── StallError             there is work, and no progress: the worker stops, and a restart helps
+├── BrokerUnreachable      no broker answers within `BROKER_TIMEOUT`: exit code 69
+├── StateError             RocksDB cannot read or write: the worker stops, and a restart may help
+├── DeliveryError          the broker did not acknowledge a record: the worker restarts at the last commit
+├── StallError             there is work and no progress: the worker stops, and a restart helps
 └── EventError             one event cannot be processed: it becomes one dead letter
-    ├── MessageError       the message itself is broken; `field` names where
-    └── FetchError         its picture cannot be had
+    ├── MessageError       the message is not valid; `field` names the field at fault
+    └── FetchError         its picture cannot be fetched
 """
 
 from model.exceptions import TastestreamError
 
 
 class StartupError(TastestreamError):
-    """The configuration or its surroundings are wrong; a restart would not help."""
+    """Settings, bundle, topics or data folder are wrong. A restart would not help."""
 
 
 class TopicsError(StartupError):
-    """A topic is missing, may not be read, or exists with a partition count or a clean-up policy that cannot work."""
+    """A topic is missing, may not be read, or has a partition count or a clean-up policy that cannot work."""
 
 
 class DataFolderError(StartupError):
-    """The data folder cannot be used, or another worker is using it."""
+    """The data folder cannot be used, or another worker uses it."""
 
 
 class ListError(TastestreamError):
-    """A list of URLs, or a column of it, is not there or cannot be read; or there is no place for what failed of it."""
+    """A list of URLs, or its column, is missing or cannot be read, or the file for its failures cannot be written."""
 
 
 class BrokerUnreachable(TastestreamError):
-    """No broker answered within the time that `BROKER_TIMEOUT` gives."""
+    """No broker answers within `BROKER_TIMEOUT`."""
 
 
 class StateError(TastestreamError):
-    """RocksDB reports something: a full disk, a damaged file. What is uncommitted is delivered again after a restart."""
+    """RocksDB reports an error, such as a full disk or a damaged file. Uncommitted events are delivered again after a restart."""
 
 
 class DeliveryError(TastestreamError):
-    """The broker did not acknowledge a record. What caused it stays unacknowledged, and is read again after a restart."""
+    """The broker did not acknowledge a record. The event that caused it is not acknowledged, and is read again after a restart."""
 
 
 class StallError(TastestreamError):
-    """The worker has work and makes no progress although the broker answers."""
+    """The worker has work and makes no progress, although the broker answers."""
 
 
 class EventError(TastestreamError):
-    """One event cannot be processed. It ends as one dead letter.
+    """One event cannot be processed. It becomes one dead letter.
 
-    reason: short and stable (`snake_case`), for the dead letter's header and the metric's label.
-    field: the field of the message that is at fault, or "" for the whole message.
-    transient: whether time may heal it (a host that is down), or never will (a broken message).
+    Attributes:
+        reason: Short and stable (`snake_case`), for the dead letter's header and the metric's label.
+        field: The field at fault, or "" for the whole message.
+        transient: Whether a later attempt may succeed (a host that is down), or none ever will (a broken message).
     """
 
     def __init__(self, reason: str, message: str, *, field: str = "", transient: bool = False) -> None:
@@ -65,13 +66,14 @@ class EventError(TastestreamError):
 
 
 class MessageError(EventError):
-    """A message that is not valid: broken JSON, a field missing, mistyped, oversized or unsafe."""
+    """A message is not valid: it is not JSON, or a field is missing, mistyped, oversized or unsafe."""
 
 
 class FetchError(EventError):
-    """The picture of an event cannot be had; `field` is always `image_url`.
+    """The picture of an event cannot be fetched. `field` is always `image_url`.
 
-    retry_after: seconds after which its host wants to be asked again, or 0.
+    Attributes:
+        retry_after: Seconds that the host asks to wait before the next attempt, or 0.
     """
 
     def __init__(self, reason: str, message: str, *, transient: bool = False, retry_after: float = 0.0) -> None:

@@ -1,6 +1,6 @@
-"""The messages on the topics: their types, how bytes become them, and what is refused.
+"""The messages on the topics: their types, how they are parsed, and what is refused.
 
-Pure: no Kafka, no clock but an argument. The JSON Schemas of `streams.schema` are generated from these types.
+Pure: no Kafka, and the clock is an argument. The JSON Schemas of `streams.schema` are generated from these types.
 """
 
 import hashlib
@@ -14,22 +14,36 @@ from msgspec import Meta, Struct
 from streams.exceptions import MessageError
 
 InteractionType = Literal["view", "cart", "purchase", "return", "erase"]
-PICTURED: frozenset[InteractionType] = frozenset({"view", "cart", "purchase"})  # whose events carry an embedding
+PICTURED: frozenset[InteractionType] = frozenset(
+    {"view", "cart", "purchase"}
+)  # events with a picture, which get an embedding
 
-EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, which has no body to carry the id
+EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, which has no body for the id
 
 MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
-MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, the end of RFC 3339
+MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, where RFC 3339 ends
 
-# Identifiers become keys and file names of others: no control characters, and a length that cannot hurt.
+# Other systems use identifiers as keys and file names: no control characters, and a bounded length.
 _PLAIN = r"^[^\x00-\x1f\x7f]+$"
-UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="whose taste this is")]
-ItemId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the thing in the picture")]
+UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the shopper")]
+ItemId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the item in the picture")]
 EventId = Annotated[
-    str, Meta(min_length=1, max_length=128, pattern=_PLAIN, description="the same for each resend of an event")
+    str,
+    Meta(
+        min_length=1,
+        max_length=128,
+        pattern=_PLAIN,
+        description="the same each time that an event is sent; derived from the other fields if missing",
+    ),
 ]
 ImageUrl = Annotated[
-    str, Meta(min_length=1, max_length=2048, pattern=_PLAIN, description="http or https; JPEG, PNG, WebP, GIF or AVIF")
+    str,
+    Meta(
+        min_length=1,
+        max_length=2048,
+        pattern=_PLAIN,
+        description="URL of the item's picture, http or https; JPEG, PNG, WebP, GIF or AVIF",
+    ),
 ]
 Timestamp = (
     Annotated[datetime, Meta(tz=True, description="RFC 3339, with a time zone")]
@@ -38,7 +52,7 @@ Timestamp = (
 
 
 class InteractionMessage(Struct, frozen=True, kw_only=True):
-    """What a shop produces to `user-interactions`. Fields that are not named here are ignored."""
+    """An event of the shop, as it is written to `user-interactions`. Other fields are ignored."""
 
     user_id: UserId
     type: InteractionType
@@ -49,9 +63,9 @@ class InteractionMessage(Struct, frozen=True, kw_only=True):
 
 
 class Interaction(Struct, frozen=True, kw_only=True):
-    """A valid interaction: the time is integer milliseconds, the event id is there.
+    """A valid interaction: the timestamp is in milliseconds since the epoch, and there always is an event id.
 
-    `item_id` is "" for an `erase`; `image_url` may be "" for a `return` and is for an `erase`.
+    `item_id` is "" for an `erase`. `image_url` is "" for an `erase`, and may be "" for a `return`.
     """
 
     event_id: str
@@ -63,10 +77,11 @@ class Interaction(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What the embed worker publishes, as MessagePack: the interaction and the embedding of its picture.
+    """An interaction with the embedding of its picture, as the embed worker publishes it (MessagePack).
 
-    `embedding` is `model.quantization`'s bytes, made by the embedder whose version is `embedder`; both are empty for
-    `return` and `erase`, which need no picture. Ids and times have the bounds of an interaction: they become row keys.
+    `embedding` holds the bytes of `model.quantization`, and `embedder` is the version of the embedder that made them. Both
+    are empty for `return` and `erase`, which need no picture. Ids and timestamps have the same bounds as in an interaction,
+    because they become keys of rows.
     """
 
     event_id: EventId
@@ -80,38 +95,38 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Model(Struct, frozen=True):
-    """Which bundle made a recommendation."""
+    """The bundle that made a recommendation."""
 
     name: str
     version: str
 
 
 class CategoryScore(Struct, frozen=True):
-    """How likely the user wants this category next."""
+    """How likely it is that the user wants this category next."""
 
     category: str
     score: Annotated[float, Meta(ge=0, le=1)]
 
 
 class ItemAttention(Struct, frozen=True):
-    """How much an item of the bag said in the scores; the weights of a bag sum to 1."""
+    """How much an item of the bag contributed to the scores. The weights of a bag sum to 1."""
 
     item_id: str
     weight: Annotated[float, Meta(ge=0, le=1)]
 
 
 class Recommendation(Struct, frozen=True, kw_only=True):
-    """What is published to `user-recommendations`, keyed by user. The value is null after an erasure."""
+    """A recommendation, as it is published to `user-recommendations`, keyed by user. The value is null after an erasure."""
 
     user_id: str
-    event_id: Annotated[str, Meta(description="the event that caused it")]
-    timestamp: Annotated[datetime, Meta(tz=True, description="the time of that event")]
-    produced_at: Annotated[datetime, Meta(tz=True)]
+    event_id: Annotated[str, Meta(description="id of the event that caused the recommendation")]
+    timestamp: Annotated[datetime, Meta(tz=True, description="timestamp of that event")]
+    produced_at: Annotated[datetime, Meta(tz=True, description="when the recommendation was made")]
     model: Model
-    bag_size: Annotated[int, Meta(ge=0, description="items that were scored")]
-    cold_start: Annotated[bool, Meta(description="the bag is empty: the categories are the model's prior")]
-    categories: Annotated[list[CategoryScore], Meta(description="best first")]
-    attention: Annotated[list[ItemAttention], Meta(description="heaviest first")]
+    bag_size: Annotated[int, Meta(ge=0, description="number of items that were scored")]
+    cold_start: Annotated[bool, Meta(description="whether the bag is empty; the categories are the model's prior then")]
+    categories: Annotated[list[CategoryScore], Meta(description="the categories with the highest scores, best first")]
+    attention: Annotated[list[ItemAttention], Meta(description="the items with the highest weights, heaviest first")]
 
 
 _interaction_decoder = msgspec.json.Decoder(InteractionMessage)
@@ -121,9 +136,15 @@ encode_recommendation = msgspec.json.Encoder().encode
 
 
 def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> Interaction:
-    """The interaction in `value`. `now` is seconds since the epoch, `max_future` seconds beyond it that a time may lie.
+    """Parse a value of `user-interactions`.
 
-    Raises MessageError, whose `field` names what is missing, mistyped, oversized or unsafe.
+    Args:
+        value: JSON.
+        now: The clock, seconds since the epoch.
+        max_future: Seconds that the timestamp may be ahead of the clock.
+
+    Raises:
+        MessageError: Something is missing, mistyped, oversized or unsafe; `field` names it.
     """
     if not value:
         raise MessageError("empty_message", "the value is empty; an interaction is a JSON object")
@@ -135,11 +156,15 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
         message = _interaction_decoder.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a few kB nest deeper than the stack
+    except (
+        msgspec.DecodeError,
+        UnicodeDecodeError,
+        RecursionError,
+    ) as error:  # a few kilobytes can nest deeper than the stack
         raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
 
     timestamp = message.timestamp if isinstance(message.timestamp, int) else milliseconds(message.timestamp)
-    if not 0 <= timestamp <= MAX_TIMESTAMP:  # in UTC: an offset can lead out of the years that a datetime has
+    if not 0 <= timestamp <= MAX_TIMESTAMP:  # in UTC: an offset can lead out of the years of a datetime
         raise MessageError(
             "invalid_field", f"timestamp {message.timestamp} is before 1970 or after 9999", field="timestamp"
         )
@@ -168,7 +193,7 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
 
 
 def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
-    """The embedded interaction in `value`. Raises MessageError, as `parse_interaction` does."""
+    """Parse a value of `embedded-interactions`, MessagePack. Raises MessageError, as `parse_interaction` does."""
     if not value:
         raise MessageError("empty_message", "the value is empty; an embedded interaction is a MessagePack map")
     try:
@@ -180,7 +205,7 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
 
 
 def with_embedding(interaction: Interaction, embedder: str, embedding: bytes) -> EmbeddedInteraction:
-    """An interaction with the embedding of its picture by this embedder; of a type without picture, b""."""
+    """An interaction with the embedding that this embedder made of its picture; b"" for a type without a picture."""
     return EmbeddedInteraction(
         event_id=interaction.event_id,
         user_id=interaction.user_id,
@@ -194,23 +219,23 @@ def with_embedding(interaction: Interaction, embedder: str, embedding: bytes) ->
 
 
 def derived_event_id(user_id: str, item_id: str, kind: str, timestamp: int, image_url: str) -> str:
-    """An event id out of the other fields, so that a resend is still the same event. 128 bits of SHA-256, in hex."""
+    """An event id made of the other fields, so that an event that is sent again keeps its id. 128 bits of SHA-256, in hex."""
     fields = msgspec.json.encode([user_id, item_id, kind, timestamp, image_url])
     return "derived-" + hashlib.sha256(fields).hexdigest()[:32]
 
 
-def milliseconds(moment: datetime) -> int:
-    """Integer milliseconds since the epoch, rounded down."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+def milliseconds(time: datetime) -> int:
+    """Milliseconds since the epoch, rounded down."""
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
 
 
 def as_datetime(timestamp: int) -> datetime:
-    """The UTC moment of `timestamp` milliseconds since the epoch."""
+    """The time, UTC, of `timestamp` milliseconds since the epoch."""
     return datetime.fromtimestamp(timestamp // 1000, UTC).replace(microsecond=timestamp % 1000 * 1000)
 
 
 def _invalid(error: msgspec.ValidationError) -> MessageError:
-    """msgspec names the place as JSON path or in backquotes; the dead letter wants the field's bare name."""
+    """A MessageError with the bare name of the field, which msgspec gives as a JSON path or in backquotes."""
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)
     if missing:

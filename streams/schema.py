@@ -1,6 +1,6 @@
-"""What other systems may rely on, as documents: JSON Schemas of the messages and an AsyncAPI 3.0 description of the topics.
+"""The contract with other systems: JSON Schemas of the messages, and an AsyncAPI 3.0 document of the topics.
 
-Generated from `streams.messages` and `streams.kafka.topics`, so that they cannot drift from the code.
+Both are generated from `streams.messages` and the settings, so that they cannot drift from the code.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ _RETURN = {"properties": {"type": {"const": "return"}}}
 
 
 def interaction_schema() -> dict[str, Any]:
-    """JSON Schema of what `user-interactions` takes, with the rules that the types alone do not say."""
+    """JSON Schema of the values on `user-interactions`, with the rules that the types alone do not express."""
     schema = json_schema(InteractionMessage)
     interaction = schema["$defs"]["InteractionMessage"]
     interaction["title"] = "Interaction"
@@ -42,31 +42,31 @@ def interaction_schema() -> dict[str, Any]:
 
 
 def recommendation_schema() -> dict[str, Any]:
-    """JSON Schema of the values on `user-recommendations` that are not null."""
+    """JSON Schema of the values on `user-recommendations`, except null."""
     return json_schema(Recommendation)
 
 
 def asyncapi(settings: Settings) -> dict[str, Any]:
-    """AsyncAPI 3.0: the channels, what stands on them, and who sends and receives."""
+    """AsyncAPI 3.0 document: the topics, their messages, and who sends and receives them."""
     channels = {
         "interactions": _channel(
-            settings.interactions_topic, "The shop's events, in.", "interaction",
-            "any: the user id in the body counts; with the user id as key, a user's events keep their order",
+            settings.interactions_topic, "Input: the events of the shop.", "interaction",
+            "any; use the user id, so that the events of a user keep their order. The user id in the body counts.",
             "application/json", interaction_schema(),
         ),
         "embedded": _channel(
-            settings.embedded_topic, "Between the workers: the event and its picture's embedding.", "embeddedInteraction",
+            settings.embedded_topic, "Between the workers: events with the embedding of their picture.", "embeddedInteraction",
             "the user id, UTF-8", "application/msgpack", json_schema(EmbeddedInteraction),
         ),
         "recommendations": _channel(
             settings.recommendations_topic,
-            f"The newest recommendation of each user, out. Null after an erasure, with the event's id in the header {EVENT_ID_HEADER}.",
+            f"Output: each user's newest recommendation. Null after an erasure, whose event id is in the header {EVENT_ID_HEADER}.",
             "recommendation", "the user id, UTF-8", "application/json", recommendation_schema(),
         ),
         "deadLetters": _channel(
             settings.dlq_topic,
-            f"Events that cannot be processed: key, value and headers as they came, and headers {PREFIX}* that say why.",
-            "deadLetter", "that of the original", "application/octet-stream", {},
+            f"Events that cannot be processed: key, value and headers of the original, and headers {PREFIX}* that say why.",
+            "deadLetter", "the key of the original", "application/octet-stream", {},
         ),
     }  # fmt: skip
     directions = {"interactions": "receive", "embedded": "send", "recommendations": "send", "deadLetters": "send"}

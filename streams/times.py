@@ -1,13 +1,13 @@
-"""Times as people and files write them, as milliseconds since the epoch."""
+"""Parses times as people and files write them, into milliseconds since the epoch."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-LEAST_MILLISECONDS = 10**11  # smaller numbers are seconds: as milliseconds they would be before 1974
+LEAST_MILLISECONDS = 10**11  # smaller numbers are seconds; as milliseconds they would be before 1974
 
 
 def milliseconds_of(time: Any) -> int | None:
-    """A time of any form, in milliseconds since the epoch; without a zone it is UTC. None when it is none."""
+    """A time in any form, in milliseconds since the epoch; UTC if it has no time zone. None if it is not a time."""
     if isinstance(time, str):
         text = time.strip()
         if not text.lstrip("-").isdigit():

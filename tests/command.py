@@ -1,4 +1,4 @@
-"""The command `tastestream` for tests, run in their own process."""
+"""Runs the command `tastestream` in the process of the tests."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ class Done(NamedTuple):
 
 
 class Command:
-    """Runs `tastestream` in this process, under no settings but the given ones."""
+    """Runs `tastestream` in this process, with no other settings than the given ones."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch

@@ -1,9 +1,10 @@
-"""The command line as somebody meets it: every command has help with an example, and a bad argument gets one clear line."""
+"""The command line: every command has help with an example, and a wrong argument or setting gets one clear line."""
 
 import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ COMMANDS = {
     "bundle",
     "train",
     "replay",
-}  # train is there without its extra too
+}  # train is listed even without its extra
 
 
 def help_of(*command: str) -> str:
@@ -36,12 +37,12 @@ def help_of(*command: str) -> str:
 
 @pytest.fixture
 def tastestream(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    monkeypatch.chdir(tmp_path)  # no .env of somebody's
+    monkeypatch.chdir(tmp_path)  # a folder without .env
     return Command(monkeypatch, capsys)
 
 
 def the_one_line(done: Done, code: int) -> str:
-    """What a command that failed with `code` printed: one line, and no traceback."""
+    """The only line that a command printed which failed with `code`."""
     assert done.code == code, done.err
     assert done.out == ""
     [line] = done.err.splitlines()
@@ -80,23 +81,62 @@ def test_the_module_is_the_command() -> None:
     assert set(listed(done.stdout)) == set(listed(help_of()))
 
 
-# Bad arguments
+def test_without_a_command_the_help_is_printed(tastestream: Command) -> None:
+    done = tastestream()
+    assert done.code == 2
+    assert set(listed(done.out)) == set(listed(help_of()))
+
+
+def test_no_command_offers_to_install_a_completion() -> None:
+    assert not any("--install-completion" in help_of(*command) for command in ([], ["dlq"], ["bundle"], ["topics"]))
+
+
+def test_the_version_is_the_one_of_the_installed_package(tastestream: Command) -> None:
+    assert tastestream("--version") == (0, f"tastestream {version('tastestream')}\n", "")
+
+
+def imports(code: str, *arguments: str) -> set[str]:
+    """The packages that a process has imported after running `code` with these arguments."""
+    show = "import sys; print('imported', *{name.partition('.')[0] for name in sys.modules})"
+    script = f"import atexit; atexit.register(lambda: exec({show!r})); {code}"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    _, _, names = done.stdout.rpartition("imported ")
+    assert names, done.stderr
+    return set(names.split())
+
+
+HEAVY = {"onnxruntime", "numpy", "PIL", "torch", "faust", "aiokafka"}
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    main = "from streams.cli import main; main()"
+    assert imports(main, "--help") & (HEAVY | {"pydantic", "msgspec", "prometheus_client"}) == set()
+
+
+def test_the_supervisor_imports_nothing_that_only_its_workers_need() -> None:
+    assert imports("import streams.commands, streams.runtime.supervisor") & HEAVY == set()
+
+
+# Wrong arguments
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["worker", "bogus"], "'bogus' is not one of 'embed', 'profile', 'all'"),
-        (["worker"], "Missing argument 'which'"),
+        (["worker"], "Missing argument 'which'. Choose from: embed, profile, all. See: tastestream worker --help"),
         (["nonsense"], "No such command 'nonsense'"),
+        (["wroker", "all"], "No such command 'wroker'. Did you mean 'worker'? See: tastestream --help"),
+        (["dlq", "lst"], "No such command 'lst'. Did you mean 'list'? See: tastestream dlq --help"),
         (["topics", "--fast"], "No such option: --fast"),
         (["demo", "--pace", "slow"], "Invalid value for '--pace'"),
         (["schema", "xml"], "'xml' is not one of"),
         (["bundle", "check"], "Missing argument 'path'"),
-        (["dlq", "replay"], "dlq replay needs a filter, such as --reason or --since, or --all"),
-        (["dlq", "replay", "--dry-run", "--rate", "5"], "dlq replay needs a filter"),
-        (["dlq", "replay", "--all", "--reason", "timeout"], "--all is every dead letter"),
-        (["dlq", "replay", "--all", "--rate", "0"], "Invalid value for '--rate'"),
+        (["dlq", "redrive"], "dlq redrive needs a filter, such as --reason or --since, or --all"),
+        (["dlq", "redrive", "--dry-run", "--rate", "5"], "dlq redrive needs a filter"),
+        (["dlq", "redrive", "--all", "--reason", "timeout"], "--all means all dead letters"),
+        (["dlq", "redrive", "--all", "--rate", "0"], "Invalid value for '--rate'"),
+        (["dlq", "replay"], "dlq redrive needs a filter"),  # its former name
         (["dlq", "list", "--since", "2 weeks"], "--since '2 weeks' is neither RFC 3339"),
         (["dlq", "list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
         (["dlq", "list", "--limit", "0"], "Invalid value for '--limit'"),
@@ -137,11 +177,9 @@ def test_the_module_is_the_command() -> None:
             ["replay", "shop", "--out", "run", "--from", "2020-09-02", "--until", "2020-09-01"],
             "--from 2020-09-02 is not before --until 2020-09-01",
         ),
-        (["--config", "/nowhere.toml", "settings"], "--config /nowhere.toml: there is no such file"),
-        (["--config", "/[/b][x].toml", "settings"], "--config /[/b][x].toml: there is no such file"),
     ],
 )
-def test_a_bad_argument_ends_with_code_2_and_one_line_that_names_it(
+def test_a_wrong_argument_ends_with_code_2_and_one_line_that_names_it(
     tastestream: Command, arguments: list[str], named: str
 ) -> None:
     line = the_one_line(tastestream(*arguments), 2)
@@ -159,23 +197,70 @@ def test_a_bad_argument_ends_with_code_2_and_one_line_that_names_it(
         ["schema"],
         ["warm", "urls.txt"],
         ["dlq", "list"],
-        ["dlq", "replay", "--all"],
+        ["dlq", "redrive", "--all"],
     ],
 )
-def test_a_bad_setting_ends_with_code_2_and_one_line_that_names_it(tastestream: Command, command: list[str]) -> None:
-    assert "setting TASTESTREAM_TOP_K is 'many': " in the_one_line(tastestream(*command, TASTESTREAM_TOP_K="many"), 2)
+def test_a_wrong_setting_ends_with_code_78_and_one_line_that_names_it(tastestream: Command, command: list[str]) -> None:
+    assert "setting TASTESTREAM_TOP_K is 'many': " in the_one_line(tastestream(*command, TASTESTREAM_TOP_K="many"), 78)
+    assert "did you mean TASTESTREAM_BROKER?" in the_one_line(tastestream(*command, TASTESTREAM_BROKRE="h:1"), 78)
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("/nowhere.toml", "--config /nowhere.toml: there is no such file"),
+        ("/[/b][x].toml", "--config /[/b][x].toml: there is no such file"),
+        ("/", "--config /: cannot be read: Is a directory"),
+        (__file__, "not a TOML file"),
+    ],
+)
+def test_a_wrong_settings_file_ends_with_code_78_and_one_line_that_names_it(
+    tastestream: Command, file: str, named: str
+) -> None:
+    for command in (["settings"], ["worker", "all"]):
+        assert named in the_one_line(tastestream("--config", file, *command), 78)
 
 
 # Settings
 
 
-def test_all_settings_are_listed_with_whole_names_and_without_the_password(tastestream: Command) -> None:
+def test_all_settings_are_listed_with_complete_names_and_without_the_password(tastestream: Command) -> None:
     done = tastestream("settings", TASTESTREAM_TOP_K="7", TASTESTREAM_SASL_PASSWORD="hush")  # noqa: S106
     assert done.code == 0
     names = set(re.findall(r"TASTESTREAM_\w+", done.out))
     assert names == {f"TASTESTREAM_{name.upper()}" for name in Settings.model_fields}
-    assert re.search(r"TASTESTREAM_TOP_K +│ +7 ", done.out)
+    assert re.search(r"^TASTESTREAM_TOP_K=7$", done.out, re.MULTILINE)
     assert "hush" not in done.out
+
+
+def test_the_list_of_settings_fits_80_columns(tastestream: Command) -> None:
+    lines = tastestream("settings", COLUMNS="80").out.splitlines()
+    assert all(len(line) <= 80 for line in lines if line.startswith("#"))
+
+
+def test_a_changed_setting_is_listed_with_its_default(tastestream: Command) -> None:
+    printed = tastestream("settings", TASTESTREAM_TOP_K="7").out
+    assert re.search(r"Default:\s(# )?10\.\nTASTESTREAM_TOP_K=7\n", printed)
+
+
+def test_the_defaults_are_listed_even_if_a_setting_is_wrong(tastestream: Command) -> None:
+    done = tastestream("settings", "--defaults", TASTESTREAM_TOP_K="many")
+    assert (done.code, done.err) == (0, "")
+    assert "\nTASTESTREAM_TOP_K=10\n" in done.out
+
+
+def test_the_list_of_settings_is_a_file_that_gives_the_same_settings(tastestream: Command, tmp_path: Path) -> None:
+    environment = {
+        "TASTESTREAM_FETCH_PORTS": "[443, 8443]",
+        "TASTESTREAM_FETCH_USER_AGENT": 'a # b "c" (d)',
+        "TASTESTREAM_HALF_LIFE": "1234567.125",
+        "TASTESTREAM_TYPE_WEIGHTS": "purchase=1,cart=.123456789,view=0",
+        "TASTESTREAM_DATA_DIR": "/a folder",
+        "TASTESTREAM_IDEMPOTENCE": "no",
+    }
+    listed = tastestream("settings", **environment).out
+    (tmp_path / ".env").write_text(listed)
+    assert tastestream("settings").out == listed
 
 
 # Bundles
@@ -188,14 +273,14 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_a_whole_bundle_is_whole(tastestream: Command, copy: Path) -> None:
+def test_an_intact_bundle_is_called_intact(tastestream: Command, copy: Path) -> None:
     done = tastestream("bundle", "check", str(copy))
     assert done.code == 0
     assert done.out.replace("\n", "").endswith("is intact")
 
 
 @pytest.mark.parametrize("name", ["embedder.onnx", "aggregator.onnx"])
-def test_one_flipped_bit_is_found_and_its_file_named(tastestream: Command, copy: Path, name: str) -> None:
+def test_one_flipped_bit_is_found_and_its_file_is_named(tastestream: Command, copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / name).write_bytes(data)

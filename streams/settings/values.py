@@ -52,7 +52,7 @@ def pairs(value: Any) -> Any:
 def as_text(value: Any) -> str:
     """The value of a setting as one would write it in `.env`. A secret is hidden; "" stands for unset.
 
-    Reading the text again gives the same value, except for a secret.
+    Reading the text again gives the same value, except for a secret, and for `${NAME}`, which `.env` expands.
     """
     if value is None:
         text = ""

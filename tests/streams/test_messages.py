@@ -1,4 +1,4 @@
-"""What an interaction is: which bytes are one, which are refused and why, and that the documents say the same."""
+"""Which bytes are an interaction, which are refused and why; the published documents say the same."""
 
 import json
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from model.containers.formats import FORMATS
 from streams.exceptions import MessageError
 from streams.messages import (
     EmbeddedInteraction,
@@ -57,7 +58,7 @@ def refusal(event: dict[str, Any]) -> MessageError:
     return refused.value
 
 
-def test_a_whole_event_is_taken_as_it_is() -> None:
+def test_a_complete_event_is_accepted_unchanged() -> None:
     assert msgspec.structs.asdict(parse(PURCHASE)) == PURCHASE | {"timestamp": NOON}
 
 
@@ -82,22 +83,22 @@ def test_unknown_fields_are_ignored() -> None:
         (0, 0),
     ],
 )
-def test_both_kinds_of_time_are_the_same_instant_in_whole_milliseconds(written: str | int, instant: int) -> None:
+def test_both_forms_of_a_timestamp_are_the_same_time_in_milliseconds(written: str | int, instant: int) -> None:
     assert parse(but(timestamp=written)).timestamp == instant
 
 
 @given(st.integers(0, 253_402_300_799_999))
-def test_milliseconds_survive_the_way_to_a_moment_and_back(timestamp: int) -> None:
+def test_milliseconds_survive_the_conversion_to_a_datetime_and_back(timestamp: int) -> None:
     assert milliseconds(as_datetime(timestamp)) == timestamp
 
 
 @pytest.mark.parametrize("timestamp", [int(NOW * 1000) + 3_600_001, "2014-06-01T01:00:00.001Z", "9999-12-31T23:59:59Z"])
-def test_a_time_too_far_ahead_of_the_clock_is_refused(timestamp: str | int) -> None:
+def test_a_timestamp_too_far_ahead_of_the_clock_is_refused(timestamp: str | int) -> None:
     error = refusal(but(timestamp=timestamp))
     assert (error.reason, error.field) == ("timestamp_in_future", "timestamp")
 
 
-def test_a_time_a_little_ahead_of_the_clock_is_taken() -> None:
+def test_a_timestamp_a_little_ahead_of_the_clock_is_accepted() -> None:
     assert parse(but(timestamp=int(NOW * 1000) + 3_600_000))
 
 
@@ -107,7 +108,7 @@ def test_a_time_a_little_ahead_of_the_clock_is_taken() -> None:
 @pytest.mark.parametrize(
     "resend", [{}, {"timestamp": NOON}, {"timestamp": "2014-05-01T14:00:00+02:00"}, {"note": "again"}]
 )
-def test_a_resend_without_an_id_is_the_same_event(resend: dict[str, object]) -> None:
+def test_an_event_without_an_id_is_the_same_event_when_it_is_sent_again(resend: dict[str, object]) -> None:
     assert parse(but(event_id=ABSENT, **resend)).event_id == parse(but(event_id=None)).event_id
 
 
@@ -121,7 +122,7 @@ def test_a_resend_without_an_id_is_the_same_event(resend: dict[str, object]) -> 
         {"image_url": "https://a.example/"},
     ],
 )
-def test_another_event_has_another_id(other: dict[str, object]) -> None:
+def test_another_event_has_another_derived_id(other: dict[str, object]) -> None:
     assert parse(but(event_id=ABSENT, **other)).event_id != parse(but(event_id=ABSENT)).event_id
 
 
@@ -134,12 +135,12 @@ def test_a_derived_id_cannot_be_made_equal_by_moving_text_between_fields() -> No
 # Which fields which type needs
 
 
-def test_an_erase_needs_a_user_and_a_time_only() -> None:
+def test_an_erase_needs_only_a_user_and_a_timestamp() -> None:
     erase = parse({"user_id": "anna", "type": "erase", "timestamp": NOON})
     assert (erase.item_id, erase.image_url) == ("", "")
 
 
-def test_an_erase_keeps_nothing_of_an_item() -> None:
+def test_an_erase_drops_the_fields_of_an_item() -> None:
     erase = parse(but(type="erase"))
     assert (erase.item_id, erase.image_url) == ("", "")
 
@@ -148,7 +149,7 @@ def test_a_return_needs_no_picture() -> None:
     assert parse(but(type="return", image_url=ABSENT)).image_url == ""
 
 
-# One table for the parser and the JSON Schema: what one takes the other takes
+# One table for the parser and the JSON Schema: both accept and refuse the same
 
 ACCEPTED: dict[str, dict[str, Any]] = {
     "purchase": PURCHASE,
@@ -196,23 +197,23 @@ NOT_IN_A_SCHEMA = {  # the schema's `format` is advice
 }
 
 
-def schema_takes(event: dict[str, Any]) -> bool:
+def schema_accepts(event: dict[str, Any]) -> bool:
     return jsonschema.Draft202012Validator(interaction_schema()).is_valid(event)
 
 
 @pytest.mark.parametrize("event", ACCEPTED.values(), ids=ACCEPTED)
-def test_what_the_parser_takes_the_schema_takes(event: dict[str, Any]) -> None:
+def test_the_schema_accepts_what_the_parser_accepts(event: dict[str, Any]) -> None:
     assert parse(event)
-    assert schema_takes(event)
+    assert schema_accepts(event)
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_the_parser_refuses_it_names_and_the_schema_refuses(case: str) -> None:
+def test_the_parser_names_the_field_that_it_refuses_and_the_schema_refuses_it_too(case: str) -> None:
     event, reason, field = REFUSED[case]
     error = refusal(event)
     assert (error.reason, error.field) == (reason, field)
     assert field in str(error)
-    assert schema_takes(event) == (case in NOT_IN_A_SCHEMA)
+    assert schema_accepts(event) == (case in NOT_IN_A_SCHEMA)
 
 
 # Any bytes
@@ -225,7 +226,7 @@ nearly_events = st.fixed_dictionaries(
 
 
 def outcome(parser: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | MessageError:
-    """What a parser returns, or the one exception that it may raise."""
+    """What a parser returns, or the only exception that it may raise."""
     try:
         return parser(*args, **kwargs)
     except MessageError as error:
@@ -262,7 +263,7 @@ def test_any_bytes_are_an_embedded_interaction_or_a_message_error(value: bytes |
 
 
 @pytest.mark.parametrize("kind", ["purchase", "return", "erase"])
-def test_what_the_embed_worker_writes_the_profile_worker_reads(kind: Any) -> None:
+def test_the_profile_worker_reads_what_the_embed_worker_writes(kind: Any) -> None:
     event = EmbeddedInteraction(
         event_id="e1", user_id="anna", item_id="" if kind == "erase" else "shoe", type=kind, timestamp=NOON
     )
@@ -274,7 +275,7 @@ def test_what_the_embed_worker_writes_the_profile_worker_reads(kind: Any) -> Non
 
 def test_the_example_in_the_schema_is_an_interaction() -> None:
     assert parse(EXAMPLE_INTERACTION)
-    assert schema_takes(EXAMPLE_INTERACTION)
+    assert schema_accepts(EXAMPLE_INTERACTION)
 
 
 @pytest.mark.parametrize("schema", [interaction_schema(), recommendation_schema()])
@@ -282,7 +283,13 @@ def test_the_schemas_are_valid_schemas(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_the_asyncapi_document_has_all_topics_under_their_set_names() -> None:
+def test_the_schema_names_every_picture_format_that_is_read() -> None:
+    fields = interaction_schema()["$defs"]["InteractionMessage"]["properties"]
+    described = json.dumps(fields["image_url"]).upper()
+    assert [name for name in FORMATS if name not in described] == []
+
+
+def test_the_asyncapi_document_has_all_topics_with_their_names_in_the_settings() -> None:
     document = asyncapi(read_settings(interactions_topic="clicks"))
     assert [channel["address"] for channel in document["channels"].values()] == [
         "clicks",
@@ -303,6 +310,6 @@ def test_the_asyncapi_document_has_all_topics_under_their_set_names() -> None:
         ("recommendation", recommendation_schema()),
     ],
 )
-def test_the_documents_are_what_the_command_prints(name: str, document: dict[str, Any]) -> None:
+def test_the_command_prints_the_documents(name: str, document: dict[str, Any]) -> None:
     done = subprocess.run([sys.executable, "-m", "streams", "schema", name], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == document
