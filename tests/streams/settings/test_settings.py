@@ -1,6 +1,5 @@
-"""Where a setting comes from, which source wins, and what a wrong one is told."""
+"""Where a setting comes from, which source wins, how a value is written, and which message a wrong one gets."""
 
-import os
 from importlib.metadata import version
 from ipaddress import ip_network
 from pathlib import Path
@@ -9,16 +8,6 @@ import pytest
 
 from streams.exceptions import StartupError
 from streams.settings import Settings, read_settings
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, and an environment without settings."""
-    for name in list(os.environ):
-        if name.startswith("TASTESTREAM_"):
-            monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def toml(folder: Path, text: str) -> Path:
@@ -47,17 +36,17 @@ def test_environment_beats_dotenv_beats_toml_beats_default(folder: Path, monkeyp
     assert (settings.broker, settings.top_k, settings.max_slots, settings.bag_size) == ("environment:1", 6, 500, 64)
 
 
-def test_an_argument_beats_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_argument_beats_all_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_TOP_K", "6")
     assert read_settings(top_k=7).top_k == 7
 
 
-def test_other_peoples_variables_in_dotenv_are_left_alone(folder: Path) -> None:
+def test_variables_of_other_programs_in_dotenv_are_ignored(folder: Path) -> None:
     (folder / ".env").write_text("DATABASE_URL=x\nTASTESTREAM_TOP_K=6\n")
     assert read_settings().top_k == 6
 
 
-def test_settings_do_not_change_once_read() -> None:
+def test_settings_are_immutable() -> None:
     settings = read_settings()
     with pytest.raises(ValueError, match="frozen"):
         settings.top_k = 3  # pyright: ignore[reportAttributeAccessIssue]
@@ -94,16 +83,16 @@ def test_hosts_and_ports_may_be_lists_in_toml(folder: Path) -> None:
     assert (settings.fetch_allow_hosts, settings.fetch_ports) == ((".images.example",), (8443,))
 
 
-def test_pictures_come_from_any_host_and_through_no_proxy_unless_told() -> None:
+def test_pictures_come_from_any_host_and_through_no_proxy_by_default() -> None:
     settings = read_settings()
     assert (settings.fetch_allow_hosts, settings.fetch_allow_networks, settings.fetch_proxy) == ((), (), "")
 
 
-def test_the_worker_calls_itself_by_its_name_and_version() -> None:
+def test_the_default_user_agent_is_name_and_version() -> None:
     assert read_settings().fetch_user_agent == f"tastestream/{version('tastestream')} (product pictures)"
 
 
-def test_weights_are_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_written_as_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_TYPE_WEIGHTS", "purchase=1, cart=.5,view=0")
     assert read_settings().type_weights == {"purchase": 1.0, "cart": 0.5, "view": 0.0}
 
@@ -114,12 +103,103 @@ def test_half_life_may_be_none(monkeypatch: pytest.MonkeyPatch, text: str) -> No
     assert read_settings().half_life is None
 
 
-def test_brokers_come_with_and_without_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TASTESTREAM_BROKER", "kafka://a:9092, b:9093")
-    assert read_settings().bootstrap_servers == ["a:9092", "b:9093"]
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("FETCH_ALLOW_NETWORKS", '["127.0.0.0/8", "fd00::/8"]', (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))),
+        ("FETCH_ALLOW_HOSTS", '["CDN.example"]', ("cdn.example",)),
+        ("FETCH_ALLOW_HOSTS", "[]", ()),
+        ("FETCH_PORTS", "[443, 8443]", (443, 8443)),
+        ("FETCH_PORTS", '["443"]', (443,)),
+        ("TYPE_WEIGHTS", '{"purchase": 1, "cart": 0.5, "view": 0}', {"purchase": 1.0, "cart": 0.5, "view": 0.0}),
+    ],
+)
+def test_lists_and_weights_may_be_json(monkeypatch: pytest.MonkeyPatch, name: str, text: str, value: object) -> None:
+    monkeypatch.setenv(f"TASTESTREAM_{name}", text)
+    assert getattr(read_settings(), name.lower()) == value
 
 
-# What a wrong one is told
+@pytest.mark.parametrize("written", ["{}", '"{}"', "'{}'", ' "{}" ', "{}\r"])
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("BROKER", "a:1,b:2", "a:1,b:2"),
+        ("TOP_K", "7", 7),
+        ("IDEMPOTENCE", "no", False),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("BUNDLE", "/a bundle", Path("/a bundle")),
+        ("FETCH_PORTS", "443, 8443", (443, 8443)),
+    ],
+)
+def test_quotes_and_white_space_around_a_value_do_not_count(
+    monkeypatch: pytest.MonkeyPatch, written: str, name: str, text: str, value: object
+) -> None:
+    monkeypatch.setenv(f"TASTESTREAM_{name}", written.format(text))
+    assert getattr(read_settings(), name.lower()) == value
+
+
+@pytest.mark.parametrize("text", ["", '""', " "])
+@pytest.mark.parametrize("name", ["TOP_K", "SESSION_TIMEOUT", "HALF_LIFE", "BUNDLE", "TLS_CA_FILE", "DATA_DIR"])
+def test_an_empty_number_or_path_is_unset(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
+    monkeypatch.setenv(f"TASTESTREAM_{name}", text)
+    assert getattr(read_settings(), name.lower()) == Settings.model_fields[name.lower()].default
+
+
+def test_dotenv_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfTASTESTREAM_TOP_K=6\r\n")
+    assert read_settings().top_k == 6
+
+
+# Unknown names
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("TASTESTREAM_BROKRE", "TASTESTREAM_BROKER"),
+        ("TASTESTREAM_TOPK", "TASTESTREAM_TOP_K"),
+        ("tastestream_bundel", "TASTESTREAM_BUNDLE"),
+    ],
+)
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_an_unknown_name_is_refused_with_the_nearest_known_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, where: str, name: str, nearest: str
+) -> None:
+    if where == ".env":
+        (folder / ".env").write_text(f"{name}=1\n")
+    else:
+        monkeypatch.setenv(name, "1")
+    assert refusal().startswith(f"{where}: unknown setting {name} (did you mean {nearest}?); ")
+
+
+def test_an_unknown_name_that_is_like_no_other_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_ZZZ", "hush")
+    assert refusal() == (
+        "environment: unknown setting TASTESTREAM_ZZZ; `tastestream settings --defaults` lists all settings"
+    )
+
+
+@pytest.mark.parametrize("name", ["TOP_K", "TASTESTREAM_TOP_K"])
+def test_a_name_in_the_file_is_lower_case_and_has_no_prefix(folder: Path, name: str) -> None:
+    assert f"unknown setting {name} (did you mean top_k?)" in refusal(toml(folder, f"{name} = 5\n"))
+
+
+def test_what_kubernetes_sets_for_a_service_called_tastestream_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "6067",
+        "SERVICE_PORT_WEB": "6067",
+        "PORT": "tcp://10.0.0.1:6067",
+        "PORT_6067_TCP": "tcp://10.0.0.1:6067",
+        "PORT_6067_TCP_ADDR": "10.0.0.1",
+    }.items():
+        monkeypatch.setenv(f"TASTESTREAM_{name}", value)
+    assert read_settings()
+    monkeypatch.setenv("TASTESTREAM_EMBED_PORT", "tcp://10.0.0.1:6066")
+    assert "enableServiceLinks: false" in refusal()
+
+
+# Messages
 
 
 @pytest.mark.parametrize(
@@ -178,7 +258,7 @@ def test_wrong_weights_are_named(monkeypatch: pytest.MonkeyPatch, weights: str, 
     assert fact in message
 
 
-def test_settings_that_do_not_fit_together_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_contradict_each_other_are_both_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_BAG_SIZE", "200")
     assert refusal() == "settings: BAG_SIZE (200) cannot be above MAX_SLOTS (128)"
 
@@ -186,6 +266,36 @@ def test_settings_that_do_not_fit_together_are_both_named(monkeypatch: pytest.Mo
 def test_sasl_without_a_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_SECURITY_PROTOCOL", "SASL_SSL")
     assert "SASL_USERNAME and SASL_PASSWORD are needed" in refusal()
+
+
+@pytest.mark.parametrize("name", ["TLS_CA_FILE", "TLS_CERT_FILE"])
+def test_a_missing_tls_file_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"TASTESTREAM_{name}", "/nowhere.pem")
+    assert refusal() == f"settings: {name} is /nowhere.pem, but there is no such file"
+
+
+def test_a_tls_file_that_is_not_pem_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_BROKER", "ssl://h:9093")
+    monkeypatch.setenv("TASTESTREAM_TLS_CA_FILE", __file__)
+    message = refusal()
+    assert message.startswith("settings: the TLS files cannot be loaded")
+    assert message.endswith(__file__)
+
+
+def test_a_key_without_a_certificate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_TLS_KEY_FILE", __file__)
+    assert refusal() == "settings: TLS_KEY_FILE is set, so TLS_CERT_FILE is needed"
+
+
+def test_infinity_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASTESTREAM_SESSION_TIMEOUT", "inf")
+    assert "finite number" in refusal()
+
+
+def test_every_description_is_made_of_sentences() -> None:
+    for name, field in Settings.model_fields.items():
+        description = field.description or ""
+        assert description[:1].isupper() and description.endswith("."), name
 
 
 def test_a_password_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,13 +307,13 @@ def test_a_password_is_never_shown(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "31337" not in message
 
 
-def test_a_port_that_is_no_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_that_is_not_a_number_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_FETCH_PORTS", "80,http")
     assert refusal().startswith("setting TASTESTREAM_FETCH_PORTS is 'http': Input should be a valid integer")
 
 
 @pytest.mark.parametrize("value", ["proxy:3128", "https://proxy:3128", "http://proxy:3128/path"])
-def test_a_proxy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_proxy_that_is_not_host_and_port_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", value)
     assert refusal() == "setting TASTESTREAM_FETCH_PROXY: it has to be http://host:port"
 
@@ -214,22 +324,30 @@ def test_a_password_in_a_proxy_is_refused_and_not_repeated(monkeypatch: pytest.M
     assert message == "setting TASTESTREAM_FETCH_PROXY: a user name or password is in it, and none is supported"
 
 
-# The file
+# The files
 
 
 def test_an_unknown_name_in_the_file_is_refused(folder: Path) -> None:
     config = toml(folder, "top_k = 5\nbag_sice = 3\n")
-    assert refusal(config) == f"--config {config}: unknown setting bag_sice; `tastestream settings` lists them all"
+    assert refusal(config) == (
+        f"--config {config}: unknown setting bag_sice (did you mean bag_size?); "
+        "`tastestream settings --defaults` lists all settings"
+    )
 
 
-def test_a_file_that_is_not_there_is_refused(folder: Path) -> None:
+def test_a_missing_file_is_refused(folder: Path) -> None:
     assert refusal(folder / "none.toml") == f"--config {folder / 'none.toml'}: there is no such file"
 
 
 @pytest.mark.parametrize("content", [b"top_k: 5\n", b"\xff\xfe"])
-def test_a_file_that_is_no_toml_is_refused(folder: Path, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_refused(folder: Path, content: bytes) -> None:
     (folder / "settings.toml").write_bytes(content)
     assert "not a TOML file" in refusal(folder / "settings.toml")
+
+
+def test_a_dotenv_that_is_not_text_is_refused(folder: Path) -> None:
+    (folder / ".env").write_bytes(b"\xff\xfe")
+    assert "not a UTF-8 file" in refusal()
 
 
 def test_every_default_is_valid() -> None:
