@@ -43,7 +43,8 @@ class Document(StrEnum):
 def topics() -> None:
     """Create missing topics, and check existing ones.
 
-    Exit code 1 if a topic has a partition count or a clean-up policy that cannot work; nothing is created then.
+    If a topic has a partition count or a clean-up policy that cannot work, the
+    exit code is 1, and nothing is created.
     """
     from streams.kafka.topics import ensure_topics, topic_specs
 
@@ -67,8 +68,9 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C.
 
-    A worker creates missing topics first. Exit code 69 if there is no broker, and 78 if settings, bundle, topics or data
-    folder are wrong, so that a restart would not help.
+    A worker creates missing topics first. Exit code 69 if there is no broker,
+    and 78 if a restart would not help: settings, bundle, topics or data folder
+    are wrong.
     """
     settings = read()
     if which is WorkerChoice.all:

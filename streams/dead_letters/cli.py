@@ -66,18 +66,22 @@ def dlq_redrive(
     limit: Limit = None,
     every: Annotated[bool, typer.Option("--all", help="All dead letters, instead of a filter.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be sent, and send nothing.")] = False,
-    rate: Annotated[float, typer.Option(help="Maximum number of events per second.", min=0.01)] = 100.0,
-    max_attempts: Annotated[int, typer.Option(help="Maximum number of times one event is sent again.", min=1)] = 3,
+    rate: Annotated[float, typer.Option(help="Maximum number of events per second.", metavar="N", min=0.01)] = 100.0,
+    max_attempts: Annotated[
+        int, typer.Option(help="Maximum number of times one event is sent again.", metavar="N", min=1)
+    ] = 3,
 ) -> None:
     """Send the events of dead letters again, to the topics that they came from.
 
-    Key, value and headers are the original's. One more header, `tastestream-attempts`, counts how often the event was
-    sent again.
+    Key, value and headers are the original's. One more header,
+    `tastestream-attempts`, counts how often the event was sent again.
 
-    An event that fails again becomes a new dead letter with a higher count. From then on only the new one is sent.
+    An event that fails again becomes a new dead letter with a higher count.
+    From then on only the new one is sent.
 
-    Nothing else is remembered: an event that has succeeded is sent again if you select its dead letter again. That
-    changes no bag, but costs work; exclude such letters with `--since` and `--until`.
+    Nothing else is remembered: an event that has succeeded is sent again if you
+    select its dead letter again. That changes no bag, but costs work; exclude
+    such letters with `--since` and `--until`.
     """
     from streams.dead_letters.commands import redrive_letters
     from streams.dead_letters.letter_filter import LetterFilter

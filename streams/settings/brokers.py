@@ -70,7 +70,7 @@ def common_protocol(brokers: list[Broker]) -> SecurityProtocol | None:
     Raises:
         ValueError: They say different ones.
     """
-    named = list(dict.fromkeys(broker.protocol for broker in brokers if broker.protocol))
+    named: list[SecurityProtocol] = list(dict.fromkeys(broker.protocol for broker in brokers if broker.protocol))
     if len(named) > 1:
         raise ValueError(f"BROKER names brokers by {' and by '.join(named)}; name those of one listener")
     return named[0] if named else None

@@ -455,7 +455,7 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"BROKER says {protocol}:// but SECURITY_PROTOCOL is {self.security_protocol}; leave one of them out"
                 )
-            self.__dict__["security_protocol"] = protocol  # frozen for others; nobody has seen it yet
+            object.__setattr__(self, "security_protocol", protocol)  # the model is frozen for everybody else
         if self.security_protocol.startswith("SASL") and not self.sasl_username:
             raise ValueError(
                 f"SECURITY_PROTOCOL is {self.security_protocol}, so SASL_USERNAME and SASL_PASSWORD are needed"
