@@ -1,4 +1,4 @@
-"""A worker that cannot work says why in one line, with an exit code that a supervisor understands. None of this needs a broker."""
+"""A worker that cannot start says why in one line, with an exit code that a supervisor understands. No test here needs a broker."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ UNAVAILABLE, MISCONFIGURED = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Settings under which nobody answers as broker."""
+    """Settings with a broker that does not exist."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
     return plain | {
         "TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}",
@@ -33,7 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """A copy of the bundle with one bit of one network flipped."""
+    """A copy of the bundle in which one bit of one network is flipped."""
     folder = tmp_path / "bundle"
     shutil.copytree(DEFAULT_BUNDLE, folder)
     data = bytearray((folder / "aggregator.onnx").read_bytes())
@@ -43,7 +43,7 @@ def damaged(tmp_path: Path) -> Path:
 
 
 def run(which: str, environment: dict[str, str]) -> tuple[int, list[str]]:
-    """Run a worker to its end: its exit code, and the lines that it printed without time, level and logger."""
+    """Run a worker to its end. Returns its exit code, and the lines that it printed without time, level and logger."""
     done = subprocess.run(
         [sys.executable, "-m", "streams", "worker", which],
         env=environment, capture_output=True, text=True, timeout=40, check=False,
@@ -62,7 +62,7 @@ def running(which: str, environment: dict[str, str]) -> Generator[subprocess.Pop
         stop(process)
 
 
-def test_two_workers_may_not_share_a_data_folder(environment: dict[str, str], tmp_path: Path) -> None:
+def test_two_workers_of_a_kind_cannot_share_a_data_folder(environment: dict[str, str], tmp_path: Path) -> None:
     lock = tmp_path / "data" / "profile" / "LOCK"
     with running("profile", environment | {"TASTESTREAM_BROKER_TIMEOUT": "60"}) as first:
         wait_until(lambda: lock.exists() and lock.read_text() == str(first.pid), 20)
@@ -73,12 +73,12 @@ def test_two_workers_may_not_share_a_data_folder(environment: dict[str, str], tm
     assert "TASTESTREAM_DATA_DIR" in line
 
 
-def test_the_folder_of_a_worker_that_ended_is_free(environment: dict[str, str]) -> None:
+def test_the_data_folder_of_a_worker_that_ended_can_be_used(environment: dict[str, str]) -> None:
     assert run("embed", environment)[0] == UNAVAILABLE
     assert run("embed", environment)[0] == UNAVAILABLE
 
 
-def test_a_data_folder_that_cannot_be_made_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_data_folder_that_cannot_be_created_is_named(environment: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code, lines = run("embed", environment | {"TASTESTREAM_DATA_DIR": str(tmp_path / "file")})
     assert code == MISCONFIGURED
@@ -87,7 +87,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(environment: dict[str, str],
     assert "TASTESTREAM_DATA_DIR" in line
 
 
-def test_an_unreachable_broker_is_waited_for_announced_and_given_up(environment: dict[str, str]) -> None:
+def test_a_worker_waits_for_an_unreachable_broker_logs_it_and_gives_up(environment: dict[str, str]) -> None:
     begun = time.monotonic()
     code, lines = run("profile", environment | {"TASTESTREAM_BROKER_TIMEOUT": "2"})
     broker = environment["TASTESTREAM_BROKER"]
@@ -95,7 +95,7 @@ def test_an_unreachable_broker_is_waited_for_announced_and_given_up(environment:
     assert time.monotonic() - begun > 2
     assert lines[0].startswith(f"no broker at {broker} yet; trying for another 2 s")
     assert lines[-1].startswith(f"no broker at {broker} within 2 s (TASTESTREAM_BROKER, TASTESTREAM_BROKER_TIMEOUT)")
-    assert all(line.startswith("no broker at") for line in lines), "no traceback, nothing of the libraries"
+    assert all(line.startswith("no broker at") for line in lines), "no traceback, and no line of a library"
 
 
 def test_a_worker_that_waits_for_a_broker_can_be_stopped(environment: dict[str, str], tmp_path: Path) -> None:
@@ -123,16 +123,23 @@ def test_a_damaged_bundle_is_named(environment: dict[str, str], damaged: Path) -
     assert f"{damaged / 'aggregator.onnx'}: expected SHA-256" in line
 
 
-def test_the_supervisor_ends_with_the_code_of_a_failure_that_a_restart_would_not_help(
-    environment: dict[str, str], damaged: Path
-) -> None:
+@pytest.mark.parametrize("which", ["embed", "profile", "all"])
+def test_a_wrong_setting_is_named(which: str, environment: dict[str, str]) -> None:
+    for name, value in (("TASTESTREAM_TOP_K", "many"), ("TASTESTREAM_TOPK", "7")):
+        code, lines = run(which, environment | {name: value})
+        assert code == MISCONFIGURED
+        [line] = lines
+        assert name in line
+
+
+def test_the_supervisor_ends_with_code_78_if_a_worker_does(environment: dict[str, str], damaged: Path) -> None:
     code, lines = run("all", environment | {"TASTESTREAM_BUNDLE": str(damaged)})
     assert code == MISCONFIGURED
     assert not any("starting it again" in line for line in lines)
-    assert sum("expected SHA-256" in line for line in lines) in (1, 2), "one line of each worker that came so far"
+    assert sum("expected SHA-256" in line for line in lines) in (1, 2), "one line of each worker that got that far"
 
 
-def test_the_supervisor_gives_up_when_the_workers_give_up_on_the_broker(environment: dict[str, str]) -> None:
+def test_the_supervisor_ends_with_code_69_if_the_workers_find_no_broker(environment: dict[str, str]) -> None:
     code, lines = run("all", environment)
     assert code == UNAVAILABLE
     assert not any("starting it again" in line for line in lines)

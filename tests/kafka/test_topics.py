@@ -1,4 +1,4 @@
-"""`tastestream topics`, and the check of each start: topics are made as they have to be, and what cannot work is refused by name."""
+"""`tastestream topics`, and the check at each start: missing topics are created, and one that cannot work is refused by name."""
 
 import asyncio
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ PARTITIONS = 4  # what System sets
 
 @pytest.fixture
 def empty(system: System) -> Iterator[System]:
-    """A broker without topics of ours."""
+    """A broker without our topics."""
     yield system
     asyncio.run(delete_topics(system, list(EXPECTED)))
 
 
 async def described(system: System) -> dict[str, tuple[int, dict[str, str]]]:
-    """Partitions and settings of each of our topics that the broker has."""
+    """Partitions and configuration of each of our topics at the broker."""
     admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
     await admin.start()
     try:
@@ -63,19 +63,19 @@ async def delete_topics(system: System, names: list[str]) -> None:
     try:
         await admin.delete_topics(names)
         async with asyncio.timeout(20):
-            while set(names) & set(await admin.list_topics()):  # noqa: ASYNC110 -- the broker tells nobody
+            while set(names) & set(await admin.list_topics()):  # noqa: ASYNC110 -- the broker sends no notice
                 await asyncio.sleep(0.1)
     finally:
         await admin.close()
 
 
 def rows(printed: str) -> dict[str, str]:
-    """The lines of the printed table, by the topic that they begin with."""
+    """The lines of the printed table, by topic."""
     lines = [line.strip("│ ") for line in printed.splitlines()]
     return {line.split()[0]: line for line in lines if line}
 
 
-def test_all_topics_are_created_and_then_they_exist(empty: System) -> None:
+def test_all_topics_are_created_once_and_exist_from_then_on(empty: System) -> None:
     first, second = empty.command("topics"), empty.command("topics")
     found = asyncio.run(described(empty))
 
@@ -89,15 +89,15 @@ def test_all_topics_are_created_and_then_they_exist(empty: System) -> None:
         assert f" {PARTITIONS} " in rows(second.stdout)[name]
 
 
-def test_a_changelog_is_created_with_the_partitions_of_its_existing_sibling(empty: System) -> None:
+def test_a_changelog_is_created_with_as_many_partitions_as_the_topic_it_belongs_to(empty: System) -> None:
     asyncio.run(create_topic(empty, "embedded-interactions", 6))
     assert empty.command("topics").returncode == 0
     found = asyncio.run(described(empty))
     assert found[BAGS_CHANGELOG][0] == 6
-    assert found["user-interactions"][0] == PARTITIONS, "the others need not be alike"
+    assert found["user-interactions"][0] == PARTITIONS, "the other topics may have another number"
 
 
-def test_another_partition_count_of_the_changelog_is_refused_with_both_counts(empty: System) -> None:
+def test_a_changelog_with_another_partition_count_is_refused_with_both_counts(empty: System) -> None:
     asyncio.run(create_topic(empty, "embedded-interactions", 4))
     asyncio.run(create_topic(empty, BAGS_CHANGELOG, 3, cleanup_policy="compact"))
     for command, code in ((["topics"], 1), (["worker", "profile"], 78)):
@@ -108,23 +108,23 @@ def test_another_partition_count_of_the_changelog_is_refused_with_both_counts(em
 
 
 @pytest.mark.parametrize("name", ["user-interactions", "embedded-interactions"])
-def test_events_on_a_compacted_topic_are_refused_by_its_name(empty: System, name: str) -> None:
+def test_a_compacted_topic_of_events_is_refused_by_name(empty: System, name: str) -> None:
     asyncio.run(create_topic(empty, name, 4, cleanup_policy="compact"))
     done = empty.command("topics")
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert f"topic {name} has cleanup.policy=compact, which would drop events" in line
-    assert set(asyncio.run(described(empty))) == {name}, "nothing is created beside what is wrong"
+    assert set(asyncio.run(described(empty))) == {name}, "no other topic is created"
 
 
-def test_a_changelog_that_forgets_is_refused_by_its_name(empty: System) -> None:
+def test_a_changelog_that_deletes_is_refused_by_name(empty: System) -> None:
     asyncio.run(create_topic(empty, BAGS_CHANGELOG, 4, cleanup_policy="delete"))
     done = empty.command("topics")
     assert done.returncode == 1
     assert f"topic {BAGS_CHANGELOG} has cleanup.policy=delete, which would drop users" in done.stderr
 
 
-def test_more_replicas_than_brokers_are_refused_with_the_brokers_words(empty: System) -> None:
+def test_more_replicas_than_brokers_are_refused_with_the_message_of_the_broker(empty: System) -> None:
     empty.configure(replication_factor=3)
     done = empty.command("topics")
     empty.configure(replication_factor=1)
