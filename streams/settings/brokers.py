@@ -48,7 +48,7 @@ def parse_broker(text: str) -> Broker:
     if address.startswith("["):
         host, bracket, tail = address.partition("]")
         if not bracket or not _is_ipv6(host[1:]) or not (not tail or tail.startswith(":")):
-            raise ValueError(f"{address!r} is no IPv6 address and port; write [::1]:9092")
+            raise ValueError(f"{address!r} is not an IPv6 address and port; write [::1]:9092")
         host, port = host + "]", tail[1:] if tail else str(DEFAULT_PORT)
     elif _is_ipv6(address):
         raise ValueError(f"{address!r} may end in a port or not; write an IPv6 address in brackets, such as [::1]:9092")

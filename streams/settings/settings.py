@@ -49,12 +49,12 @@ class Settings(BaseSettings):
     broker: str = Field(
         "kafka://localhost:9092",
         description="Kafka brokers to connect to first, as host:port, separated by commas; the port is 9092 if it is left "
-        "out. A scheme such as SASL_SSL:// stands for SECURITY_PROTOCOL. Change it unless Kafka runs on the same machine.",
+        "out. A scheme such as SASL_SSL:// sets SECURITY_PROTOCOL. Change it unless Kafka runs on the same machine.",
     )
     security_protocol: SecurityProtocol = Field(
         "PLAINTEXT",
         description="Protocol of the connection to the brokers: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL. "
-        "Set it to the protocol of the brokers' listener. A scheme in BROKER sets it too, and must not contradict it.",
+        "Set it to the protocol of the brokers' listener. A scheme in BROKER must not contradict it.",
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         "SCRAM-SHA-512",
@@ -496,7 +496,7 @@ class Settings(BaseSettings):
 
     @property
     def bootstrap_servers(self) -> list[str]:
-        """host:port of each broker, without the scheme; an IPv6 address stands in brackets."""
+        """host:port of each broker, without the scheme; an IPv6 address is in brackets."""
         return [broker.server for broker in _brokers(self.broker)]
 
     @property
