@@ -1,4 +1,4 @@
-"""`python -m offline_training`: the same as `tastestream train`."""
+"""Run `python -m offline_training`, which is `tastestream train`."""
 
 from offline_training.cli import train_app
 

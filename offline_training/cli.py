@@ -1,4 +1,7 @@
-"""Puts the offline commands together: `tastestream train`, `dataset`, `evaluate` and `replay`, which `streams.cli` mounts."""
+"""Assembles the offline commands that `streams.cli` mounts: `tastestream train`, `dataset` and `evaluate`.
+
+Each command's example stands here, in its epilog.
+"""
 
 import typer
 
@@ -9,12 +12,12 @@ from offline_training.datasets.cli import app as dataset_app
 from offline_training.embedders.cli import embedder
 from offline_training.topic.cli import topic
 
-train_app = typer.Typer(no_args_is_help=True)
+train_app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @train_app.callback()
 def train() -> None:
-    """Offline training: from pictures to a model bundle (needs the extra `train`)."""
+    """Train models, offline, to a bundle. Needs the extra `train`."""
 
 
 train_app.command(
@@ -37,7 +40,7 @@ dataset_app.command(
     epilog="Example: tastestream dataset topic --from 2026-11-01T00:00 --until 2026-11-02T00:00 --items items.csv --out data/november"
 )(topic)
 
-evaluate_app = typer.Typer()
+evaluate_app = typer.Typer(add_completion=False)
 evaluate_app.command(
     epilog="Example: tastestream evaluate bundles/shop data/shop --embeddings data/shop/embeddings.npz --task next"
 )(evaluate)

@@ -1,4 +1,4 @@
-"""What the commands of offline training have in common: options, progress bars, and errors in one line."""
+"""What the commands of offline training share: options, progress bars, tables of figures, and errors in one line."""
 
 import signal
 from collections.abc import Generator, Mapping
@@ -13,47 +13,62 @@ from rich.table import Table
 
 from model.exceptions import TastestreamError
 from offline_training.progress import Advance, Step
+from streams.console import fail_without_extra, print_error
 
-FAILED = 1
+FAILED = 1  # exit code of a command that could not do its work
 
-Dataset = Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)]
-Embeddings = Annotated[Path, typer.Option(help="What `tastestream train embed` wrote.", dir_okay=False)]
+Dataset = Annotated[Path, typer.Argument(help="Folder that `tastestream dataset` wrote.", file_okay=False)]
+Embeddings = Annotated[
+    Path, typer.Option(help="Embeddings that `tastestream train embed` wrote (.npz).", dir_okay=False)
+]
 Tasks = Annotated[
-    list[str] | None, typer.Option(help="profile, unseen or next; may be given several times.", show_default="all")
+    list[str] | None, typer.Option(help="profile, unseen or next. Repeat for several tasks.", show_default="all")
 ]
 Variants = Annotated[
-    int, typer.Option(help="Trailing characters of an item's name that tell variants of one product apart.", min=0)
+    int,
+    typer.Option(help="Trailing characters of an item id that only tell variants of one product apart.", min=0),
 ]
-MaxBag = Annotated[int | None, typer.Option(help="Items of a bag at most.", min=1, show_default="8, and 16 for next")]
-Threads = Annotated[int, typer.Option(help="Threads of the arithmetic.", min=1)]
+MaxBag = Annotated[
+    int | None,
+    typer.Option(help="Maximum number of items in a bag; the newest count.", min=1, show_default="8; 16 for next"),
+]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads.", min=1)]
+Seed = Annotated[int, typer.Option(help="Random seed.", min=0)]
 Work = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for what is computed once; a rerun is faster with it.",
+        help="Cache folder. A rerun with the same folder is faster.",
         file_okay=False,
-        show_default="a temporary one",
+        show_default="a temporary folder",
     ),
 ]
 
 
 def failed(message: object) -> typer.Exit:
-    """Print one line to standard error; what is to be raised then."""
-    Console(stderr=True).print(str(message), soft_wrap=True, markup=False, highlight=False)
+    """Print one line to standard error, and return the exception that ends the command."""
+    print_error(str(message))
     return typer.Exit(FAILED)
 
 
 @contextmanager
-def extra() -> Generator[None]:
-    """Around the imports of what the extra `train` installs."""
+def extra(name: str = "train") -> Generator[None]:
+    """Turn a missing module into one line that says which extra installs it.
+
+    Args:
+        name: both the command and the extra that it needs.
+
+    Raises:
+        typer.Exit: code 2, when an import in the block finds no such module.
+    """
     try:
         yield
-    except ImportError as error:
-        raise failed(f"training needs {error.name}, which is not installed: pip install 'tastestream[train]'") from None
+    except ModuleNotFoundError as error:
+        fail_without_extra(name, (error.name or "a module").partition(".")[0], name)
 
 
 @contextmanager
 def interrupted_by_sigterm() -> Generator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that what is done is kept."""
+    """Let SIGTERM end the block as Ctrl-C does, so that finished work is kept."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -63,7 +78,11 @@ def interrupted_by_sigterm() -> Generator[None]:
 
 @contextmanager
 def progress(console: Console) -> Generator[Step]:
-    """Progress bars, and what opens one. An error of ours ends the command, in one line below them."""
+    """Show progress bars, and yield the function that opens one.
+
+    Raises:
+        typer.Exit: code 1 after one line below the bars, when the block raises a `TastestreamError`.
+    """
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -85,8 +104,13 @@ def progress(console: Console) -> Generator[Step]:
 
 
 def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:
-    """A column for each group of figures, a row for each figure."""
+    """Build a table with one column per group of figures and one row per figure.
+
+    Args:
+        title: the table's title.
+        measured: figures by name, by group.
+    """
     table = Table("", *measured, title=title)
-    for figure in dict.fromkeys(name for found in measured.values() for name in found):
-        table.add_row(figure, *(f"{found[figure]:,.4g}" if figure in found else "" for found in measured.values()))
+    for figure in dict.fromkeys(name for group in measured.values() for name in group):
+        table.add_row(figure, *(f"{group[figure]:,.4g}" if figure in group else "" for group in measured.values()))
     return table

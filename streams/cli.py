@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from streams import console
-from streams.console import USAGE, fail, print_error
+from streams.console import USAGE, fail_without_extra, print_error
 
 BAD_ARGUMENT: Any = typer.BadParameter.__mro__[1]  # typer's UsageError, which typer exports under no name
 INTERRUPTED = 130  # exit code after Ctrl-C, as a shell reports it
@@ -73,7 +73,7 @@ class LazyGroup(TyperGroup):
 def load(name: str, mounted: Mounted) -> Any:
     """The command itself. Ends with one line and exit code 2 if the extra that the command needs is not installed."""
     if mounted.needs and importlib.util.find_spec(mounted.needs) is None:
-        fail(f"{name} needs {mounted.needs}: pip install 'tastestream[{mounted.extra}]'", USAGE)
+        fail_without_extra(name, mounted.needs, mounted.extra)
     module, _, attribute = mounted.app.partition(":")
     mounted_app = getattr(importlib.import_module(module), attribute)
     mounted_app._add_completion = False  # else each command offers to install the completion of the whole

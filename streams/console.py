@@ -48,6 +48,11 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
+def fail_without_extra(command: str, module: str, extra: str) -> NoReturn:
+    """End with one line that names the missing module and the extra that installs it, and with exit code 2."""
+    fail(f"{command} needs {module}: pip install 'tastestream[{extra}]'", USAGE)
+
+
 def print_error(message: str) -> None:
     """Print one line on standard error. Brackets in the message are text and not markup: it may quote a message's content."""
     line = " ".join(message.split())

@@ -13,7 +13,7 @@ from torch.nn import functional
 from offline_training.aggregators.paper import MaskedAverage, NeuralAggregationNetwork, Unmasked
 from offline_training.aggregators.sets import LabelStack
 from offline_training.tasks.bags import Bags
-from offline_training.tasks.tasks import Split
+from offline_training.tasks.split import Split
 
 SCORED = 1024  # bags at a time
 WRAPPED = "network."

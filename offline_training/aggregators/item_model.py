@@ -16,7 +16,7 @@ from offline_training.aggregators.sets import LabelStack
 from offline_training.item_network.network import ItemNetwork, ItemRecipe, codes, label_groups, train_items
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
-from offline_training.tasks.tasks import Split
+from offline_training.tasks.split import Split
 
 
 class Fitted(NamedTuple):

@@ -13,6 +13,7 @@ from offline_training.console import (
     Dataset,
     Embeddings,
     MaxBag,
+    Seed,
     Threads,
     Variants,
     Work,
@@ -23,24 +24,30 @@ from offline_training.console import (
 )
 
 SHOWN = ("recall@1", "recall@3", "precision@3", "MAP", "micro F1")
-"""Figures of the default bundle that are printed; all are in its manifest."""
+"""Figures of the default bundle that are printed. Its manifest holds all of them."""
+
+BundleFolder = Annotated[
+    Path, typer.Option(help="Bundle folder to write; existing files are replaced.", file_okay=False)
+]
 
 
 def embed(
     dataset: Dataset,
-    out: Annotated[Path, typer.Option(help="File to write, .npz with ids and embeddings.", dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="File to write (.npz with ids and embeddings).", dir_okay=False)],
     bundle: Annotated[
-        Path | None, typer.Option(help="Whose embedder.", file_okay=False, show_default="the one that ships")
+        Path | None,
+        typer.Option(help="Bundle whose embedder is used.", file_okay=False, show_default="the shipped one"),
     ] = None,
     threads: Threads = 1,
 ) -> None:
-    """Embed the pictures of a data set, once for all experiments; those that are in the file already are kept.
+    """Embed the pictures of a data set, once for all experiments.
 
-    Of an embedder with an item network, this is what that network takes: a new one is trained from there.
-    A picture's address is a file, or a URL, from which it is fetched as the embed worker does it, under the same settings FETCH_*.
-    Interrupt it and run it again: it goes on where it stopped, and tries again what failed.
+    Embeddings that the file already holds are kept. After an interruption, run the command again: it continues where it stopped and
+    retries the pictures that failed.
 
-    Example: tastestream train embed data/shop --out data/shop/embeddings.npz
+    If the embedder has an item network, the file holds the features that this network takes, so that a new one can be trained on them.
+
+    Pictures are read from local files, or fetched from URLs as the embed worker fetches them, with the same FETCH_* settings.
     """
     with extra():
         from model.bundle import Bundle  # noqa: PLC0415
@@ -60,24 +67,23 @@ def embed(
 def bundle(  # noqa: PLR0917  (options all)
     dataset: Dataset,
     embeddings: Embeddings,
-    out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
-    name: Annotated[str, typer.Option(help="Of the bundle.")] = "shop",
-    version: Annotated[str, typer.Option(help="Of the bundle.")] = "1.0.0",
-    task: Annotated[str, typer.Option(help="What it is trained for: profile, unseen or next.")] = "next",
-    aggregator: Annotated[str | None, typer.Option(help="Instead of the task's best.", show_default="the best")] = None,
+    out: BundleFolder,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "shop",
+    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
+    task: Annotated[str, typer.Option(help="Task to train for: profile, unseen or next.")] = "next",
+    aggregator: Annotated[
+        str | None, typer.Option(help="Aggregator to train.", show_default="the best one for the task")
+    ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="Bundle whose embedder it builds on.", file_okay=False, show_default="the one that ships"),
+        typer.Option(help="Bundle whose embedder is built on.", file_okay=False, show_default="the shipped one"),
     ] = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
-    seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
+    seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
-    """Train a shop's own bundle, which `tastestream worker` runs with `BUNDLE` set to it.
-
-    Example: tastestream train bundle data/shop --embeddings data/shop/embeddings.npz --out bundles/shop
-    """
+    """Train a bundle for your own shop. To serve it, set BUNDLE to its folder and start `tastestream worker`."""
     with extra():
         import torch  # noqa: PLC0415
 
@@ -86,7 +92,7 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.bundles.shop import make_shop_bundle  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
-        from offline_training.tasks.tasks import make_split, read_histories, task_named  # noqa: PLC0415
+        from offline_training.tasks.split import make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
     with progress(Console(stderr=True)) as step:
         if aggregator is not None and aggregator not in AGGREGATORS:
@@ -115,22 +121,20 @@ def default_bundle(  # noqa: PLR0917  (options all)
         Path, typer.Option(help="Folder with mobilenet/, clothing/ and grocery/.", file_okay=False, exists=True)
     ],
     catalogue: Annotated[
-        Path, typer.Option(help="Folder of the demo's catalogue.json and its photos.", file_okay=False, exists=True)
+        Path,
+        typer.Option(help="Folder with the demo's catalogue.json and its photos.", file_okay=False, exists=True),
     ],
-    out: Annotated[Path, typer.Option(help="The bundle's folder; its files are replaced.", file_okay=False)],
-    seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
+    out: BundleFolder,
+    seed: Seed = 0,
     work: Work = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of each network.", min=1, show_default="the recipe's")
+        int | None,
+        typer.Option(help="Number of epochs of each network.", min=1, show_default="as the recipe says"),
     ] = None,
 ) -> None:
-    """Train the bundle that ships with tastestream, in under ten minutes on two cores.
-
-    Example: tastestream train default-bundle --data data --catalogue streams/demo/catalogue --out
-    model/bundles/default --work .cache/train
-    """
+    """Train the bundle that ships with tastestream. Takes less than ten minutes on two cores."""
     with extra():
-        from offline_training.bundles.default import make_default_bundle  # noqa: PLC0415
+        from offline_training.bundles.default import RECIPE, make_default_bundle  # noqa: PLC0415
     with progress(Console(stderr=True)) as step:
         bundle = make_default_bundle(
             data=data,
@@ -138,10 +142,10 @@ def default_bundle(  # noqa: PLR0917  (options all)
             out=out,
             work=work or Path(gettempdir()) / "tastestream-train",
             seed=seed,
-            epochs=epochs,
             step=step,
+            recipe=RECIPE if epochs is None else RECIPE.with_epochs(epochs),
         )
     table = Table("users / method", *SHOWN, title=f"{bundle.name} {bundle.version} in {out}")
-    for group, found in bundle.manifest.metrics.items():
-        table.add_row(group, *(f"{found[figure]:.3f}" for figure in SHOWN))
+    for group, measured in bundle.manifest.metrics.items():
+        table.add_row(group, *(f"{measured[figure]:.3f}" for figure in SHOWN))
     Console().print(table)

@@ -1,13 +1,13 @@
-"""Makes a bundle for the demo and for a first try: MobileNet v1 in int8, an item network behind it, and a stack over its labels.
+"""Makes the bundle that ships, for the demo and a first try. It is trained on simulated users over openly licensed photos.
 
-Trained on simulated users over openly licensed photos.
-
-Read `make_default_bundle` from top to bottom; each step is a module of this package.
+The embedder is MobileNet v1 in int8 with an item network on top; the aggregator is a stack over the item network's labels.
+Read `make_default_bundle` from top to bottom.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,27 +36,17 @@ from offline_training.progress import Step
 from offline_training.tasks.bags import Bags
 from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.evaluation import figures, heaviest_share, scores
-from offline_training.tasks.tasks import Split
+from offline_training.tasks.split import Split
 
 NAME, VERSION = "default", "2.0.0"
-THREADS = 2
+EMBEDDING_THREADS = 2
 TRAINING_THREADS = 1
-"""The networks are small: a second thread gains little on idle cores, and on shared ones waiting for it costs ten times the step."""
-VIEWS = {"catalogue": 300, "clothing": 2, "grocery": 2}
-"""Views of each training photo, itself included: the catalogue has three or four photos of a category, and its categories are asked for
-four times as often as the others. Without that weight the item network would rather name the others."""
-ROUNDING_PICTURES, CALIBRATION_PICTURES = 64, 160
-USERS = 8_000
-"""Simulated for each epoch of training, for validation, and for each group of figures."""
-KS = (1, 3)
-FOLDS = 8
-"""The demo's catalogue has as many photos of a category."""
+"""The networks are small: a second thread gains little on idle cores, and on shared cores waiting for it costs ten times the step."""
 SERVED = "stack"
-SERVED_RECIPE = FitRecipe(drawn=20, settling=0)
-LINEAR_DRAWN = replace(
-    LINEAR, drawn=11, settling=0, rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001}
-)
-ITEMS = ItemRecipe(width=512, epochs=6, mixup=1.0)
+"""The aggregator that ships, a name of `AGGREGATORS`."""
+BASELINES = ("average", "nan", "nan+cg")
+"""The paper's aggregators over plain embeddings. They are trained for the figures only."""
+KS = (1, 3)
 COMMAND = "tastestream train default-bundle --data DATA --catalogue streams/demo/catalogue --out model/bundles/default --seed {seed}"
 
 SOURCES = [
@@ -84,19 +74,100 @@ SOURCES = [
 ]
 
 
+@dataclass(frozen=True)
+class BundleRecipe:
+    """The numbers that decide what the training makes.
+
+    Attributes:
+        views: by source, views of each training photo, itself included. The catalogue has three or four photos of a category, and its
+            categories are asked for four times as often as the others. With fewer views, the item network would favour the others.
+        rounding_pictures: photos that MobileNet's weights are rounded on.
+        calibration_pictures: photos that set the ranges of the int8 activations.
+        users: users simulated for each epoch of training, for validation, and for each group of figures.
+        folds: folds of `ItemModel`. The demo's catalogue has as many photos of a category.
+        items: recipe of the item network.
+        served: recipe of the aggregator that ships.
+        baseline: recipe of each of `BASELINES`.
+    """
+
+    views: Mapping[str, int]
+    rounding_pictures: int
+    calibration_pictures: int
+    users: int
+    folds: int
+    items: ItemRecipe
+    served: FitRecipe
+    baseline: FitRecipe
+
+    def with_epochs(self, epochs: int) -> "BundleRecipe":
+        """Return the same recipe with `epochs` epochs for each network."""
+        return replace(
+            self,
+            items=replace(self.items, epochs=epochs),
+            served=replace(self.served, drawn=epochs),
+            baseline=replace(self.baseline, drawn=epochs),
+        )
+
+
+RECIPE = BundleRecipe(
+    views={"catalogue": 300, "clothing": 2, "grocery": 2},
+    rounding_pictures=64,
+    calibration_pictures=160,
+    users=8_000,
+    folds=8,
+    items=ItemRecipe(width=512, epochs=6, mixup=1.0),
+    served=FitRecipe(drawn=20, settling=0),
+    baseline=replace(
+        LINEAR, drawn=11, settling=0, rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001}
+    ),
+)
+"""Makes the shipped bundle."""
+
+
+class Part(NamedTuple):
+    """The training photos of a source, or its other photos, and their embeddings float32 [N, V, d] (V views)."""
+
+    pictures: list[Picture]
+    embeddings: NDArray[np.float32]
+
+    @property
+    def views(self) -> int:
+        """V."""
+        return self.embeddings.shape[1]
+
+
+class Users(NamedTuple):
+    """Pools of held-out photos, and the users simulated on them.
+
+    Attributes:
+        split: training, validation and held-out users.
+        held_out: pool of the test photos of all sources.
+        demo: pool of the catalogue's test photos.
+        of_demo: users simulated on `demo`.
+    """
+
+    split: Split
+    held_out: Pool
+    demo: Pool
+    of_demo: Bags
+
+
 def make_default_bundle(
-    *, data: Path, catalogue: Path, out: Path, work: Path, seed: int, epochs: int | None, step: Step
+    *, data: Path, catalogue: Path, out: Path, work: Path, seed: int, step: Step, recipe: BundleRecipe = RECIPE
 ) -> Bundle:
-    """Train and write the default bundle, then load it as a worker would.
+    """Train, write and measure the default bundle.
 
     Args:
         data: folder with `mobilenet/`, `clothing/` and `grocery/`.
         catalogue: folder of the demo's catalogue.
-        out: the bundle's folder; its three files are replaced.
-        work: folder for cached embeddings; may be deleted at any time.
-        seed: of every chance in it.
-        epochs: of each network, instead of the recipes' own.
+        out: the bundle's folder. Its three files are replaced.
+        work: folder of cached embeddings. It may be deleted at any time.
+        seed: random seed.
         step: opens progress bars.
+        recipe: numbers of the training.
+
+    Returns:
+        The bundle, loaded as a worker loads it.
     """
     torch.set_num_threads(TRAINING_THREADS)
     sources = [
@@ -105,87 +176,35 @@ def make_default_bundle(
         pictures.read_grocery(data / "grocery"),
     ]
     categories = pictures.category_names([picture for source in sources for picture in source])
+
     base = work / EMBEDDER
     make_base(
         weights=data / "mobilenet" / mobilenet.WEIGHTS_FILE,
-        sources=sources,
+        photos=[picture for source in sources[1:] for picture in source if picture.split == "train"],
         path=base,
-        work=work,
+        recipe=recipe,
         seed=seed,
         step=step,
     )
     embedder = Embedder(
-        open_session(base, THREADS), mobilenet.IMAGE_SIZE, mobilenet.EMBEDDING_SIZE, file_sha256(base)[:12]
+        open_session(base, EMBEDDING_THREADS), mobilenet.IMAGE_SIZE, mobilenet.EMBEDDING_SIZE, file_sha256(base)[:12]
     )
-    parts = embed_sources(sources, embedder, work, seed, step)
-    embeddings = np.concatenate([part.reshape(-1, embedder.embedding_size) for _, part in parts])
-    views = [(chosen, part.shape[1]) for chosen, part in parts]
-    training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
-    demo = make_pool(views, categories, "test", "catalogue")
-    shown = [picture for chosen, count in views for picture in chosen for _ in range(count)]  # of each row
 
-    def users(pool: Pool, number: int) -> Bags:
-        return simulate(pool, USERS, np.random.default_rng((seed, number)))
-
-    def drawn(chance: np.random.Generator) -> Bags:
-        return simulate(training, USERS, chance)
-
-    seen = np.array([picture.split == "train" for picture in shown])
-    products = np.unique([picture.name for picture in shown], return_inverse=True)[1]
-    matrix = np.array([picture.category for picture in shown])[:, None] == np.array(categories)
-    split = Split(users(training, 1), users(validation, 2), users(held_out, 3), ~seen, products, drawn)
+    parts = embed_sources(sources, embedder, recipe.views, cache=work, seed=seed, step=step)
+    embeddings = np.concatenate([part.embeddings.reshape(-1, embedder.embedding_size) for part in parts])
+    users = simulate_users(parts, categories, recipe.users, seed)
     items = ItemModel(
-        Catalogue([picture.name for picture in shown], categories, embeddings, matrix, missing=0),
-        split,
-        recipe=ITEMS if epochs is None else replace(ITEMS, epochs=epochs),
+        _catalogue(parts, categories, embeddings),
+        users.split,
+        recipe=recipe.items,
         seed=seed,
         step=step,
-        folds=FOLDS,
+        folds=recipe.folds,
     )
-
-    def short(recipe: FitRecipe) -> FitRecipe:
-        return recipe if epochs is None else replace(recipe, drawn=epochs)
-
-    served = items.aggregator(SERVED, short(SERVED_RECIPE)).network
-    baselines: dict[str, nn.Module] = {}
-    for name in ("average", "nan", "nan+cg"):
-        torch.manual_seed(seed)
-        baselines[name] = AGGREGATORS[name](Config(embedder.embedding_size, len(categories)), None)
-        with step(f"{name}, to compare", short(LINEAR_DRAWN).length(split)) as advance:
-            fit(
-                baselines[name],
-                torch.from_numpy(embeddings),
-                split,
-                short(LINEAR_DRAWN),
-                seed=seed,
-                advance=advance,
-            )
-
-    def measure(bundle: Bundle) -> dict[str, dict[str, float]]:
-        """Of the bundle's own files and of the baselines, over users of photos that no training user has."""
-        of: dict[str, Callable[[Bags], NDArray[np.float32]]] = {
-            "as shipped": lambda bags: scores(bundle, bags, items.codes),
-            **{
-                name: lambda bags, network=network: predict(network, torch.from_numpy(embeddings), bags)
-                for name, network in baselines.items()
-            },
-            "popularity": lambda bags: np.tile(bundle.prior, (len(bags.rows), 1)),
-        }
-        found: dict[str, dict[str, float]] = {}
-        groups = {"held_out": split.test, "demo_photos": users(demo, 4)}
-        for name, method in of.items():
-            threshold = metrics.best_threshold(method(split.validation), split.validation.targets)
-            for group, bags in groups.items():
-                found[f"{group}/{name}"] = figures(method(bags), bags, threshold, KS)
-                if name == "as shipped":
-                    found[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, items.codes)
-        for group, pool in {"held_out": held_out, "demo_photos": demo}.items():
-            for size in (1, 3):
-                bags = of_one_category(pool, size)
-                found[f"{group}/one category, bags of {size}"] = figures(
-                    scores(bundle, bags, items.codes), bags, 0.5, KS
-                )
-        return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(found.items())}
+    served = items.aggregator(SERVED, recipe.served).network
+    baselines = {
+        name: fit_baseline(name, embeddings, users.split, recipe.baseline, seed=seed, step=step) for name in BASELINES
+    }
 
     manifest = Manifest(
         name=NAME,
@@ -193,11 +212,11 @@ def make_default_bundle(
         files={},
         image=Image(mobilenet.IMAGE_SIZE, PREPROCESSING, DESCRIPTION),
         embedding=Embedding(
-            ITEMS.code_size,
-            f"MobileNet v1 1.0 224 without its head, int8 (QDQ), and an item network to {ITEMS.code_size} numbers",
+            recipe.items.code_size,
+            f"MobileNet v1 1.0 224 without its head, int8 (QDQ), and an item network to {recipe.items.code_size} numbers",
         ),
         categories=categories,
-        prior=[round(float(p), 5) for p in split.train.targets.mean(0)],
+        prior=[round(float(p), 5) for p in users.split.train.targets.mean(0)],
         max_bag=MAX_BAG,
         sources=SOURCES,
         training=Training(
@@ -206,44 +225,149 @@ def make_default_bundle(
             seed,
             {
                 "aggregator": SERVED,
-                "views_catalogue": VIEWS["catalogue"],
-                "views_other": VIEWS["clothing"],
-                **{f"items_{key}": value for key, value in asdict(ITEMS).items()},
+                "views_catalogue": recipe.views["catalogue"],
+                "views_other": recipe.views["clothing"],
+                **{f"items_{key}": value for key, value in asdict(recipe.items).items()},
             },
         ),
         metrics={},
     )
-    return make_bundle(out, base=base, items=items.network, network=served, manifest=manifest, measure=measure)
+    return make_bundle(
+        out,
+        base=base,
+        items=items.network,
+        network=served,
+        manifest=manifest,
+        measure=lambda bundle: measure(bundle, items.codes, baselines, embeddings, users),
+    )
 
 
-def make_base(*, weights: Path, sources: list[list[Picture]], path: Path, work: Path, seed: int, step: Step) -> None:
-    """Round and export MobileNet, with ranges from training photos of clothing and grocery."""
-    train_pictures = [picture for source in sources[1:] for picture in source if picture.split == "train"]
-    chosen = np.random.default_rng((seed, 0)).choice(len(train_pictures), CALIBRATION_PICTURES, replace=False)
+def make_base(*, weights: Path, photos: list[Picture], path: Path, recipe: BundleRecipe, seed: int, step: Step) -> None:
+    """Round MobileNet to int8 and export it.
+
+    Args:
+        weights: MobileNet's TensorFlow arrays (`.npz`).
+        photos: training photos; some are drawn for rounding and calibration.
+        path: ONNX file to write. The float model is written beside it, as `float.onnx`.
+        recipe: its numbers of pictures are used.
+        seed: random seed of the draw.
+        step: opens a progress bar.
+    """
+    chosen = np.random.default_rng((seed, 0)).choice(len(photos), recipe.calibration_pictures, replace=False)
     with step("rounding the embedder to int8", 4) as advance:
-        sample = np.stack([decode_picture(train_pictures[i].path.read_bytes(), mobilenet.IMAGE_SIZE) for i in chosen])
+        sample = np.stack([decode_picture(photos[i].path.read_bytes(), mobilenet.IMAGE_SIZE) for i in chosen])
         network = mobilenet.MobileNet.from_file(weights)
         advance(1)
-        rounded = round_weights(network, torch.from_numpy(sample[:ROUNDING_PICTURES]))
+        rounded = round_weights(network, torch.from_numpy(sample[: recipe.rounding_pictures]))
         advance(1)
-        work.mkdir(parents=True, exist_ok=True)
-        export.export_float_embedder(rounded, work / "float.onnx")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        float_path = path.with_name("float.onnx")
+        export.export_float_embedder(rounded, float_path)
         advance(1)
-        export.quantize_embedder(work / "float.onnx", path, sample)
+        export.quantize_embedder(float_path, path, sample)
         advance(1)
 
 
 def embed_sources(
-    sources: list[list[Picture]], embedder: Embedder, work: Path, seed: int, step: Step
-) -> list[tuple[list[Picture], NDArray[np.float32]]]:
-    """Training photos in several views, all others as they are: (pictures, embeddings [N, V, d]) for each source and purpose."""
-    parts: list[tuple[list[Picture], NDArray[np.float32]]] = []
+    sources: list[list[Picture]], embedder: Embedder, views: Mapping[str, int], *, cache: Path, seed: int, step: Step
+) -> list[Part]:
+    """Embed the training photos in `views` (by source), and all other photos as they are."""
+    parts: list[Part] = []
     for source in sources:
         for training in (True, False):
             chosen = [picture for picture in source if (picture.split == "train") == training]
-            views = VIEWS[chosen[0].source] if training else 1
-            with step(
-                f"embedding {chosen[0].source}, {'training' if training else 'held out'}", len(chosen) * views
-            ) as advance:
-                parts.append((chosen, embed_pictures(chosen, views, embedder, seed=seed, cache=work, advance=advance)))
+            count = views[chosen[0].source] if training else 1
+            title = f"embedding {chosen[0].source}, {'training' if training else 'held out'}"
+            with step(title, len(chosen) * count) as advance:
+                found = embed_pictures(chosen, count, embedder, seed=seed, cache=cache, advance=advance)
+            parts.append(Part(chosen, found))
     return parts
+
+
+def simulate_users(parts: list[Part], categories: list[str], count: int, seed: int) -> Users:
+    """Simulate `count` users for each part of the split and for the demo; no two parts share a photo."""
+    views = [(part.pictures, part.views) for part in parts]
+    training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
+    demo = make_pool(views, categories, "test", "catalogue")
+    shown = _rows(parts)
+    seen = np.array([picture.split == "train" for picture in shown])
+    products = np.unique([picture.name for picture in shown], return_inverse=True)[1]
+
+    def users(pool: Pool, number: int) -> Bags:
+        return simulate(pool, count, np.random.default_rng((seed, number)))
+
+    split = Split(
+        users(training, 1),
+        users(validation, 2),
+        users(held_out, 3),
+        ~seen,
+        products,
+        drawn=lambda chance: simulate(training, count, chance),
+    )
+    return Users(split, held_out, demo, users(demo, 4))
+
+
+def fit_baseline(
+    name: str, embeddings: NDArray[np.float32], split: Split, recipe: FitRecipe, *, seed: int, step: Step
+) -> nn.Module:
+    """Train one of `BASELINES` over plain embeddings, float32 [rows, d]."""
+    torch.manual_seed(seed)
+    network = AGGREGATORS[name](Config(embeddings.shape[1], split.train.targets.shape[1]), None)
+    with step(f"{name}, to compare", recipe.length(split)) as advance:
+        fit(network, torch.from_numpy(embeddings), split, recipe, seed=seed, advance=advance)
+    return network
+
+
+def measure(
+    bundle: Bundle,
+    codes: NDArray[np.float32],
+    baselines: Mapping[str, nn.Module],
+    embeddings: NDArray[np.float32],
+    users: Users,
+) -> dict[str, dict[str, float]]:
+    """Measure the bundle's own files and the baselines on users whose photos no training user has.
+
+    Args:
+        bundle: the bundle, as written.
+        codes: float32 [rows, k], what its item network gives.
+        baselines: trained networks by name.
+        embeddings: float32 [rows, d], what the baselines take.
+        users: whom to measure on.
+
+    Returns:
+        Figures rounded to four places, by `group/method`.
+    """
+    methods: dict[str, Callable[[Bags], NDArray[np.float32]]] = {
+        "as shipped": lambda bags: scores(bundle, bags, codes),
+        **{
+            name: lambda bags, network=network: predict(network, torch.from_numpy(embeddings), bags)
+            for name, network in baselines.items()
+        },
+        "popularity": lambda bags: np.tile(bundle.prior, (len(bags.rows), 1)),
+    }
+    measured: dict[str, dict[str, float]] = {}
+    groups = {"held_out": (users.held_out, users.split.test), "demo_photos": (users.demo, users.of_demo)}
+    validation = users.split.validation
+    for name, method in methods.items():
+        threshold = metrics.best_threshold(method(validation), validation.targets)
+        for group, (_, bags) in groups.items():
+            measured[f"{group}/{name}"] = figures(method(bags), bags, threshold, KS)
+            if name == "as shipped":
+                measured[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, codes)
+    for group, (pool, _) in groups.items():
+        for size in (1, 3):
+            bags = of_one_category(pool, size)
+            measured[f"{group}/one category, bags of {size}"] = figures(scores(bundle, bags, codes), bags, 0.5, KS)
+    return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(measured.items())}
+
+
+def _rows(parts: list[Part]) -> list[Picture]:
+    """List the picture of each row of the table of all embeddings."""
+    return [picture for part in parts for picture in part.pictures for _ in range(part.views)]
+
+
+def _catalogue(parts: list[Part], categories: list[str], embeddings: NDArray[np.float32]) -> Catalogue:
+    """Make a catalogue whose items are the rows of the table: every view of every photo."""
+    shown = _rows(parts)
+    matrix = np.array([picture.category for picture in shown])[:, None] == np.array(categories)
+    return Catalogue([picture.name for picture in shown], categories, embeddings, matrix, missing=0)

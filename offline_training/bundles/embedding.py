@@ -1,4 +1,4 @@
-"""Pictures to embeddings through the very embedder and the very rounding that serve, cached on disk by what they depend on."""
+"""Embeds pictures for the default bundle with the int8 embedder and the row rounding that serving uses, and caches them on disk."""
 
 import hashlib
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from offline_training.embedders.augmentation import AUGMENTATION, random_view
 from offline_training.embedders.pictures import Picture
 from offline_training.progress import Advance
 
-BATCH = 32
-DECODERS = 2
+BATCH = 32  # pictures in one call of the embedder
+DECODERS = 2  # threads
 
 
 def embed_pictures(
@@ -28,14 +28,14 @@ def embed_pictures(
         pictures: N pictures.
         views: V, at least 1.
         embedder: the int8 embedder of the bundle.
-        seed: of the random views.
-        cache: folder for the result, made when missing.
-        advance: told the number of embeddings that were finished.
+        seed: random seed of the views.
+        cache: folder of cached results; created when missing.
+        advance: called with the number of embeddings finished since the last call.
 
     Returns:
-        float32 [N, V, d], after rounding by `model.quantization`.
+        float32 [N, V, d], rounded as `model.quantization` stores rows.
     """
-    path = cache / f"{_identity(pictures, views, embedder, seed)}.npy"
+    path = cache / f"{_cache_key(pictures, views, embedder, seed)}.npy"
     if path.exists():
         rows = np.load(path)
         advance(len(pictures) * views)
@@ -50,7 +50,7 @@ def embed_pictures(
 def _embed(
     pictures: list[Picture], views: int, embedder: Embedder, seed: int, advance: Advance
 ) -> Iterator[NDArray[np.uint8]]:
-    """Quantized rows, uint8 [8 + d] each, view by view within picture by picture."""
+    """Yield quantized rows, uint8 [8 + d] each: all views of the first picture, then of the next."""
 
     def pixels(number: int) -> NDArray[np.uint8]:
         picture, view = divmod(number, views)
@@ -71,8 +71,8 @@ def _batches(count: int) -> Iterator[range]:
     return (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
 
 
-def _identity(pictures: list[Picture], views: int, embedder: Embedder, seed: int) -> str:
-    """Changes with the pictures' names, the embedder, the number and kind of views, and the seed of the latter."""
+def _cache_key(pictures: list[Picture], views: int, embedder: Embedder, seed: int) -> str:
+    """Hash what the embeddings depend on: picture names, embedder version, kind and number of views, seed."""
     digest = hashlib.sha256(f"{embedder.version} {AUGMENTATION} {views} {seed}".encode())
     for picture in pictures:
         digest.update(picture.name.encode())

@@ -1,7 +1,7 @@
-"""Makes a shop's own bundle: the embedder of another one, an item network behind it, and an aggregator of the shop's categories.
+"""Makes a shop's own bundle: the base embedder of another bundle, a new item network on top of it, and an aggregator.
 
-Embeddings of the catalogue go in, as the base of that embedder makes them; what the new embedder gives, and the workers store, are
-codes of 128 numbers. Read `make_shop_bundle` from top to bottom.
+The input is the catalogue's embeddings by that base embedder. The new embedder gives codes of 128 numbers, which the workers store.
+Read `make_shop_bundle` from top to bottom.
 """
 
 from dataclasses import asdict
@@ -17,10 +17,10 @@ from offline_training.item_network.network import ITEM_RECIPES
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.evaluation import evaluate
-from offline_training.tasks.tasks import TASK_TEXTS, Split, TaskName
+from offline_training.tasks.split import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
-"""The aggregator over codes that is ahead on held-out users of H&M (`tastestream train compare`)."""
+"""The aggregator over codes that scores best on held-out users of H&M, by task (`tastestream train compare`)."""
 
 
 def make_shop_bundle(
@@ -37,22 +37,32 @@ def make_shop_bundle(
     out: Path,
     step: Step,
 ) -> Bundle:
-    """Train, write and measure a bundle; gives it as a worker would load it.
+    """Train, write and measure a bundle.
 
     Args:
-        base: whose embedder it builds on, an item network of its own left out.
-        catalogue: with embeddings as `graphs.open_base` makes them.
-        aggregator: a name of `AGGREGATORS`, by default the task's best.
-        out: the bundle's folder; its three files are replaced when all is done.
+        base: bundle whose embedder is built on. If it has an item network, that network is left out.
+        catalogue: items with embeddings by the embedder that `graphs.open_base` opens.
+        split: bags of `task`.
+        task: task to train for.
+        aggregator: A name of `AGGREGATORS`; None for the task's best.
+        name: name of the bundle.
+        version: version of the bundle.
+        command: command line to note in the manifest.
+        seed: random seed.
+        out: the bundle's folder. Its three files are replaced at the end.
+        step: opens progress bars.
+
+    Returns:
+        The bundle, loaded as a worker loads it.
 
     Raises:
-        DatasetError: when the embeddings are not of the base's size.
+        DatasetError: the embeddings have another size than those of the base.
     """
-    found, expected = catalogue.embeddings.shape[1], open_base(base).embedding_size
-    if found != expected:
+    size, expected = catalogue.embeddings.shape[1], open_base(base).embedding_size
+    if size != expected:
         raise DatasetError(
-            f"embeddings of {found} numbers, but the base of {base.path} gives {expected}: "
-            "give those that it makes (tastestream train embed)"
+            f"embeddings of {size} numbers, but the base embedder of {base.path} makes {expected}: "
+            "embed the pictures with it (tastestream train embed)"
         )
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
     items = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)

@@ -1,6 +1,6 @@
-"""Simulated users over real pictures: a taste is a few categories with weights, a bag is drawn from it, the labels are its categories.
+"""Simulated users over real pictures. A taste is a few weighted categories, a bag is drawn from it, and its categories are the labels.
 
-The labels hold categories that the bag does not show, when it is small: no method reaches recall 1, as with real shoppers.
+A small bag does not show every category of the taste. So no method can reach a recall of 1, as with real shoppers.
 """
 
 import math
@@ -10,29 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from offline_training.embedders.pictures import Picture, Split
-from offline_training.tasks.bags import TYPE_WEIGHTS, Bags, make_bags
+from offline_training.tasks.bags import Bags, make_bags
+from streams.settings import DEFAULT_TYPE_WEIGHTS, WeightedType
 
 MAX_BAG = 64
 TASTE_SIZES = (0.4, 0.3, 0.2, 0.1)
-"""P(1, 2, 3, 4 categories)."""
+"""Probabilities of a taste of 1, 2, 3 and 4 categories."""
 MIXED = 0.15
-"""Share of users whose taste may cross the sources."""
+"""Share of users whose taste may mix categories of several sources."""
 TASTE_EVENNESS = 2.0
-"""Of the Dirichlet weights of a taste's categories."""
-SHARES = {"view": 0.5, "cart": 0.2, "purchase": 0.3}
-"""Of the interactions."""
+"""Concentration of the Dirichlet distribution from which a taste's weights are drawn."""
+SHARES: dict[WeightedType, float] = {"view": 0.5, "cart": 0.2, "purchase": 0.3}
+"""Share of each interaction type."""
 DECAYED = 0.3
-"""Share of users whose items fade with age as well, by up to three half-lives."""
+"""Share of users whose items also lose weight with age, by up to three half-lives."""
 
-_LOG_WEIGHTS = np.log([TYPE_WEIGHTS[kind] for kind in SHARES])
+_LOG_WEIGHTS = np.log([DEFAULT_TYPE_WEIGHTS[kind] for kind in SHARES])
 
 
 @dataclass(frozen=True)
 class Pool:
     """The pictures that bags are drawn from.
 
-    `rows[c]` int [n_c]: those of category c in the table of all embeddings, every view of every picture; `sources`: categories
-    by source; `categories`: how many there are.
+    Attributes:
+        rows: by category, the rows int64 [n] of its pictures in the table of all embeddings, every view of every picture.
+        sources: by source, its categories.
+        categories: D, the number of categories, with those that have no picture here.
     """
 
     rows: dict[int, NDArray[np.int64]]
@@ -41,10 +44,13 @@ class Pool:
 
 
 def make_pool(parts: list[tuple[list[Picture], int]], categories: list[str], split: Split, source: str = "") -> Pool:
-    """Gather the pictures of one split, and of one source where it is given.
+    """Gather the pictures of one split.
 
     Args:
-        parts: pictures and how many views of each, in the order of the table.
+        parts: pictures and the number of views of each, in the order of the table of embeddings.
+        categories: names of all D categories.
+        split: split whose pictures are gathered.
+        source: if given, only this source's pictures are gathered.
     """
     number = {name: index for index, name in enumerate(categories)}
     rows: dict[int, list[NDArray[np.int64]]] = {}
@@ -59,11 +65,11 @@ def make_pool(parts: list[tuple[list[Picture], int]], categories: list[str], spl
                 if category not in known:
                     known.append(category)
             count += views
-    return Pool({category: np.concatenate(found) for category, found in rows.items()}, sources, len(categories))
+    return Pool({category: np.concatenate(parts) for category, parts in rows.items()}, sources, len(categories))
 
 
 def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MAX_BAG) -> Bags:
-    """Draw `count` users with bags of 1 to `max_bag` items, small ones the more frequent (log-uniform)."""
+    """Draw `count` users. Bag sizes are log-uniform from 1 to `max_bag`, so small bags are the most frequent."""
     rows, log_weights, tastes = zip(*(_user(pool, rng, max_bag) for _ in range(count)), strict=True)
     targets = np.zeros((count, pool.categories), bool)
     for number, taste in enumerate(tastes):
@@ -72,7 +78,10 @@ def simulate(pool: Pool, count: int, rng: np.random.Generator, max_bag: int = MA
 
 
 def of_one_category(pool: Pool, size: int) -> Bags:
-    """Bags of `size` pictures of one category, each picture of each category that has so many once the first."""
+    """Make bags of `size` pictures of one category; each picture is first in one bag.
+
+    Categories with fewer than `size` pictures are left out.
+    """
     rows, targets = [], []
     for category, members in pool.rows.items():
         for start in range(len(members) if len(members) >= size else 0):
@@ -84,7 +93,7 @@ def of_one_category(pool: Pool, size: int) -> Bags:
 def _user(
     pool: Pool, rng: np.random.Generator, max_bag: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-    """Rows [m] of the pool, their log weights [m], and the taste's categories [k]."""
+    """Draw one user: rows [m] of the pool, their log weights [m], and the categories [k] of the taste."""
     candidates = (
         list(pool.rows) if rng.random() < MIXED else list(pool.sources.values())[rng.integers(len(pool.sources))]
     )
@@ -106,6 +115,8 @@ def _user(
 
 
 def _draw(rows: NDArray[np.int64], wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Distinct rows; as many as there are when there are fewer than wanted. Held-out pools have one view a picture:
-    distinct pictures."""
+    """Draw distinct rows, all of them when there are fewer than wanted.
+
+    Held-out pools have one view of each picture, so distinct rows are distinct pictures there.
+    """
     return rng.choice(rows, min(wanted, len(rows)), replace=False)

@@ -7,8 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from offline_training.comparison.report.tables import columns
 from offline_training.comparison.results import Comparison, by_method, read, spread, write
-from offline_training.comparison.tables import columns
 from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, extra, progress
 
 
@@ -18,70 +18,69 @@ def compare(  # noqa: PLR0917  (options all)
     out: Annotated[Path, typer.Option(help="Folder for TASK.json, report.html and report.md.", file_okay=False)],
     task: Tasks = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Of the table; may be given several times.", show_default="all")
+        list[str] | None,
+        typer.Option(help="Method to run, named as in the report. Repeat for several methods.", show_default="all"),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of each method.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Number of runs of each method, each with its own seed.", min=1)] = 3,
     variants: Variants = 0,
     max_bag: MaxBag = None,
     threads: Threads = 1,
 ) -> None:
-    """Methods side by side on held-out users: average, NAN, NAN + CG, and what is ahead of them. Ends with the report.
+    """Compare methods on held-out users, and write a report.
 
-    Example: tastestream train compare data/hm --embeddings embeddings.npz --task unseen --variants 3 --out results
+    The methods are the paper's (average, NAN, NAN + CG), simple baselines, and the ones that beat them.
     """
     with extra():
         import torch  # noqa: PLC0415
 
-        from offline_training.comparison import comparison  # noqa: PLC0415
-        from offline_training.comparison.page import write_report  # noqa: PLC0415
+        from offline_training.comparison.compare import compare as run_methods  # noqa: PLC0415
+        from offline_training.comparison.methods import METHODS  # noqa: PLC0415
+        from offline_training.comparison.report.page import write_report  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
-        from offline_training.tasks.tasks import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
+        from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
     console = Console(stderr=True)
     with progress(console) as step:
         asked: list[TaskName] = [task_named(name) for name in dict.fromkeys(task or TASKS)]
-        for name in set(method or ()) - set(comparison.METHODS):
-            raise DatasetError(f"--method {name!r}: expected {', '.join(comparison.METHODS)}")
+        for name in set(method or ()) - set(METHODS):
+            raise DatasetError(f"--method {name!r}: expected {', '.join(METHODS)}")
         for other in set(TASKS) - set(asked):
-            if (before := out / f"{other}.json").exists():
-                read(before)  # what the report cannot show is said now, not after the training
+            if (earlier := out / f"{other}.json").exists():
+                read(earlier)  # the report includes it: refuse it now, not after the training
         catalogue = read_catalogue(dataset, embeddings)
         histories = read_histories(dataset, catalogue)
         if catalogue.missing:
             console.print(f"{catalogue.missing:,} items have no embedding and are left out")
         for one in asked:
             split = make_split(one, histories, catalogue, variants=variants, max_bag=max_bag)
-            found = comparison.compare(
+            comparison = run_methods(
                 one,
                 catalogue,
                 split,
-                methods=method or list(comparison.METHODS),
+                methods=method or list(METHODS),
                 seeds=range(seeds),
                 step=step,
             )
-            write(found, out)
-            console.print(_comparison_table(found))
-        console.print(f"{write_report(out, step)}: the report", soft_wrap=True, markup=False)
+            write(comparison, out)
+            console.print(_comparison_table(comparison))
+        console.print(f"Report: {write_report(out, step)}", soft_wrap=True, markup=False)
 
 
 def report(
-    results: Annotated[Path, typer.Argument(help="What `train compare --out` wrote.", file_okay=False)],
+    results: Annotated[Path, typer.Argument(help="Folder that `train compare --out` wrote.", file_okay=False)],
 ) -> None:
-    """Write report.html and report.md of a comparison again, from its TASK.json files.
-
-    Example: tastestream train report results
-    """
+    """Write the report of a comparison again (report.html and report.md), from its TASK.json files."""
     with extra():
-        from offline_training.comparison.page import write_report  # noqa: PLC0415
+        from offline_training.comparison.report.page import write_report  # noqa: PLC0415
 
     console = Console(stderr=True)
     with progress(console) as step:
-        console.print(f"{write_report(results, step)}: the report", soft_wrap=True, markup=False)
+        console.print(f"Report: {write_report(results, step)}", soft_wrap=True, markup=False)
 
 
 def _comparison_table(comparison: Comparison) -> Table:
-    """A row for each method, means over seeds."""
+    """Build a table with one row per method: means over seeds."""
     users = ", ".join(f"{part} {count:,}" for part, count in comparison.users.items())
     table = Table(title=f"{comparison.task}: {comparison.labels} labels; users: {users}")
     table.add_column("method", no_wrap=True)

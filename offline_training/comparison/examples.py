@@ -1,4 +1,4 @@
-"""Held-out users to look at: bags whose pictures are all there, and small copies of these pictures."""
+"""Chooses held-out users to show in the report: users whose pictures can all be read, with thumbnails of them."""
 
 from functools import cache, partial
 
@@ -10,7 +10,7 @@ from offline_training.datasets.picture_files import PictureFiles
 from offline_training.report.thumbnails import thumbnail
 from offline_training.tasks.bags import PADDING
 from offline_training.tasks.catalogue import Catalogue
-from offline_training.tasks.tasks import Split
+from offline_training.tasks.split import Split
 
 USERS = 6
 
@@ -18,10 +18,15 @@ USERS = 6
 def choose(
     catalogue: Catalogue, split: Split, *, users: int = USERS
 ) -> tuple[NDArray[np.int64], list[Example], dict[str, bytes]]:
-    """Users drawn by chance among those with pictures only, or fewer where there are not so many.
+    """Draw up to `users` test users whose items all have a readable local picture.
+
+    Args:
+        catalogue: the items.
+        split: the bags.
+        users: maximum number of users.
 
     Returns:
-        Rows of the test bags; the examples; the items' JPEGs.
+        Rows of the test bags, int64 [n]; the examples; the JPEGs by item.
     """
     bags = split.test
     has_picture = np.array([item in catalogue.pictures for item in catalogue.items])
@@ -36,12 +41,12 @@ def choose(
                 break
             bag = [catalogue.items[item] for item in bags.rows[row] if item != PADDING]
             afterwards = [catalogue.items[item] for item in split.afterwards[row]] if split.afterwards else []
-            found = {item: shrink(catalogue.pictures.get(item)) for item in (*bag, *afterwards)}
-            whole = {item: picture for item, picture in found.items() if picture is not None}
-            if len(whole) == len(found):
+            thumbnails = {item: shrink(catalogue.pictures.get(item)) for item in (*bag, *afterwards)}
+            readable = {item: picture for item, picture in thumbnails.items() if picture is not None}
+            if len(readable) == len(thumbnails):
                 chosen.append(int(row))
                 examples.append(
                     Example(bag, afterwards, [catalogue.labels[n] for n in np.flatnonzero(bags.targets[row])])
                 )
-                pictures |= whole
+                pictures |= readable
     return np.array(chosen, np.int64), examples, pictures

@@ -1,4 +1,4 @@
-"""What a comparison found, as `TASK.json` keeps it: all that a report shows."""
+"""The results of a comparison, as `TASK.json` stores them. The report shows nothing else."""
 
 import statistics
 from collections.abc import Sequence
@@ -7,37 +7,48 @@ from pathlib import Path
 import msgspec
 
 from offline_training.datasets.records import DatasetError
-from offline_training.tasks.tasks import TASKS
+from offline_training.tasks.split import TASKS
 
 VERSION = 2
-"""Of the files; another one is refused."""
+"""Format version of the files. Files of another version are refused."""
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Pairs of user and label whose scores are in one tenth of 0 to 1."""
+    """Pairs of user and label whose scores lie in one tenth of the range 0 to 1."""
 
     mean_score: float
     share_relevant: float
     pairs: int
 
 
-class Guess(msgspec.Struct, frozen=True):
-    """A label that a method gives a high score, and whether the user has it."""
+class ScoredLabel(msgspec.Struct, frozen=True):
+    """A label, the score that a method gives it, and whether the user has it."""
 
     label: str
     score: float
     right: bool
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a run says of an example. attention: of each item of the bag; empty where there is no network. guesses: best first."""
+class Prediction(msgspec.Struct, frozen=True):
+    """The output of a method for an example.
+
+    Attributes:
+        attention: the attention on each item of the bag; empty for methods without a network.
+        labels: the best labels, best first.
+    """
 
     attention: list[float]
-    guesses: list[Guess]
+    labels: list[ScoredLabel] = msgspec.field(name="guesses")
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A held-out user all of whose pictures are local files. afterwards: the items asked for, of *next* only."""
+    """A held-out user whose pictures can all be read.
+
+    Attributes:
+        bag: items of the bag, oldest first.
+        afterwards: items that the user took afterwards; of *next* only.
+        labels: the labels that the user has.
+    """
 
     bag: list[str]
     afterwards: list[str]
@@ -45,7 +56,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True):
-    """Of a call on one core, in milliseconds (the median), and of an item's row in the state, in bytes."""
+    """Median time of a call on one core, milliseconds, and size of an item's row in the state, bytes."""
 
     batch_ms: float
     one_ms: float
@@ -53,30 +64,30 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Lead(msgspec.Struct, frozen=True):
-    """How far the best method's micro F1 is ahead, and the 95 % interval of that difference over the choice of users."""
+    """How much higher the best method's micro F1 is, and the 95 % interval of that difference over the choice of users."""
 
     difference: float
     low: float
     high: float
 
 
-class Run(msgspec.Struct, frozen=True):
-    """One method, trained with one seed."""
+class MethodRun(msgspec.Struct, frozen=True):
+    """A method that was trained and measured with one seed."""
 
     method: str
     seed: int
     figures: dict[str, float]
     seconds: float
-    train_loss: list[float]  # by epoch; empty where nothing is trained
+    train_loss: list[float]  # by epoch; empty if the method is not trained
     validation_loss: list[float]
     recall_at: list[float]  # by k = 1, 2, ...
     precision_at: list[float]
     reliability: list[Bin]
-    answers: list[Answer]  # by example
+    predictions: list[Prediction] = msgspec.field(name="answers")  # by example
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All runs on a task, and what it is."""
+    """All runs on a task, and a description of the task."""
 
     version: int = VERSION
     task: str
@@ -87,77 +98,85 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     max_bag: int
     ceilings: dict[str, float]
     recall_ceiling_at: list[float]  # by k = 1, 2, ...
-    methods: dict[str, str]  # what each is, in a line
-    runs: list[Run]
+    methods: dict[str, str]  # a description of each method in one line
+    runs: list[MethodRun]
     costs: dict[str, Cost]
-    leads: dict[str, Lead]  # over each of the other methods
+    leads: dict[str, Lead]  # of the best method over each other one
     examples: list[Example]
     pictures: dict[str, bytes]  # JPEGs of the items of the examples
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Versioned(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-def by_method(comparison: Comparison) -> dict[str, list[Run]]:
-    """The runs of each method, in the order of the first."""
-    found: dict[str, list[Run]] = {}
+def by_method(comparison: Comparison) -> dict[str, list[MethodRun]]:
+    """Group the runs by method, in the order in which the methods first occur."""
+    runs: dict[str, list[MethodRun]] = {}
     for run in comparison.runs:
-        found.setdefault(run.method, []).append(run)
-    return found
+        runs.setdefault(run.method, []).append(run)
+    return runs
 
 
-def spread(runs: Sequence[Run], figure: str) -> tuple[float, float]:
-    """Mean over seeds, and half the distance between the lowest and the highest."""
+def spread(runs: Sequence[MethodRun], figure: str) -> tuple[float, float]:
+    """Return a figure's mean over seeds, and half the distance between its lowest and highest value."""
     values = [run.figures[figure] for run in runs]
     return statistics.fmean(values), (max(values) - min(values)) / 2
 
 
 def mean_by_place(lists: Sequence[Sequence[float]]) -> list[float]:
-    """Mean over seeds of figures by k or by epoch."""
+    """Average lists of one length place by place, such as the curves of several seeds."""
     return [statistics.fmean(values) for values in zip(*lists, strict=True)]
 
 
 def best(comparison: Comparison) -> str | None:
-    """The trained method with the highest micro F1 on validation users, None when no method is trained."""
+    """Return the trained method with the highest micro F1 on validation users. None if no method is trained."""
     trained = {name: runs for name, runs in by_method(comparison).items() if runs[0].train_loss}
     return max(trained, key=lambda name: spread(trained[name], "validation micro F1")[0], default=None)
 
 
 def write(comparison: Comparison, folder: Path) -> None:
-    """`TASK.json` in `folder`."""
+    """Write `TASK.json` to `folder`, which is created when missing."""
     folder.mkdir(parents=True, exist_ok=True)
     data = msgspec.json.format(msgspec.json.encode(comparison), indent=2)
     (folder / f"{comparison.task}.json").write_bytes(data + b"\n")
 
 
 def read(path: Path) -> Comparison:
-    """What `write` wrote. Raises DatasetError for anything else."""
+    """Read a file that `write` wrote.
+
+    Raises:
+        DatasetError: it is of another version, or no such file at all, or it has no runs.
+    """
     try:
         data = path.read_bytes()
-        version = msgspec.json.decode(data, type=_Header).version
+        version = msgspec.json.decode(data, type=_Versioned).version
         if version != VERSION:
             raise DatasetError(
                 f"{path}: expected results of version {VERSION}, found {version or 'none'}: "
                 "run `tastestream train compare` again"
             )
-        found = msgspec.json.decode(data, type=Comparison)
+        comparison = msgspec.json.decode(data, type=Comparison)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise DatasetError(f"{path}: expected what `tastestream train compare` wrote, found {error}") from error
-    if not found.runs:
+        raise DatasetError(f"{path}: expected a file that `tastestream train compare` wrote, found {error}") from error
+    if not comparison.runs:
         raise DatasetError(f"{path}: expected the runs of a comparison, found none: compare some methods")
-    return found
+    return comparison
 
 
 def read_folder(folder: Path) -> list[Comparison]:
-    """Every `TASK.json` in `folder`. Raises DatasetError where one is of another version, or there is none."""
+    """Read every `TASK.json` in `folder`.
+
+    Raises:
+        DatasetError: there is none, or `read` refuses one.
+    """
     paths = [folder / f"{task}.json" for task in TASKS]
-    found = [read(path) for path in paths if path.exists()]
-    if not found:
+    comparisons = [read(path) for path in paths if path.exists()]
+    if not comparisons:
         there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         raise DatasetError(
             f"{folder}: expected {', '.join(path.name for path in paths[:-1])} or {paths[-1].name}, "
             f"found {', '.join(there[:3]) + (' ...' if there[3:] else '') if there else 'nothing'}: "
             "`tastestream train compare` writes them"
         )
-    return found
+    return comparisons

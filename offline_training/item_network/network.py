@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from offline_training.datasets.labels import SEPARATOR
 from offline_training.item_network.int8 import store_in_int8
-from offline_training.tasks.tasks import TaskName
+from offline_training.tasks.split import TaskName
 
 
 class LabelGroup(NamedTuple):

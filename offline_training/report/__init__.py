@@ -1,1 +1,1 @@
-"""What `tastestream train compare` found, as a page: results (the data) -> tables, charts -> page. Needs no torch."""
+"""What all reports share: their parts, the drawing of charts, rendering with Jinja, and thumbnails."""

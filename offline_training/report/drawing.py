@@ -1,4 +1,4 @@
-"""How charts look, and how one becomes SVG. Pure: the same data give the same bytes."""
+"""Draws charts as SVG, in one style. The same data always give the same bytes."""
 
 import io
 import re
@@ -22,12 +22,12 @@ COLOURS = {
     "third": "#2c7a55",
     "fourth": "#7d4aa5",
 }
-"""By the name of the page's CSS variable. No two alike: the page replaces them by these."""
+"""Colours by the name of the page's CSS variable. All differ: the page replaces each colour by its variable."""
 
 GROUND, INK, MUTED, GRID, FAINT, FIRST, SECOND, THIRD, FOURTH = COLOURS.values()
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "text.parse_math": False,  # names are no formulas
+    "text.parse_math": False,  # a name with a $ is not a formula
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -54,18 +54,19 @@ STYLE: dict[Any, Any] = {
 
 
 def chart(name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure], None]) -> Chart:
-    """What `draw` draws.
+    """Draw a chart.
 
     Args:
-        name: of its file; no two charts of a page have the same.
-        alt: what it shows, for those who do not see it.
-        size: inches, a hundred pixels each.
+        name: file name without suffix; unique on a page.
+        alt: text alternative: what the chart shows.
+        size: width and height in inches of 100 pixels.
+        draw: draws into the figure.
     """
     file = io.StringIO()
     with mpl.rc_context(STYLE), mpl.rc_context({"svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    _, _, drawn = file.getvalue().partition("<svg ")  # before it stands what only a file of its own has
-    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # several charts share a page, and nothing refers to these
+    _, _, drawn = file.getvalue().partition("<svg ")  # drop the XML header, which a page does not need
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # ids must be unique on a page, and nothing refers to these
     return Chart(name, alt, f'<svg role="img" aria-label="{escape(alt)}" {drawn}', round(100 * size[0]))

@@ -1,11 +1,17 @@
-"""What a page is made of, whatever it tells: tables, charts, blocks of them. Needs neither Jinja nor Matplotlib."""
+"""The parts of a report page: tables, charts, and blocks of them. Needs neither Jinja nor Matplotlib."""
 
 import re
 from typing import NamedTuple
 
 
 class Table(NamedTuple):
-    """strong: the first cell of the row that stands out."""
+    """A table of text cells.
+
+    Attributes:
+        header: cells of the header.
+        rows: cells of each row.
+        strong: first cell of the row to highlight; None for no highlight.
+    """
 
     header: list[str]
     rows: list[list[str]]
@@ -13,7 +19,14 @@ class Table(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """alt: what it shows, for those who do not see it. width: pixels on a page."""
+    """A chart.
+
+    Attributes:
+        name: file name without suffix.
+        alt: text alternative: what the chart shows.
+        svg: the chart itself.
+        width: width on a page, pixels.
+    """
 
     name: str
     alt: str
@@ -22,7 +35,15 @@ class Chart(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A heading, how to read what follows, and that. folded: the tables show when somebody asks for them."""
+    """A part of a page with its own heading.
+
+    Attributes:
+        title: the heading.
+        text: how to read the charts and tables.
+        charts: charts, above the tables.
+        tables: tables.
+        folded: whether the tables are hidden until the reader opens them.
+    """
 
     title: str
     text: str
@@ -32,5 +53,5 @@ class Block(NamedTuple):
 
 
 def cell(text: object) -> str:
-    """Text for Markdown, in a table's cell too."""
+    """Escape text for Markdown, on one line, so that it also fits in a table cell."""
     return re.sub(r"([\\`*_\[\]<|&$~])", r"\\\1", " ".join(str(text).split()))

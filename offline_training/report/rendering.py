@@ -1,4 +1,4 @@
-"""From parts to a page: Jinja with the filters and the macros (`templates/shared.html.j2`) that all pages have in common."""
+"""Renders pages with Jinja. All pages share these filters and the macros in `templates/shared.html.j2`."""
 
 from base64 import b64encode
 
@@ -10,7 +10,7 @@ from offline_training.report.parts import Chart, cell
 
 
 def environment(package: str) -> Environment:
-    """Templates of a package, which may import those of this one."""
+    """Return the Jinja environment of a package's templates, which can import those of this package."""
     loaders = [PackageLoader(name) for name in (package, "offline_training.report")]
     made = Environment(
         loader=ChoiceLoader(loaders),
@@ -25,13 +25,13 @@ def environment(package: str) -> Environment:
 
 
 def inline(chart: Chart) -> Markup:
-    """A chart as part of the page, its colours those of the page."""
+    """Return a chart's SVG with the page's CSS variables as colours."""
     svg = chart.svg
     for name, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
-    return Markup(svg)  # noqa: S704  (matplotlib's, which escapes what is in it)
+    return Markup(svg)  # noqa: S704  (Matplotlib escapes the texts in it)
 
 
 def jpeg(picture: bytes) -> str:
-    """As a URL that holds it."""
+    """Return a data URL of a JPEG."""
     return f"data:image/jpeg;base64,{b64encode(picture).decode()}"

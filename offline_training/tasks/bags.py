@@ -1,4 +1,4 @@
-"""Users as training and evaluation see them: which rows of a catalogue are in the bag, how heavy they are, and what is asked for."""
+"""Bags as training and evaluation see them: the items of each user, their weights, and the labels to predict."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,15 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 PADDING = -1
-TYPE_WEIGHTS = {"view": 0.3, "cart": 0.6, "purchase": 1.0}
-"""How heavy an interaction is, as serving has it by default (`TYPE_WEIGHTS` of its settings)."""
+"""Row of the places behind the last item of a bag."""
 
 
 class Bags(NamedTuple):
-    """Of N users.
+    """The bags of N users, padded to one length M.
 
-    rows: int32 [N, M], rows of the catalogue, PADDING behind them. log_weight: float32 [N, M], log weight of each, -inf in padding.
-    targets: bool [N, D].
+    Attributes:
+        rows: int32 [N, M], rows of the catalogue, oldest item first; `PADDING` behind them.
+        log_weight: float32 [N, M], log weight of each item; -inf in padding.
+        targets: bool [N, D], the labels to predict.
     """
 
     rows: NDArray[np.int32]
@@ -24,11 +25,11 @@ class Bags(NamedTuple):
 
     @property
     def sizes(self) -> NDArray[np.int64]:
-        """Items of each bag, int [N]."""
+        """Number of items in each bag, int64 [N]."""
         return (self.rows != PADDING).sum(1)
 
     def of(self, users: NDArray[np.int64] | slice) -> "Bags":
-        """Some of them, no longer than the longest of these."""
+        """Return the bags of some users, cut to the longest of them."""
         longest = int(self.sizes[users].max(initial=1))
         return Bags(self.rows[users, :longest], self.log_weight[users, :longest], self.targets[users])
 
@@ -39,7 +40,14 @@ def make_bags(
     max_bag: int,
     log_weights: Sequence[NDArray[np.float32]] | None = None,
 ) -> Bags:
-    """Pad bags, each of at most `max_bag` rows, to one length. log_weights: all of one weight when it is missing."""
+    """Pad bags to one length.
+
+    Args:
+        rows: items of each of N bags, int [m] with m at most `max_bag`.
+        targets: bool [N, D].
+        max_bag: M, the length after padding.
+        log_weights: log weights of each bag's items, float32 [m]; None for 0 everywhere.
+    """
     padded = np.full((len(rows), max_bag), PADDING, np.int32)
     weights = np.full((len(rows), max_bag), -np.inf, np.float32)
     for number, bag in enumerate(rows):

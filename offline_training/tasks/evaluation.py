@@ -1,4 +1,4 @@
-"""Figures of a bundle from the bundle alone: ONNX Runtime and numpy, no torch."""
+"""Measures a bundle from its own files, with ONNX Runtime and numpy. Needs no torch."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,24 +10,26 @@ from model.bundle import Bundle
 from model.quantization import as_stored
 from model.scoring import Scored, ScoringBag, score_bags
 from offline_training.tasks.bags import Bags
-from offline_training.tasks.tasks import Split
+from offline_training.tasks.split import Split
 
-BATCH = 256
+BATCH = 256  # bags in one call of the aggregator
 KS = (5, 10, 15, 20)
+"""The k of the paper's tables."""
 LARGE_BAG = 8
-"""Attention on one item means something from this size on."""
+"""Number of items from which the attention on a single item says something."""
 
 
 def evaluate(bundle: Bundle, split: Split, embeddings: NDArray[np.float32], ks: Sequence[int] = KS) -> dict[str, float]:
-    """Score the held-out bags as the profile worker does, rounding of the rows included.
+    """Score the held-out bags as the profile worker does, with rounded rows, and measure the scores.
 
     Args:
-        split: of a data set whose labels are the bundle's categories, in their order.
+        bundle: the bundle.
+        split: bags of a data set whose labels are the bundle's categories, in the same order.
         embeddings: float32 [items, d], by the bundle's own embedder.
-        ks: how many of the best categories recall and precision look at.
+        ks: the k of recall@k, precision@k and so on.
 
     Returns:
-        Figures rounded to four places; the threshold is chosen on validation bags.
+        Figures by name, rounded to four places. The threshold is chosen on the validation bags.
     """
     rows = as_stored(embeddings)
     threshold = metrics.best_threshold(scores(bundle, split.validation, rows), split.validation.targets)
@@ -36,7 +38,7 @@ def evaluate(bundle: Bundle, split: Split, embeddings: NDArray[np.float32], ks: 
 
 
 def scores(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores float32 [N, D] of bags whose rows are of `embeddings`."""
+    """Score bags whose rows refer to `embeddings`, float32 [items, d]. Returns float32 [N, D]."""
     return np.stack([scored.scores for scored in _scored(bundle, bags, embeddings)])
 
 
@@ -52,23 +54,31 @@ def _scored(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> Iter
 
 
 def figures(scores: NDArray[np.float32], bags: Bags, threshold: float, ks: Sequence[int] = KS) -> dict[str, float]:
-    """What is told of scores [N, D], by the definitions of `model.metrics`.
+    """Measure scores, by the definitions of `model.metrics`.
 
-    Precision is the textbook's; `rounded precision` is what the public code of the paper computes. `best micro F1` takes the threshold
-    that is best for these very users, an upper bound. `low` and `high` bound 95 % intervals over the choice of users.
+    Args:
+        scores: float [N, D].
+        bags: N bags with the targets.
+        threshold: score from which a label counts as predicted.
+        ks: the k of recall@k, precision@k and so on; those above D are left out.
+
+    Returns:
+        Figures by name. `precision` is the textbook's; `rounded precision` is what the public code of the paper computes.
+        `best micro F1` uses the threshold that is best for these very users, so it is an upper bound. `micro F1 low` and
+        `micro F1 high` bound its 95 % interval over the choice of users.
     """
     ranked = metrics.rank(scores, bags.targets)
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for k in (k for k in ks if k <= scores.shape[1]):
-        found[f"recall@{k}"] = metrics.mean(ranked.recall_at(k))
-        found[f"precision@{k}"] = metrics.mean(ranked.precision_at(k))
-        found[f"rounded precision@{k}"] = metrics.mean(ranked.precision_of_rounded_at(k))
-        found[f"NDCG@{k}"] = metrics.mean(ranked.ndcg_at(k))
-        found[f"coverage@{k}"] = ranked.coverage_at(k)
+        measured[f"recall@{k}"] = metrics.mean(ranked.recall_at(k))
+        measured[f"precision@{k}"] = metrics.mean(ranked.precision_at(k))
+        measured[f"rounded precision@{k}"] = metrics.mean(ranked.precision_of_rounded_at(k))
+        measured[f"NDCG@{k}"] = metrics.mean(ranked.ndcg_at(k))
+        measured[f"coverage@{k}"] = ranked.coverage_at(k)
     best = metrics.best_threshold(scores, bags.targets)
     counts = metrics.decision_counts(threshold, scores, bags.targets)
     low, high = metrics.bootstrap(counts, metrics.f1)
-    return found | {
+    return measured | {
         "micro F1": metrics.f1(counts),
         "micro F1 low": low,
         "micro F1 high": high,
@@ -83,7 +93,10 @@ def figures(scores: NDArray[np.float32], bags: Bags, threshold: float, ks: Seque
 
 
 def heaviest_share(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> float:
-    """Mean attention on the heaviest item over bags of `LARGE_BAG` items and more: near 1 when attention has collapsed."""
+    """Return the mean attention on a bag's heaviest item, over bags of `LARGE_BAG` items or more.
+
+    It is near 1 when the attention has collapsed on one item. It is 0 when there is no such bag.
+    """
     large = bags.of(np.flatnonzero(bags.sizes >= LARGE_BAG))
     attention = [scored.attention.max() for scored in _scored(bundle, large, embeddings)]
     return float(np.mean(attention)) if attention else 0.0

@@ -13,7 +13,7 @@ from model.bundle import Bundle  # noqa: E402
 from offline_training.bundles.shop import make_shop_bundle  # noqa: E402
 from offline_training.exporting.graphs import open_base  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue  # noqa: E402
-from offline_training.tasks.tasks import Histories, make_split  # noqa: E402
+from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from streams.demo.catalogue import CATALOGUE  # noqa: E402
 from streams.messages import parse_interaction  # noqa: E402
 from tests.kafka.system import System, picture_server  # noqa: E402

@@ -13,7 +13,7 @@ from offline_training.aggregators import AGGREGATORS  # noqa: E402
 from offline_training.aggregators.fitting import LINEAR, fit, predict  # noqa: E402
 from offline_training.aggregators.interface import Config  # noqa: E402
 from offline_training.bundles.simulated_users import Pool, of_one_category, simulate  # noqa: E402
-from offline_training.tasks.tasks import Split  # noqa: E402
+from offline_training.tasks.split import Split  # noqa: E402
 
 CATEGORIES, SIZE = 6, 64
 

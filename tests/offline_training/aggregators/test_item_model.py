@@ -10,7 +10,7 @@ from offline_training.bundles.simulated_users import Pool, simulate  # noqa: E40
 from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from offline_training.tasks.bags import Bags  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue  # noqa: E402
-from offline_training.tasks.tasks import Split  # noqa: E402
+from offline_training.tasks.split import Split  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 
 PRODUCTS, SIZE = 60, 32

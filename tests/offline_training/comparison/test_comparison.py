@@ -28,7 +28,7 @@ from offline_training.datasets.records import DatasetEvent, Item  # noqa: E402
 from offline_training.item_network.network import ItemRecipe, LabelGroup, codes, label_groups, train_items  # noqa: E402
 from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue  # noqa: E402
-from offline_training.tasks.tasks import Histories, make_split  # noqa: E402
+from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 

@@ -20,10 +20,10 @@ from typer.testing import CliRunner, Result  # noqa: E402
 
 from model import metrics  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
-from offline_training.comparison import comparison, examples  # noqa: E402
-from offline_training.comparison.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
+from offline_training.comparison import compare, examples  # noqa: E402
+from offline_training.comparison.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
 from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
-from offline_training.comparison.tables import columns, figures_table  # noqa: E402
+from offline_training.comparison.report.tables import columns, figures_table  # noqa: E402
 from offline_training.comparison.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
@@ -33,7 +33,7 @@ from offline_training.report.drawing import COLOURS  # noqa: E402
 from offline_training.report.parts import Table  # noqa: E402
 from offline_training.tasks.bags import PADDING, make_bags  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue, read_catalogue  # noqa: E402
-from offline_training.tasks.tasks import Histories, make_split  # noqa: E402
+from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 from tests.pages import Page, markdown_tables, texts_of  # noqa: E402
@@ -75,7 +75,7 @@ def histories() -> Histories:
 @pytest.fixture(scope="module")
 def found(catalogue: Catalogue, histories: Histories) -> Comparison:
     split = make_split("next", histories, catalogue)
-    return comparison.compare("next", catalogue, split, methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
+    return compare.compare("next", catalogue, split, methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_what_is_said_of_an_example_is_what_the_split_has(
 def test_nobody_is_shown_where_pictures_are_missing(catalogue: Catalogue, histories: Histories, tmp_path: Path) -> None:
     bare = Catalogue(catalogue.items, LABELS, catalogue.embeddings, catalogue.matrix, 0)
     split = make_split("profile", histories, bare)
-    one = comparison.compare("profile", bare, split, methods=["average"], seeds=[0], step=step)
+    one = compare.compare("profile", bare, split, methods=["average"], seeds=[0], step=step)
     write(one, tmp_path)
     write_report(tmp_path, step)
     text = " ".join(Page((tmp_path / HTML).read_text(encoding="utf-8")).texts)
@@ -274,12 +274,12 @@ def test_a_lead_is_told_from_chance_by_the_same_users() -> None:
     hits = chance.integers(0, 5, 300)
     ours, theirs = (np.stack([found, np.full(300, 6), np.full(300, 5)], 1) for found in (hits, hits))
     ours[::10, 0] += 1
-    lead = comparison._lead(ours, theirs)
+    lead = compare._lead(ours, theirs)
     assert lead.difference == pytest.approx(2 * 30 / (300 * 11))
     own = metrics.bootstrap(ours, metrics.f1)
     assert 0 < lead.low < lead.high
     assert lead.high - lead.low < (own.high - own.low) / 3
-    assert comparison._lead(theirs, theirs) == Lead(0, 0, 0)
+    assert compare._lead(theirs, theirs) == Lead(0, 0, 0)
 
 
 def test_the_best_is_chosen_on_validation_users(found: Comparison) -> None:
@@ -303,7 +303,7 @@ def test_tables_leave_out_what_few_labels_do_not_have(found: Comparison) -> None
 
 
 def test_a_page_needs_no_torch() -> None:
-    code = "import sys; sys.modules['torch'] = None; import offline_training.comparison.page"
+    code = "import sys; sys.modules['torch'] = None; import offline_training.comparison.report.page"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

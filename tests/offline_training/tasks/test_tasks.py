@@ -13,7 +13,7 @@ from offline_training.datasets.prepare import prepare
 from offline_training.datasets.records import DatasetError, DatasetEvent, Item, Type
 from offline_training.tasks.bags import PADDING, TYPE_WEIGHTS
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
-from offline_training.tasks.tasks import Histories, make_split, read_histories
+from offline_training.tasks.split import Histories, make_split, read_histories
 from streams.settings import Settings
 from tests.offline_training.datasets.sources import Given, no_step
 

@@ -1,4 +1,4 @@
-"""The charts of a comparison, as SVG. Pure: the same data give the same bytes."""
+"""The charts of a comparison, as SVG. The same data always give the same bytes."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,16 +6,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from offline_training.comparison.results import Comparison, Run, best, by_method, mean_by_place, spread
+from offline_training.comparison.results import Comparison, MethodRun, best, by_method, mean_by_place, spread
 from offline_training.report.drawing import FAINT, FIRST, MUTED, SECOND, chart
 from offline_training.report.parts import Chart
 
-ACROSS = 3  # panels
-WIDTH, HEIGHT = 3.2, 2.4  # of a panel, inches
+ACROSS = 3  # panels in a row
+WIDTH, HEIGHT = 3.2, 2.4  # size of a panel, inches
 
 
 def intervals(comparison: Comparison) -> Chart:
-    """Micro F1 of each method, the best first: its interval, the mean over seeds, and each seed."""
+    """Draw the micro F1 of each method, best on top: its interval, the mean over seeds, and each seed."""
     methods = sorted(by_method(comparison).items(), key=lambda one: spread(one[1], "micro F1")[0])
     chosen = best(comparison)
 
@@ -39,19 +39,19 @@ def intervals(comparison: Comparison) -> Chart:
 
 
 def reach(comparison: Comparison) -> Chart:
-    """Recall and precision over k, a panel for each method, the others behind it."""
+    """Draw recall and precision over k, one panel per method, with all other methods behind it."""
     methods = by_method(comparison)
     recalls = {name: mean_by_place([run.recall_at for run in runs]) for name, runs in methods.items()}
     precisions = {name: mean_by_place([run.precision_at for run in runs]) for name, runs in methods.items()}
-    upto = range(1, len(comparison.recall_ceiling_at) + 1)
+    ks = range(1, len(comparison.recall_ceiling_at) + 1)
 
-    def panel(axes: Axes, name: str, _: Sequence[Run]) -> None:
+    def panel(axes: Axes, name: str, _: Sequence[MethodRun]) -> None:
         for other in methods:
-            axes.plot(upto, recalls[other], color=FAINT, linewidth=0.7)
-            axes.plot(upto, precisions[other], color=FAINT, linewidth=0.7)
-        axes.plot(upto, comparison.recall_ceiling_at, ":", color=MUTED, linewidth=1.2, label="recall, ceiling")
-        axes.plot(upto, recalls[name], color=FIRST, label="recall")
-        axes.plot(upto, precisions[name], color=SECOND, label="precision")
+            axes.plot(ks, recalls[other], color=FAINT, linewidth=0.7)
+            axes.plot(ks, precisions[other], color=FAINT, linewidth=0.7)
+        axes.plot(ks, comparison.recall_ceiling_at, ":", color=MUTED, linewidth=1.2, label="recall, ceiling")
+        axes.plot(ks, recalls[name], color=FIRST, label="recall")
+        axes.plot(ks, precisions[name], color=SECOND, label="precision")
         axes.set_ylim(0, 1.02)
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -59,10 +59,10 @@ def reach(comparison: Comparison) -> Chart:
 
 
 def learning(comparison: Comparison) -> Chart | None:
-    """Loss by epoch, a panel for each trained method, a line for each seed."""
+    """Draw the loss by epoch, one panel per trained method and one line per seed. None if no method is trained."""
     methods = {name: runs for name, runs in by_method(comparison).items() if runs[0].train_loss}
 
-    def panel(axes: Axes, _: str, runs: Sequence[Run]) -> None:
+    def panel(axes: Axes, _: str, runs: Sequence[MethodRun]) -> None:
         for number, run in enumerate(runs):
             epochs = range(1, len(run.train_loss) + 1)
             lowest = min(run.validation_loss)
@@ -74,7 +74,7 @@ def learning(comparison: Comparison) -> Chart | None:
                 "o",
                 color=SECOND,
                 markersize=4,
-                label=None if number else "the epoch that is kept",
+                label=None if number else "epoch kept",
             )
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
@@ -84,10 +84,10 @@ def learning(comparison: Comparison) -> Chart | None:
 
 
 def calibration(comparison: Comparison) -> Chart:
-    """What came true of scores, a panel for each method, a line for each seed."""
+    """Draw the share of right pairs by score, one panel per method and one line per seed."""
 
-    def panel(axes: Axes, _: str, runs: Sequence[Run]) -> None:
-        axes.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=1.2, label="as it should be")
+    def panel(axes: Axes, _: str, runs: Sequence[MethodRun]) -> None:
+        axes.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=1.2, label="perfect calibration")
         for number, run in enumerate(runs):
             axes.plot(
                 [one.mean_score for one in run.reliability],
@@ -96,26 +96,36 @@ def calibration(comparison: Comparison) -> Chart:
                 color=FIRST,
                 markersize=3.5,
                 linewidth=1.2,
-                label=None if number else "share that came true",
+                label=None if number else "share of right pairs",
             )
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1)
 
     methods = by_method(comparison)
-    return _panels(comparison, "calibration", "Share of pairs that came true by score", methods, panel, x="score")
+    return _panels(comparison, "calibration", "Share of right pairs by score", methods, panel, x="score")
 
 
 def _panels(
     comparison: Comparison,
     name: str,
     alt: str,
-    methods: dict[str, list[Run]],
-    panel: Callable[[Axes, str, Sequence[Run]], None],
+    methods: dict[str, list[MethodRun]],
+    panel: Callable[[Axes, str, Sequence[MethodRun]], None],
     *,
     x: str,
     y: str = "",
 ) -> Chart:
-    """Small charts of one kind side by side, one for each method."""
+    """Draw one panel per method, side by side.
+
+    Args:
+        comparison: the comparison.
+        name: file name of the chart, without task and suffix.
+        alt: what the chart shows, without the task.
+        methods: the runs by method.
+        panel: draws one method.
+        x: label of the x axes.
+        y: label of the y axes.
+    """
     across = min(ACROSS, len(methods))
     down = -(-len(methods) // across)
 
@@ -137,5 +147,5 @@ def _panels(
 def _chart(
     comparison: Comparison, name: str, alt: str, size: tuple[float, float], draw: Callable[[Figure], None]
 ) -> Chart:
-    """size: inches."""
+    """Name a chart after its task, and draw it. The size is in inches."""
     return chart(f"{comparison.task}-{name}", f"{alt}, {comparison.task}", size, draw)

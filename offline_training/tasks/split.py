@@ -1,10 +1,10 @@
-"""From events to bags with targets: the three questions that a recommendation of categories can be asked.
+"""Turns events into bags with targets, and splits them into training, validation and test, for three tasks.
 
-    profile  which categories are in the bag? Users are held out, their items are known from training. The paper's task.
-    unseen   the same, but a tenth of the products is in held-out bags only: what does the picture itself say?
-    next     which categories does the user take afterwards? The history is split in time.
+    profile  Which categories are in the bag? Users are held out; their items are known from training. The paper's task.
+    unseen   The same, but a tenth of the products is only in held-out bags. Measures what the picture itself says.
+    next     Which categories does the user take afterwards? Each history is cut in time.
 
-Who is held out depends on a name's CRC-32 alone, and so stays when the data grow.
+Whether a user or a product is held out depends only on the CRC-32 of its name, so it does not change when the data grow.
 
 Source: Savchenko and Demochkin, "Decision-making in visual product recommendation using neural aggregation network and
 context gating", DDA 2018 (profile).
@@ -22,24 +22,27 @@ from numpy.typing import NDArray
 from offline_training.datasets.prepare import EVENTS
 from offline_training.datasets.records import DatasetError
 from offline_training.datasets.tables import parquet_module
-from offline_training.tasks.bags import PADDING, TYPE_WEIGHTS, Bags, make_bags
+from offline_training.tasks.bags import PADDING, Bags, make_bags
 from offline_training.tasks.catalogue import Catalogue
+from streams.settings import DEFAULT_TYPE_WEIGHTS
 
 TaskName = Literal["profile", "unseen", "next"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
 MAX_BAG: dict[TaskName, int] = {"profile": 8, "unseen": 8, "next": 16}
-HELD_OUT = 10  # one in so many
-VALIDATION = 20  # one in so many of the rest
+"""Default maximum number of items in a bag."""
+HELD_OUT = 10  # one user (or product) of so many is held out
+VALIDATION = 20  # one of so many of the other users validates
 
 TASK_TEXTS: dict[TaskName, str] = {
     "profile": "which categories are in the bag, of items known from training",
     "unseen": "which categories are in the bag, of products never seen in training",
     "next": "which categories the user takes afterwards",
 }
+"""What each task predicts, for manifests and reports."""
 
 
 def task_named(name: str) -> TaskName:
-    """Raises DatasetError when there is no such task."""
+    """Return the task of this name. Raises DatasetError when there is none."""
     for task in TASKS:
         if task == name:
             return task
@@ -47,23 +50,29 @@ def task_named(name: str) -> TaskName:
 
 
 class Split(NamedTuple):
-    """The bags of a task. Thresholds and early stopping are chosen on `validation`, figures come from `test`."""
+    """The bags of a task.
+
+    Attributes:
+        train: bags to train on.
+        validation: bags for early stopping and for choosing thresholds.
+        test: held-out bags, for the figures.
+        new: bool [items], items that training must not see.
+        products: int64 [items], the product that each item is a variant of.
+        drawn: draws as many training bags as `train` has, different ones at each call. None when the task allows none.
+        afterwards: of *next* only: the rows that each user of `test` took afterwards, int32 [n] each.
+    """
 
     train: Bags
     validation: Bags
     test: Bags
     new: NDArray[np.bool_]
-    """bool [items]: those that training may not see."""
     products: NDArray[np.int64]
-    """int [items]: the number of the product that an item is a variant of."""
     drawn: Callable[[np.random.Generator], Bags] | None = None
-    """As many training bags as `train` has, others at each call; None where there are no others."""
     afterwards: Sequence[NDArray[np.int32]] = ()
-    """Of *next*, what each user of `test` took then."""
 
 
 class Events(NamedTuple):
-    """All that a user did, in the order of time: rows int32 [n], log weights float32 [n]."""
+    """All events of a user in time order: rows int32 [n], log weights float32 [n]."""
 
     rows: NDArray[np.int32]
     log_weights: NDArray[np.float32]
@@ -71,20 +80,30 @@ class Events(NamedTuple):
 
 @dataclass(frozen=True)
 class Histories:
-    """What users did, in the order of time."""
+    """What users did, in time order.
+
+    Attributes:
+        users: names of N users.
+        rows: of each user, the distinct items, int32 [m], by the time of their first event.
+        events: of each user, all events. None when all events have the same weight.
+    """
 
     users: list[str]
     rows: list[NDArray[np.int32]]
-    """The items of each, each once."""
     events: list[Events] | None = None
-    """None where all are of one weight."""
 
 
 def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
-    """The events of a prepared data set; returns, and events of items that the catalogue lacks, are left out."""
+    """Read the events of a prepared data set.
+
+    Returns, and events of items that the catalogue does not have, are left out.
+
+    Raises:
+        DatasetError: there is no file of events, or no event is left.
+    """
     path = folder / EVENTS
     if not path.is_file():
-        raise DatasetError(f"{path}: there is no such file: `tastestream dataset` makes the folder")
+        raise DatasetError(f"{path}: there is no such file: `tastestream dataset` creates the folder")
     table = parquet_module().read_table(path, columns=["user", "item", "type", "time"])
     row_of = {item: row for row, item in enumerate(catalogue.items)}
     items = table["item"].to_pylist()
@@ -93,11 +112,11 @@ def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
     types = np.asarray(table["type"].to_pylist(), dtype=object)
     kept = (rows != PADDING) & (types != "return")
     if not kept.any():
-        raise DatasetError(f"{path}: none of its {len(items)} events is of an item with an embedding")
+        raise DatasetError(f"{path}: none of its {len(items)} events has an item with an embedding")
     names, of = np.unique(users[kept].astype(str), return_inverse=True)
     order = np.lexsort((np.asarray(table["time"].to_numpy())[kept], of))
     rows, of = rows[kept][order], of[order]
-    log_weights = np.log([TYPE_WEIGHTS[kind] for kind in types[kept][order]]).astype(np.float32)
+    log_weights = np.log([DEFAULT_TYPE_WEIGHTS[kind] for kind in types[kept][order]]).astype(np.float32)
     starts = np.cumsum(np.bincount(of, minlength=len(names)))[:-1]
     of_users = np.split(rows, starts)
     events = [Events(*both) for both in zip(of_users, np.split(log_weights, starts), strict=True)]
@@ -109,14 +128,17 @@ def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
 def make_split(
     task: TaskName, histories: Histories, catalogue: Catalogue, *, variants: int = 0, max_bag: int | None = None
 ) -> Split:
-    """The bags of a task.
+    """Make the bags of a task.
 
     Args:
-        variants: trailing characters of an item's name that tell the variants of one product apart (H&M: 3, the colour).
-        max_bag: the newest items that count; the task's own number by default.
+        task: the task.
+        histories: what users did.
+        catalogue: the items.
+        variants: number of trailing characters of an item id that only tell variants of one product apart (H&M: 3, the colour).
+        max_bag: maximum number of items in a bag; the newest are kept. None for the task's default, `MAX_BAG`.
 
     Raises:
-        DatasetError: when a part of it is empty.
+        DatasetError: training, validation or test has no user.
     """
     limit = max_bag or MAX_BAG[task]
     names, products = np.unique([item[: len(item) - variants] for item in catalogue.items], return_inverse=True)
@@ -144,7 +166,7 @@ def make_split(
     split = Split(train, validation, test, new, products)
 
     def in_any_order(chance: np.random.Generator) -> Bags:
-        """What would be asked had the users taken their items in another order: tastes last longer than a history."""
+        """Draw bags as if the users had taken their items in another order: a taste lasts longer than a history."""
         chosen = chance.choice(len(known), len(train.rows), replace=False)
         pairs = [
             _halves(chance.permutation(history))._replace(events=events, in_order=False)
@@ -153,7 +175,7 @@ def make_split(
         return _bags(pairs, catalogue.matrix, limit)
 
     def of_some_products(chance: np.random.Generator) -> Bags:
-        """What would be asked were others of the products those that training has not seen."""
+        """Draw bags as if other products were the ones that training has not seen."""
         fold = chance.integers(HELD_OUT, size=len(names))[products]
         pairs: list[_Pair] = []
         for number in chance.permutation(len(known)):
@@ -172,7 +194,15 @@ def make_split(
 
 
 class _Pair(NamedTuple):
-    """A bag, the items whose labels are asked for, and whether it is held out."""
+    """A bag, and the items whose labels are its targets.
+
+    Attributes:
+        bag: int32 [m], rows of the items in the bag.
+        asked: int32 [n], rows of the items whose labels are to be predicted; the bag itself in *profile* and *unseen*.
+        held_out: whether the pair belongs to the test bags.
+        events: all events of the user; None when all have the same weight.
+        in_order: whether the bag and the asked items are in time order.
+    """
 
     bag: NDArray[np.int32]
     asked: NDArray[np.int32]
@@ -181,7 +211,10 @@ class _Pair(NamedTuple):
     in_order: bool = True
 
     def log_weight(self) -> NDArray[np.float32]:
-        """Of each item of the bag, by the heaviest that the user had done with it before the first of what is asked for."""
+        """Return the log weight of each item of the bag, float32 [m].
+
+        An item weighs as much as the heaviest event with it. Events after the first asked item do not count.
+        """
         if self.events is None:
             return np.zeros(len(self.bag), np.float32)
         rows, log_weights = self.events
@@ -208,6 +241,7 @@ def _next(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterat
 
 
 def _halves(history: NDArray[Any], *, held_out: bool = False) -> _Pair:
+    """Make the first half the bag, and ask for the second."""
     half = len(history) // 2
     return _Pair(history[:half], history[half:], held_out)
 
@@ -217,20 +251,22 @@ _PAIRS: dict[TaskName, Callable[[str, NDArray[np.int32], NDArray[np.bool_]], Ite
     "unseen": _unseen,
     "next": _next,
 }
-"""From a user's history."""
+"""By task: makes the pairs of a user, from the user's name, the history int32 [m] and which items are new, bool [items]."""
 
 
 def _one_in(count: int, name: str) -> bool:
+    """Tell whether a name belongs to the one in `count` that its CRC-32 selects."""
     return zlib.crc32(name.encode()) % count == 0
 
 
 def _first_of_each(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Keep the first occurrence of each row, in order."""
     _, first = np.unique(rows, return_index=True)
     return rows[np.sort(first)]
 
 
 def _bags(pairs: Sequence[_Pair], matrix: NDArray[np.bool_], limit: int) -> Bags:
-    """The newest `limit` items of each bag; where the bag itself is asked for, of these items only."""
+    """Keep the newest `limit` items of each bag. Where the bag itself is asked for, only their labels are targets."""
     targets = [matrix[asked[-limit:] if asked is bag else asked].any(axis=0) for bag, asked, *_ in pairs]
     log_weights = [pair.log_weight()[-limit:] for pair in pairs]
     return make_bags([pair.bag[-limit:] for pair in pairs], np.stack(targets), limit, log_weights)
