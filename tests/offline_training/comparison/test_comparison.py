@@ -1,4 +1,4 @@
-"""Learning on data whose answer is known: items, bags, and methods side by side."""
+"""Training on data with a known answer: the item network, bags and batches, and the comparison of methods."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,8 @@ from offline_training.aggregators.interface import (  # noqa: E402
 )
 from offline_training.aggregators.paper import MaskedAverage, Unmasked  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
-from offline_training.comparison.comparison import METHODS, compare  # noqa: E402
+from offline_training.comparison.compare import MethodRunner, compare  # noqa: E402
+from offline_training.comparison.methods import METHODS  # noqa: E402
 from offline_training.comparison.results import spread  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
@@ -39,7 +40,7 @@ SMALL = ItemRecipe(code_size=8, width=32, epochs=30, batch=64, dropout=0.0, drop
 
 @pytest.fixture(scope="module")
 def catalogue() -> Catalogue:
-    """Each label has a direction of its own; every item has a colour and, but for some, a kind."""
+    """Items whose embeddings are sums of one direction per label. Every item has a colour, and most have a kind."""
     chance = np.random.default_rng(1)
     matrix = np.zeros((ITEMS, len(LABELS)), bool)
     matrix[np.arange(ITEMS), chance.integers(0, 2, ITEMS)] = True
@@ -57,7 +58,7 @@ def histories() -> Histories:
     return Histories([f"user-{number}" for number in range(900)], rows)
 
 
-def test_labels_that_exclude_each_other_share_a_group(catalogue: Catalogue) -> None:
+def test_labels_that_no_item_has_together_form_an_exclusive_group(catalogue: Catalogue) -> None:
     groups = label_groups(LABELS, catalogue.matrix)
     assert groups == [LabelGroup([0, 1], exclusive=True), LabelGroup([2, 3, 4], exclusive=True)]
     both = catalogue.matrix.copy()
@@ -66,7 +67,7 @@ def test_labels_that_exclude_each_other_share_a_group(catalogue: Catalogue) -> N
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_an_item_network_learns_the_labels_of_items_it_has_not_seen(catalogue: Catalogue, *, exclusive: bool) -> None:
+def test_an_item_network_predicts_the_labels_of_unseen_items(catalogue: Catalogue, *, exclusive: bool) -> None:
     groups = [group._replace(exclusive=exclusive) for group in label_groups(LABELS, catalogue.matrix)]
     steps: list[float] = []
     network = train_items(
@@ -83,7 +84,7 @@ def test_an_item_network_learns_the_labels_of_items_it_has_not_seen(catalogue: C
         assert (probabilities[:, 2:].sum(1) <= 1 + 1e-5).all()
 
 
-def test_noisy_or_is_the_chance_that_any_item_has_the_label() -> None:
+def test_noisy_or_is_the_probability_that_any_item_has_the_label() -> None:
     probabilities = torch.tensor([[[0.5, 0.0], [0.2, 0.9], [0.7, 0.7]]])
     log_weight = torch.tensor([[0.0, 0.0, -torch.inf]])
     union, _ = noisy_or(probabilities, log_weight)
@@ -92,7 +93,7 @@ def test_noisy_or_is_the_chance_that_any_item_has_the_label() -> None:
     assert halved[0].tolist() == pytest.approx([1 - 0.5 * 0.8**0.5, 1 - 0.1**0.5], abs=1e-4)
 
 
-def test_an_item_s_share_is_what_the_labels_owe_to_it() -> None:
+def test_the_attention_of_noisy_or_is_the_item_s_share_in_the_labels() -> None:
     probabilities = torch.tensor([[[0.75, 0.0], [0.5, 0.0], [0.0, 0.0], [0.9, 0.9]]])
     _, shares = noisy_or(probabilities, torch.tensor([[0.0, 0.0, 0.0, -torch.inf]]))
     assert shares[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0, 0], abs=1e-3)  # .25 = .5 * .5 is missed
@@ -100,16 +101,16 @@ def test_an_item_s_share_is_what_the_labels_owe_to_it() -> None:
     assert alike[0].tolist() == pytest.approx([0.25] * 4)
 
 
-def test_some_items_are_left_out_but_never_all() -> None:
+def test_dropping_items_never_empties_a_bag() -> None:
     torch.manual_seed(0)
     log_weight = torch.tensor([[0.0, 0.0, -torch.inf]]).repeat(1000, 1)
     kept = ~torch.isneginf(without_some(log_weight, 0.5))
     assert not kept[:, 2].any()
     assert kept.any(1).all()
-    assert 0.4 < (kept.sum(1) == 2).float().mean() < 0.6  # a quarter kept both, a quarter would have lost both
+    assert 0.4 < (kept.sum(1) == 2).float().mean() < 0.6  # a quarter keeps both, a quarter would lose both
 
 
-def test_a_network_takes_bags_padded_to_the_longest_of_them() -> None:
+def test_a_batch_of_bags_is_padded_to_its_longest_bag() -> None:
     embeddings = torch.arange(8.0).reshape(4, 2)
     rows = [np.array([3]), np.array([0, 2]), np.array([1, 2, 3])]
     bags = make_bags(rows, np.zeros((3, 1), bool), 5, [np.full(len(row), -0.5, np.float32) for row in rows])
@@ -120,7 +121,7 @@ def test_a_network_takes_bags_padded_to_the_longest_of_them() -> None:
     assert log_weight.tolist() == [[-0.5, -np.inf], [-0.5, -0.5]]
 
 
-def test_batches_hold_each_bag_once_and_little_padding() -> None:
+def test_batches_hold_each_bag_once_and_bags_of_similar_size() -> None:
     sizes = np.random.default_rng(0).integers(1, 65, 5000)
     found = list(batches(sizes, 64, np.random.default_rng(1)))
     assert sorted(np.concatenate(found)) == list(range(5000))
@@ -149,8 +150,8 @@ def test_unmasked_padding_counts_as_items_of_zeros(kind: str) -> None:
     torch.testing.assert_close(full, alone)
 
 
-def test_the_epoch_that_is_best_on_validation_is_kept(catalogue: Catalogue, histories: Histories) -> None:
-    """With targets of chance the network can only learn its training bags by heart, and validation gets worse."""
+def test_training_keeps_the_epoch_with_the_lowest_validation_loss(catalogue: Catalogue, histories: Histories) -> None:
+    """With random targets the network can only overfit, so the validation loss rises."""
     split = make_split("profile", histories, catalogue)
     chance = np.random.default_rng(0)
     train, validation = (
@@ -169,7 +170,9 @@ def test_the_epoch_that_is_best_on_validation_is_kept(catalogue: Catalogue, hist
     assert loss == pytest.approx(min(curve.validation), abs=1e-4)
 
 
-def test_methods_side_by_side(catalogue: Catalogue, histories: Histories) -> None:
+def test_a_comparison_ranks_methods_as_expected_and_repeats_with_the_seed(
+    catalogue: Catalogue, histories: Histories
+) -> None:
     split = make_split("profile", histories, catalogue)
     chosen = ["popularity", "average", "nan+cg unmasked tanh", "codes union"]
     found = compare("profile", catalogue, split, methods=chosen, seeds=[0, 1], recipe=SMALL, step=step)
@@ -182,12 +185,17 @@ def test_methods_side_by_side(catalogue: Catalogue, histories: Histories) -> Non
     assert again.runs[0].figures == found.runs[5].figures, "the same seed gives the same figures"
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_runs(catalogue: Catalogue, histories: Histories, name: str) -> None:
-    some = Histories(histories.users[:200], histories.rows[:200])
-    split = make_split("next", some, catalogue)
+@pytest.fixture(scope="module")
+def runner(catalogue: Catalogue, histories: Histories) -> MethodRunner:
+    """All methods run on one task, so that they share the item networks."""
+    split = make_split("next", Histories(histories.users[:200], histories.rows[:200]), catalogue)
     recipe = ItemRecipe(code_size=8, width=16, epochs=1)
-    [run] = compare("next", catalogue, split, methods=[name], seeds=[0], recipe=recipe, step=step).runs
+    return MethodRunner(catalogue, split, recipe, seed=0, step=step, shown=np.arange(2))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_runs(runner: MethodRunner, name: str) -> None:
+    run = runner.run(name, cost=False)  # the suite of the aggregators exports each network
     assert 0 < run.figures["recall@5"] <= 1
     assert np.isfinite(run.validation_loss).all()
 
@@ -202,7 +210,7 @@ def run(*arguments: object) -> Result:
 
 @pytest.fixture(scope="module")
 def dataset(catalogue: Catalogue, histories: Histories, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared data set, and embeddings.npz in it."""
+    """A prepared data set with embeddings.npz in it."""
     folder = tmp_path_factory.mktemp("shop")
     items = [
         Item(name, "", tuple(tuple(LABELS[label].split(" > ")) for label in np.flatnonzero(labels)))
@@ -219,7 +227,7 @@ def dataset(catalogue: Catalogue, histories: Histories, tmp_path_factory: pytest
     return folder
 
 
-def test_the_command_prints_and_writes_the_tables(dataset: Path, tmp_path: Path) -> None:
+def test_the_command_prints_a_table_and_writes_the_results(dataset: Path, tmp_path: Path) -> None:
     options = ("--embeddings", dataset / "embeddings.npz", "--out", tmp_path, "--seeds", 1)
     done = run(dataset, *options, "--task", "next", "--method", "popularity", "--method", "average")
     assert done.exit_code == 0, done.output
@@ -237,7 +245,9 @@ def test_the_command_prints_and_writes_the_tables(dataset: Path, tmp_path: Path)
         (("--max-bag", "0"), "Invalid value"),
     ],
 )
-def test_a_wrong_option_is_one_line(dataset: Path, tmp_path: Path, options: tuple[str, str], complaint: str) -> None:
+def test_a_bad_option_ends_with_one_line(
+    dataset: Path, tmp_path: Path, options: tuple[str, str], complaint: str
+) -> None:
     done = run(dataset, "--embeddings", dataset / "embeddings.npz", "--out", tmp_path, *options)
     assert done.exit_code != 0
     assert complaint in done.output

@@ -1,4 +1,4 @@
-"""The report of a comparison: nothing is missing, nothing breaks the page, and what stands there is what was found."""
+"""The report of a comparison: it is complete, markup in names does not break it, and its figures are those of the results."""
 
 import base64
 import io
@@ -22,8 +22,8 @@ from model import metrics  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.comparison import compare, examples  # noqa: E402
 from offline_training.comparison.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
-from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
 from offline_training.comparison.report.tables import columns, figures_table  # noqa: E402
+from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
 from offline_training.comparison.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
@@ -48,7 +48,7 @@ TRAINED = METHODS[2:]
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    """Every item has a colour and a kind. The last ten have no picture, the one before them a broken one."""
+    """Every item has a colour and a kind. The last ten items have no picture, and the picture before them is broken."""
     folder = tmp_path_factory.mktemp("pictures")
     chance = np.random.default_rng(1)
     colours, kinds = chance.integers(0, 2, ITEMS), chance.integers(2, 5, ITEMS)
@@ -91,17 +91,17 @@ def page(folder: Path) -> Page:
     return Page((folder / HTML).read_text(encoding="utf-8"))
 
 
-def test_a_file_reads_back_as_it_was_written(found: Comparison, folder: Path) -> None:
+def test_results_read_back_as_they_were_written(found: Comparison, folder: Path) -> None:
     assert read(folder / "next.json") == found
 
 
-def test_the_page_holds_every_section_method_and_figure(found: Comparison, page: Page) -> None:
+def test_the_page_shows_every_section_method_and_figure(found: Comparison, page: Page) -> None:
     text = "\n".join(page.texts)
     for title in (
         "How to read this",
         "All methods",
-        "More than chance?",
-        "precision by the textbook",
+        "Is the difference significant?",
+        "with the textbook's precision",
         "rounded precision",
         "Recall and precision over k",
         "Learning curves",
@@ -129,7 +129,7 @@ def test_the_page_holds_every_section_method_and_figure(found: Comparison, page:
     assert [row[3] for row in cost[1:]] == ["32", "32", "16"]
 
 
-def test_the_page_needs_nothing_but_itself(page: Page) -> None:
+def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:
     assert not page.all("script") + page.all("link")
     assert all(one["src"].startswith("data:image/jpeg;base64,") for one in page.all("img"))
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -139,7 +139,7 @@ def test_the_page_needs_nothing_but_itself(page: Page) -> None:
     assert {link.removeprefix("#") for link in links} <= set(ids)
 
 
-def test_charts_are_xml_and_name_each_method(folder: Path) -> None:
+def test_charts_are_well_formed_xml_and_name_each_method(folder: Path) -> None:
     html = (folder / HTML).read_text(encoding="utf-8")
     inside = re.findall(r"<svg.*?</svg>", html, flags=re.DOTALL)
     beside = sorted((folder / FILES).glob("*.svg"))
@@ -149,13 +149,15 @@ def test_charts_are_xml_and_name_each_method(folder: Path) -> None:
     for svg in [*inside, *(path.read_text(encoding="utf-8") for path in beside)]:
         missing = set(METHODS) - texts_of(svg)
         assert missing == (set() if "Loss by epoch" not in svg else {"popularity", "recency of true labels"})
-    assert not any(colour in svg for svg in inside for colour in COLOURS.values()), "the page's colours are variables"
-    assert not any("var(--" in path.read_text(encoding="utf-8") for path in beside), "a file has colours of its own"
+    assert not any(colour in svg for svg in inside for colour in COLOURS.values()), (
+        "the page's colours are CSS variables"
+    )
+    assert not any("var(--" in path.read_text(encoding="utf-8") for path in beside), "a file has real colours"
 
 
-def test_names_do_not_break_the_page(found: Comparison, folder: Path, page: Page) -> None:
-    guessed = {guess.label for run in found.runs for answer in run.answers for guess in answer.guesses}
-    assert LABELS[4] in guessed
+def test_markup_in_a_label_does_not_break_the_page(found: Comparison, folder: Path, page: Page) -> None:
+    predicted = {scored.label for run in found.runs for prediction in run.predictions for scored in prediction.labels}
+    assert LABELS[4] in predicted
     assert "<script" not in (folder / HTML).read_text(encoding="utf-8")
     assert LABELS[4] in page.texts
     markdown = (folder / MARKDOWN).read_text(encoding="utf-8")
@@ -163,7 +165,7 @@ def test_names_do_not_break_the_page(found: Comparison, folder: Path, page: Page
     assert any(row[0] == LABELS[4] for table in markdown_tables(markdown) for row in table)
 
 
-def test_a_method_whose_name_is_markup_does_not_break_chart_or_table(found: Comparison) -> None:
+def test_markup_in_a_method_name_does_not_break_charts_or_tables(found: Comparison) -> None:
     runs = [msgspec.structs.replace(run, method=SCRIPT) if run.method == "average" else run for run in found.runs]
     methods = {SCRIPT if name == "average" else name: text for name, text in found.methods.items()}
     made = section(msgspec.structs.replace(found, runs=runs, methods=methods, costs={}))
@@ -175,7 +177,7 @@ def test_a_method_whose_name_is_markup_does_not_break_chart_or_table(found: Comp
     assert markdown_tables(page.markdown)[2][0][1 + METHODS.index("average")] == SCRIPT
 
 
-def test_examples_show_the_pictures_of_whole_bags(found: Comparison, catalogue: Catalogue, page: Page) -> None:
+def test_examples_show_the_picture_of_each_item(found: Comparison, catalogue: Catalogue, page: Page) -> None:
     assert len(found.examples) == examples.USERS
     shown = [item for example in found.examples for item in (*example.bag, *example.afterwards)]
     pictures = page.all("img")
@@ -188,7 +190,7 @@ def test_examples_show_the_pictures_of_whole_bags(found: Comparison, catalogue: 
             assert np.abs(centre - wanted).max() < 12
 
 
-def test_what_is_said_of_an_example_is_what_the_split_has(
+def test_the_labels_and_predictions_of_examples_match_the_split(
     found: Comparison, catalogue: Catalogue, histories: Histories
 ) -> None:
     of = {tuple(catalogue.items[row] for row in rows): rows for rows in histories.rows}
@@ -197,29 +199,31 @@ def test_what_is_said_of_an_example_is_what_the_split_has(
         asked = np.asarray(catalogue.matrix[rows[len(example.bag) :]].any(0))
         assert example.labels == [label for label, has in zip(LABELS, asked, strict=True) if has]
         for run in found.runs:
-            answer = run.answers[number]
-            scores = [guess.score for guess in answer.guesses]
+            prediction = run.predictions[number]
+            scores = [scored.score for scored in prediction.labels]
             assert scores == sorted(scores, reverse=True)
-            assert all(guess.right == (guess.label in example.labels) for guess in answer.guesses)
-            assert len(answer.attention) == (len(example.bag) if run.train_loss else 0)
+            assert all(scored.right == (scored.label in example.labels) for scored in prediction.labels)
+            assert len(prediction.attention) == (len(example.bag) if run.train_loss else 0)
             if run.method == "average":
-                assert answer.attention == pytest.approx([1 / len(example.bag)] * len(example.bag), abs=1e-4)
+                assert prediction.attention == pytest.approx([1 / len(example.bag)] * len(example.bag), abs=1e-4)
             elif run.method == "nan+cg unmasked":
-                assert sum(answer.attention) < 0.9, "padding has its share"
+                assert sum(prediction.attention) < 0.9, "padding gets a share"
 
 
-def test_nobody_is_shown_where_pictures_are_missing(catalogue: Catalogue, histories: Histories, tmp_path: Path) -> None:
+def test_without_local_pictures_the_report_says_why_there_are_no_examples(
+    catalogue: Catalogue, histories: Histories, tmp_path: Path
+) -> None:
     bare = Catalogue(catalogue.items, LABELS, catalogue.embeddings, catalogue.matrix, 0)
     split = make_split("profile", histories, bare)
     one = compare.compare("profile", bare, split, methods=["average"], seeds=[0], step=step)
     write(one, tmp_path)
     write_report(tmp_path, step)
     text = " ".join(Page((tmp_path / HTML).read_text(encoding="utf-8")).texts)
-    assert "There is no held-out user all of whose pictures are local files." in text
-    assert "There is no held-out user all of whose pictures are local files." in (tmp_path / MARKDOWN).read_text()
+    assert "No held-out user has only pictures that are local files." in text
+    assert "No held-out user has only pictures that are local files." in (tmp_path / MARKDOWN).read_text()
 
 
-def test_markdown_has_the_same_tables_and_its_links_lead_somewhere(folder: Path, page: Page) -> None:
+def test_the_markdown_has_the_page_s_tables_and_no_broken_link(folder: Path, page: Page) -> None:
     text = (folder / MARKDOWN).read_text(encoding="utf-8")
     tables = markdown_tables(text)
     assert all(len({len(row) for row in table}) == 1 for table in tables)
@@ -237,7 +241,7 @@ def test_the_same_results_give_the_same_bytes(folder: Path, tmp_path: Path) -> N
         assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
 
 
-def test_curves_go_through_the_figures(found: Comparison) -> None:
+def test_curves_agree_with_the_figures(found: Comparison) -> None:
     for run in found.runs:
         assert run.recall_at[4] == run.figures["recall@5"]
         assert run.precision_at[4] == run.figures["precision@5"]
@@ -250,7 +254,7 @@ def test_curves_go_through_the_figures(found: Comparison) -> None:
     assert mean_by_place([[1.0, 2.0], [3.0, 6.0]]) == [2.0, 4.0]
 
 
-def test_what_an_aggregator_costs(found: Comparison) -> None:
+def test_costs_are_measured_for_trained_methods_only(found: Comparison) -> None:
     assert list(found.costs) == TRAINED
     assert all(0 < cost.one_ms < cost.batch_ms for cost in found.costs.values())
 
@@ -268,8 +272,8 @@ def test_leads_are_differences_of_micro_f1_over_the_same_users(found: Comparison
         assert lead.low <= lead.difference <= lead.high
 
 
-def test_a_lead_is_told_from_chance_by_the_same_users() -> None:
-    """Both decide alike of 300 users but that one finds one label more of each tenth user."""
+def test_a_lead_over_the_same_users_has_a_narrower_interval_than_the_figures() -> None:
+    """Two methods differ only in one more hit for every tenth of 300 users."""
     chance = np.random.default_rng(0)
     hits = chance.integers(0, 5, 300)
     ours, theirs = (np.stack([found, np.full(300, 6), np.full(300, 5)], 1) for found in (hits, hits))
@@ -282,7 +286,7 @@ def test_a_lead_is_told_from_chance_by_the_same_users() -> None:
     assert compare._lead(theirs, theirs) == Lead(0, 0, 0)
 
 
-def test_the_best_is_chosen_on_validation_users(found: Comparison) -> None:
+def test_the_best_method_is_chosen_on_validation_users(found: Comparison) -> None:
     figures = {"average": 0.9, "recency of true labels": 1.0}
     runs = [
         msgspec.structs.replace(
@@ -291,18 +295,18 @@ def test_the_best_is_chosen_on_validation_users(found: Comparison) -> None:
         for run in found.runs
     ]
     changed = msgspec.structs.replace(found, runs=runs)
-    assert best(changed) == "average", "what is not trained is no candidate"
+    assert best(changed) == "average", "only trained methods are candidates"
     assert figures_table(changed).strong == "average"
     assert section(changed).verdict[0].startswith("average is the best trained method")
 
 
-def test_tables_leave_out_what_few_labels_do_not_have(found: Comparison) -> None:
+def test_tables_leave_out_figures_that_need_more_labels(found: Comparison) -> None:
     assert "recall@20" not in columns(found)
     table: Table = figures_table(found)
     assert all(len(row) == len(table.header) for row in table.rows)
 
 
-def test_a_page_needs_no_torch() -> None:
+def test_the_page_renders_without_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; import offline_training.comparison.report.page"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -314,13 +318,13 @@ MATRIX = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0]], bool)
 ROWS = np.array([[0, 1, 2], [2, 0, PADDING], [0, PADDING, PADDING]], np.int32)
 
 
-def test_recency_and_frequency_of_labels() -> None:
+def test_recency_and_frequency_grade_labels() -> None:
     assert recency(MATRIX, ROWS).tolist() == [[1, 0, 3], [0, 1, 3], [0, 3, 3]]
     assert frequency(MATRIX, ROWS).tolist() == [[2, 2, 0], [1, 1, 0], [1, 0, 0]]
 
 
 @pytest.mark.parametrize("grade", [recency, frequency])
-def test_true_labels_answer_which_labels_are_in_the_bag(
+def test_true_labels_name_the_labels_in_the_bag_exactly(
     catalogue: Catalogue, histories: Histories, grade: object
 ) -> None:
     split = make_split("profile", histories, catalogue)
@@ -328,8 +332,8 @@ def test_true_labels_answer_which_labels_are_in_the_bag(
     assert metrics.micro_f1(0.5, counted.predict(split.test.rows), split.test.targets) == 1
 
 
-def test_what_a_bag_does_not_show_is_ranked_by_how_frequent_it_is() -> None:
-    """Bags of one item; the first two labels come true by chance of .6 and .2, and more often when the item has them."""
+def test_labels_outside_the_bag_are_ranked_by_their_frequency() -> None:
+    """In bags of one item, the labels are right with probability .6, .2 and .05, plus .3 when the item has them."""
     chance = np.random.default_rng(0)
     rows = chance.integers(0, 3, (5000, 1)).astype(np.int32)
     rates = np.array([0.6, 0.2, 0.05]) + 0.3 * MATRIX[rows[:, 0]]
@@ -348,7 +352,7 @@ def run(*arguments: object) -> Result:
     return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
 
 
-def test_the_command_renders_again(folder: Path, tmp_path: Path) -> None:
+def test_the_report_command_renders_the_same_page_again(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "next.json").write_bytes((folder / "next.json").read_bytes())
     done = run("report", tmp_path)
     assert done.exit_code == 0, done.output
@@ -361,12 +365,21 @@ def test_the_command_renders_again(folder: Path, tmp_path: Path) -> None:
         (None, "expected profile.json, unseen.json or next.json, found notes.txt: `tastestream train compare` writes"),
         ('{"task": "next", "runs": []}', "next.json: expected results of version 2, found none: run"),
         ('{"version": 1, "task": "next"}', "next.json: expected results of version 2, found 1: run"),
-        ('{"version": 2, "task": "next"}', "expected what `tastestream train compare` wrote, found Object missing"),
-        ('{"version": 2, "tas', "next.json: expected what `tastestream train compare` wrote, found Input data was"),
-        ("[1]", "next.json: expected what `tastestream train compare` wrote, found Expected `object`, got `array`"),
+        (
+            '{"version": 2, "task": "next"}',
+            "expected a file that `tastestream train compare` wrote, found Object missing",
+        ),
+        (
+            '{"version": 2, "tas',
+            "next.json: expected a file that `tastestream train compare` wrote, found Input data was",
+        ),
+        (
+            "[1]",
+            "next.json: expected a file that `tastestream train compare` wrote, found Expected `object`, got `array`",
+        ),
     ],
 )
-def test_other_files_are_refused_in_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
+def test_files_that_are_no_results_are_refused_in_one_line(tmp_path: Path, content: str | None, complaint: str) -> None:
     (tmp_path / "notes.txt").write_text("none")
     if content is not None:
         (tmp_path / "next.json").write_text(content)
@@ -384,7 +397,7 @@ def test_results_without_runs_and_a_missing_folder_are_refused(found: Comparison
     assert "expected the runs of a comparison, found none" in run("report", tmp_path).output
 
 
-def test_compare_ends_with_a_report_of_all_tasks(
+def test_compare_writes_one_report_of_all_tasks_in_the_folder(
     catalogue: Catalogue, histories: Histories, folder: Path, tmp_path: Path
 ) -> None:
     items = [
@@ -404,7 +417,7 @@ def test_compare_ends_with_a_report_of_all_tasks(
     prepare(Given(events, items), "shop", shop, rule=LabelRule(2, 2, 1, 100), pictures=None, step=no_step)
     embeddings = shop / "embeddings.npz"
     np.savez(embeddings, ids=catalogue.items, embeddings=catalogue.embeddings)
-    assert read_catalogue(shop, embeddings).pictures == catalogue.pictures, "a URL is no local picture"
+    assert read_catalogue(shop, embeddings).pictures == catalogue.pictures, "a URL is not a local picture"
     arguments = ("compare", shop, "--embeddings", embeddings, "--out", out, "--seeds", 1, "--method", "average")
 
     out.mkdir()
@@ -412,7 +425,7 @@ def test_compare_ends_with_a_report_of_all_tasks(
     refused = run(*arguments, "--task", "profile")
     assert refused.exit_code == 1
     assert "next.json: expected results of version 2, found 1" in refused.output
-    assert not (out / "profile.json").exists(), "it is said before the training, not after it"
+    assert not (out / "profile.json").exists(), "the command refuses before the training, not after it"
 
     (out / "next.json").write_bytes((folder / "next.json").read_bytes())
     done = run(*arguments, "--task", "profile")
