@@ -1,4 +1,4 @@
-"""Progress that nobody is shown."""
+"""A `progress.Step` that shows nothing."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -8,5 +8,5 @@ from offline_training.progress import Advance
 
 @contextmanager
 def step(_: str, __: float) -> Generator[Advance]:
-    """A `progress.Step`."""
+    """Open no progress bar."""
     yield lambda _: None

@@ -1,4 +1,4 @@
-"""`tastestream train embed` with pictures by URL, against a real picture server: what is fetched, what is not, and how it goes on."""
+"""`tastestream train embed` with pictures at URLs, against a real picture server: what is fetched, refused, kept and retried."""
 
 import io
 import os
@@ -29,7 +29,7 @@ from tests.command import Command, Done  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 from tests.streams.warm.shop import Shop, open_shop, wait_until  # noqa: E402
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 IN_FLIGHT = 8
 SETTINGS = {
     "TASTESTREAM_FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
@@ -46,7 +46,7 @@ def shop() -> Iterator[Shop]:
 
 @pytest.fixture
 def embed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Done]:
-    """Runs the command in this process, on the data set in the current folder."""
+    """The command in this process, on the data set in the current folder."""
     monkeypatch.chdir(tmp_path)
     command = Command(monkeypatch, capsys)
 
@@ -62,7 +62,7 @@ def embedder() -> Embedder:
 
 
 def write(folder: Path, pictures: dict[str, str]) -> None:
-    """As much of a data set as embedding reads."""
+    """Write the part of a data set that embedding reads."""
     table = {"item": list(pictures), "image": list(pictures.values()), "categories": [["a"]] * len(pictures)}
     pq.write_table(pa.table(table), folder / ITEMS)
 
@@ -77,7 +77,7 @@ def png(seed: int) -> bytes:
     return file.getvalue()
 
 
-def test_urls_and_files_side_by_side_and_each_failure_with_its_reason(
+def test_urls_and_files_are_embedded_and_each_failure_is_reported_with_its_reason(
     embed: Callable[..., Done], shop: Shop, tmp_path: Path, embedder: Embedder
 ) -> None:
     (tmp_path / "here.png").write_bytes(png(7))
@@ -107,7 +107,7 @@ def test_urls_and_files_side_by_side_and_each_failure_with_its_reason(
         assert np.allclose(vectors[item], direct, atol=1e-4), item
 
 
-def test_a_second_run_fetches_only_what_failed(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+def test_a_rerun_fetches_only_what_failed(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
     pictures = {"1": f"{shop.url}/1", "2": f"{shop.url}/2", "gone": f"{shop.url}/gone", "text": f"{shop.url}/text"}
     write(tmp_path, pictures)
     embed()
@@ -123,7 +123,7 @@ def test_a_second_run_fetches_only_what_failed(embed: Callable[..., Done], shop:
     assert all(np.array_equal(found(tmp_path)[item], first[item]) for item in first)
 
 
-def test_the_settings_of_the_embed_worker_count(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+def test_the_fetch_settings_of_the_embed_worker_apply(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
     write(tmp_path, {"1": f"{shop.url}/1"})
     for settings, reason in (
         ({"TASTESTREAM_FETCH_ALLOW_NETWORKS": ""}, "address_not_public 1"),
@@ -144,7 +144,7 @@ def test_the_settings_of_the_embed_worker_count(embed: Callable[..., Done], shop
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_keeps_what_is_done_and_the_next_goes_on(
+def test_an_interrupted_run_keeps_its_work_and_the_next_run_continues(
     embed: Callable[..., Done], shop: Shop, tmp_path: Path, number: signal.Signals
 ) -> None:
     write(tmp_path, {url: url for url in shop.urls(40)})
@@ -193,7 +193,7 @@ def test_what_is_done_is_written_meanwhile(tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_embeddings_of_another_embedder_are_not_mixed_in(
+def test_a_file_of_another_embedder_is_refused(
     embed: Callable[..., Done], shop: Shop, tmp_path: Path, embedder: Embedder
 ) -> None:
     write(tmp_path, {"1": f"{shop.url}/1", "2": f"{shop.url}/2"})
@@ -206,7 +206,7 @@ def test_embeddings_of_another_embedder_are_not_mixed_in(
     assert not shop.asked
 
 
-def test_a_place_that_cannot_be_written_is_one_line_before_anything_is_fetched(
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_fetched(
     tmp_path: Path, embedder: Embedder
 ) -> None:
     write(tmp_path, {"1": "http://shop.example/1"})

@@ -40,7 +40,7 @@ def done(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of three colours, users who like one or two of them; prepared and embedded."""
+    """A prepared data set: pictures of three colours, and users who like one or two of them."""
     folder = tmp_path_factory.mktemp("shop")
     chance = random.Random(0)
     noise = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def embeddings(shop: Path) -> Path:
     return path
 
 
-def test_the_catalogue_is_embedded_as_the_worker_does_it(shop: Path, embeddings: Path) -> None:
+def test_the_catalogue_is_embedded_as_the_embed_worker_does_it(shop: Path, embeddings: Path) -> None:
     ids, vectors = read_embeddings(embeddings)
     assert len(ids) == 3 * EACH
     base = Bundle.load()
@@ -81,7 +81,9 @@ def test_the_catalogue_is_embedded_as_the_worker_does_it(shop: Path, embeddings:
     assert np.allclose(vectors[ids.index("blue3")], direct, atol=1e-4)
 
 
-def test_what_is_embedded_is_not_embedded_again(shop: Path, embeddings: Path, tmp_path: Path) -> None:
+def test_existing_embeddings_are_kept_and_those_of_another_size_refused(
+    shop: Path, embeddings: Path, tmp_path: Path
+) -> None:
     ids, vectors = read_embeddings(embeddings)
     part = tmp_path / "part.npz"
     np.savez(part, ids=np.array(ids[:5]), embeddings=np.full((5, vectors.shape[1]), 7, np.float32))
@@ -104,7 +106,9 @@ def trained(shop: Path, embeddings: Path) -> Path:
     return shop / "bundle"
 
 
-def test_the_bundle_is_whole_and_knows_the_tastes(shop: Path, trained: Path, embeddings: Path) -> None:
+def test_the_bundle_is_whole_and_scores_each_colour_best_for_its_own_pictures(
+    shop: Path, trained: Path, embeddings: Path
+) -> None:
     made = Bundle.load(trained)
     assert made.categories == ("colour > blue", "colour > green", "colour > red")
     assert made.embedding_size == 128
@@ -121,7 +125,9 @@ def test_the_bundle_is_whole_and_knows_the_tastes(shop: Path, trained: Path, emb
     assert best == [f"colour > {kind}" for kind in KINDS]
 
 
-def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trained: Path, embeddings: Path) -> None:
+def test_evaluate_repeats_the_figures_of_the_manifest_from_the_bundle_alone(
+    shop: Path, trained: Path, embeddings: Path
+) -> None:
     measured = Bundle.load(trained).manifest.metrics["test/next"]
     said = done("evaluate", trained, shop / "set", "--embeddings", embeddings, "--task", "next")
     for name in ("micro F1", "threshold", "MAP", "users"):
@@ -129,7 +135,7 @@ def test_evaluate_gives_the_figures_again_from_the_bundle_alone(shop: Path, trai
         assert float(shown) == pytest.approx(measured[name], abs=1e-4), name
 
 
-def test_all_of_a_bag_is_scored(shop: Path, trained: Path, embeddings: Path) -> None:
+def test_scores_of_padded_bags_equal_those_of_single_bags(shop: Path, trained: Path, embeddings: Path) -> None:
     made = Bundle.load(trained)
     coded = coder(made)(read_catalogue(shop / "set", embeddings).embeddings)
     bags = make_bags([np.array([0, 13, 30]), np.array([25])], np.zeros((2, 3), bool), 3)
@@ -139,8 +145,10 @@ def test_all_of_a_bag_is_scored(shop: Path, trained: Path, embeddings: Path) -> 
         assert np.allclose(scored, direct.scores[0], atol=1e-5)
 
 
-def test_what_a_bundle_s_base_makes_is_what_the_base_was(shop: Path, trained: Path, embeddings: Path) -> None:
-    """A bundle can be trained from one with an item network: it starts from the same embeddings."""
+def test_a_bundle_can_be_trained_on_the_base_embedder_of_another_trained_bundle(
+    shop: Path, trained: Path, embeddings: Path
+) -> None:
+    """Its item network is left out, so training starts from the same embeddings."""
     again = shop / "again.npz"
     done("train", "embed", shop / "set", "--out", again, "--bundle", trained)
     for found, expected in zip(read_embeddings(again), read_embeddings(embeddings), strict=True):
@@ -153,13 +161,15 @@ def test_what_a_bundle_s_base_makes_is_what_the_base_was(shop: Path, trained: Pa
     assert np.array_equal(first, other)
 
 
-def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Path, tmp_path: Path) -> None:
+def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
+    shop: Path, trained: Path, embeddings: Path, tmp_path: Path
+) -> None:
     ids, features = read_embeddings(embeddings)
     np.savez(shop / "short.npz", ids=np.array(ids), embeddings=features[:, :7])
     for arguments, complaint in (
         (
             ("evaluate", trained, shop / "set", "--embeddings", shop / "short.npz"),
-            "short.npz has 7 numbers for an item, but the base of",
+            "short.npz has embeddings of 7 numbers, but the base embedder of",
         ),
         (
             ("evaluate", Bundle.load().path, shop / "set", "--embeddings", embeddings),
@@ -167,7 +177,7 @@ def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Pa
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", shop / "short.npz", "--out", tmp_path),
-            "embeddings of 7 numbers, but the base of",
+            "embeddings of 7 numbers, but the base embedder of",
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path, "--aggregator", "magic"),
@@ -181,7 +191,7 @@ def test_what_does_not_fit_is_one_line(shop: Path, trained: Path, embeddings: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_the_extended_embedder_is_the_base_and_the_item_network(tmp_path: Path) -> None:
+def test_the_extended_embedder_computes_the_base_and_then_the_item_network(tmp_path: Path) -> None:
     base = open_base(Bundle.load())
     torch.manual_seed(0)
     recipe = ItemRecipe(code_size=9, width=16)

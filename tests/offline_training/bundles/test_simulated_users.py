@@ -1,4 +1,4 @@
-"""Simulated users are what the task says: distinct pictures of their own taste, and splits that share none."""
+"""Simulated users: each bag holds distinct pictures of the user's own taste, and splits share no picture."""
 
 from pathlib import Path
 
@@ -32,11 +32,11 @@ def pool(pictures: list[Picture]) -> Pool:
 
 @pytest.fixture
 def table(pictures: list[Picture]) -> list[Picture]:
-    """Whose picture each row of the table is."""
+    """The picture of each row of the table of embeddings."""
     return [picture for picture in pictures[:60] for _ in range(VIEWS)] + pictures[60:]
 
 
-def test_every_item_is_of_the_user_s_taste_and_occurs_once(pool: Pool, table: list[Picture]) -> None:
+def test_every_item_of_a_bag_fits_the_taste_and_occurs_once(pool: Pool, table: list[Picture]) -> None:
     users = simulate(pool, 300, np.random.default_rng(0))
     for rows, log_weight, targets, size in zip(*users, users.sizes, strict=True):
         assert 1 <= targets.sum() <= 4
@@ -49,7 +49,7 @@ def test_every_item_is_of_the_user_s_taste_and_occurs_once(pool: Pool, table: li
         assert np.isneginf(log_weight[size:]).all()
 
 
-def test_bags_have_all_sizes_and_small_ones_most(pool: Pool) -> None:
+def test_bags_have_all_sizes_and_most_are_small(pool: Pool) -> None:
     sizes = simulate(pool, 2000, np.random.default_rng(0)).sizes
     assert sizes.min() == 1
     assert sizes.max() > 32
@@ -61,7 +61,7 @@ def test_the_same_seed_gives_the_same_users(pool: Pool) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_pool_holds_its_split_and_its_source_only(pictures: list[Picture], table: list[Picture]) -> None:
+def test_a_pool_holds_only_pictures_of_its_split_and_source(pictures: list[Picture], table: list[Picture]) -> None:
     parts = [(pictures[:60], VIEWS), (pictures[60:], 1)]
     rows = make_pool(parts, CATEGORIES, "train", "colours").rows
     assert {CATEGORIES[category] for category in rows} == set(SOURCES["colours"])
@@ -73,7 +73,7 @@ def test_a_pool_holds_its_split_and_its_source_only(pictures: list[Picture], tab
     assert [len(members) for members in rows.values()] == [VIEWS] * 3
 
 
-def test_bags_of_one_category_begin_with_each_picture_once(pool: Pool, table: list[Picture]) -> None:
+def test_each_picture_comes_first_in_one_bag_of_its_category(pool: Pool, table: list[Picture]) -> None:
     bags = of_one_category(pool, 3)
     assert sorted(bags.rows[:, 0]) == sorted(np.concatenate(list(pool.rows.values())))
     for rows, targets in zip(bags.rows, bags.targets, strict=True):
@@ -81,7 +81,7 @@ def test_bags_of_one_category_begin_with_each_picture_once(pool: Pool, table: li
     assert of_one_category(pool, 100).rows.shape == (0, 100)
 
 
-def test_a_category_that_two_sources_share_is_one(tmp_path: Path) -> None:
+def test_a_category_of_two_sources_is_listed_once(tmp_path: Path) -> None:
     pictures = [
         Picture(tmp_path, "a", "shoes", "x", "train"),
         Picture(tmp_path, "b", "hat", "x", "train"),

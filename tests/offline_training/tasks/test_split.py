@@ -1,4 +1,4 @@
-"""Who is held out, what is in the bag, and what is asked for."""
+"""The tasks: who is held out, what is in the bag, and what its targets are."""
 
 import zlib
 from pathlib import Path
@@ -11,10 +11,10 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import prepare
 from offline_training.datasets.records import DatasetError, DatasetEvent, Item, Type
-from offline_training.tasks.bags import PADDING, TYPE_WEIGHTS
+from offline_training.tasks.bags import PADDING
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.split import Histories, make_split, read_histories
-from streams.settings import Settings
+from streams.settings import DEFAULT_TYPE_WEIGHTS, Settings
 from tests.offline_training.datasets.sources import Given, no_step
 
 ITEMS, LABELS = 40, 5
@@ -37,7 +37,7 @@ def held_out(name: str) -> bool:
     return zlib.crc32(name.encode()) % 10 == 0
 
 
-def test_profile_asks_for_the_labels_of_the_newest_items() -> None:
+def test_profile_targets_are_the_labels_of_the_newest_items() -> None:
     known = histories(300, 12)
     split = make_split("profile", known, catalogue())
     assert len(split.test.rows) == sum(held_out(user) for user in known.users)
@@ -49,7 +49,7 @@ def test_profile_asks_for_the_labels_of_the_newest_items() -> None:
             assert set(np.flatnonzero(targets)) == {row % LABELS for row in history[-8:]}
 
 
-def test_next_asks_for_what_comes_afterwards() -> None:
+def test_next_targets_are_the_labels_of_what_comes_afterwards() -> None:
     known = histories(300, 9)
     split = make_split("next", known, catalogue())
     later = {tuple(history[:4]): history[4:] for history in known.rows}
@@ -59,7 +59,7 @@ def test_next_asks_for_what_comes_afterwards() -> None:
         assert set(np.flatnonzero(wanted)) == {row % LABELS for row in later[tuple(bag[:4])]}
 
 
-def test_next_can_be_asked_of_training_histories_in_another_order() -> None:
+def test_next_draws_training_bags_with_the_history_in_another_order() -> None:
     known = histories(300, 9)
     split = make_split("next", known, catalogue())
     assert split.drawn is not None
@@ -78,7 +78,7 @@ def test_next_can_be_asked_of_training_histories_in_another_order() -> None:
     assert make_split("profile", known, catalogue()).drawn is None
 
 
-def test_unseen_products_are_in_no_bag_of_training() -> None:
+def test_unseen_products_are_in_no_training_bag() -> None:
     names = [f"{number // 2:03}-{'ab'[number % 2]}" for number in range(ITEMS)]  # two variants of each product
     split = make_split("unseen", histories(300, 30), catalogue(names), variants=2)
     assert 0 < split.new.sum() < ITEMS
@@ -87,7 +87,7 @@ def test_unseen_products_are_in_no_bag_of_training() -> None:
         assert (split.new[part.rows[part.rows != PADDING]] == new).all()
 
 
-def test_unseen_can_be_asked_of_other_products_than_those_held_out() -> None:
+def test_unseen_draws_training_bags_of_products_that_are_not_held_out() -> None:
     known = histories(400, 30)
     split = make_split("unseen", known, catalogue())
     assert split.drawn is not None
@@ -102,13 +102,13 @@ def test_unseen_can_be_asked_of_other_products_than_those_held_out() -> None:
         assert set(np.flatnonzero(targets)) == {row % LABELS for row in bag[:size]}
 
 
-def test_more_users_move_nobody() -> None:
+def test_more_users_do_not_change_who_is_held_out() -> None:
     few, many = histories(200, 12), histories(400, 12)
     small, large = (make_split("profile", known, catalogue()) for known in (few, many))
     assert {tuple(rows) for rows in small.test.rows} <= {tuple(rows) for rows in large.test.rows}
 
 
-def test_without_users_for_a_part_it_says_what_is_needed() -> None:
+def test_a_part_without_users_is_refused_with_what_is_needed() -> None:
     with pytest.raises(DatasetError, match="task next: no user for train among 20; four items or more of a user are"):
         make_split("next", histories(20, 3), catalogue())
 
@@ -126,7 +126,7 @@ def embeddings(folder: Path, ids: list[str]) -> Path:
     return path
 
 
-def test_histories_are_in_the_order_of_time_each_item_once_without_returns(tmp_path: Path) -> None:
+def test_histories_are_in_time_order_with_each_item_once_and_without_returns(tmp_path: Path) -> None:
     events = [
         DatasetEvent("ada", "2", "purchase", 30),
         DatasetEvent("ada", "1", "view", 10),
@@ -142,7 +142,7 @@ def test_histories_are_in_the_order_of_time_each_item_once_without_returns(tmp_p
     assert [[known.items[row] for row in rows] for rows in found.rows] == [["1", "0", "2"], ["3"]]
 
 
-def test_items_weigh_what_the_heaviest_interaction_with_them_does_and_nothing_of_what_comes_afterwards(
+def test_an_item_weighs_as_much_as_its_heaviest_event_before_the_asked_items(
     tmp_path: Path,
 ) -> None:
     user = next(name for name in map(str, range(100)) if held_out(name))
@@ -163,7 +163,7 @@ def test_items_weigh_what_the_heaviest_interaction_with_them_does_and_nothing_of
     assert [known.items[row] for row in bags.rows[0, :2]] == ["0", "1"]
     assert np.exp(bags.log_weight[0, :2]) == pytest.approx(
         [0.6, 0.3]
-    )  # 1 is bought after 2 is seen, which is asked for
+    )  # item 1 is bought after item 2, which is asked for, is viewed
     whole = make_split("profile", found, known)
     assert np.exp(whole.test.log_weight[0, :4]) == pytest.approx([0.6, 1.0, 0.3, 1.0])
     drawn = make_split("next", found, known).drawn
@@ -174,8 +174,8 @@ def test_items_weigh_what_the_heaviest_interaction_with_them_does_and_nothing_of
         assert np.exp(log_weight[:2]) == pytest.approx([weights[known.items[row]] for row in rows[:2]])
 
 
-def test_interactions_weigh_in_training_what_they_do_in_serving() -> None:
-    assert Settings.model_fields["type_weights"].get_default() == TYPE_WEIGHTS
+def test_training_and_serving_use_the_same_type_weights() -> None:
+    assert Settings.model_fields["type_weights"].get_default() == DEFAULT_TYPE_WEIGHTS
 
 
 def test_items_without_an_embedding_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_embeddings_of_another_catalogue_are_refused(tmp_path: Path) -> None:
         (None, "not a file of arrays"),
     ],
 )
-def test_a_file_that_is_none_of_embeddings_is_named(
+def test_a_file_that_holds_no_embeddings_is_named(
     tmp_path: Path, arrays: dict[str, np.ndarray] | None, complaint: str
 ) -> None:
     folder = dataset(tmp_path / "set", [DatasetEvent("ada", "1", "purchase", 1)])
@@ -221,7 +221,7 @@ def test_a_file_that_is_none_of_embeddings_is_named(
         read_catalogue(folder, path)
 
 
-def test_a_folder_that_is_no_data_set_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_folder_without_a_data_set_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"dataset\.json: there is no such file: `tastestream dataset` makes the folder"
     ):
