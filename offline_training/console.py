@@ -26,11 +26,14 @@ Tasks = Annotated[
 ]
 Variants = Annotated[
     int,
-    typer.Option(help="Trailing characters of an item id that only tell variants of one product apart.", min=0),
+    typer.Option(
+        help="Characters at the end of an item id that only distinguish variants of one product (H&M: 3, the colour).",
+        min=0,
+    ),
 ]
 MaxBag = Annotated[
     int | None,
-    typer.Option(help="Maximum number of items in a bag; the newest count.", min=1, show_default="8; 16 for next"),
+    typer.Option(help="Maximum number of items in a bag; the newest are kept.", min=1, show_default="8; 16 for next"),
 ]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads.", min=1)]
 Seed = Annotated[int, typer.Option(help="Random seed.", min=0)]

@@ -42,8 +42,7 @@ def embed(
 ) -> None:
     """Embed the pictures of a data set, once for all experiments.
 
-    Embeddings that the file already holds are kept. After an interruption, run the command again: it continues where it stopped and
-    retries the pictures that failed.
+    Embeddings that the file already holds are kept. Run the command again to continue after an interruption or to retry failures.
 
     If the embedder has an item network, the file holds the features that this network takes, so that a new one can be trained on them.
 
