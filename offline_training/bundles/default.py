@@ -296,13 +296,16 @@ def simulate_users(parts: list[Part], categories: list[str], count: int, seed: i
     def users(pool: Pool, number: int) -> Bags:
         return simulate(pool, count, np.random.default_rng((seed, number)))
 
+    def drawn(rng: np.random.Generator) -> Bags:
+        return simulate(training, count, rng)
+
     split = Split(
         users(training, 1),
         users(validation, 2),
         users(held_out, 3),
         ~seen,
         products,
-        drawn=lambda chance: simulate(training, count, chance),
+        drawn=drawn,
     )
     return Users(split, held_out, demo, users(demo, 4))
 

@@ -165,20 +165,20 @@ def make_split(
     train, validation, test = (_bags(part, catalogue.matrix, limit) for part in parts.values())
     split = Split(train, validation, test, new, products)
 
-    def in_any_order(chance: np.random.Generator) -> Bags:
+    def in_any_order(rng: np.random.Generator) -> Bags:
         """Draw bags as if the users had taken their items in another order: a taste lasts longer than a history."""
-        chosen = chance.choice(len(known), len(train.rows), replace=False)
+        chosen = rng.choice(len(known), len(train.rows), replace=False)
         pairs = [
-            _halves(chance.permutation(history))._replace(events=events, in_order=False)
+            _halves(rng.permutation(history))._replace(events=events, in_order=False)
             for history, events in (known[number] for number in chosen)
         ]
         return _bags(pairs, catalogue.matrix, limit)
 
-    def of_some_products(chance: np.random.Generator) -> Bags:
+    def of_some_products(rng: np.random.Generator) -> Bags:
         """Draw bags as if other products were the ones that training has not seen."""
-        fold = chance.integers(HELD_OUT, size=len(names))[products]
+        fold = rng.integers(HELD_OUT, size=len(names))[products]
         pairs: list[_Pair] = []
-        for number in chance.permutation(len(known)):
+        for number in rng.permutation(len(known)):
             history, events = known[number]
             folds = fold[history]
             for one in np.flatnonzero(np.bincount(folds) >= 2):

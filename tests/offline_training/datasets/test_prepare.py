@@ -101,7 +101,7 @@ def test_a_malformed_rule_is_one_line(amazon: tuple[object, ...], rule: str) -> 
     done = run(*amazon, "--ratings", rule)
     assert done.exit_code == 1
     [line] = filter(str.strip, done.output.splitlines())
-    assert line.startswith("ratings ")
+    assert line.startswith("error: ratings ")
     assert rule[:6] in line
 
 
