@@ -124,7 +124,7 @@ RECIPE = BundleRecipe(
 """Makes the shipped bundle."""
 
 
-class Part(NamedTuple):
+class PhotoEmbeddings(NamedTuple):
     """The training photos of a source, or its other photos, and their embeddings float32 [N, V, d] (V views)."""
 
     pictures: list[Picture]
@@ -270,9 +270,9 @@ def make_base(*, weights: Path, photos: list[Picture], path: Path, recipe: Bundl
 
 def embed_sources(
     sources: list[list[Picture]], embedder: Embedder, views: Mapping[str, int], *, cache: Path, seed: int, step: Step
-) -> list[Part]:
+) -> list[PhotoEmbeddings]:
     """Embed the training photos in `views` (by source), and all other photos as they are."""
-    parts: list[Part] = []
+    parts: list[PhotoEmbeddings] = []
     for source in sources:
         for training in (True, False):
             chosen = [picture for picture in source if (picture.split == "train") == training]
@@ -280,11 +280,11 @@ def embed_sources(
             title = f"embedding {chosen[0].source}, {'training' if training else 'held out'}"
             with step(title, len(chosen) * count) as advance:
                 found = embed_pictures(chosen, count, embedder, seed=seed, cache=cache, advance=advance)
-            parts.append(Part(chosen, found))
+            parts.append(PhotoEmbeddings(chosen, found))
     return parts
 
 
-def simulate_users(parts: list[Part], categories: list[str], count: int, seed: int) -> Users:
+def simulate_users(parts: list[PhotoEmbeddings], categories: list[str], count: int, seed: int) -> Users:
     """Simulate `count` users for each part of the split and for the demo; no two parts share a photo."""
     views = [(part.pictures, part.views) for part in parts]
     training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
@@ -364,12 +364,12 @@ def measure(
     return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(measured.items())}
 
 
-def _rows(parts: list[Part]) -> list[Picture]:
+def _rows(parts: list[PhotoEmbeddings]) -> list[Picture]:
     """List the picture of each row of the table of all embeddings."""
     return [picture for part in parts for picture in part.pictures for _ in range(part.views)]
 
 
-def _catalogue(parts: list[Part], categories: list[str], embeddings: NDArray[np.float32]) -> Catalogue:
+def _catalogue(parts: list[PhotoEmbeddings], categories: list[str], embeddings: NDArray[np.float32]) -> Catalogue:
     """Make a catalogue whose items are the rows of the table: every view of every photo."""
     shown = _rows(parts)
     matrix = np.array([picture.category for picture in shown])[:, None] == np.array(categories)

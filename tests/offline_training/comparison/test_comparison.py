@@ -188,7 +188,7 @@ def test_a_comparison_ranks_methods_as_expected_and_repeats_with_the_seed(
 @pytest.fixture(scope="module")
 def runner(catalogue: Catalogue, histories: Histories) -> MethodRunner:
     """All methods run on one task, so that they share the item networks."""
-    split = make_split("next", Histories(histories.users[:200], histories.rows[:200]), catalogue)
+    split = make_split("next", Histories(histories.users[:120], histories.rows[:120]), catalogue)
     recipe = ItemRecipe(code_size=8, width=16, epochs=1)
     return MethodRunner(catalogue, split, recipe, seed=0, step=step, shown=np.arange(2))
 
