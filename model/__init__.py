@@ -1,6 +1,6 @@
-"""What predicts, without torch: bundle, preprocessing, embedder, aggregator. Imports nothing of `streams`."""
+"""Inference without torch: bundle, preprocessing, embedder, aggregator, scoring. Imports neither `streams` nor `offline_training`."""
 
 import os
 
-# ONNX Runtime's wheels report usage to their maker unless they are told not to. A worker calls nobody that its operator did not name.
+# ONNX Runtime sends usage data to its vendor unless told not to. A worker contacts only hosts that its operator configured.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

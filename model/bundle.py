@@ -1,6 +1,6 @@
-"""A model bundle: a folder with two networks and a manifest, checked as a whole before anything of it is used.
+"""A model bundle: a folder with two networks and a manifest. `Bundle.load` checks all of it before use.
 
-manifest.json     what it is: name, version, checksums, sizes, categories, prior, training, licences, figures
+manifest.json     name, version, checksums, sizes, categories, prior, training, licences, metrics
 embedder.onnx     `image` uint8 [B, H, W, 3] -> `embedding` float32 [B, d]
 aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (the log weight of each item)
                   -> `scores` float32 [B, D], `attention` float32 [B, M]
@@ -19,18 +19,18 @@ from model.embedder import Embedder
 from model.exceptions import BundleError
 from model.manifest import Manifest
 from model.preprocessing import PREPROCESSING
-from model.sessions import Tensor
+from model.sessions import TensorSpec
 
 MANIFEST = "manifest.json"
 EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
-_ADVICE = "install a whole bundle, or point the setting to another"
+_ADVICE = "install a complete bundle, or set BUNDLE to another folder"
 
 
 class Bundle:
-    """A folder that passed every check of `Bundle.load`; the attributes repeat the manifest in the types that arithmetic wants."""
+    """A checked bundle. Attributes repeat the manifest in the types that computation needs: `prior` is float32 [D], read-only."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
         self.path = path
@@ -38,7 +38,7 @@ class Bundle:
         self.name = manifest.name
         self.version = manifest.version
         self.categories = tuple(manifest.categories)
-        self.prior = np.array(manifest.prior, np.float32)  # [D]
+        self.prior = np.array(manifest.prior, np.float32)
         self.prior.flags.writeable = False
         self.image_size = manifest.image.size
         self.embedding_size = manifest.embedding.size
@@ -49,13 +49,13 @@ class Bundle:
 
     @classmethod
     def load(cls, path: Path | None = None) -> "Bundle":
-        """Check a bundle's folder and describe it; the networks are loaded to check their ends, and let go.
+        """Check the folder of a bundle. The networks are opened to check their inputs and outputs, then closed.
 
         Args:
-            path: the folder; None for the one that ships with the package.
+            path: Folder of the bundle. None means the one that ships with the package.
 
         Raises:
-            BundleError: one line that names the file, what was expected and found, and what to do.
+            BundleError: The message names the file, what was expected, what was found, and what to do.
         """
         folder = DEFAULT_BUNDLE if path is None else Path(path)
         manifest = _read_manifest(folder)
@@ -68,45 +68,44 @@ class Bundle:
         return bundle
 
     def embedder(self, threads: int = 1) -> Embedder:
-        """A new session of the first network, with `threads` threads for the arithmetic of a call."""
+        """Open a session of the embedder. One call computes on `threads` threads."""
         path, size = self.path / EMBEDDER, self.image_size
         session = sessions.open_session(path, threads, arena=True)
-        sessions.check_ends(
+        sessions.check_signature(
             path,
             session,
-            [Tensor("image", "uint8", ("batch", size, size, 3))],
-            [Tensor("embedding", "float32", ("batch", self.embedding_size))],
+            [TensorSpec("image", "uint8", ("batch", size, size, 3))],
+            [TensorSpec("embedding", "float32", ("batch", self.embedding_size))],
         )
         return Embedder(session, size, self.embedding_size, self.embedder_version)
 
     def aggregator(self, threads: int = 1) -> Aggregator:
-        """A new session of the second network, with `threads` threads for the arithmetic of a call."""
+        """Open a session of the aggregator. One call computes on `threads` threads."""
         path = self.path / AGGREGATOR
         session = sessions.open_session(path, threads)
-        sessions.check_ends(
+        sessions.check_signature(
             path,
             session,
             [
-                Tensor("embeddings", "float32", ("batch", "items", self.embedding_size)),
-                Tensor(LOG_WEIGHT, "float32", ("batch", "items")),
+                TensorSpec("embeddings", "float32", ("batch", "items", self.embedding_size)),
+                TensorSpec(LOG_WEIGHT, "float32", ("batch", "items")),
             ],
             [
-                Tensor("scores", "float32", ("batch", len(self.categories))),
-                Tensor("attention", "float32", ("batch", "items")),
+                TensorSpec("scores", "float32", ("batch", len(self.categories))),
+                TensorSpec("attention", "float32", ("batch", "items")),
             ],
         )
         return Aggregator(session, self.embedding_size, len(self.categories))
 
 
 def embedder_version(manifest: Manifest) -> str:
-    """Twelve hexadecimal digits that differ between any two embedders: of the network's file and of what is done to
-    pictures before it."""
+    """Return 12 hexadecimal digits that identify an embedder: a hash of its ONNX file and of its preprocessing."""
     identity = f"{manifest.files[EMBEDDER]} {manifest.image.preprocessing} {manifest.image.size}"
     return hashlib.sha256(identity.encode()).hexdigest()[:12]
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file in lower-case hexadecimal."""
+    """Return the SHA-256 of a file in lower-case hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -124,11 +123,13 @@ def _read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
-        raise BundleError(f"{path}: expected a bundle's manifest, found something else ({error}): {_ADVICE}") from error
+        raise BundleError(
+            f"{path}: expected a bundle's manifest, found invalid content ({error}): {_ADVICE}"
+        ) from error
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:
-    """What the types of the manifest cannot say."""
+    """Check what the types of the manifest cannot express."""
     for name in (EMBEDDER, AGGREGATOR):
         if name not in manifest.files:
             raise BundleError(
@@ -136,20 +137,20 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             )
     for name in manifest.files:
         if Path(name).name != name:
-            raise BundleError(f"{path}: expected names of files in the folder, found {name!r}: {_ADVICE}")
+            raise BundleError(f"{path}: expected names of files in this folder, found {name!r}: {_ADVICE}")
     categories, distinct = len(manifest.categories), len(set(manifest.categories))
     if not categories or distinct != categories:
         raise BundleError(f"{path}: expected distinct categories, found {distinct} names for {categories}: {_ADVICE}")
     if len(manifest.prior) != categories or not all(math.isfinite(p) and 0 <= p <= 1 for p in manifest.prior):
         raise BundleError(
-            f"{path}: expected a prior of {categories} probabilities, one a category, found {len(manifest.prior)} numbers "
+            f"{path}: expected a prior of {categories} probabilities, one for each category, found {len(manifest.prior)} numbers "
             f"from {min(manifest.prior, default=0)} to {max(manifest.prior, default=0)}: {_ADVICE}"
         )
     if manifest.image.preprocessing != PREPROCESSING:
         raise BundleError(
-            f"{path}: expected image.preprocessing {PREPROCESSING!r}, the one this version knows, "
+            f"{path}: expected image.preprocessing {PREPROCESSING!r}, the only one that this version supports, "
             f"found {manifest.image.preprocessing!r}: "
-            "install the tastestream version that made the bundle, or train it again"
+            "install the tastestream version that made the bundle, or train the bundle again"
         )
 
 

@@ -1,4 +1,4 @@
-"""Pictures to embeddings: the first network of a bundle."""
+"""Runs the first network of a bundle: pictures to embeddings."""
 
 from typing import cast
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 class Embedder:
-    """Runs `embedder.onnx`. Made by `Bundle.embedder`; `embed` may be called from several threads at once."""
+    """Runs `embedder.onnx`. Created by `Bundle.embedder`. `embed` is safe to call from several threads at once."""
 
     def __init__(
         self, session: onnxruntime.InferenceSession, image_size: int, embedding_size: int, version: str
@@ -22,16 +22,16 @@ class Embedder:
         return f"Embedder(image_size={self.image_size}, embedding_size={self.embedding_size}, version={self.version!r})"
 
     def embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed pictures that `model.preprocessing.decode_picture` made.
+        """Embed pictures from `model.preprocessing.decode_picture`.
 
         Args:
-            pictures: uint8 [B, image_size, image_size, 3], RGB; B may be 0.
+            pictures: uint8 [B, image_size, image_size, 3], RGB. B may be 0.
 
         Returns:
             float32 [B, embedding_size].
 
         Raises:
-            ValueError: when shape or dtype are others.
+            ValueError: If the shape or dtype differs.
         """
         expected = (self.image_size, self.image_size, 3)
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != expected:

@@ -1,32 +1,32 @@
-"""The one tree of exceptions of tastestream. `streams.exceptions` grows from the same root.
+"""Root of the exception tree of tastestream. `streams.exceptions` extends the same tree.
 
     TastestreamError
-    ├── BundleError            a model bundle that is missing, damaged, or does not fit itself
-    ├── PictureError           bytes that are not a picture that may be embedded
+    ├── BundleError            a model bundle is missing, damaged or inconsistent
+    ├── PictureError           bytes cannot be embedded as a picture
     └── (streams.exceptions)   settings, topics, messages, fetching, the data folder, the broker
 
-Every message names the thing at fault, its value, and what to do about it.
+Each message names the thing at fault, its value, and what to do.
 """
 
 
 class TastestreamError(Exception):
-    """Root of everything that tastestream raises on purpose."""
+    """Base class of all exceptions that tastestream raises on purpose."""
 
 
 class BundleError(TastestreamError):
-    """A model bundle cannot be used: a file is missing, a checksum or a shape is off."""
+    """A model bundle cannot be used: a file is missing, or a checksum or shape does not match."""
 
 
 class PictureError(TastestreamError):
-    """Bytes that cannot be turned into pixels safely.
+    """Bytes cannot be decoded to pixels safely.
 
-    `reason` is short, stable, fit for a header or a metric's label:
+    `reason` is short and stable, so it can be a header value or a metric label:
 
-    - `not_a_picture`: not one of the formats that are read, or a header that cannot be read.
-    - `truncated_picture`: the header is whole, the pixels end early or are damaged.
-    - `picture_too_large`: too many pixels, by the header; or too many bytes, in an archive.
-    - `unreadable_picture`: a file, or a member of an archive, that cannot be read.
-    - `picture_too_complex`: made of more parts, tables, scans or frames than a picture may cost.
+    - `not_a_picture`: the format is not supported, or the header cannot be read.
+    - `truncated_picture`: the header is complete, but the pixel data ends early or is damaged.
+    - `picture_too_large`: too many pixels according to the header, or too many bytes in an archive.
+    - `unreadable_picture`: a file, or a member of an archive, cannot be read.
+    - `picture_too_complex`: more parts, tables, scans or frames than the limits allow.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that may be gzip: the lists of `tastestream warm` and the data sets of training, hence in the package that both build on."""
+"""Reads files that may be gzip-compressed. Both `tastestream warm` (lists) and training (data sets) use it, so it lives in `model`."""
 
 import gzip
 import io
@@ -11,9 +11,13 @@ BUFFER = 64 * 1024  # bytes
 
 
 def unpacked(file: io.BufferedReader, damaged: Callable[[Exception], object]) -> io.BufferedReader:
-    """What a file holds, unpacked if it begins as gzip does, whatever it is called.
+    """Return a reader of the content of a file. A file that starts with the gzip signature is decompressed, whatever its name.
 
-    One that is damaged or ends early gives all that stands before, and then ends. `damaged` is told why, before the end is read.
+    A damaged or truncated gzip file yields everything before the damage, and then ends.
+
+    Args:
+        file: Open file, positioned at its start.
+        damaged: Called with the error of a damaged file, before the reader reports the end.
     """
     if file.peek(len(MAGIC))[: len(MAGIC)] != MAGIC:
         return file
@@ -21,7 +25,7 @@ def unpacked(file: io.BufferedReader, damaged: Callable[[Exception], object]) ->
 
 
 class _Unpacked(io.RawIOBase):
-    """GzipFile, but what has been unpacked before an error is not lost with it."""
+    """Like GzipFile, but keeps the data that was decompressed before an error."""
 
     def __init__(self, packed: io.BufferedReader, damaged: Callable[[Exception], object]) -> None:
         self._packed = packed

@@ -1,27 +1,29 @@
-"""What `manifest.json` of a bundle says, as typed values. `model.bundle` reads it and holds the files against it."""
+"""Typed form of the `manifest.json` of a bundle. `model.bundle` reads it and checks the files against it."""
 
 import msgspec
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the embedder takes."""
+    """Input of the embedder."""
 
     size: int
-    """Side of the square, pixels."""
+    """Side of the square picture, pixels."""
     preprocessing: str
-    """Name of the procedure, `model.preprocessing.PREPROCESSING`."""
+    """Name of the preprocessing, see `model.preprocessing.PREPROCESSING`."""
     description: str
 
 
 class Embedding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the embedder gives."""
+    """Output of the embedder."""
 
     size: int
+    """Numbers in one embedding, d."""
     network: str
+    """Architecture, for people."""
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A data set, photos or weights that went into the bundle, and what must be said of them."""
+class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A data set, photos or weights that the bundle was made from, with licence and attribution."""
 
     name: str
     use: str
@@ -30,7 +32,7 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to make this bundle again."""
+    """How to reproduce this bundle."""
 
     task: str
     command: str
@@ -39,21 +41,21 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of `manifest.json`."""
+    """All of `manifest.json`."""
 
     name: str
     version: str
     files: dict[str, str]
-    """SHA-256, lower-case hexadecimal, of each file of the bundle by its name."""
+    """File name to SHA-256 in lower-case hexadecimal, for each file of the bundle."""
     image: Image
     embedding: Embedding
     categories: list[str]
-    """Names of the D scores, in their order."""
+    """Names of the D scores, in the order of the scores."""
     prior: list[float]
-    """P(label) of each category among training users, what an empty bag is answered with."""
+    """P(label) of each category among training users, [D]. The answer for an empty bag."""
     max_bag: int
-    """The largest bag that the aggregator was trained with; larger ones run, but nobody measured them."""
-    sources: list[Source]
+    """Largest bag in training, items. Larger bags work, but were not measured."""
+    sources: list[Provenance]
     training: Training
     metrics: dict[str, dict[str, float]]
-    """Held-out figures: first key what was measured, second the figure's name."""
+    """Held-out figures. First key: what was measured. Second key: name of the figure."""

@@ -1,16 +1,16 @@
-"""How good scores are as a ranking, as decisions and as probabilities. One definition for training, evaluation and the replay.
+"""Metrics of scores as a ranking, as decisions and as probabilities. Training, evaluation and the replay share them.
 
-`scores` is float [N, D] (higher is better), `labels` is [N, D] (truthy where relevant); a row is a user, a column a
-category. A score that is not a number raises ValueError, as do shapes that differ.
+`scores` is float [N, D] (higher is better), `labels` is [N, D] (truthy means relevant). A row is a user, a column is a
+category. A NaN score raises ValueError, and so do different shapes.
 
-    ranking        `rank` sorts once; the methods of `Ranked` give a figure for each user at any k
-    decisions      `micro_f1`, `macro_f1`, `best_threshold`: of `score >= threshold` over all pairs of user and category
-    probabilities  `reliability`: does a score of .7 come true in 7 of 10 pairs?
-    uncertainty    `bootstrap`: the interval of any figure that is a function of rows, one row a user; `bootstrap_ratios`: of many
-                   means over what users have several of
+    ranking        `rank` sorts once; the methods of `Ranked` return one value per user, for any k
+    decisions      `micro_f1`, `macro_f1`, `best_threshold`: of `score >= threshold`, over all pairs of user and category
+    probabilities  `reliability`: are 7 of 10 pairs with a score of .7 relevant?
+    uncertainty    `bootstrap`: confidence interval of any function of rows, one row per user; `bootstrap_ratios`: of many
+                   means over events of which a user can have several
 
-A figure of one user is NaN where it has no value: recall, precision and their like without any label. `mean` leaves those
-users out. Figures for each user are in the order of the users, so that the difference of two methods is a subtraction.
+The value of a user is NaN if it is undefined, such as recall without any label. `mean` leaves those users out. Values are
+in the order of the users, so methods are compared by subtraction.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float32] | NDArray[np.float64]
 Labels = NDArray[np.bool_] | NDArray[np.float32]
 PerUser = NDArray[np.float64]
-"""One figure for each user [N], NaN where it has no value."""
+"""One value per user, [N]. NaN means undefined."""
 
 THRESHOLDS = np.arange(0.01, 1.0, 0.01)
 
 
 def rank(scores: Scores, labels: Labels) -> "Ranked":
-    """Order the categories of every user, best first; ties are broken by the lower category number."""
+    """Sort the categories of every user, best first. Of equal scores, the lower category number comes first."""
     relevance = _relevance(scores, labels)
     order = np.argsort(-scores, axis=1, kind="stable")
     return Ranked(
@@ -42,47 +42,49 @@ def rank(scores: Scores, labels: Labels) -> "Ranked":
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """The categories of N users, best first. A `k` outside 1 to D raises ValueError."""
+    """The sorted categories of N users, best first. Methods raise ValueError for a `k` outside 1 to D."""
 
     order: NDArray[np.int64]
-    """The categories [N, D]."""
+    """Category numbers [N, D]."""
     relevance: NDArray[np.bool_]
-    """Whether the category at that rank is relevant [N, D]."""
+    """Whether the category at each rank is relevant [N, D]."""
     relevant: NDArray[np.int64]
-    """How many categories are relevant [N]."""
+    """Number of relevant categories [N]."""
     rounded: NDArray[np.int64]
-    """How many scores round to 1 [N]: above .5, since numpy, Keras and torch round .5 itself to 0."""
+    """Number of scores that round to 1 [N]: those above .5, since numpy, Keras and torch round .5 to 0."""
 
     def recall_at(self, k: int) -> PerUser:
-        """Hits among the best k / relevant categories. The ceiling is below 1 for a user with more than k labels."""
+        """Hits among the best k / relevant categories. The maximum is below 1 for a user with more than k labels."""
         return _ratio(self._hits(k), self.relevant)
 
     def precision_at(self, k: int) -> PerUser:
-        """Hits among the best k / k. The ceiling is below 1 for a user with fewer than k labels."""
+        """Hits among the best k / k. The maximum is below 1 for a user with fewer than k labels."""
         return self._of_users_with_labels(self._hits(k) / k)
 
     def precision_of_rounded_at(self, k: int) -> PerUser:
-        """Hits among the best k / those of the best k whose score rounds to 1.
+        """Hits among the best k / number of the best k whose score rounds to 1. Scores must be probabilities.
 
-        This is what the public code of the paper calls precision; report it by its own name beside `precision_at`, never
-        in its place. It is above 1 for a user with more hits than scores above .5, and it grows when a method grows less
-        sure. Where no score rounds to 1 it is undefined: such a user counts as 0 here. Scores must be probabilities.
+        The public code of the paper calls this precision. Report it under its own name, beside `precision_at` and never
+        instead of it. It exceeds 1 for a user with more hits than scores above .5, and it rises when a method becomes
+        less confident. If no score rounds to 1 it is undefined; such a user counts as 0 here.
         """
         rounded = np.minimum(self.rounded, k)
         return self._of_users_with_labels(np.where(rounded > 0, self._hits(k) / np.maximum(rounded, 1), 0.0))
 
     def average_precision(self) -> PerUser:
-        """The precision at the rank of each relevant category, averaged; its mean over users is MAP (Manning, Raghavan and
-        Schütze, "Introduction to Information Retrieval", 2008, section 8.4)."""
+        """Mean of the precision at the rank of each relevant category. The mean over users is MAP.
+
+        Source: Manning, Raghavan and Schütze, "Introduction to Information Retrieval", 2008, section 8.4.
+        """
         precision = np.cumsum(self.relevance, axis=1) / np.arange(1, self.relevance.shape[1] + 1)  # [N,D]
         return _ratio((precision * self.relevance).sum(axis=1), self.relevant)
 
     def ndcg_at(self, k: int) -> PerUser:
-        """The discounted gain of the best k / that of the best order possible; a relevant category gains 1.
+        """Discounted gain of the best k / that of the ideal order. A relevant category gains 1.
 
-        Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the discount in use since
-        Burges et al., "Learning to rank using gradient descent", 2005: 1 / log2(1 + rank). The former divide by log2(rank)
-        from rank 2 on, which makes ranks 1 and 2 alike.
+        Sources: Järvelin and Kekäläinen, "Cumulated gain-based evaluation of IR techniques", 2002, with the discount of
+        Burges et al., "Learning to rank using gradient descent", 2005: 1 / log2(1 + rank). The 2002 paper divides by
+        log2(rank) from rank 2 on, which gives ranks 1 and 2 the same weight.
         """
         self._check(k)
         discount = 1 / np.log2(np.arange(2, k + 2))  # [k]
@@ -90,13 +92,17 @@ class Ranked:
         return _ratio(self.relevance[:, :k] @ discount, ideal[np.minimum(self.relevant, k)])
 
     def reciprocal_rank(self) -> PerUser:
-        """1 / the rank of the first relevant category; its mean over users is MRR (Voorhees, "The TREC-8 question answering
-        track report", 1999)."""
+        """1 / rank of the first relevant category. The mean over users is MRR.
+
+        Source: Voorhees, "The TREC-8 question answering track report", 1999.
+        """
         return self._of_users_with_labels(1 / (1.0 + self.relevance.argmax(axis=1)))
 
     def coverage_at(self, k: int) -> float:
-        """The share of all D categories that are among the best k of any user, users without labels included: k / D where
-        everybody is given the same."""
+        """Share of the D categories that are among the best k of any user, including users without labels.
+
+        It is k / D if every user gets the same categories.
+        """
         self._check(k)
         return len(np.unique(self.order[:, :k])) / self.order.shape[1]
 
@@ -113,7 +119,11 @@ class Ranked:
 
 
 def mean(figure: PerUser) -> float:
-    """The mean over the users for whom the figure [N] has a value; ValueError where it has none for anybody."""
+    """Return the mean over the users whose value [N] is defined.
+
+    Raises:
+        ValueError: If it is defined for no user.
+    """
     kept = figure[~np.isnan(figure)]
     if not len(kept):
         raise ValueError("no user has a label: nothing to measure")
@@ -121,64 +131,74 @@ def mean(figure: PerUser) -> float:
 
 
 def decision_counts(threshold: float, scores: Scores, labels: Labels) -> NDArray[np.int64]:
-    """For each user, true positives, categories decided (`score >= threshold`) and categories relevant: [N, 3]."""
+    """Return [N, 3]: per user the true positives, the predicted categories (`score >= threshold`), the relevant categories."""
     return _counts(threshold, scores, labels, axis=1)
 
 
 def f1(counts: NDArray[np.int64]) -> float:
-    """Micro F1 of rows of true positives, decided and relevant [N, 3]: 2 true positives / (decided + relevant), each summed
-    over the rows; 0 where nothing is decided or relevant."""
-    found, decided, relevant = (int(total) for total in counts.sum(axis=0))
-    return 2 * found / (decided + relevant) if decided + relevant else 0.0
+    """Return micro F1 of rows of true positives, predicted and relevant categories [N, 3].
+
+    F1 = 2 true positives / (predicted + relevant), each summed over the rows. 0 if nothing is predicted or relevant.
+    """
+    hits, predicted, relevant = (int(total) for total in counts.sum(axis=0))
+    return 2 * hits / (predicted + relevant) if predicted + relevant else 0.0
 
 
 def micro_f1(threshold: float, scores: Scores, labels: Labels) -> float:
-    """F1 over all pairs of user and category: frequent categories weigh most."""
+    """Return F1 over all pairs of user and category. Frequent categories weigh most."""
     return f1(decision_counts(threshold, scores, labels))
 
 
 def macro_f1(threshold: float, scores: Scores, labels: Labels) -> float:
-    """Mean of the F1 of each category that has a label or a decision, all weighing alike; 0 where none has either."""
-    found, decided, relevant = _counts(threshold, scores, labels, axis=0).T  # [D] each
-    total = decided + relevant
-    return float(np.mean(2 * found[total > 0] / total[total > 0])) if total.any() else 0.0
+    """Return the mean F1 over categories with a label or a prediction, unweighted. 0 if there is none."""
+    hits, predicted, relevant = _counts(threshold, scores, labels, axis=0).T  # [D] each
+    total = predicted + relevant
+    return float(np.mean(2 * hits[total > 0] / total[total > 0])) if total.any() else 0.0
 
 
 def best_threshold(scores: Scores, labels: Labels) -> float:
-    """The threshold of the highest `micro_f1`, in steps of .01, the lowest of equals: choose it on validation users, use it
-    on others."""
+    """Return the lowest threshold with the highest `micro_f1`, in steps of .01.
+
+    Choose it on validation users, and apply it to other users.
+    """
     relevance = _relevance(scores, labels)
-    found, decided = _at_least(scores[relevance]), _at_least(scores)
-    total = decided + int(relevance.sum())
-    return float(THRESHOLDS[np.argmax(2 * found / np.maximum(total, 1))])
+    hits, predicted = _at_least(scores[relevance]), _at_least(scores)
+    total = predicted + int(relevance.sum())
+    return float(THRESHOLDS[np.argmax(2 * hits / np.maximum(total, 1))])
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """Scores over all pairs of user and category, in bins of equal width (Guo et al., "On calibration of modern neural
-    networks", 2017, section 2). An empty bin has mean and share NaN.
+    """Scores of all pairs of user and category, in bins of equal width. An empty bin has mean and share NaN.
 
-    Most pairs score near 0 when categories are many, so that the lowest bin outweighs the others: read the bins too.
+    With many categories most pairs score near 0, and the lowest bin outweighs the others. So look at the bins as well as at
+    the expected calibration error.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017, section 2.
     """
 
     edges: PerUser
-    """Where bins begin and end [bins + 1]. A bin holds its upper edge and not its lower one; the first holds 0 as well."""
+    """Edges of the bins [bins + 1]. A bin includes its upper edge, not its lower edge. The first bin also includes 0."""
     mean_score: PerUser
-    """[bins]"""
+    """Mean score [bins]."""
     share_relevant: PerUser
-    """[bins]"""
+    """Share of relevant pairs [bins]."""
     count: NDArray[np.int64]
-    """Pairs [bins]."""
+    """Number of pairs [bins]."""
 
     def expected_calibration_error(self) -> float:
-        """Mean over pairs of |share relevant - mean score| of the pair's bin (Guo et al., equation 3): 0 at best."""
+        """Mean over pairs of |share relevant - mean score| of the pair's bin (Guo et al., equation 3). 0 is best."""
         full = self.count > 0
         gap = np.abs(self.share_relevant[full] - self.mean_score[full])
         return float(np.average(gap, weights=self.count[full]))
 
 
 def reliability(scores: Scores, labels: Labels, bins: int = 10) -> Reliability:
-    """Compare scores with what came true. Scores outside 0 to 1, or no pair at all, raise ValueError."""
+    """Compare scores with the share of relevant pairs, in `bins` bins.
+
+    Raises:
+        ValueError: If a score is outside 0 to 1, or there is no pair.
+    """
     relevance = _relevance(scores, labels)
     if not scores.size or scores.min() < 0 or scores.max() > 1:
         raise ValueError("calibration needs probabilities: at least one score, and all from 0 to 1")
@@ -194,7 +214,7 @@ def reliability(scores: Scores, labels: Labels, bins: int = 10) -> Reliability:
 
 
 class Interval(NamedTuple):
-    """Both ends of a confidence interval."""
+    """A confidence interval."""
 
     low: float
     high: float
@@ -208,13 +228,23 @@ def bootstrap(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """The percentile interval of `statistic(rows)` when users are drawn anew, with replacement, `resamples` times
-    (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3).
+    """Return the percentile bootstrap interval of `statistic(rows)`.
 
-    `rows` is [N] or [N, C], one row a user: `bootstrap(ranked.recall_at(5))`, `bootstrap(decision_counts(...), f1)`. Rows
-    with a NaN are left out first, and ValueError is raised where none is left. One seed draws the same users for every
-    figure of as many users; two methods are compared by the interval of the difference, `bootstrap(a - b)`, which is far
-    narrower than their own intervals suggest. What it covers is the choice of users, not that of the network's seed.
+    Examples: `bootstrap(ranked.recall_at(5))`, `bootstrap(decision_counts(...), f1)`. Compare two methods by the interval of
+    their difference, `bootstrap(a - b)`: it is far narrower than their own intervals suggest. The interval covers the choice
+    of users, not the random seed of the network.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3.
+
+    Args:
+        rows: [N] or [N, C], one row per user. Rows with a NaN are left out.
+        statistic: From rows to one number.
+        resamples: Number of resamples, each of N users drawn with replacement.
+        confidence: Share of the resamples inside the interval.
+        seed: Random seed. For the same number of users, the same seed draws the same users.
+
+    Raises:
+        ValueError: If no row is left.
     """
     rows = rows[~np.isnan(rows).any(axis=tuple(range(1, rows.ndim)))]
     if not len(rows):
@@ -233,10 +263,23 @@ def bootstrap_ratios(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Interval]:
-    """The intervals of `parts.sum(0) / whole.sum()` for many figures at once: parts [N, F], whole [N], one row a user.
+    """Return the bootstrap intervals of `parts.sum(0) / whole.sum()`, for many ratios at once.
 
-    Each is `bootstrap`'s of that statistic, of the same users drawn, at a hundredth of the time where figures are many. A
-    user's rows stay together when parts are sums over them and the whole is their number.
+    Each equals the result of `bootstrap` for that statistic and seed, at a hundredth of the time if there are many. To keep
+    several events of one user together, pass their sums as parts and their number as whole.
+
+    Args:
+        parts: Numerators [N, F], one row per user.
+        whole: Denominators [N].
+        resamples: As in `bootstrap`.
+        confidence: As in `bootstrap`.
+        seed: As in `bootstrap`.
+
+    Returns:
+        F intervals.
+
+    Raises:
+        ValueError: If there is no user.
     """
     if not len(whole):
         raise ValueError("no user has a value: nothing to resample")
@@ -250,28 +293,28 @@ def bootstrap_ratios(
 
 
 def _relevance(scores: Scores, labels: Labels) -> NDArray[np.bool_]:
-    """The labels as bool [N, D], after a look at both arguments."""
+    """Check both arguments and return the labels as bool [N, D]."""
     if scores.shape != labels.shape or scores.ndim != 2:
         raise ValueError(
-            f"scores and labels must be [users, categories] alike, found {scores.shape} and {labels.shape}"
+            f"scores and labels must have the same shape [users, categories], found {scores.shape} and {labels.shape}"
         )
     if np.isnan(scores).any():
-        raise ValueError(f"{int(np.isnan(scores).sum())} scores are not a number: nothing can be said of them")
+        raise ValueError(f"{int(np.isnan(scores).sum())} scores are NaN: remove them or find out where they come from")
     return labels.astype(bool)
 
 
 def _counts(threshold: float, scores: Scores, labels: Labels, axis: int) -> NDArray[np.int64]:
-    """True positives, decided and relevant summed along the axis: [the other axis, 3]."""
+    """Return true positives, predicted and relevant pairs, summed along `axis`: [length of the other axis, 3]."""
     relevance = _relevance(scores, labels)
-    decided = scores >= threshold
-    return np.stack([pairs.sum(axis=axis) for pairs in (decided & relevance, decided, relevance)], axis=1)
+    predicted = scores >= threshold
+    return np.stack([pairs.sum(axis=axis) for pairs in (predicted & relevance, predicted, relevance)], axis=1)
 
 
 def _at_least(scores: Scores) -> NDArray[np.int64]:
-    """How many of the scores reach each of `THRESHOLDS`, compared in the scores' own precision as `>=` does."""
+    """Count the scores at or above each of `THRESHOLDS`, compared in the precision of the scores, as `>=` does."""
     return scores.size - np.searchsorted(np.sort(scores, axis=None), THRESHOLDS.astype(scores.dtype), side="left")
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> PerUser:
-    """part / whole, NaN where the whole is 0."""
+    """Return part / whole, NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)

@@ -1,8 +1,8 @@
-"""From the bytes of a picture to the pixels that the embedder takes. Serving and training call this same function.
+"""Decodes a picture file to the pixels that the embedder takes. Serving and training call the same function.
 
-The bytes come from the internet. What is refused for its cost is refused from the header, before anything is decoded; the
-decoder gets only what decides on the pixels (`model.containers`); and the format's class is called directly:
-`PIL.Image.open` would consult limits and emit warnings that belong to the whole process. Colour profiles are ignored.
+The bytes are untrusted. Pictures that cost too much are refused from the header, before decoding. The decoder gets only
+the parts of the file that determine the pixels (`model.containers`). The Pillow class of the format is called directly,
+because `PIL.Image.open` uses limits and warnings that are global to the process. Colour profiles are ignored.
 Nothing here is shared between threads.
 """
 
@@ -25,7 +25,7 @@ from model.exceptions import PictureError
 from model.limits import MAX_PIXELS
 
 PREPROCESSING = "fit-white-1"
-"""Names what `decode_picture` does to the pixels; part of the embedder's version, so change it with any change of them."""
+"""Name of what `decode_picture` does. It is part of the embedder version: change it whenever the pixels change."""
 
 DESCRIPTION = (
     "RGB; EXIF orientation applied; transparency on white; "
@@ -33,12 +33,12 @@ DESCRIPTION = (
 )
 
 REDUCING_GAP = 2.0
-"""Shrink by whole factors first, down to twice the target: Pillow documents the result as indistinguishable from a
-full resize at 3, close at 2."""
+"""Shrink by a whole factor first, to no less than twice the target. Pillow documents the result as indistinguishable from
+a full resize at 3, and close to it at 2."""
 
 MAX_SIDE = 65_535
-"""What JPEG and GIF can say at all. A line of pixels costs memory beyond its pixels, so that a PNG of one pixel by 25
-million takes 570 MB. There is no limit on the aspect: a picture one pixel high is a line on white."""
+"""Maximum width and height, pixels: the maximum of JPEG and GIF. Each row costs memory beyond its pixels: a PNG of 1 x 25
+million pixels takes 570 MB. The aspect ratio has no limit: a picture one pixel high becomes a line on white."""
 
 DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "JPEG": JpegImageFile,
@@ -59,57 +59,57 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What undoes each EXIF orientation; 1 needs nothing."""
+"""EXIF orientation to the transposition that undoes it. Orientation 1 needs none."""
 
 
 def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
-    """Decode a JPEG, PNG, WebP, GIF or AVIF (the first frame of an animation) and fit it into a square.
+    """Decode a JPEG, PNG, WebP, GIF or AVIF file and fit it into a square. Of an animation, decode the first frame.
 
     Args:
-        data: the file.
-        size: side of the square, pixels.
-        max_pixels: width x height over which a picture is refused undecoded.
+        data: Content of the file.
+        size: Side of the square, pixels.
+        max_pixels: Maximum width x height. A larger picture is refused before decoding.
 
     Returns:
         uint8 [size, size, 3], RGB.
 
     Raises:
-        PictureError: with one of the reasons that it names.
+        PictureError: With one of the reasons that the class lists.
     """
     picture, exif = _open(data, max_pixels)
     try:
-        # A JPEG is decoded at the smallest of 1/8, 1/4, 1/2 or full size that covers the square.
+        # Decodes a JPEG at the smallest of 1/8, 1/4, 1/2 or full size that covers the square.
         picture.draft("RGB", (size, size))
         picture.load()
         fitted = _fit(_with_plain_mode(picture), size)
     except MemoryError:
         raise
-    except Exception as error:  # Pillow raises whatever its parser trips over: struct, index, zlib, OS errors
+    except Exception as error:  # Pillow parsers raise many types: struct, index, zlib, OS errors
         raise PictureError(
             "truncated_picture",
-            f"a {picture.format} of {picture.width} x {picture.height} whose pixels end early or are damaged ({error}): "
-            "send the whole file",
+            f"a {picture.format} of {picture.width} x {picture.height} whose pixel data ends early or is damaged ({error}): "
+            "send the complete file",
         ) from error
     orientation = _ORIENTATIONS.get(exif_orientation(exif or picture.info.get("exif") or b""))
-    if orientation is not None:  # a fitted, centred square commutes with flips and quarter turns
+    if orientation is not None:  # after fitting, on a small square: flips and quarter turns give the same result there
         fitted = fitted.transpose(orientation)
     return np.asarray(fitted)
 
 
 def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
-    """A picture within the limits, not decoded yet, and its EXIF block."""
+    """Open a picture within the limits, without decoding it. Return it with its EXIF block."""
     file_format = picture_format(data)
     if file_format is None:
         raise PictureError(
             "not_a_picture",
-            f"{len(data)} bytes that start with {data[:12]!r}: only JPEG, PNG, WebP, GIF and AVIF are read",
+            f"{len(data)} bytes that start with {data[:12]!r}: send a JPEG, PNG, WebP, GIF or AVIF",
         )
     contents = open_container(file_format, data)
     _refuse_shape(file_format, (contents.width, contents.height), max_pixels)
-    if len(data) < contents.announced:  # libwebp does not tell a short file from a wrong one
+    if len(data) < contents.announced:  # libwebp reports a short file and an invalid file alike
         raise PictureError(
             "truncated_picture",
-            f"a {file_format} of {contents.announced} bytes of which {len(data)} came: send the whole file",
+            f"a {file_format} of {contents.announced} bytes, of which {len(data)} arrived: send the complete file",
         )
     try:
         picture = DECODERS[file_format](io.BytesIO(contents.data))
@@ -126,26 +126,24 @@ def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
 def _refuse_shape(file_format: str, canvas: tuple[int, int], max_pixels: int) -> None:
     width, height = canvas
     if not min(canvas):
-        raise PictureError(
-            "not_a_picture", f"a {file_format} of {width} x {height} pixels: send one that shows something"
-        )
+        raise PictureError("not_a_picture", f"a {file_format} of {width} x {height} pixels: send a picture that is not empty")
     if width * height > max_pixels:
         raise PictureError(
             "picture_too_large",
-            f"a {file_format} of {width} x {height} pixels, over the limit of {max_pixels}: send a smaller one",
+            f"a {file_format} of {width} x {height} pixels, over the limit of {max_pixels}: send a smaller picture",
         )
     if max(canvas) > MAX_SIDE:
         raise PictureError(
             "picture_too_large",
-            f"a {file_format} of {width} x {height} pixels, a side over the limit of {MAX_SIDE}: send a smaller one",
+            f"a {file_format} of {width} x {height} pixels, with a side over the limit of {MAX_SIDE}: send a smaller picture",
         )
 
 
 def _with_plain_mode(picture: Image.Image) -> Image.Image:
-    """To `RGB` or, where anything may be transparent, `RGBA`."""
+    """Convert to `RGB`, or to `RGBA` if any pixel may be transparent."""
     if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
         return picture
-    if picture.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips or divides, depending on its version
+    if picture.mode.startswith("I"):  # 16 bits: Pillow clips or divides, depending on its version
         eight_bits = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
         return Image.fromarray(eight_bits).convert("RGB")
     transparent = picture.has_transparency_data
@@ -153,7 +151,7 @@ def _with_plain_mode(picture: Image.Image) -> Image.Image:
 
 
 def _fit(picture: Image.Image, size: int) -> Image.Image:
-    """Scale the longer side to `size`, keeping the aspect, and centre on white."""
+    """Scale the longer side to `size`, keep the aspect ratio, and centre the picture on white."""
     scale = size / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
     scaled = picture.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=REDUCING_GAP)

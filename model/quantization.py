@@ -1,8 +1,7 @@
-"""Embeddings as rows of bytes for state and messages: affine uint8, a quarter of float32.
+"""Quantizes embeddings to rows of bytes for state and messages: affine uint8, a quarter of the size of float32.
 
-A row is `lo` and `scale` as little-endian float32 (8 bytes), then one byte for each value: value = lo + scale * byte.
-The range is that of the row itself, so that the error is at most scale / 2 = (max - min) / 510 for each value, whatever
-the network.
+A row is `lo` and `scale` as little-endian float32 (8 bytes), then one byte per value: value = lo + scale * byte.
+Each row has its own range, so the error per value is at most scale / 2 = (max - min) / 510, for any network.
 """
 
 from collections.abc import Sequence
@@ -15,10 +14,10 @@ _LEVELS = 255
 
 
 def quantize(embedding: NDArray[np.float32]) -> bytes:
-    """Round float32 [d] to a row of 8 + d bytes.
+    """Quantize one embedding, float32 [d], to a row of 8 + d bytes.
 
     Raises:
-        ValueError: when `embedding` is not one finite vector.
+        ValueError: If `embedding` is not one finite vector.
     """
     if embedding.ndim != 1 or embedding.size == 0 or not np.isfinite(embedding).all():
         raise ValueError(f"an embedding must be one finite vector, found shape {embedding.shape}, {embedding.dtype}")
@@ -35,7 +34,7 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
     """Restore rows of 8 + size bytes to float32 [len(rows), size].
 
     Raises:
-        ValueError: when a row has another length, saying which and how long it is.
+        ValueError: If a row has another length. The message gives its number and length.
     """
     expected = HEADER_BYTES + size
     for number, row in enumerate(rows):
@@ -52,5 +51,5 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
 
 
 def as_stored(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What comes back of float32 [n, d] when each is stored as a row."""
+    """Quantize and restore embeddings, float32 [n, d]: the values that a reader of stored rows gets."""
     return dequantize([quantize(embedding) for embedding in embeddings], embeddings.shape[1])

@@ -1,4 +1,4 @@
-"""Bags of any sizes to scores in one call of the aggregator. Pure: the same bags give the same scores, alone or in any company."""
+"""Scores bags of any size in one call of the aggregator. Pure: a bag gets the same scores alone and in any batch."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,19 +13,19 @@ class ScoringBag(NamedTuple):
     """The items of one user."""
 
     embeddings: NDArray[np.float32]
-    """[m, d], m at least 1."""
+    """[m, d]. m is at least 1."""
     log_weight: NDArray[np.float32]
-    """[m], the log weight of each item (0: full weight)."""
+    """[m], the log weight of each item. 0 is full weight."""
 
 
 def score_bags(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> list[Scored]:
-    """Score bags of any sizes at once.
+    """Score bags of any size at once.
 
     Returns:
-        For each bag `Scored(scores [D], attention [m])`, in the order of `bags`.
+        `Scored(scores [D], attention [m])` for each bag, in the order of `bags`.
 
     Raises:
-        ValueError: when a bag is empty or its two arrays differ in length.
+        ValueError: If a bag is empty, or its two arrays differ in length.
     """
     if not bags:
         return []
@@ -37,18 +37,18 @@ def score_bags(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> list[Score
 
 
 def score_padded(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> Scored:
-    """Pad one bag or more to the longest, M items, with log weight -inf, and score all of them at once.
+    """Pad one or more bags to the size M of the largest, with log weight -inf, and score them at once.
 
     Returns:
-        `Scored(scores [B, D], attention [B, M])`, attention 0 where a bag has no more items.
+        `Scored(scores [B, D], attention [B, M])`. Attention is 0 at padded positions.
 
     Raises:
-        ValueError: when a bag is empty or its two arrays differ in length.
+        ValueError: If a bag is empty, or its two arrays differ in length.
     """
     for number, bag in enumerate(bags):
         if not len(bag.embeddings) or len(bag.embeddings) != len(bag.log_weight):
             raise ValueError(
-                f"bag {number} of {len(bags)}: expected embeddings and log weights of one item or more, alike in number, "
+                f"bag {number} of {len(bags)}: expected the same number of embeddings and log weights, at least one, "
                 f"found {len(bag.embeddings)} and {len(bag.log_weight)}"
             )
     longest = max(len(bag.embeddings) for bag in bags)

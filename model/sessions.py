@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions as a stream worker wants them: small, quiet, and safe to share between threads."""
+"""ONNX Runtime sessions set up for a stream worker: little memory, no log output, safe to share between threads."""
 
 import functools
 import platform
@@ -10,8 +10,8 @@ import onnxruntime
 from model.exceptions import BundleError
 
 
-class Tensor(NamedTuple):
-    """A named end of a graph. A dimension is a number, or a name for one that may vary."""
+class TensorSpec(NamedTuple):
+    """An input or output of a graph. A dimension is a number, or a name if its size may vary."""
 
     name: str
     dtype: str
@@ -22,56 +22,58 @@ class Tensor(NamedTuple):
 
 
 def open_session(path: Path, threads: int, *, arena: bool = False) -> onnxruntime.InferenceSession:
-    """Load an ONNX file for the CPU. `InferenceSession.run` may then be called from several threads at once.
+    """Load an ONNX file for the CPU. The session's `run` is safe to call from several threads at once.
 
     Args:
-        path: the file.
-        threads: threads for the arithmetic of one call, the caller's among them.
-        arena: whether the memory of the largest call so far is kept for the next one. It saves page faults where each call
-            takes megabytes, and suits calls of one size.
+        path: The ONNX file.
+        threads: Threads that compute one call, including the calling thread.
+        arena: Whether to keep the memory of the largest call for later calls. Saves page faults if calls take megabytes
+            and have similar sizes.
 
     Raises:
-        BundleError: when ONNX Runtime cannot load the file.
+        BundleError: If ONNX Runtime cannot load the file.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_cpu_mem_arena = arena
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle worker must not burn a core
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle worker must not use a core
     if not _has_exact_int8_products():
         options.add_session_config_entry("session.x64quantprecision", "1")
-    options.log_severity_level = 3  # errors; what they say is raised as well
+    options.log_severity_level = 3  # errors only, which are raised as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no common public base
+    except Exception as error:  # ONNX Runtime exceptions have no common public base class
         reason = str(error).splitlines()[0]
         raise BundleError(
-            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason}): install a whole bundle"
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it ({reason}): install a complete bundle"
         ) from error
 
 
-def check_ends(path: Path, session: onnxruntime.InferenceSession, inputs: list[Tensor], outputs: list[Tensor]) -> None:
-    """Hold the inputs and outputs of a session against what the manifest implies.
+def check_signature(
+    path: Path, session: onnxruntime.InferenceSession, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    """Check the inputs and outputs of a session against those that the manifest implies.
 
     Raises:
-        BundleError: for the first end that differs, with what was expected and found.
+        BundleError: If an input or output differs. The message gives what was expected and found.
     """
     for kind, expected, found in (("input", inputs, session.get_inputs()), ("output", outputs, session.get_outputs())):
-        actual = [_as_tensor(end) for end in found]
+        actual = [_spec_of(node) for node in found]
         if len(actual) != len(expected) or not all(map(_fits, expected, actual)):
             raise BundleError(
                 f"{path}: expected the {kind}s {_listed(expected)}, found {_listed(actual)}: "
-                "manifest and network are not of one bundle, install a whole one"
+                "manifest and network belong to different bundles, install a complete one"
             )
 
 
 @functools.cache
 def _has_exact_int8_products() -> bool:
-    """Whether the processor adds uint8 x int8 products without saturating.
+    """Whether the processor sums uint8 x int8 products without saturation.
 
-    x86 before VNNI adds pairs of them in 16 bits; ONNX Runtime's precise mode avoids that at half the speed. Unknown
-    processors count as old.
+    x86 processors without VNNI sum pairs of products in 16 bits, which can saturate. The precise mode of ONNX Runtime
+    avoids that at half the speed. x86 processors that cannot be identified count as being without VNNI.
     """
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return True
@@ -81,14 +83,16 @@ def _has_exact_int8_products() -> bool:
         return False
 
 
-def _as_tensor(end: onnxruntime.NodeArg) -> Tensor:
+def _spec_of(node: onnxruntime.NodeArg) -> TensorSpec:
     names = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
-    return Tensor(
-        end.name, names.get(end.type or "", str(end.type)), tuple("?" if axis is None else axis for axis in end.shape)
+    return TensorSpec(
+        node.name,
+        names.get(node.type or "", str(node.type)),
+        tuple("?" if axis is None else axis for axis in node.shape),
     )
 
 
-def _fits(expected: Tensor, actual: Tensor) -> bool:
+def _fits(expected: TensorSpec, actual: TensorSpec) -> bool:
     return (
         expected.name == actual.name
         and expected.dtype == actual.dtype
@@ -98,9 +102,9 @@ def _fits(expected: Tensor, actual: Tensor) -> bool:
 
 
 def _fits_axis(expected: int | str, actual: int | str) -> bool:
-    """A dimension that varies must vary in the graph; a fixed one must be that number."""
+    """A named dimension must be variable in the graph. A number must be equal."""
     return isinstance(actual, str) if isinstance(expected, str) else expected == actual
 
 
-def _listed(ends: list[Tensor]) -> str:
-    return ", ".join(map(str, ends)) or "none"
+def _listed(specs: list[TensorSpec]) -> str:
+    return ", ".join(map(str, specs)) or "none"

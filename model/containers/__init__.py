@@ -1,12 +1,13 @@
-"""What stands around the pixels of a picture: read here, bounded, before a decoder sees the file.
+"""Reads the container of a picture file, within limits, before a decoder sees the file.
 
-`open_container(data)` walks through the parts of a file (segments, chunks, blocks, boxes) and says how large a picture it
-makes and what of the file the decoder needs. The rest stays behind: texts that decompress to a thousand times their
-size, colour profiles, further frames. Nothing here decodes a pixel, and nothing is shared between threads.
+`open_container(file_format, data)` walks through the parts of a file (segments, chunks, blocks, boxes). It returns the size
+of the picture and the parts that the decoder needs. It drops the rest: texts that decompress to a thousand times their
+size, colour profiles, later frames. Nothing here decodes a pixel, and nothing is shared between threads.
 
-    contents.py              what comes out, and the bound on the parts
-    jpeg, png, gif, webp     one walk each
-    avif, av1                AVIF keeps the truth about its size in the AV1 data inside its boxes
+    contents.py              the result, and the limit on the number of parts
+    formats.py               finds the format and its parser
+    jpeg, png, gif, webp     one parser each
+    avif, av1                AVIF: the real size is in the AV1 data inside the boxes
     exif.py                  the orientation
 """
 

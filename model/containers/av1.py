@@ -1,6 +1,6 @@
-"""How large a frame an AV1 bit stream makes its decoder allocate (AV1 specification, sections 5.3 to 5.5).
+"""Finds the frame size that an AV1 decoder allocates for a bit stream (AV1 specification, sections 5.3 to 5.5).
 
-The boxes of an AVIF file say a size too, but nothing holds the stream inside to it.
+The boxes of an AVIF file state a size too, but the stream inside can differ from it.
 """
 
 from model.containers.contents import count_part
@@ -24,11 +24,11 @@ class _Bits:
 
 
 def frame_size(stream: bytes) -> tuple[int, int]:
-    """(width, height) that the one frame of `stream` has at most.
+    """Return the maximum (width, height), pixels, of the one frame in `stream`.
 
     Raises:
-        ValueError: when there is no sequence header, or it ends early.
-        PictureError: `picture_too_complex` for more than one frame: frames that are never shown cost as much as others.
+        ValueError: If there is no sequence header, or it ends early.
+        PictureError: `picture_too_complex` for more than one frame. Hidden frames cost as much as shown ones.
     """
     sizes: list[tuple[int, int]] = []
     frames = parts = position = 0
@@ -46,9 +46,9 @@ def frame_size(stream: bytes) -> tuple[int, int]:
 
 
 def _unit(stream: bytes, position: int) -> tuple[int, int, int]:
-    """(type, start of the body, end) of the unit (OBU) at `position`."""
+    """Return (type, start of the body, end) of the unit (OBU) at `position`."""
     header = stream[position]
-    position += 2 if header & 4 else 1  # an extension byte
+    position += 2 if header & 4 else 1  # the flag of an extension byte
     length = len(stream) - position
     if header & 2:
         length = 0
@@ -62,8 +62,11 @@ def _unit(stream: bytes, position: int) -> tuple[int, int, int]:
 
 
 def _sequence_frame_size(header: bytes) -> tuple[int, int]:
-    """The size by a sequence header. Without `reduced_still_picture_header` a frame may state another size than the
-    header does, of as many bits: then it is the largest that fits these bits."""
+    """Return the maximum frame size that a sequence header allows.
+
+    With `reduced_still_picture_header` that is the size in the header. Without it, a frame may state another size in the
+    same number of bits, so it is the largest size that fits these bits.
+    """
     bits = _Bits(header)
     bits.take(4)  # profile, still_picture
     reduced = bits.take(1)

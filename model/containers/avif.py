@@ -1,6 +1,6 @@
-"""AVIF (ISO/IEC 23008-12 and the AV1 Image File Format): boxes, and among them items of AV1 data.
+"""Parses AVIF (ISO/IEC 23008-12 and the AV1 Image File Format): boxes that contain items of AV1 data.
 
-Read are pictures in one piece. A grid of pieces is refused: each piece starts a decoder of its own.
+Pictures that consist of a grid of tiles are refused, because each tile starts its own decoder.
 """
 
 import struct
@@ -12,15 +12,15 @@ from model.containers.contents import Contents, count_part
 from model.exceptions import PictureError
 
 BRANDS = frozenset({b"avif", b"avis"})
-"""A picture, an animation. The latter's first frame is a picture too, and only that is shown to the decoder."""
+"""A still picture, and an animation. The decoder only sees the first frame of an animation."""
 CONTAINERS = frozenset({b"mif1", b"msf1", b"miaf"})
-"""Brands that leave it to the other brands what is inside."""
+"""Generic brands: the compatible brands tell whether the content is AVIF."""
 MAX_BRANDS = 1024
-"""Bytes of the box that names them."""
+"""Maximum length of the file type box, bytes."""
 MAX_ITEMS = 16
-"""AV1 items: the picture, its transparency, thumbnails, gain maps."""
+"""Maximum number of AV1 items: the picture, its transparency, thumbnails, gain maps."""
 HIDDEN = b"skip"
-"""Takes the place of the type of items that the decoder does not need: EXIF blocks, which Pillow would parse, among them."""
+"""Replaces the type of items that the decoder does not need, for example EXIF blocks, which Pillow would parse."""
 
 
 class _Box(NamedTuple):
@@ -30,7 +30,7 @@ class _Box(NamedTuple):
 
 
 def is_avif(data: bytes) -> bool:
-    """Whether a file type box with an AVIF brand begins `data`."""
+    """Whether `data` starts with a file type box that has an AVIF brand."""
     if data[4:8] != b"ftyp":
         return False
     end = min(int.from_bytes(data[:4], "big"), MAX_BRANDS)
@@ -39,14 +39,14 @@ def is_avif(data: bytes) -> bool:
 
 
 def read(data: bytes) -> Contents:
-    """Keep the picture's items, and hide the others and the film of an animation, each in its place.
+    """Keep the items of the picture. Hide all other items and the track of an animation, without moving any byte.
 
-    The canvas is the largest that a size property or an AV1 stream states. The orientation is the decoder's: AVIF has
-    properties of its own for it, and EXIF does not count.
+    The canvas is the largest size that a size property or an AV1 stream states. The decoder applies the orientation:
+    AVIF has its own properties for it, and EXIF does not count.
 
     Raises:
-        ValueError, IndexError, struct.error: when a box that a picture needs is missing, doubled, or does not fit.
-        PictureError: `truncated_picture` for data beyond the end of the file; `picture_too_complex` for a grid, for
+        ValueError, IndexError, struct.error: If a required box is missing, duplicate or inconsistent.
+        PictureError: `truncated_picture` for data beyond the end of the file. `picture_too_complex` for a grid, for
             several frames, or for too many boxes.
     """
     shown = bytearray(data)
@@ -75,7 +75,7 @@ def read(data: bytes) -> Contents:
 
 
 def _boxes(data: bytes, position: int, end: int) -> Iterator[_Box]:
-    """The boxes between two places, none of which reaches beyond `end`, whatever it says."""
+    """Yield the boxes from `position` to `end`. A box that claims to be longer is cut at `end`."""
     parts = 0
     while position + 8 <= end:
         parts = count_part(parts)
@@ -93,22 +93,24 @@ def _boxes(data: bytes, position: int, end: int) -> Iterator[_Box]:
 
 
 def _only(boxes: list[_Box], kind: bytes) -> _Box:
-    """The one box of a kind: with two, the decoder might read the other."""
+    """Return the only box of a kind. Two are refused, because the decoder could read the other one."""
     found = [box for box in boxes if box.kind == kind]
     if len(found) != 1:
-        raise ValueError(f"{len(found)} boxes {kind!r}")
+        raise ValueError(f"{len(found)} boxes of type {kind!r}, expected one")
     return found[0]
 
 
 def _coded_items(data: bytes, items: _Box, shown: bytearray) -> list[int]:
-    """The numbers of the AV1 items; hides all others in `shown`."""
+    """Return the numbers of the AV1 items. Hide all other items in `shown`."""
     coded: list[int] = []
     wide_count = data[items.start] > 0
     for box in _boxes(data, items.start + (8 if wide_count else 6), items.end):
         version = data[box.start]
         number, _, kind = struct.unpack_from(">HH4s" if version == 2 else ">IH4s", data, box.start + 4)
         if kind == b"grid":
-            raise PictureError("picture_too_complex", "an AVIF picture made of a grid of pictures: save it as one")
+            raise PictureError(
+                "picture_too_complex", "an AVIF picture made of a grid of pictures: save it as one picture"
+            )
         if kind == b"av01":
             coded.append(number)
         else:
@@ -116,13 +118,13 @@ def _coded_items(data: bytes, items: _Box, shown: bytearray) -> list[int]:
             shown[at : at + 4] = HIDDEN
     if len(coded) > MAX_ITEMS:
         raise PictureError(
-            "picture_too_complex", f"an AVIF of {len(coded)} pictures, over {MAX_ITEMS}: save one of them"
+            "picture_too_complex", f"an AVIF of {len(coded)} pictures, over the limit of {MAX_ITEMS}: save one of them"
         )
     return coded
 
 
 def _locations(data: bytes, inside: list[_Box]) -> dict[int, bytes]:
-    """The bytes of each item, by the item location box (ISO/IEC 14496-12, section 8.11.3)."""
+    """Return the bytes of each item, from the item location box (ISO/IEC 14496-12, section 8.11.3)."""
     box = _only(inside, b"iloc")
     version = data[box.start]
     sizes = data[box.start + 4], data[box.start + 5]
@@ -151,13 +153,14 @@ def _locations(data: bytes, inside: list[_Box]) -> dict[int, bytes]:
             number(index_size)
             start, length = base + number(offset_size), number(length_size)
             if method > 1:
-                raise ValueError(f"item {item} is made of other items")
+                raise ValueError(f"item {item} is derived from other items")
             if method == 1:
                 start += _only(inside, b"idat").start
             total += length
             if start + length > len(data) or total > len(data):
                 raise PictureError(
-                    "truncated_picture", f"an AVIF whose data goes beyond its {len(data)} bytes: send the whole file"
+                    "truncated_picture",
+                    f"an AVIF whose data extends beyond its {len(data)} bytes: send the complete file",
                 )
             pieces.append(data[start : start + length])
         if item in found:

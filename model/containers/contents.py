@@ -1,32 +1,37 @@
-"""What a walk through a picture's file gives, and the bound on its steps."""
+"""The result of parsing a picture container, and the limit on the number of its parts."""
 
 from typing import NamedTuple
 
 from model.exceptions import PictureError
 
 MAX_PARTS = 20_000
-"""Segments, chunks, blocks or boxes that a file may be made of. Each costs our walk, and Pillow's, some microseconds of
-Python, and 10 MB have room for a million; a PNG of 10 MB in chunks of 8 KB, libpng's default, has 1,280."""
+"""Maximum number of segments, chunks, blocks or boxes of a file. Each costs our parser and Pillow a few microseconds of
+Python. 10 MB can hold a million of them; a PNG of 10 MB in chunks of 8 KB, the default of libpng, has 1,280."""
 
 
 class Contents(NamedTuple):
-    """What a decoder has to know and to get."""
+    """What the decoder needs of a picture file."""
 
     width: int
-    """Pixels, of the canvas that the decoder allocates."""
+    """Width of the canvas that the decoder allocates, pixels."""
     height: int
+    """Height of that canvas, pixels."""
     data: bytes
-    """A file of the same format with the same pixels, and little else."""
+    """A file of the same format with the same pixels, and without most of the rest."""
     exif: bytes = b""
-    """The EXIF block; empty where there is none, or where the decoder translates the format's own orientation into one."""
+    """The EXIF block. Empty if there is none, or if the decoder itself turns the orientation of the format into EXIF."""
     announced: int = 0
-    """Bytes that the file says it has, where it says so."""
+    """Length in bytes that the file states. 0 if it states none."""
 
 
 def count_part(count: int) -> int:
-    """`count` + 1. Raises PictureError with reason `picture_too_complex` above MAX_PARTS."""
+    """Return `count` + 1.
+
+    Raises:
+        PictureError: `picture_too_complex` above MAX_PARTS.
+    """
     if count >= MAX_PARTS:
         raise PictureError(
-            "picture_too_complex", f"a picture file of more than {MAX_PARTS} parts: save it anew without its metadata"
+            "picture_too_complex", f"a picture file of more than {MAX_PARTS} parts: save it again without its metadata"
         )
     return count + 1

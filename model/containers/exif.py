@@ -1,16 +1,22 @@
-"""The orientation in an EXIF block. Read here, since Pillow's TIFF reader warns and raises on damaged blocks and reads
-every tag of them, while a damaged EXIF block does not make a picture unreadable and one tag is wanted."""
+"""Reads the orientation from an EXIF block.
+
+Pillow is not used for it. Its TIFF reader reads every tag, and warns or raises on damaged blocks. A picture with a damaged
+EXIF block is still readable, and only one tag is needed.
+"""
 
 import struct
 
 ORIENTATION_TAG = 0x0112
 SHORT = 3
-"""TIFF's type number of a 16-bit integer."""
+"""TIFF type number of a 16-bit integer."""
 
 
 def exif_orientation(exif: bytes) -> int:
-    """The orientation 1 to 8 of an EXIF block (CIPA DC-008, section 4.6.5), with or without its `Exif` preamble; 1
-    where it cannot be read."""
+    """Return the orientation, 1 to 8, of an EXIF block (CIPA DC-008, section 4.6.5). Return 1 if it cannot be read.
+
+    Args:
+        exif: The block, with or without its `Exif` prefix.
+    """
     tiff = exif.removeprefix(b"Exif\x00\x00")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:

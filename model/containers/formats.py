@@ -1,4 +1,4 @@
-"""Which format a file has, by its signature, and the walk that belongs to it."""
+"""Finds the format of a file by its signature, and calls the parser of that format."""
 
 import struct
 
@@ -16,7 +16,7 @@ FORMATS = {
 
 
 def picture_format(data: bytes) -> str | None:
-    """One of FORMATS by the signature at the start of `data`, never by a name; None for anything else."""
+    """Return a key of FORMATS by the signature at the start of `data`, or None. File names do not count."""
     if data.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -29,11 +29,15 @@ def picture_format(data: bytes) -> str | None:
 
 
 def open_container(file_format: str, data: bytes) -> Contents:
-    """Walk through a file of `file_format`.
+    """Parse the container of a file.
+
+    Args:
+        file_format: Key of FORMATS.
+        data: Content of the file.
 
     Raises:
-        PictureError: with reason `not_a_picture` where the parts contradict the format, `truncated_picture` where the
-            file says that it goes on, `picture_too_complex` where its parts cost more than a picture may.
+        PictureError: `not_a_picture` if the parts violate the format, `truncated_picture` if data is missing at the end,
+            `picture_too_complex` if the parts exceed a limit.
     """
     try:
         return FORMATS[file_format](data)

@@ -1,4 +1,4 @@
-"""GIF (GIF89a specification, sections 18 to 24): a screen, then extensions and frames made of blocks."""
+"""Parses GIF (GIF89a specification, sections 18 to 24): a screen, then extensions and frames made of blocks."""
 
 import struct
 
@@ -6,17 +6,17 @@ from model.containers.contents import Contents, count_part
 
 EXTENSION, FRAME = 0x21, 0x2C
 GRAPHIC_CONTROL = 0xF9
-"""The extension that names the transparent colour. Comments and applications' data stay behind."""
+"""The extension that names the transparent colour. All others, such as comments, are dropped."""
 
 
 def read(data: bytes) -> Contents:
-    """Keep the screen, the control of the first frame, and what follows from that frame on.
+    """Keep the screen, the graphic control extension, and everything from the first frame on.
 
-    The canvas is the screen, or its first frame where that reaches beyond.
+    The canvas is the screen, or larger if the first frame extends beyond the screen.
 
     Raises:
-        ValueError: when there is no frame.
-        struct.error, IndexError: when the file ends before.
+        ValueError: If there is no frame.
+        struct.error, IndexError: If the file ends before the frame.
         PictureError: `picture_too_complex` for too many blocks before the frame.
     """
     width, height, flags = struct.unpack_from("<HHB", data, 6)
@@ -44,5 +44,5 @@ def read(data: bytes) -> Contents:
 
 
 def _colour_table(flags: int) -> int:
-    """Bytes of the colour table that a GIF's `flags` announce."""
+    """Return the length in bytes of the colour table that the `flags` of a GIF announce."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0

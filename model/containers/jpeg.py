@@ -1,4 +1,4 @@
-"""JPEG (ITU-T T.81, annex B): segments up to the first scan, then scans of entropy-coded data with segments between them."""
+"""Parses JPEG (ITU-T T.81, annex B): segments, then scans of entropy-coded data with segments between them."""
 
 import re
 import struct
@@ -7,22 +7,22 @@ from model.containers.contents import Contents, count_part
 from model.exceptions import PictureError
 
 MAX_SCANS = 50
-"""Each scan may walk over all coefficients of the picture, 28 ms at 25 megapixels, and needs 40 bytes to do so: 10 MB have
-room for hours of them. Encoders write about ten scans."""
+"""Maximum number of scans. A scan of 40 bytes can make the decoder visit all coefficients, 28 ms at 25 megapixels: 10 MB of
+them take hours. Encoders write about ten scans."""
 
 MAX_TABLES = 65_536
-"""Bytes before the first scan that the decoder gets. Eight Huffman and four quantization tables take under 3 KB, and
-Pillow unpacks each in Python."""
+"""Maximum length of frame, tables and colour segments before the first scan, bytes. Pillow unpacks tables in Python. Eight
+Huffman tables and four quantization tables take less than 3 KB."""
 
 SOI, EOI, SOS, DNL, APP0, APP1, APP14, COMMENT = 0xD8, 0xD9, 0xDA, 0xDC, 0xE0, 0xE1, 0xEE, 0xFE
 FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 TABLES = frozenset({0xC4, 0xCC, 0xDB, 0xDD})
 """Huffman tables, arithmetic conditioning, quantization tables, the restart interval."""
 COLOURS = frozenset({APP0, APP14})
-"""JFIF and Adobe: which colours the components are."""
+"""JFIF and Adobe segments: they define the colours of the components."""
 METADATA = frozenset({*range(APP0, 0xF0), COMMENT, DNL})
 ALONE = frozenset(range(0xD0, 0xD8))
-"""Restart markers stand alone; every other one heads a segment that gives its length."""
+"""Restart markers have no segment. Other markers start a segment that states its length."""
 
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
 _MARKER_IN_SCAN = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
@@ -30,10 +30,10 @@ EXIF = b"Exif\x00\x00"
 
 
 def read(data: bytes) -> Contents:
-    """Keep the frame, its tables and its scans; keep of the application segments what says the colours.
+    """Keep the frame, the tables, the scans, and the application segments that define the colours.
 
     Raises:
-        ValueError, struct.error: when there is no picture.
+        ValueError, struct.error: If there is no picture.
         PictureError: `picture_too_complex` for too many segments, tables or scans.
     """
     kept = [data[:2]]
@@ -66,14 +66,15 @@ def read(data: bytes) -> Contents:
         raise ValueError("a scan before a frame")
     if tables > MAX_TABLES:
         raise PictureError(
-            "picture_too_complex", f"a JPEG with {tables} bytes of tables, over {MAX_TABLES}: save it anew"
+            "picture_too_complex",
+            f"a JPEG with {tables} bytes of tables, over the limit of {MAX_TABLES}: save it again",
         )
     kept.append(data[start : _end_of_scans(data, start, parts)])
     return Contents(*canvas, b"".join(kept), b"".join(exif))
 
 
 def _end_of_scans(data: bytes, position: int, parts: int) -> int:
-    """Where the picture ends whose first scan is at `position`: behind its end marker, or with the file."""
+    """Return the end of the picture whose first scan is at `position`: after its end marker, or at the end of the file."""
     scans = 0
     while True:
         try:
@@ -91,7 +92,7 @@ def _end_of_scans(data: bytes, position: int, parts: int) -> int:
 
 
 def _segment(data: bytes, position: int, pattern: re.Pattern[bytes]) -> tuple[int, int, int]:
-    """(marker, start, end) of the next segment; bytes before it are skipped, as libjpeg skips them."""
+    """Return (marker, start, end) of the next segment. Skip bytes before it, as libjpeg does."""
     found = pattern.search(data, position)
     if found is None:
         raise ValueError("the file ends before the picture")

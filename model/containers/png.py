@@ -1,21 +1,21 @@
-"""PNG (W3C, third edition, section 5): a signature, then chunks."""
+"""Parses PNG (W3C, third edition, section 5): a signature, then chunks."""
 
 import struct
 
 from model.containers.contents import Contents, count_part
 
 KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL"})
-"""What decides on the pixels, and what tells the first frame of an animation from its stand-in. Texts, profiles and
-later frames (`fdAT`) stay behind: Pillow decompresses them, one after the other, before the first pixel."""
+"""Chunks that determine the pixels, or that tell whether the default image is the first frame of an animation. Texts, colour
+profiles and later frames (`fdAT`) are dropped: Pillow decompresses all of them before the first pixel."""
 
-SIGNATURE = 8
+SIGNATURE = 8  # bytes
 
 
 def read(data: bytes) -> Contents:
-    """Keep the chunks that decide on the pixels.
+    """Keep the chunks that determine the pixels.
 
     Raises:
-        ValueError, struct.error: when the first chunk is no header, or there is a second one.
+        ValueError, struct.error: If the first chunk is not a header, or there is a second header.
         PictureError: `picture_too_complex` for too many chunks.
     """
     width, height = struct.unpack_from(">II", data, SIGNATURE + 8)
@@ -30,7 +30,7 @@ def read(data: bytes) -> Contents:
             raise ValueError(f"a chunk {kind!r} at byte {position}")
         body, position = position + 8, position + 12 + length
         if not kind.isalnum():
-            kept.append(data[body - 8 :])  # damage: the decoder stops here, and says whether it had enough
+            kept.append(data[body - 8 :])  # damage: the decoder stops here and reports whether pixels are missing
             break
         if kind in KEPT:
             kept.append(data[body - 8 : position])

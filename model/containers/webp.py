@@ -1,13 +1,13 @@
-"""WebP (RFC 9649, section 2): one chunk of pixels, or an extended header and chunks behind it."""
+"""Parses WebP (RFC 9649, section 2): one chunk of pixels, or an extended header followed by chunks."""
 
 import struct
 from collections.abc import Iterator
 
 from model.containers.contents import Contents, count_part
 
-HEADER = 12
+HEADER = 12  # bytes before the first chunk
 PIXELS = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
-"""A still picture's data, or a frame of an animation."""
+"""Data of a still picture, or one frame of an animation."""
 KEPT = frozenset({b"ANIM", b"ALPH"})
 
 
@@ -15,8 +15,8 @@ def read(data: bytes) -> Contents:
     """Keep the header and the pixels of the first frame.
 
     Raises:
-        ValueError: when the first chunk is not one of `VP8X`, `VP8 `, `VP8L`.
-        struct.error: when the file ends before.
+        ValueError: If the first chunk is not `VP8X`, `VP8 ` or `VP8L`.
+        struct.error: If the file ends inside that chunk.
         PictureError: `picture_too_complex` for too many chunks.
     """
     announced = 8 + int.from_bytes(data[4:8], "little")
@@ -37,7 +37,7 @@ def read(data: bytes) -> Contents:
 
 
 def _canvas(data: bytes) -> tuple[int, int]:
-    """(width, height) by the first chunk."""
+    """Return (width, height), pixels, from the first chunk."""
     chunk = data[12:16]
     if chunk == b"VP8X":
         width, width_high, height, height_high = struct.unpack_from("<HBHB", data, 24)
@@ -52,7 +52,7 @@ def _canvas(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, start, end) of each chunk up to `end`, with its header and padding."""
+    """Yield (kind, start, end) of each chunk up to `end`, including its header and padding."""
     parts = 0
     position = HEADER
     while position + 8 <= end:

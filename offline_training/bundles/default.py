@@ -17,7 +17,7 @@ from torch import nn
 from model import metrics
 from model.bundle import EMBEDDER, Bundle, file_sha256
 from model.embedder import Embedder
-from model.manifest import Embedding, Image, Manifest, Source, Training
+from model.manifest import Embedding, Image, Manifest, Provenance, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training.aggregators import AGGREGATORS
@@ -50,22 +50,22 @@ KS = (1, 3)
 COMMAND = "tastestream train default-bundle --data DATA --catalogue streams/demo/catalogue --out model/bundles/default --seed {seed}"
 
 SOURCES = [
-    Source(
+    Provenance(
         "MobileNet v1 1.0 224, trained on ImageNet",
         "the embedder's weights: batch norms folded, rounded to int8",
         "Apache-2.0",
         "The TensorFlow Authors (TF-Slim image classification models)",
     ),
-    Source(
+    Provenance(
         "clothing dataset (small)",
         "photos: training, validation, figures",
         "CC0-1.0",
         "Alexey Grigorev and contributors",
     ),
-    Source(
+    Provenance(
         "Grocery Store Dataset", "photos: training, validation, figures", "MIT", "Copyright (c) 2019 Marcus Klasson"
     ),
-    Source(
+    Provenance(
         "demo catalogue",
         "photos: training (split train), figures (split demo)",
         "Unsplash License",

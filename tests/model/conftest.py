@@ -1,4 +1,4 @@
-"""What the tests of `model/` share: the shipped bundle."""
+"""Fixture of the tests of `model/`: the shipped bundle."""
 
 import pytest
 

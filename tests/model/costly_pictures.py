@@ -1,11 +1,12 @@
-"""What the costliest file of each kind takes, within 10 MB and 25 megapixels.
+"""Measures the costliest file of each kind, within 10 MiB and 25 megapixels.
 
-python -m tests.model.costly_pictures        a process for each file; seconds of CPU, peak memory, the longest pause
-                                             of another thread
+`python -m tests.model.costly_pictures` decodes each file in its own process. It prints seconds of CPU, peak memory, and the
+longest pause of another thread.
 """
 
 import io
 import json
+import math
 import random
 import struct
 import subprocess
@@ -20,17 +21,17 @@ import numpy as np
 from PIL import Image
 
 from model.exceptions import PictureError
+from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
 from model.preprocessing import decode_picture
 from tests.model.containers import gif, gif_extension, jpeg, png, png_chunk, riff, segment
 from tests.usage import peak_resident_mb
 
-MAX_BYTES = 10 * 1024**2  # the fetcher's limit
-SIDE = 5000  # its square is 25 megapixels
+SIDE = math.isqrt(MAX_PIXELS)  # of the largest square picture, 5000 pixels
 SIZE = 224
 
 
 def noise(mode: str, side: int = SIDE, coarse: int = 4) -> Image.Image:
-    """Noise that most encoders bring under 10 MB."""
+    """Noise that most encoders compress to less than 10 MB."""
     bands = len(Image.new(mode, (1, 1)).getbands())
     small = np.random.default_rng(0).integers(0, 255, (side // coarse, side // coarse, bands), np.uint8)
     picture = Image.fromarray(small.squeeze()) if bands < 4 or mode == "RGBA" else Image.fromarray(small, mode)
@@ -44,9 +45,9 @@ def saved(picture: Image.Image, file_format: str, **options: object) -> bytes:
 
 
 def many_scans(scans: int, side: int = SIDE) -> bytes:
-    """A progressive JPEG of `scans` scans that refine nothing and walk over all coefficients of all blocks to say so.
+    """A progressive JPEG whose `scans` scans change nothing, but make the decoder visit all coefficients of all blocks.
 
-    Their one Huffman code is the bit 0 for `E0`, 16,384 empty blocks and more, as 14 bits tell: 32,767.
+    Each scan has one Huffman code, the bit 0 for `E0`: a run of 16,384 or more empty blocks. 14 further bits make it 32,767.
     """
     whole = saved(Image.new("RGB", (side, side), "red"), "JPEG", progressive=True, subsampling=0)
     first = whole.count(b"\xff\xda")
@@ -59,7 +60,7 @@ def many_scans(scans: int, side: int = SIDE) -> bytes:
 
 
 def raw_png(bits: int, colour: int, channels: int, *, interlaced: bool, side: tuple[int, int] = (SIDE, SIDE)) -> bytes:
-    """All zeros, deflated."""
+    """A PNG of zeros."""
     width, height = side
     passes = [(1, 1)] if not interlaced else [(8, 8), (8, 8), (4, 8), (4, 4), (2, 4), (2, 2), (1, 2)]
     deflate = zlib.compressobj(1)
@@ -74,8 +75,8 @@ def raw_png(bits: int, colour: int, channels: int, *, interlaced: bool, side: tu
 
 
 def filled(head: bytes, part: bytes, tail: bytes) -> bytes:
-    """As many parts as fit."""
-    return head + part * ((MAX_BYTES - len(head) - len(tail)) // len(part)) + tail
+    """`head`, as many parts as fit into the limit, and `tail`."""
+    return head + part * ((MAX_PICTURE_BYTES - len(head) - len(tail)) // len(part)) + tail
 
 
 def png_full_of(part: bytes) -> bytes:
@@ -89,7 +90,7 @@ def jpeg_full_of(part: bytes) -> bytes:
 
 
 def animated_webp() -> bytes:
-    """A canvas of 25 megapixels and frames of one pixel."""
+    """A WebP with a canvas of 25 megapixels and frames of one pixel."""
     pixel = saved(Image.new("RGB", (1, 1)), "WEBP", lossless=True)[12:]
     frame = b"ANMF" + struct.pack("<I", 16 + len(pixel)) + bytes(16) + pixel
     size = struct.pack("<I", SIDE - 1)[:3]
@@ -141,7 +142,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
 
 
 class Figures(TypedDict):
-    """Of one decoding."""
+    """Measurements of decoding one file. `pause_s` is the longest pause of another thread."""
 
     bytes: int
     outcome: str
@@ -151,7 +152,7 @@ class Figures(TypedDict):
 
 
 def measured(data: bytes) -> Figures:
-    """In this process."""
+    """Decode `data` in this process and measure it."""
     pauses: list[float] = []
     done = threading.Event()
 
@@ -185,7 +186,7 @@ def measured(data: bytes) -> Figures:
 
 
 def measured_apart(data: bytes, timeout: float) -> Figures:
-    """In a process of its own."""
+    """Decode `data` in a new process and measure it."""
     program = "import sys, json; from tests.model.costly_pictures import measured; print(json.dumps(measured(sys.stdin.buffer.read())))"
     child = subprocess.run(
         [sys.executable, "-c", program], input=data, capture_output=True, timeout=timeout, check=True

@@ -1,7 +1,7 @@
-"""Files that somebody might send instead of a picture, each with the reason why it is refused, or None where it is shown.
+"""Hostile picture files, each with the reason for which it is refused, or None if it is decoded.
 
-`hostile_pictures()` gives them all. As a program, this module decodes them, and mutations of sound pictures, and prints
-what came of it and of the memory as JSON.
+`hostile_pictures()` returns all of them. Run as a program, this module decodes them and mutations of valid pictures, and
+prints the outcomes and the memory use as JSON.
 """
 
 import faulthandler
@@ -31,13 +31,13 @@ SIZE = 96
 CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
 COMPLEX, LARGE, NONE, CUT = "picture_too_complex", "picture_too_large", "not_a_picture", "truncated_picture"
 REASONS = frozenset({COMPLEX, LARGE, NONE, CUT})
-HANGS = 200.0  # seconds after which the program says where it is, and ends
-PARTS = 25_000  # over the limit of parts
+HANGS = 200.0  # seconds after which the program prints its stack and exits
+PARTS = 25_000  # more than MAX_PARTS
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", *(["AVIF"] if features.check("avif") else []))
 
 
 class Hostile(NamedTuple):
-    """A file, and why it is refused; None: it is decoded."""
+    """A file, and the reason of its refusal. None: it is decoded."""
 
     data: bytes
     reason: str | None
@@ -51,19 +51,19 @@ def saved(picture: Image.Image, file_format: str, **options: object) -> bytes:
 
 @cache
 def sound(file_format: str, side: int = 200) -> bytes:
-    """A photo in a format."""
+    """A valid photo in this format."""
     with Image.open(CATALOGUE / "red-boxing-gloves.jpg") as photo:
         return saved(photo.convert("RGB").resize((side, side * 3 // 4)), file_format)
 
 
 @cache
 def hostile_pictures() -> dict[str, Hostile]:
-    """By a name that says what it is."""
+    """All hostile files by a name that describes them."""
     return cut() | strangers() | jpegs() | pngs() | gifs() | webps() | (avifs() if "AVIF" in FORMATS else {})
 
 
 def cut() -> dict[str, Hostile]:
-    """Every format, ended early and going on too long."""
+    """Every format, truncated or with trailing garbage."""
     with Image.open(io.BytesIO(sound("PNG"))) as photo:
         whole = {name: sound(name) for name in FORMATS} | {
             "progressive JPEG": saved(photo, "JPEG", progressive=True),
@@ -84,7 +84,7 @@ def cut() -> dict[str, Hostile]:
 
 
 def strangers() -> dict[str, Hostile]:
-    """Other formats, under any name, and files that are two things."""
+    """Files of other formats, and files that are valid in two formats."""
     archive = b"PK\x03\x04" + bytes(26) + b"PK\x05\x06" + bytes(18)
     script = b"<script>alert(1)</script>"
     plain = Image.new("RGB", (8, 8), "red")
@@ -124,7 +124,7 @@ def jpegs() -> dict[str, Hostile]:
     scan = segment(0xDA, b"\x01\x01\0\x01\x3f\0")
 
     def frame(at: int, data: bytes) -> bytes:
-        """`small` with another frame header from its byte `at` on."""
+        """`small` with `data` written into its frame header at byte `at`."""
         return small[: sof + at] + data + small[sof + at + len(data) :]
 
     ifd = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 5000)
@@ -173,7 +173,7 @@ PIXELS = png_chunk(b"IDAT", zlib.compress(bytes(8 * 25)))
 
 
 def small_png(*chunks: bytes) -> bytes:
-    """Of 8 x 8 pixels, with chunks before them."""
+    """A PNG of 8 x 8 pixels, with chunks before the pixel data."""
     return png(header(8, 8), *chunks, PIXELS)
 
 
@@ -299,12 +299,12 @@ def avifs() -> dict[str, Hostile]:
     sequence = bytes([0b1010, len(large)]) + large
 
     def behind(head: bytes) -> bytes:
-        """`whole` with another beginning."""
+        """`whole` with another start."""
         old, new = (struct.pack(">I", at) for at in (pixels, pixels + len(head) - meta))
         return head + whole[meta:].replace(old, new, 1)
 
     def stream(data: bytes) -> bytes:
-        """`whole` with another AV1 stream in it, padded."""
+        """`whole` with another AV1 stream, padded to the same length."""
         room = len(whole) - pixels - len(data) - 3
         padding = b"\x7a" + bytes([room & 127 | 128, room >> 7]) + bytes(room)
         return whole[:pixels] + data + padding
@@ -332,11 +332,11 @@ def avifs() -> dict[str, Hostile]:
 
 
 def mutated(whole: bytes, seed: int) -> bytes:
-    """Some bytes changed, moved, doubled or lost."""
+    """`whole` with a few bytes changed, inserted, copied or removed."""
     chance = random.Random(seed)
     data = bytearray(whole)
     for _ in range(chance.randint(1, 6)):
-        # Half of the changes hit the first bytes, where the structure is.
+        # Half of the changes are in the first bytes, which hold the structure.
         at = chance.randrange(min(len(data), 400) if chance.random() < 0.5 else len(data))
         length = chance.randint(1, 16)
         match chance.randrange(5):
@@ -354,7 +354,7 @@ def mutated(whole: bytes, seed: int) -> bytes:
 
 
 def outcome(data: bytes) -> str | None:
-    """A reason; None for a picture; anything else raises."""
+    """Decode `data`. Return the reason of a refusal, or None. Raise for any other outcome."""
     try:
         pixels = decode_picture(data, SIZE)
     except PictureError as error:
@@ -365,7 +365,7 @@ def outcome(data: bytes) -> str | None:
 
 
 def main(mutations: int) -> None:
-    """Decode everything in this process; print the outcomes and the figures."""
+    """Decode everything in this process. Print the outcomes, the memory growth and the longest time."""
     faulthandler.dump_traceback_later(HANGS, exit=True)
     files = hostile_pictures()
     for file_format in FORMATS:

@@ -1,4 +1,4 @@
-"""A bundle is whole, or refused with one line that says which file, what was expected and found, and what to do."""
+"""A bundle is complete, or it is refused with one line: the file, what was expected and found, and what to do."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def refusal(folder: Path) -> str:
     return message
 
 
-def test_the_shipped_bundle_is_whole_and_small(bundle: Bundle) -> None:
+def test_the_shipped_bundle_is_complete_and_small(bundle: Bundle) -> None:
     assert sum(file.stat().st_size for file in bundle.path.iterdir()) < EIGHT_MEGABYTES
     assert len(bundle.categories) == len(set(bundle.categories)) == len(bundle.prior)
     assert all(name == name.lower().strip() for name in bundle.categories)
@@ -51,7 +51,7 @@ def test_the_shipped_bundle_is_whole_and_small(bundle: Bundle) -> None:
     assert bundle.prior.max() < 1
 
 
-def test_the_shipped_manifest_says_what_was_measured_and_what_is_owed(bundle: Bundle) -> None:
+def test_the_shipped_manifest_names_its_metrics_and_licences(bundle: Bundle) -> None:
     assert {source.licence for source in bundle.manifest.sources} == {
         "Apache-2.0",
         "CC0-1.0",
@@ -86,7 +86,7 @@ def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bund
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}'])
-def test_a_manifest_that_is_none_is_refused(copy: Path, content: bytes) -> None:
+def test_an_invalid_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     assert str(copy / MANIFEST) in refusal(copy)
 
@@ -127,7 +127,7 @@ def test_swapped_networks_are_refused(copy: Path) -> None:
     assert "log_prior" in message
 
 
-def test_a_file_that_is_no_network_is_refused(copy: Path) -> None:
+def test_a_file_that_is_not_a_network_is_refused(copy: Path) -> None:
     (copy / AGGREGATOR).write_bytes(b"no network")
     edit(copy, lambda m: m["files"].update({AGGREGATOR: file_sha256(copy / AGGREGATOR)}))
     with pytest.raises(BundleError, match="cannot load it") as caught:

@@ -1,4 +1,4 @@
-"""The shipped embedder: a picture's embedding is its own, whatever the batch, and the demo's pictures are recognised end to end."""
+"""The shipped embedder: an embedding does not depend on the batch, and pictures of the demo are recognised end to end."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +25,14 @@ def noise() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (6, 224, 224, 3), np.uint8)
 
 
-def test_a_batch_is_its_singles(embedder: Embedder, noise: np.ndarray) -> None:
+def test_a_batch_gives_the_same_embeddings_as_single_pictures(embedder: Embedder, noise: np.ndarray) -> None:
     together = embedder.embed(noise)
     assert together.shape == (6, embedder.embedding_size)
     assert together.dtype == np.float32
     assert np.allclose(together, np.concatenate([embedder.embed(picture[None]) for picture in noise]), atol=1e-5)
 
 
-def test_threads_may_share_it(embedder: Embedder, noise: np.ndarray) -> None:
+def test_threads_can_share_an_embedder(embedder: Embedder, noise: np.ndarray) -> None:
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(embedder.embed, [noise[:2]] * 8))
     assert all(np.array_equal(result, results[0]) for result in results)
@@ -46,12 +46,12 @@ def test_no_pictures_give_no_embeddings(embedder: Embedder) -> None:
     "pictures",
     [np.zeros((1, 224, 224, 3), np.float32), np.zeros((224, 224, 3), np.uint8), np.zeros((1, 192, 192, 3), np.uint8)],
 )
-def test_other_shapes_and_types_are_refused(embedder: Embedder, pictures: np.ndarray) -> None:
+def test_wrong_shapes_and_dtypes_are_refused(embedder: Embedder, pictures: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"expected pictures uint8 \[B, 224, 224, 3\], found"):
         embedder.embed(pictures)
 
 
-def test_two_demo_pictures_of_a_category_put_it_among_the_first(bundle: Bundle, embedder: Embedder) -> None:
+def test_two_demo_pictures_of_a_category_rank_it_first_or_second(bundle: Bundle, embedder: Embedder) -> None:
     if not (CATALOGUE / "catalogue.json").exists():
         pytest.skip(f"needs the demo's catalogue, and {CATALOGUE} has none")
     products = [p for p in json.loads((CATALOGUE / "catalogue.json").read_text())["products"] if p["split"] == "demo"]

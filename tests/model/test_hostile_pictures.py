@@ -1,6 +1,6 @@
-"""What strangers send is decoded or refused with its reason, in bounded time and memory, and ends no process.
+"""Hostile files are decoded or refused with a reason, in limited time and memory, and crash no process.
 
-All files are decoded in one process of its own, whose memory and end are then looked at.
+One child process decodes all files. The tests then look at its outcomes, memory and exit code.
 """
 
 import json
@@ -20,7 +20,7 @@ from tests.model.hostile_pictures import FORMATS, PARTS, REASONS, hostile_pictur
 
 ROOT = Path(__file__).parents[2]
 MUTATIONS = 1000  # of each format
-TIMEOUT = 240.0  # seconds for everything, on a busy machine; an idle one needs some five
+TIMEOUT = 240.0  # seconds for all files on a busy machine; an idle one needs about five
 
 
 class Decoded(NamedTuple):
@@ -40,26 +40,30 @@ def decoded() -> Decoded:
     return Decoded(**json.loads(done.stdout), code=done.returncode, remarks=done.stderr)
 
 
-def test_the_corpus_is_large_and_knows_each_reason() -> None:
+def test_the_corpus_is_large_and_covers_each_reason() -> None:
     files = hostile_pictures()
     assert len(files) >= 200
     assert {file.reason for file in files.values()} == REASONS | {None}
     assert PARTS > MAX_PARTS
 
 
-def test_each_file_is_decoded_or_refused_for_its_reason(decoded: Decoded) -> None:
+def test_each_file_has_the_expected_outcome(decoded: Decoded) -> None:
     assert decoded.outcomes == {name: file.reason for name, file in hostile_pictures().items()}
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_mutations_are_decoded_or_refused_and_nothing_else(decoded: Decoded, file_format: str) -> None:
+def test_each_mutation_is_decoded_or_refused_with_a_reason(decoded: Decoded, file_format: str) -> None:
     outcomes = decoded.fuzzed[file_format]
     assert sum(outcomes.values()) == MUTATIONS
     assert outcomes.keys() <= REASONS | {"None"}
-    assert outcomes.keys() >= {"None", "not_a_picture", "truncated_picture"}  # the mutations reach all sides
+    assert outcomes.keys() >= {
+        "None",
+        "not_a_picture",
+        "truncated_picture",
+    }  # the mutations reach every kind of outcome
 
 
-def test_the_process_ends_well_and_says_nothing(decoded: Decoded) -> None:
+def test_the_process_exits_with_0_and_prints_no_error(decoded: Decoded) -> None:
     assert (decoded.code, decoded.remarks) == (0, "")
 
 
@@ -67,11 +71,11 @@ def test_memory_does_not_grow_with_the_files(decoded: Decoded) -> None:
     assert decoded.grown_mb < 100
 
 
-def test_no_file_takes_long(decoded: Decoded) -> None:
-    assert decoded.longest_s < 2  # of the CPU
+def test_no_file_takes_two_seconds(decoded: Decoded) -> None:
+    assert decoded.longest_s < 2  # CPU seconds
 
 
-def test_the_messages_name_the_fault_on_one_line_and_say_what_to_do() -> None:
+def test_each_message_is_one_line_of_limited_length() -> None:
     for name, (data, reason) in hostile_pictures().items():
         if reason is not None:
             with pytest.raises(PictureError) as caught:
@@ -80,12 +84,12 @@ def test_the_messages_name_the_fault_on_one_line_and_say_what_to_do() -> None:
             assert 20 < len(str(caught.value)) < 400, name
 
 
-def test_what_shows_nothing_is_refused_before_the_decoder() -> None:
-    with pytest.raises(PictureError, match="of 0 x 8 pixels: send one that shows something"):
+def test_a_picture_without_pixels_is_refused_before_decoding() -> None:
+    with pytest.raises(PictureError, match="of 0 x 8 pixels: send a picture that is not empty"):
         decode_picture(hostile_pictures()["PNG without width"].data, 32)
 
 
-def test_as_many_scans_as_are_allowed_are_decoded_and_one_more_is_not() -> None:
+def test_the_maximum_number_of_scans_is_decoded_and_one_more_is_refused() -> None:
     decode_picture(costly_pictures.many_scans(MAX_SCANS, side=256), 32)
     with pytest.raises(PictureError, match="scans"):
         decode_picture(costly_pictures.many_scans(MAX_SCANS + 1, side=256), 32)
@@ -94,7 +98,7 @@ def test_as_many_scans_as_are_allowed_are_decoded_and_one_more_is_not() -> None:
 @pytest.mark.parametrize(
     "name", ["JPEG of 50 scans", "PNG RGBA of 16 bits, interlaced", "GIF canvas of 25 MP, frame of one", "AVIF flat"]
 )
-def test_the_costliest_small_files_stay_within_seconds_and_half_a_gigabyte(name: str) -> None:
+def test_the_costliest_files_take_less_than_10_seconds_and_512_megabytes(name: str) -> None:
     if name.startswith("AVIF") and "AVIF" not in FORMATS:
         pytest.skip("this Pillow has no AVIF")
     figures = costly_pictures.measured_apart(costly_pictures.COSTLY[name](), timeout=TIMEOUT)

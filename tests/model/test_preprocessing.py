@@ -1,4 +1,4 @@
-"""A picture becomes the same square of pixels whatever its container says, or is refused with a reason."""
+"""Every format gives the same square of pixels, or the picture is refused with a reason."""
 
 import io
 import struct
@@ -49,7 +49,7 @@ def png_header(width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_every_format_gives_rgb_in_its_place(file_format: str) -> None:
+def test_every_format_gives_rgb_pixels_at_their_places(file_format: str) -> None:
     pixels = decode_picture(encoded(two_halves(), file_format), SIZE)
     assert pixels.shape == (SIZE, SIZE, 3)
     assert pixels.dtype == np.uint8
@@ -58,7 +58,7 @@ def test_every_format_gives_rgb_in_its_place(file_format: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16"])
-def test_every_mode_shows_the_same_grey(mode: str) -> None:
+def test_every_colour_mode_gives_the_same_grey(mode: str) -> None:
     grey = (
         Image.fromarray(np.full((40, 40), 255 * 257, np.uint16))
         if mode == "I;16"
@@ -68,7 +68,7 @@ def test_every_mode_shows_the_same_grey(mode: str) -> None:
     assert near(decode_picture(data, SIZE)[16, 16], WHITE, 2)
 
 
-def test_sixteen_bits_are_scaled_not_clipped() -> None:
+def test_16_bits_are_scaled_not_clipped() -> None:
     data = encoded(Image.fromarray(np.full((40, 40), 128 * 256, np.uint16)), "PNG")
     assert near(decode_picture(data, SIZE)[16, 16], (128, 128, 128), 2)
 
@@ -80,7 +80,7 @@ def test_transparency_becomes_white() -> None:
     assert near(decode_picture(encoded(palette, "GIF", transparency=0), SIZE)[16, 16], WHITE, 0)
 
 
-def test_the_aspect_is_kept_and_the_rest_is_white() -> None:
+def test_the_aspect_ratio_is_kept_and_the_rest_is_white() -> None:
     pixels = decode_picture(encoded(two_halves(80, 20), "PNG"), SIZE)
     assert near(pixels[16, 2], RED)
     assert near(pixels[2, 16], WHITE, 0)
@@ -100,20 +100,20 @@ def test_exif_orientation_is_applied(orientation: int, red_side: str, file_forma
     assert near(pixels[place], RED)
 
 
-@pytest.mark.filterwarnings("error")  # Pillow does not get to see it
-def test_a_damaged_exif_block_does_not_spoil_the_picture() -> None:
+@pytest.mark.filterwarnings("error")  # Pillow never sees the block
+def test_a_picture_with_a_damaged_exif_block_is_decoded() -> None:
     data = encoded(two_halves(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\0\0")
     assert near(decode_picture(data, SIZE)[16, 4], RED)
 
 
-def test_the_first_frame_of_an_animation_counts() -> None:
+def test_the_first_frame_of_an_animation_is_decoded() -> None:
     frames = [Image.new("RGB", (40, 40), RED), Image.new("RGB", (40, 40), BLUE)]
     for file_format in ("GIF", "WEBP"):
         data = encoded(frames[0], file_format, save_all=True, append_images=frames[1:], duration=50)
         assert near(decode_picture(data, SIZE)[16, 16], RED)
 
 
-def test_a_picture_of_one_pixel_by_many_is_a_line() -> None:
+def test_a_picture_one_pixel_wide_is_decoded() -> None:
     assert decode_picture(encoded(Image.new("RGB", (1, 4000), RED), "PNG"), SIZE).shape == (SIZE, SIZE, 3)
 
 
@@ -131,14 +131,14 @@ def test_an_oversized_picture_is_refused_by_its_header_without_a_warning(data: b
         assert refused(data) == "picture_too_large"
 
 
-def test_the_limit_is_on_pixels_and_inclusive() -> None:
+def test_the_pixel_limit_is_inclusive() -> None:
     data = encoded(two_halves(64, 50), "JPEG")
     decode_picture(data, SIZE, max_pixels=3200)
     assert refused(data, max_pixels=3199) == "picture_too_large"
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "GIF"])
-def test_half_a_picture_is_truncated(file_format: str) -> None:
+def test_half_a_picture_is_refused_as_truncated(file_format: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8))
     data = encoded(noise, file_format)
     assert refused(data[: len(data) // 2]) == "truncated_picture"
@@ -155,14 +155,14 @@ def test_half_a_picture_is_truncated(file_format: str) -> None:
         b"\xff\xd8\xff",
     ],
 )
-def test_anything_else_is_not_a_picture(data: bytes) -> None:
+def test_other_files_are_refused_as_not_a_picture(data: bytes) -> None:
     assert refused(data) == "not_a_picture"
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow remarks on damaged metadata
-@settings(deadline=None)  # a busy machine must not look like a slow decoder
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns about damaged metadata
+@settings(deadline=None)  # a busy machine is not a slow decoder
 @given(file_format=st.sampled_from(["JPEG", "PNG", "WEBP", "GIF"]), data=st.data())
-def test_damage_is_refused_or_decoded_but_never_anything_else(file_format: str, data: st.DataObject) -> None:
+def test_a_damaged_picture_is_decoded_or_refused_with_a_reason(file_format: str, data: st.DataObject) -> None:
     whole = bytearray(encoded(two_halves(), file_format))
     for _ in range(data.draw(st.integers(0, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
@@ -179,7 +179,7 @@ def test_damage_is_refused_or_decoded_but_never_anything_else(file_format: str, 
     }
 
 
-def test_threads_do_not_disturb_each_other() -> None:
+def test_threads_do_not_affect_each_other() -> None:
     files = [
         encoded(two_halves(64 + n, 64), file_format) for n in range(8) for file_format in ("JPEG", "PNG", "WEBP", "GIF")
     ]

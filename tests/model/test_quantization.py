@@ -1,4 +1,4 @@
-"""A row of bytes keeps an embedding to half a step of its range."""
+"""A quantized embedding differs from the original by at most half a quantization step."""
 
 import numpy as np
 import pytest
@@ -16,17 +16,17 @@ def test_the_error_is_at_most_half_a_step(embedding: np.ndarray) -> None:
     assert np.abs(restored - embedding).max() <= step / 2 + 1e-6 * (1 + np.abs(embedding).max())
 
 
-def test_a_row_is_a_header_and_a_byte_for_each_value() -> None:
+def test_a_row_has_a_header_and_one_byte_per_value() -> None:
     assert len(quantize(np.zeros(1024, np.float32))) == HEADER_BYTES + 1024
 
 
-def test_rounding_twice_is_rounding_once() -> None:
+def test_quantizing_twice_equals_quantizing_once() -> None:
     embedding = np.random.default_rng(0).random(100).astype(np.float32)
     once = dequantize([quantize(embedding)], 100)[0]
     assert np.allclose(dequantize([quantize(once)], 100)[0], once, atol=1e-6)
 
 
-def test_many_rows_are_restored_as_each_alone() -> None:
+def test_many_rows_are_restored_like_single_rows() -> None:
     rows = [quantize(row) for row in np.random.default_rng(1).normal(size=(5, 16)).astype(np.float32)]
     together = dequantize(rows, 16)
     assert together.shape == (5, 16)
@@ -35,13 +35,13 @@ def test_many_rows_are_restored_as_each_alone() -> None:
     assert dequantize([], 16).shape == (0, 16)
 
 
-def test_a_row_of_another_length_is_named_with_what_was_expected() -> None:
+def test_a_row_of_the_wrong_length_is_named_with_the_expected_length() -> None:
     rows = [quantize(np.ones(16, np.float32)), quantize(np.ones(15, np.float32))]
     with pytest.raises(ValueError, match=r"row 1 of 2: expected 24 bytes for an embedding of 16, found 23"):
         dequantize(rows, 16)
 
 
 @pytest.mark.parametrize("embedding", [np.array([1.0, np.nan]), np.array([np.inf]), np.zeros((2, 2)), np.zeros(0)])
-def test_what_is_no_finite_vector_is_refused(embedding: np.ndarray) -> None:
+def test_anything_but_a_finite_vector_is_refused(embedding: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite vector"):
         quantize(embedding.astype(np.float32))

@@ -1,4 +1,4 @@
-"""The aggregator's contract, on the shipped network: padding is nothing, a batch is its singles, and weights are relative."""
+"""The contract of the aggregator, on the shipped network: padding has no effect, batches equal single bags, weights are relative."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def bag(size: int, seed: int = 0, d: int = SIZE) -> ScoringBag:
 
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.integers(1, 64), min_size=1, max_size=6))
-def test_a_batch_is_its_singles(aggregator: Aggregator, sizes: list[int]) -> None:
+def test_a_batch_gives_the_same_scores_as_single_bags(aggregator: Aggregator, sizes: list[int]) -> None:
     bags = [bag(size, seed) for seed, size in enumerate(sizes)]
     for together, alone in zip(
         score_bags(aggregator, bags), [score_bags(aggregator, [b])[0] for b in bags], strict=True
@@ -37,7 +37,7 @@ def test_a_batch_is_its_singles(aggregator: Aggregator, sizes: list[int]) -> Non
         assert np.allclose(together.attention, alone.attention, atol=TOLERANCE)
 
 
-def test_scores_and_attention_are_shares(aggregator: Aggregator, bundle: Bundle) -> None:
+def test_scores_are_probabilities_and_attention_sums_to_one(aggregator: Aggregator, bundle: Bundle) -> None:
     (scored,) = score_bags(aggregator, [bag(7)])
     assert scored.scores.shape == (len(bundle.categories),)
     assert scored.attention.shape == (7,)
@@ -46,7 +46,7 @@ def test_scores_and_attention_are_shares(aggregator: Aggregator, bundle: Bundle)
 
 
 @pytest.mark.parametrize("garbage", [1e30, -1e30, np.inf, np.nan])
-def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage: float) -> None:
+def test_values_at_padded_positions_have_no_effect(aggregator: Aggregator, garbage: float) -> None:
     embeddings, log_weight = (part[None] for part in bag(3))
     clean = aggregator.score(embeddings, log_weight)
     padded = aggregator.score(
@@ -58,7 +58,7 @@ def test_what_stands_in_padding_does_not_matter(aggregator: Aggregator, garbage:
     assert np.allclose(padded.scores, clean.scores, atol=TOLERANCE)
 
 
-def test_the_order_of_items_does_not_matter(aggregator: Aggregator) -> None:
+def test_the_order_of_items_has_no_effect(aggregator: Aggregator) -> None:
     items = bag(9)
     order = np.random.default_rng(0).permutation(9)
     first, second = score_bags(aggregator, [items, ScoringBag(items.embeddings[order], items.log_weight[order])])
@@ -66,13 +66,13 @@ def test_the_order_of_items_does_not_matter(aggregator: Aggregator) -> None:
     assert np.allclose(first.attention[order], second.attention, atol=TOLERANCE)
 
 
-def test_log_priors_are_relative(aggregator: Aggregator) -> None:
+def test_log_weights_are_relative(aggregator: Aggregator) -> None:
     items = bag(4)
     same, shifted = score_bags(aggregator, [items, ScoringBag(items.embeddings, items.log_weight - 3)])
     assert np.allclose(same.scores, shifted.scores, atol=TOLERANCE)
 
 
-def test_an_item_of_small_weight_counts_as_if_absent(aggregator: Aggregator) -> None:
+def test_an_item_with_a_tiny_weight_has_no_effect(aggregator: Aggregator) -> None:
     items = bag(3)
     faded = ScoringBag(items.embeddings, np.array([0, 0, -40], np.float32))
     without, with_faded = score_bags(aggregator, [ScoringBag(items.embeddings[:2], np.zeros(2, np.float32)), faded])
@@ -96,7 +96,7 @@ def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Sc
         score_bags(aggregator, [bag(2), broken])
 
 
-def test_other_shapes_and_types_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
+def test_wrong_shapes_and_dtypes_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
     with pytest.raises(ValueError, match=rf"expected embeddings float32 \[B, M, {SIZE}\], found float64"):
         aggregator.score(np.zeros((1, 1, SIZE)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"expected log_weight float32 \(1, 2\)"):

@@ -1,4 +1,4 @@
-"""A strange but sound file means the same to the embedder as its plain twin; what no decoder needs changes no pixel."""
+"""An unusual but valid file embeds like its plain PNG twin. Metadata that no decoder needs changes no pixel."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no
 
 @pytest.fixture(scope="module")
 def embedder(bundle: Bundle) -> Embedder:
-    """MobileNet's own numbers: what they are made into differs more, between pictures that differ as little."""
+    """MobileNet's own embeddings. The item codes amplify small differences between pictures."""
     return open_base(bundle)
 
 
@@ -39,7 +39,7 @@ def cosine(embedder: Embedder, one: bytes, other: bytes) -> float:
 
 
 def turned(photo: Image.Image, orientation: int) -> Image.Image:
-    """`photo` as a camera stores it that says `orientation`."""
+    """`photo` as a camera stores it with this EXIF orientation."""
     back: dict[int, tuple[Image.Transpose, ...]] = {
         1: (),
         2: (Image.Transpose.FLIP_LEFT_RIGHT,),
@@ -71,7 +71,7 @@ def sixteen_bits(photo: Image.Image) -> bytes:
 
 
 def stored_as_rgb(photo: Image.Image) -> bytes:
-    """A JPEG of red, green and blue, of which only Adobe's marker tells."""
+    """An RGB JPEG that only the Adobe segment marks as RGB."""
     data = saved(photo, "JPEG", quality=95, keep_rgb=True)
     assert b"Adobe" in data and b"JFIF" not in data
     frame, scan = data.index(b"\xff\xc0"), data.index(b"\xff\xda")
@@ -92,12 +92,12 @@ def tagged(file_format: str) -> Callable[[Image.Image], bytes]:
 
 
 def profile() -> bytes:
-    """Of a space in which the same numbers are other colours."""
+    """A profile of a colour space in which the same numbers are other colours."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
 
 
 def cut_out(photo: Image.Image) -> Image.Image:
-    """With a transparent half, coloured underneath."""
+    """`photo` with a transparent half. The hidden pixels have a colour."""
     picture = photo.convert("RGBA")
     picture.paste((255, 0, 255, 0), (0, 0, 400, 150))
     return picture
@@ -158,21 +158,23 @@ STRANGE_AVIF: dict[str, tuple[Callable[[Image.Image], bytes], Callable[[Image.Im
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_it_embeds_as_its_plain_twin(embedder: Embedder, photo: Image.Image, name: str) -> None:
+def test_an_unusual_picture_embeds_like_its_plain_twin(embedder: Embedder, photo: Image.Image, name: str) -> None:
     make, twin = STRANGE[name]
     assert cosine(embedder, make(photo), saved(twin(photo), "PNG")) > SIMILAR
 
 
 @avif
 @pytest.mark.parametrize("name", STRANGE_AVIF)
-def test_an_avif_embeds_as_its_plain_twin(embedder: Embedder, photo: Image.Image, name: str) -> None:
+def test_an_avif_embeds_like_its_plain_twin(embedder: Embedder, photo: Image.Image, name: str) -> None:
     make, twin = STRANGE_AVIF[name]
     assert cosine(embedder, make(photo), saved(twin(photo), "PNG")) > SIMILAR
 
 
 @pytest.mark.parametrize("size", [(400, 1), (1, 400)])
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_a_line_of_pixels_embeds(embedder: Embedder, file_format: str, size: tuple[int, int]) -> None:
+def test_a_picture_one_pixel_wide_or_high_is_embedded(
+    embedder: Embedder, file_format: str, size: tuple[int, int]
+) -> None:
     with Image.open(CATALOGUE / PHOTOS[0]) as opened:
         line = opened.convert("RGB").resize(size)
     assert cosine(embedder, saved(line, file_format), saved(line, "PNG")) > SIMILAR
@@ -190,7 +192,7 @@ def test_a_colour_profile_changes_no_pixel(photo: Image.Image, file_format: str)
 
 
 def metadata(file_format: str, data: bytes) -> bytes:
-    """`data` with more of what no decoder needs."""
+    """`data` with additional metadata that no decoder needs."""
     match file_format:
         case "JPEG":
             return (
