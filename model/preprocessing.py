@@ -126,7 +126,9 @@ def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
 def _refuse_shape(file_format: str, canvas: tuple[int, int], max_pixels: int) -> None:
     width, height = canvas
     if not min(canvas):
-        raise PictureError("not_a_picture", f"a {file_format} of {width} x {height} pixels: send a picture that is not empty")
+        raise PictureError(
+            "not_a_picture", f"a {file_format} of {width} x {height} pixels: send a picture that is not empty"
+        )
     if width * height > max_pixels:
         raise PictureError(
             "picture_too_large",

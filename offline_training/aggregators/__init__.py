@@ -1,4 +1,4 @@
-"""Networks that turn a bag of embeddings into category scores, by name."""
+"""Aggregators by name: networks that turn a bag of embeddings into category scores."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ from offline_training.aggregators.paper import GatedAverage, MaskedAverage, Neur
 from offline_training.aggregators.sets import LabelStack, LabelUnion, MeanMax, Queries, SetTransformer
 from offline_training.item_network.network import LabelHead
 
-Network = Callable[[Config, LabelHead | None], nn.Module]
+MakeNetwork = Callable[[Config, LabelHead | None], nn.Module]
+"""Makes an untrained network from its sizes and, if there is an item network, its label head."""
 
-AGGREGATORS: dict[str, Network] = {
+AGGREGATORS: dict[str, MakeNetwork] = {
     "average": lambda config, _: MaskedAverage(config),
     "average+cg": lambda config, _: GatedAverage(config),
     "nan": lambda config, _: NeuralAggregationNetwork(config.without_gate()),
@@ -19,26 +20,24 @@ AGGREGATORS: dict[str, Network] = {
     "mean+max": lambda config, _: MeanMax(config),
     "queries": lambda config, head: Queries(config, head=head),
     "transformer": lambda config, _: SetTransformer(config),
-    "union": lambda config, head: LabelUnion(config, head=_needed(head)),
-    "stack": lambda config, head: LabelStack(config, head=_needed(head)),
+    "union": lambda config, head: LabelUnion(config, head=_required(head)),
+    "stack": lambda config, head: LabelStack(config, head=_required(head)),
 }
-"""By name: from the sizes, and the label head of the item network where there is one, to an untrained network."""
-
-TEXTS: dict[str, str] = {
-    "average": "the average of the bag, and a layer",
-    "average+cg": "the average of the bag, context gating, and a layer",
-    "nan": "the paper's neural aggregation network: two attention blocks, and a layer",
-    "nan+cg": "the paper's neural aggregation network with context gating: two attention blocks, a gate, and a layer",
-    "mean+max": "a network for each item, then mean and maximum over the bag",
-    "queries": "a network for each item, then mean, maximum and attention by several learned queries",
-    "transformer": "a set transformer: items attend to each other, then mean and maximum",
-    "union": "the items' own label probabilities, joined by noisy-or",
-    "stack": "the items' own label probabilities: their union, corrected by a network that knows what goes together",
+DESCRIPTIONS: dict[str, str] = {
+    "average": "average of the bag, then a linear layer",
+    "average+cg": "average of the bag, context gating, then a linear layer",
+    "nan": "the paper's neural aggregation network: two attention blocks, then a linear layer",
+    "nan+cg": "the paper's network: two attention blocks, context gating, then a linear layer",
+    "mean+max": "a layer per item, then mean and maximum over the bag",
+    "queries": "a layer per item, then mean, maximum and attention by several learned queries",
+    "transformer": "set transformer: items attend to each other, then mean and maximum",
+    "union": "label probabilities of the items, combined by noisy-or",
+    "stack": "label probabilities of the items, combined by noisy-or and corrected by a network over all labels",
 }
-"""What each is, in a line."""
+"""One line about each aggregator, for reports."""
 
 
-def _needed(head: LabelHead | None) -> LabelHead:
+def _required(head: LabelHead | None) -> LabelHead:
     if head is None:
-        raise ValueError("a union of the items' labels needs an item network")
+        raise ValueError("the aggregators union and stack need the label head of an item network")
     return head

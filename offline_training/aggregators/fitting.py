@@ -1,4 +1,4 @@
-"""Trains a network of `offline_training.aggregators` on the bags of a task, and scores bags with it."""
+"""Trains an aggregator on the bags of a task, and scores bags with it."""
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -15,31 +15,31 @@ from offline_training.aggregators.sets import LabelStack
 from offline_training.tasks.bags import Bags
 from offline_training.tasks.split import Split
 
-SCORED = 1024  # bags at a time
-WRAPPED = "network."
-"""Before the names of what is inside `Unmasked`."""
-WINDOW = 16  # batches whose bags are put in the order of their size
+SCORING_BATCH = 1024  # bags per call
+WRAPPER = "network."  # prefix of the parameter names of a network inside `Unmasked`
+SORTING_WINDOW = 16  # batches whose bags are sorted by size together
 
 
 @dataclass(frozen=True)
 class FitRecipe:
-    """Numbers of the training. AdamW, one cycle; the epoch with the lowest loss on validation bags is kept."""
+    """Hyperparameters of training with AdamW and a one-cycle schedule. The epoch with the lowest validation loss is kept."""
 
     epochs: int = 14
     batch: int = 256
     rate: float = 1e-3
+    """Peak learning rate."""
     weight_decay: float = 0.1
     warm_up: float = 0.2
-    """Share of the steps."""
+    """Share of the steps in which the learning rate rises."""
     drawn: int = 32
+    """Epochs on bags that are drawn anew for each epoch, for a split that can draw bags. 0: never draw."""
     settling: int = 8
-    """Where bags can be drawn: epochs of such, each other ones, and then epochs of the bags as they are, instead of `epochs`.
-    0: never drawn."""
+    """Epochs on the fixed bags after the drawn ones. If bags are drawn, `drawn` and `settling` replace `epochs`."""
     rates: dict[str, float] = field(default_factory=dict[str, float])
-    """Of parts of a network, by the first word of a parameter's name, instead of `rate`."""
+    """Learning rates that replace `rate` for parts of a network, by the first word of the parameter name."""
 
     def length(self, split: Split) -> int:
-        """Epochs on the bags of a task."""
+        """Return the number of epochs for the bags of a task."""
         return self.epochs if split.drawn is None or not self.drawn else self.drawn + self.settling
 
 
@@ -49,15 +49,14 @@ LINEAR = FitRecipe(
     weight_decay=0.002,
     rates={"layer": 0.03, "gate": 0.01, "first_query": 0.003, "second_query": 0.0003},
 )
-"""For a layer on pooled embeddings: the layer learns much faster than what weighs the items before it."""
-
+"""For a linear layer on pooled embeddings. The layer learns much faster than the parameters that weigh the items."""
 
 STACK = FitRecipe(drawn=20, settling=0)
-"""Bags as they are hold more items than those of products that are new."""
+"""Drawn bags only: the fixed bags have more items than bags of new products."""
 
 
 def recipe_for(network: nn.Module) -> FitRecipe:
-    """What trains a network well, found on validation bags of H&M."""
+    """Return the recipe that suits a network. Found on validation bags of H&M."""
     if isinstance(network, Unmasked):
         return recipe_for(network.network)
     if isinstance(network, MaskedAverage | NeuralAggregationNetwork):
@@ -67,7 +66,7 @@ def recipe_for(network: nn.Module) -> FitRecipe:
 
 @dataclass
 class Curve:
-    """Mean loss of each epoch, summed over the labels."""
+    """Loss of each epoch: summed over the labels, averaged over the bags."""
 
     train: list[float] = field(default_factory=list[float])
     validation: list[float] = field(default_factory=list[float])
@@ -82,14 +81,18 @@ def fit(
     seed: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Curve:
-    """Minimize the binary cross-entropy of all labels, in place.
+    """Train a network in place: minimize the binary cross-entropy summed over all labels.
 
     Args:
-        network: fresh; its own chance was its initialization.
-        embeddings: float32 [items, d], what the rows of the bags stand for.
-        split: whose test bags are not looked at.
-        seed: of the order of the bags.
-        advance: told 1 after each epoch.
+        network: Newly initialized aggregator.
+        embeddings: float32 [items, d]. The rows of the bags are indices into it.
+        split: Training and validation bags. Its test bags are not used.
+        recipe: Hyperparameters.
+        seed: Random seed of the drawn bags and of their order.
+        advance: Called with 1 after each epoch.
+
+    Returns:
+        Training and validation loss of each epoch.
     """
     chance = np.random.default_rng(seed)
     network.start_at(torch.from_numpy(split.train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
@@ -106,7 +109,7 @@ def fit(
         total = 0.0
         for chosen in batches(bags.sizes, recipe.batch, chance):
             batch = bags.of(chosen)
-            logits, _ = network(*taken(embeddings, batch))
+            logits, _ = network(*inputs_of(embeddings, batch))
             loss = _loss(logits, torch.from_numpy(batch.targets).float())
             optimizer.zero_grad()
             loss.backward()
@@ -125,9 +128,15 @@ def fit(
 
 
 def batches(sizes: NDArray[np.integer], batch: int, chance: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Each bag once, in batches by chance of bags of about one size [N], so that little of a batch is padding."""
+    """Yield the indices of each bag once, in random batches. Bags of a batch have similar sizes, so there is little padding.
+
+    Args:
+        sizes: Items of each bag, int [N].
+        batch: Bags per batch.
+        chance: Source of randomness.
+    """
     order = chance.permutation(len(sizes))
-    window = WINDOW * batch
+    window = SORTING_WINDOW * batch
     parts = (order[start : start + window] for start in range(0, len(order), window))
     alike = [part[np.argsort(sizes[part], kind="stable")] for part in parts]
     found = [part[start : start + batch] for part in alike for start in range(0, len(part), batch)]
@@ -137,20 +146,20 @@ def batches(sizes: NDArray[np.integer], batch: int, chance: np.random.Generator)
 
 @torch.inference_mode()
 def predict(network: nn.Module, embeddings: Tensor, bags: Bags) -> NDArray[np.float32]:
-    """Scores float32 [N, D] of bags, in their order."""
+    """Return the scores of bags, float32 [N, D], in the order of the bags."""
     network.eval()
     return np.concatenate([torch.sigmoid(logits).numpy() for logits in _logits(network, embeddings, bags)])
 
 
-def taken(embeddings: Tensor, bags: Bags) -> tuple[Tensor, Tensor]:
-    """What a network takes: the embeddings [B, M, d] of bags, and their log weights [B, M]."""
+def inputs_of(embeddings: Tensor, bags: Bags) -> tuple[Tensor, Tensor]:
+    """Return the inputs of a network for bags: embeddings float32 [B, M, d] and log weights float32 [B, M]."""
     places = torch.from_numpy(bags.rows.astype(np.int64))
     return embeddings[places.clamp(min=0)], torch.from_numpy(bags.log_weight)
 
 
 def _logits(network: nn.Module, embeddings: Tensor, bags: Bags) -> Iterator[Tensor]:
-    for start in range(0, len(bags.rows), SCORED):
-        yield network(*taken(embeddings, bags.of(slice(start, start + SCORED))))[0]
+    for start in range(0, len(bags.rows), SCORING_BATCH):
+        yield network(*inputs_of(embeddings, bags.of(slice(start, start + SCORING_BATCH))))[0]
 
 
 @torch.inference_mode()
@@ -166,7 +175,7 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 def _groups(network: nn.Module, recipe: FitRecipe) -> list[dict[str, object]]:
     return [
-        {"params": [parameter], "lr": recipe.rates.get(name.removeprefix(WRAPPED).split(".")[0], recipe.rate)}
+        {"params": [parameter], "lr": recipe.rates.get(name.removeprefix(WRAPPER).split(".")[0], recipe.rate)}
         for name, parameter in network.named_parameters()
         if parameter.requires_grad
     ]

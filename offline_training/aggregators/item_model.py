@@ -1,4 +1,4 @@
-"""A catalogue as an item network sees it, and aggregators trained on that: what comparison and bundles have in common."""
+"""An item network trained on a catalogue, and aggregators trained on its codes. Comparison and bundles share it."""
 
 from functools import cached_property
 from typing import NamedTuple
@@ -20,23 +20,25 @@ from offline_training.tasks.split import Split
 
 
 class Fitted(NamedTuple):
-    """An aggregator, how its training went, and scores float32 [N, D] of the validation bags."""
+    """A trained aggregator."""
 
     network: nn.Module
     curve: Curve
     validation: NDArray[np.float32]
+    """Scores of the validation bags [N, D]."""
 
 
 class ItemModel:
-    """What an item network makes of a catalogue; each part is computed when it is first asked for.
+    """An item network and its codes of a catalogue. Each property is computed on first use.
 
     Args:
-        catalogue: of N items and D labels.
-        split: of a task on it: which items the network may be trained on, and which are variants of one product.
-        recipe: of the item network.
-        seed: of every chance in it.
-        folds: parts of the products, each left out once, for `unfamiliar`; the fewer items of a label there are, the more.
-        rounded: whether codes are as they come back from where they are stored.
+        catalogue: N items with D labels.
+        split: A task on the catalogue. It tells which items the network may train on, and which are variants of one product.
+        recipe: Hyperparameters of the item network.
+        seed: Random seed.
+        step: Opens a progress bar.
+        folds: Number of folds of the products for `out_of_fold`. Use more if labels have few items.
+        rounded: Whether codes are quantized and restored, as codes in storage are.
     """
 
     def __init__(
@@ -60,18 +62,18 @@ class ItemModel:
 
     @cached_property
     def network(self) -> ItemNetwork:
-        """Trained on all items that may be seen."""
+        """The network trained on all items that it may train on."""
         return self._trained(~self._split.new, "item network")
 
     @cached_property
     def codes(self) -> NDArray[np.float32]:
-        """Of all items, float32 [N, k]."""
+        """Codes of all items, float32 [N, k]."""
         made = codes(self.network, self._catalogue.embeddings)
         return as_stored(made) if self._rounded else made
 
     @cached_property
-    def unfamiliar(self) -> NDArray[np.float32]:
-        """Label probabilities float32 [N, D] by networks that have seen neither the item nor a variant of it."""
+    def out_of_fold(self) -> NDArray[np.float32]:
+        """Label probabilities float32 [N, D]. Each item is scored by a network trained without the item and its variants."""
         found = np.zeros(self._catalogue.matrix.shape, np.float32)
         folds = self._split.products % self._folds
         for fold in range(self._folds):
@@ -80,13 +82,18 @@ class ItemModel:
         return found
 
     def aggregator(self, name: str, recipe: FitRecipe | None = None) -> Fitted:
-        """Train an aggregator of `AGGREGATORS` over the codes. recipe: instead of the one that trains it well."""
+        """Train an aggregator on the codes.
+
+        Args:
+            name: Key of `AGGREGATORS`.
+            recipe: Hyperparameters. None means those of `recipe_for`.
+        """
         torch.manual_seed(self._seed)
         split, config = self._split, Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
         network = AGGREGATORS[name](config, self.network.head)
         part, vectors = network, torch.from_numpy(self.codes)
         if isinstance(network, LabelStack):
-            part, vectors = network.joined, torch.from_numpy(self.unfamiliar)
+            part, vectors = network.joined, torch.from_numpy(self.out_of_fold)
         used = recipe or recipe_for(network)
         with self._step(f"aggregator {name}, seed {self._seed}", used.length(split)) as advance:
             curve = fit(part, vectors, split, used, seed=self._seed, advance=advance)

@@ -1,4 +1,4 @@
-"""The paper's networks: two cascaded attention blocks (NAN), context gating (CG), and the averages that they are compared with.
+"""The networks of the paper: two cascaded attention blocks (NAN), context gating (CG), and the averages as baselines.
 
 Sources: Savchenko and Demochkin, "Decision-making in visual product recommendation using neural aggregation network
 and context gating", DDA 2018 (the whole); Yang et al., "Neural Aggregation Network for Video Face Recognition", CVPR
@@ -13,16 +13,16 @@ from offline_training.aggregators.interface import Config, blank_padding, start_
 
 
 class AttentionBlock(nn.Module):
-    """Weighs items by their product with a query (Yang et al., eq. 2 and 3), the log weight added."""
+    """Weighs items by their dot product with a query (Yang et al., eq. 2 and 3) plus their log weight."""
 
     def forward(self, items: Tensor, query: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
-        # Shapes: [B,M,d], [B,d] and [B,M] in.
+        # Shapes of the arguments: [B,M,d], [B,d], [B,M].
         energy = torch.matmul(items, query.unsqueeze(2)).squeeze(2)  # [B,M]
         return weighted_sum(items, energy + log_weight)  # [B,d], [B,M]
 
 
 class ContextGate(nn.Module):
-    """Y = sigmoid(W X + b) * X (Miech et al., eq. 1), or tanh."""
+    """Y = sigmoid(W X + b) * X (Miech et al., eq. 1), or tanh in place of sigmoid."""
 
     def __init__(self, size: int, bias: float, *, tanh: bool = False) -> None:
         super().__init__()
@@ -35,10 +35,10 @@ class ContextGate(nn.Module):
 
 
 class NeuralAggregationNetwork(nn.Module):
-    """Two cascaded attention blocks, context gating, and a layer.
+    """Two cascaded attention blocks, context gating, and a linear layer.
 
-    Both queries start at zero, where the attention is the log weight alone and the network a weighted average.
-    Training departs from the average only where that lowers the loss.
+    Both queries start at zero. The attention is then softmax(log_weight), and the network is a weighted average. Training
+    moves away from the average only if that lowers the loss.
     """
 
     def __init__(self, config: Config) -> None:
@@ -52,7 +52,7 @@ class NeuralAggregationNetwork(nn.Module):
         self.layer = nn.Linear(size, config.categories)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        """Let the untrained network answer everybody with about the prior: the first steps need not learn it."""
+        """Make the untrained network predict about the prior, so that training need not learn it first."""
         start_layer_at(self.layer, prior)
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class NeuralAggregationNetwork(nn.Module):
 
 
 class MaskedAverage(nn.Module):
-    """The baseline: a weighted average of the items that are there, and a layer."""
+    """The baseline: weighted average of the items, without padding, and a linear layer."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class MaskedAverage(nn.Module):
         self.layer = nn.Linear(config.embedding_size, config.categories)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        """Let the untrained network answer everybody with about the prior."""
+        """Make the untrained network predict about the prior."""
         start_layer_at(self.layer, prior)
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +83,7 @@ class MaskedAverage(nn.Module):
 
 
 class GatedAverage(MaskedAverage):
-    """The average, and a context gate before the layer."""
+    """The weighted average, context gating, and a linear layer."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -96,10 +96,10 @@ class GatedAverage(MaskedAverage):
 
 
 class Unmasked(nn.Module):
-    """A network that takes padding for items of zeros, `places` of them in all, as the authors' code does.
+    """A network that treats padding as items of zeros, as the code of the authors does. A bag then has `places` items.
 
-    Items of zeros have no energy, whatever the query: one of them with the weight of all does what they do. So it holds for what weighs
-    items, not for a maximum over them.
+    An item of zeros has energy 0 for any query. So one such item with the total weight of the padding has the same effect
+    as all of them. This is exact for weighted sums of items, but not for a maximum over items.
     """
 
     def __init__(self, network: nn.Module, places: int) -> None:
@@ -108,7 +108,7 @@ class Unmasked(nn.Module):
         self.places = places
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all of them have it
+        self.network.start_at(prior)  # pyright: ignore[reportCallIssue] -- all aggregators have it
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:  # attention [B,M+1]
         empty = self.places - (~torch.isneginf(log_weight)).sum(1, keepdim=True)  # [B,1]
@@ -117,7 +117,7 @@ class Unmasked(nn.Module):
 
 
 def _constant_layer(size: int, bias: float) -> nn.Linear:
-    """A square layer that answers `bias` to everything until it is trained."""
+    """Return a square layer that outputs `bias` for any input until it is trained."""
     layer = nn.Linear(size, size)
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, bias)

@@ -1,4 +1,4 @@
-"""A trained network as it is exported."""
+"""The form in which a trained aggregator is exported."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,7 @@ from offline_training.item_network.int8 import store_in_int8
 
 
 class Served(nn.Module):
-    """Scores instead of logits; all matrices but those of the last layer, `layer`, in int8."""
+    """Returns scores instead of logits. All matrices are int8, except that of the last layer, `layer`."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Networks over sets that aim higher than the paper's.
+"""Networks over sets that are more expressive than those of the paper.
 
 Sources: Lee et al., "Set Transformer", ICML 2019 (pooling by attention of learned queries, PMA); Zaheer et al., "Deep Sets",
-NeurIPS 2017 (a network per item, then a pool).
+NeurIPS 2017 (a network per item, then a pool over items).
 """
 
 import torch
@@ -10,22 +10,21 @@ from torch import Tensor, nn
 from offline_training.aggregators.interface import (
     Config,
     blank_padding,
+    drop_some_items,
     log_odds,
-    maximum,
     noisy_or,
+    relative_weights,
     start_layer_at,
+    weighted_maximum,
     weighted_sum,
-    weights_of,
-    without_some,
 )
 from offline_training.item_network.network import LabelHead
 
-CALM = 0.25
-"""Scale of log odds as inputs of a layer."""
+LOG_ODDS_SCALE = 0.25  # of log odds as inputs of a layer, so that they have about the size of the other inputs
 
 
 class MeanMax(nn.Module):
-    """A network for each item; the mean and the maximum over the bag; from there a layer, and a network beside it."""
+    """A layer per item, mean and maximum over the bag, then a network with one hidden layer plus a linear shortcut."""
 
     def __init__(
         self, config: Config, *, width: int = 768, hidden: int = 1024, dropout: float = 0.4, drop_items: float = 0.15
@@ -46,17 +45,17 @@ class MeanMax(nn.Module):
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         if self.training:
-            log_weight = without_some(log_weight, self.drop_items)
+            log_weight = drop_some_items(log_weight, self.drop_items)
         items = self.item(blank_padding(embeddings, log_weight))  # [B,M,h]
         mean, attention = weighted_sum(items, log_weight)  # [B,h], [B,M]
-        pooled = self.drop(torch.cat([mean, maximum(items, log_weight)], 1))  # [B,2h]
+        pooled = self.drop(torch.cat([mean, weighted_maximum(items, log_weight)], 1))  # [B,2h]
         return self.layer(self.hidden(pooled)) + self.beside(pooled), attention
 
 
 class Queries(nn.Module):
-    """A network for each item; mean, maximum and what several learned queries attend to; two layers.
+    """A layer per item, pooling by mean, maximum and several learned queries, then two layers.
 
-    With a head, the items' own label probabilities take part, pooled over the bag as a mean and by noisy-or.
+    With a label head, the label probabilities of the items are added, pooled over the bag by mean and by noisy-or.
     """
 
     def __init__(
@@ -89,17 +88,17 @@ class Queries(nn.Module):
         start_layer_at(self.layer, prior)
         if self.head is not None:
             with torch.no_grad():
-                self.layer.bias.mul_(0.5)  # the other half comes from the items' labels
+                self.layer.bias.mul_(0.5)  # the other half comes from the labels of the items
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         if self.training:
-            log_weight = without_some(log_weight, self.drop_items)
+            log_weight = drop_some_items(log_weight, self.drop_items)
         clean = blank_padding(embeddings, log_weight)
         items = self.item(clean)  # [B,M,h]
         mean, _ = weighted_sum(items, log_weight)  # [B,h]
         attention = torch.softmax(self.queries(items) + log_weight.unsqueeze(2), dim=1)  # [B,M,q]
         attended = torch.matmul(attention.transpose(1, 2), items).flatten(1)  # [B,q*h]
-        pooled = torch.cat([mean, maximum(items, log_weight), attended], 1)
+        pooled = torch.cat([mean, weighted_maximum(items, log_weight), attended], 1)
         logits = self.layer(self.hidden(self.drop(pooled)))
         if self.head is not None:
             probabilities = self.head(clean)  # [B,M,D]
@@ -110,8 +109,10 @@ class Queries(nn.Module):
 
 
 class LabelUnion(nn.Module):
-    """Whether any item of the bag has the label: noisy-or of the items' own probabilities. Nothing in it is trained on bags
-    but a slope and an offset, shared by all labels."""
+    """Noisy-or of the label probabilities of the items: the probability that any item has the label.
+
+    Only a slope and an offset, shared by all labels, are trained on bags.
+    """
 
     def __init__(self, config: Config, *, head: LabelHead) -> None:
         super().__init__()
@@ -121,7 +122,7 @@ class LabelUnion(nn.Module):
         self.offset = nn.Parameter(torch.zeros(()))
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        """Items are known before any user is: there is nothing to start from."""
+        """Do nothing: the label head already gives a good start."""
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         union, shares = noisy_or(self.head(blank_padding(embeddings, log_weight)), log_weight)  # [B,D], [B,M]
@@ -129,9 +130,9 @@ class LabelUnion(nn.Module):
 
 
 class JoinedLabels(nn.Module):
-    """From the label probabilities of a bag's items to those of the bag: their union, corrected by what else is there.
+    """Combines the label probabilities of the items to those of the bag: noisy-or plus a correction from all labels.
 
-    It has the interface of all networks, with probabilities [B, M, D] in the place of embeddings.
+    It has the interface of all aggregators, with probabilities [B, M, D] in place of embeddings.
     """
 
     def __init__(self, labels: int, *, hidden: int = 1024, dropout: float = 0.5) -> None:
@@ -147,24 +148,25 @@ class JoinedLabels(nn.Module):
         nn.init.zeros_(self.layer.bias)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        """Items are known before any user is: there is nothing to start from."""
+        """Do nothing: the label head already gives a good start."""
 
     def forward(self, probabilities: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         clean = blank_padding(probabilities, log_weight)
         mean, _ = weighted_sum(clean, log_weight)  # [B,D]
         any_item, shares = noisy_or(clean, log_weight)  # [B,D], [B,M]
-        union, largest = log_odds(any_item), log_odds((clean * weights_of(log_weight)).amax(1))  # [B,D]
+        union, largest = log_odds(any_item), log_odds((clean * relative_weights(log_weight)).amax(1))  # [B,D]
         size = torch.exp(torch.logsumexp(log_weight, 1, keepdim=True) - log_weight.amax(1, keepdim=True))  # [B,1]
-        seen = torch.cat([union * CALM, mean, largest * CALM, torch.log(size), 1 / size], 1)
+        seen = torch.cat([union * LOG_ODDS_SCALE, mean, largest * LOG_ODDS_SCALE, torch.log(size), 1 / size], 1)
         corrected = self.layer(self.hidden(seen))
         return self.of_union * union + self.of_largest * largest + self.offset + corrected, shares
 
 
 class LabelStack(nn.Module):
-    """`JoinedLabels` over an item network's label probabilities.
+    """`JoinedLabels` on top of the label probabilities of an item network.
 
-    The item network is sure of the items that it was trained on, and less so of others: fitted to what it says of the former,
-    `joined` would trust it too much. So that part is fitted to `ItemModel.unfamiliar`.
+    The item network is more confident about items of its training set than about other items. Trained on those, `joined`
+    would trust it too much. So `joined` is trained on out-of-fold probabilities, `ItemModel.out_of_fold`.
+
     Source: Wolpert, "Stacked generalization", Neural Networks 5 (1992).
     """
 
@@ -174,14 +176,14 @@ class LabelStack(nn.Module):
         self.joined = JoinedLabels(config.categories)
 
     def start_at(self, prior: Tensor) -> None:  # [D]
-        """As its part."""
+        """Do nothing, as `joined`."""
 
     def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
         return self.joined(self.head(blank_padding(embeddings, log_weight)), log_weight)
 
 
 class SetTransformer(nn.Module):
-    """Items attend to each other twice before they are pooled as in `MeanMax`."""
+    """Items attend to each other in two blocks, then mean and maximum over the bag, and a linear layer."""
 
     def __init__(
         self, config: Config, *, width: int = 128, heads: int = 4, layers: int = 2, dropout: float = 0.2
@@ -200,11 +202,11 @@ class SetTransformer(nn.Module):
         for block in self.blocks:
             items = block(items, log_weight)
         mean, attention = weighted_sum(items, log_weight)
-        return self.layer(self.drop(torch.cat([mean, maximum(items, log_weight)], 1))), attention
+        return self.layer(self.drop(torch.cat([mean, weighted_maximum(items, log_weight)], 1))), attention
 
 
 class _Block(nn.Module):
-    """Self-attention with the log weight added to its logits, and a network for each item; both before a norm."""
+    """Pre-norm transformer block: self-attention with the log weight added to its logits, then a network per item."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

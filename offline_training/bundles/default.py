@@ -262,7 +262,7 @@ def make_base(*, weights: Path, photos: list[Picture], path: Path, recipe: Bundl
         advance(1)
         path.parent.mkdir(parents=True, exist_ok=True)
         float_path = path.with_name("float.onnx")
-        export.export_float_embedder(rounded, float_path)
+        export.export_float_embedder(rounded, float_path, mobilenet.IMAGE_SIZE)
         advance(1)
         export.quantize_embedder(float_path, path, sample)
         advance(1)

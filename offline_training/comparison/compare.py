@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from model import metrics
 from model.bundle import AGGREGATOR
 from offline_training.aggregators import AGGREGATORS
-from offline_training.aggregators.fitting import Curve, fit, predict, recipe_for, taken
+from offline_training.aggregators.fitting import Curve, fit, inputs_of, predict, recipe_for
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.item_model import Fitted, ItemModel
 from offline_training.aggregators.paper import Unmasked
@@ -192,7 +192,7 @@ class MethodRunner:
         if not len(self._shown):
             return []
         bags = self._split.test.of(self._shown)
-        attention: Tensor = network(*taken(vectors, bags))[1]
+        attention: Tensor = network(*inputs_of(vectors, bags))[1]
         return [
             [round(float(weight), 4) for weight in one[:size]] for one, size in zip(attention, bags.sizes, strict=True)
         ]

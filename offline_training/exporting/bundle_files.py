@@ -1,4 +1,4 @@
-"""The files of a bundle that is being made."""
+"""Writes the files of a bundle."""
 
 import shutil
 from collections.abc import Callable
@@ -16,20 +16,24 @@ from offline_training.exporting.graphs import extend
 from offline_training.item_network.network import ItemNetwork
 
 Measure = Callable[[Bundle], dict[str, dict[str, float]]]
+"""Evaluates a bundle; returns the `metrics` of its manifest."""
 
 
 def make_bundle(
     out: Path, *, base: Path, items: ItemNetwork, network: nn.Module, manifest: Manifest, measure: Measure
 ) -> Bundle:
-    """Write a bundle beside `out`, measure it, and copy it there when it is whole; gives it as a worker would load it.
+    """Write a bundle to a temporary folder, evaluate it, and copy the complete bundle to `out`.
 
     Args:
-        out: the bundle's folder; its three files are replaced.
-        base: `embedder.onnx` whose features the item network takes.
-        items: between features and aggregator.
-        network: of `aggregators`, trained on what `items` gives.
-        manifest: without checksums and figures.
-        measure: figures of the bundle's own files.
+        out: Folder of the bundle. Its three files are replaced.
+        base: An `embedder.onnx`. Its features are the input of the item network.
+        items: Item network: maps the features to the codes that the aggregator takes.
+        network: Aggregator, trained on the codes of `items`.
+        manifest: Manifest without checksums and metrics.
+        measure: Evaluates the files of the bundle.
+
+    Returns:
+        The bundle, loaded from `out` as a worker loads it.
     """
     with TemporaryDirectory() as folder:
         built = Path(folder)
@@ -37,9 +41,9 @@ def make_bundle(
         extend(base, built / "code.onnx", built / EMBEDDER)
         export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
         files = {name: file_sha256(built / name) for name in (EMBEDDER, AGGREGATOR)}
-        whole = msgspec.structs.replace(manifest, files=files)
-        _write(built, whole)
-        _write(built, msgspec.structs.replace(whole, metrics=measure(Bundle.load(built))))
+        with_files = msgspec.structs.replace(manifest, files=files)
+        _write(built, with_files)
+        _write(built, msgspec.structs.replace(with_files, metrics=measure(Bundle.load(built))))
         out.mkdir(parents=True, exist_ok=True)
         for name in (EMBEDDER, AGGREGATOR, MANIFEST):
             shutil.copyfile(built / name, out / name)
@@ -47,5 +51,5 @@ def make_bundle(
 
 
 def _write(folder: Path, manifest: Manifest) -> None:
-    """Indented, for people."""
+    """Write the manifest, indented for readers."""
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -1,4 +1,7 @@
-"""From torch to the ONNX files of a bundle: the embedder in int8, the aggregator with int8 matrices, both float at their ends."""
+"""Exports torch networks to the ONNX files of a bundle. The embedder computes in int8, the aggregator stores int8 matrices.
+
+Inputs and outputs stay uint8 or float32.
+"""
 
 import warnings
 from collections.abc import Iterator
@@ -14,14 +17,13 @@ from torch import nn
 
 from model.aggregator import LOG_WEIGHT
 from offline_training.aggregators.served import Served
-from offline_training.embedders.mobilenet import IMAGE_SIZE
-from offline_training.exporting.graphs import OPSET, finish
+from offline_training.exporting.graphs import OPSET, strip_and_check
 
-CALIBRATION_BATCH = 8
+CALIBRATION_BATCH = 8  # pictures
 
 
-def export_float_embedder(network: nn.Module, path: Path, image_size: int = IMAGE_SIZE) -> None:
-    """Write `image` uint8 [B,image_size,image_size,3] -> `embedding` float32 [B,d], of a network that does just that."""
+def export_float_embedder(network: nn.Module, path: Path, image_size: int) -> None:
+    """Write an embedder: `image` uint8 [B,image_size,image_size,3] -> `embedding` float32 [B,d]."""
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     _export(
         network,
@@ -34,12 +36,12 @@ def export_float_embedder(network: nn.Module, path: Path, image_size: int = IMAG
 
 
 def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
-    """Round a float embedder to int8 by post-training static quantization (QDQ; weights int8 by channel, activations uint8).
+    """Quantize a float embedder by post-training static quantization (QDQ, weights int8 per channel, activations uint8).
 
     Args:
-        float_path: what `export_float_embedder` wrote.
-        path: where to write.
-        pictures: uint8 [N,size,size,3] of the domain, whose activations set the ranges.
+        float_path: File from `export_float_embedder`.
+        path: File to write.
+        pictures: Pictures of the domain, uint8 [N,size,size,3]. Their activations set the ranges.
     """
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -47,7 +49,7 @@ def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8])
         quantize_static(
             str(prepared),
             str(path),
-            _Pictures(pictures),
+            _CalibrationPictures(pictures),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Clip"],
             per_channel=True,
@@ -55,11 +57,13 @@ def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8])
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
         )
-    finish(path)
+    strip_and_check(path)
 
 
 def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
-    """Write `embeddings` float32 [B,M,d], `log_prior` float32 [B,M] -> `scores` float32 [B,D], `attention` float32 [B,M]."""
+    """Write an aggregator: `embeddings` float32 [B,M,d], `log_prior` float32 [B,M] (the log weights of the items)
+    -> `scores` float32 [B,D], `attention` float32 [B,M].
+    """
     batch, items = torch.export.Dim("batch"), torch.export.Dim("items")
     _export(
         network,
@@ -72,7 +76,7 @@ def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
 
 
 def export_trunk(network: nn.Module, embedding_size: int, path: Path) -> None:
-    """Write `features` float32 [B,d] -> `code` float32 [B,k]."""
+    """Write the trunk of an item network: `features` float32 [B,embedding_size] -> `code` float32 [B,k]."""
     _export(
         network,
         (torch.zeros((2, embedding_size)),),
@@ -83,15 +87,15 @@ def export_trunk(network: nn.Module, embedding_size: int, path: Path) -> None:
     )
 
 
-class _Pictures(CalibrationDataReader):
-    """Pictures in batches, as the calibration asks for them."""
+class _CalibrationPictures(CalibrationDataReader):
+    """Hands pictures to the calibration in batches."""
 
     def __init__(self, pictures: NDArray[np.uint8]) -> None:
         self.batches: Iterator[NDArray[np.uint8]] = iter(
             np.array_split(pictures, max(1, len(pictures) // CALIBRATION_BATCH))
         )
 
-    def get_next(  # pyright: ignore[reportIncompatibleMethodOverride]  (None ends it, which the base does not say)
+    def get_next(  # pyright: ignore[reportIncompatibleMethodOverride]  (None ends the iteration; the base class does not declare it)
         self,
     ) -> dict[str, NDArray[np.uint8]] | None:
         batch = next(self.batches, None)
@@ -108,7 +112,7 @@ def _export(
     dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
 ) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis, as they should
+        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis on purpose
         program = torch.onnx.export(
             network.eval(),
             example,
@@ -120,6 +124,6 @@ def _export(
             verbose=False,
         )
     if program is None:
-        raise RuntimeError(f"torch gave no ONNX program for {path}")
+        raise RuntimeError(f"torch.onnx.export returned no program for {path}")
     program.save(str(path), external_data=False)
-    finish(path)
+    strip_and_check(path)

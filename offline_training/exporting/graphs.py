@@ -1,9 +1,9 @@
-"""The two halves of an embedder that was trained on items: a base makes features of pictures, an item network codes of features.
+"""Splits and joins the two parts of an embedder: the base (pictures to features) and the item network (features to codes).
 
     image uint8 [B, H, W, 3] -> FEATURES float32 [B, f] -> embedding float32 [B, k]
 
-Training starts from features, since codes say what the labels of one shop ask for and no more. An embedder without an item network is a
-base alone, and its embeddings are the features. No torch here.
+Training starts from features, because the codes of one shop keep only what its labels need. An embedder without an item
+network is a base, and its embeddings are the features. This module needs onnx, but no torch: `tastestream evaluate` uses it.
 """
 
 import hashlib
@@ -22,20 +22,21 @@ from model.bundle import EMBEDDER, Bundle
 from model.embedder import Embedder
 from model.sessions import open_session
 
-BASE = "base/"
+BASE = "base/"  # prefix of the names of the base in an embedder with an item network
 FEATURES = f"{BASE}embedding"
-CODED = 4096  # items at a time
+CODING_BATCH = 4096  # items per call
 OPSET = 18
 IR_VERSION = 10
-"""What ONNX Runtime 1.20 reads, as it does the opset; newer tools would write newer ones by default."""
+"""ONNX Runtime 1.20 reads this IR version and this opset. Newer tools write newer versions by default."""
 
 
 def extend(base: Path, code: Path, path: Path) -> None:
-    """Write the base of an embedder with another item network behind it.
+    """Write an embedder that consists of a base and an item network.
 
     Args:
-        base: `embedder.onnx` of a bundle; an item network of its own is left out.
-        code: `features` float32 [B, f] -> `code` float32 [B, k].
+        base: `embedder.onnx` of a bundle. If it has an item network, only its base is used.
+        code: Trunk of the item network: `features` float32 [B, f] -> `code` float32 [B, k].
+        path: File to write.
     """
     first, second = base_of(base), onnx.load(str(code))
     merged = compose.merge_models(
@@ -43,11 +44,11 @@ def extend(base: Path, code: Path, path: Path) -> None:
     )
     _rename(merged, {f"{BASE}image": "image", "items/code": "embedding"})
     onnx.save(merged, str(path))
-    finish(path)
+    strip_and_check(path)
 
 
 def base_of(path: Path) -> onnx.ModelProto:
-    """An embedder without its item network, `image` to `embedding`."""
+    """Return an embedder without its item network: `image` to `embedding`."""
     model = onnx.load(str(path))
     if not _is_extended(model):
         return model
@@ -59,17 +60,17 @@ def base_of(path: Path) -> onnx.ModelProto:
 
 
 def open_base(bundle: Bundle, threads: int = 1) -> Embedder:
-    """What makes the features that a bundle's item network takes, or its embeddings where it has none."""
+    """Open the base of a bundle's embedder. It computes the input of the item network, or the embeddings if there is none."""
     base = base_of(bundle.path / EMBEDDER)
     with TemporaryDirectory() as folder:
         path = Path(folder) / EMBEDDER
         onnx.save(base, str(path))
         session = open_session(path, threads, arena=True)
-    return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), _identity(base))
+    return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), _version(base))
 
 
 def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """From what `open_base` makes, float32 [N, f], to what the bundle's embedder gives, float32 [N, k]."""
+    """Return the item network of a bundle: features of `open_base`, float32 [N, f], to embeddings, float32 [N, k]."""
     model = onnx.load(str(bundle.path / EMBEDDER))
     if not _is_extended(model):
         return lambda features: features
@@ -79,14 +80,14 @@ def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]
         session = open_session(path, 1)
 
     def coded(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        parts = [features[start : start + CODED] for start in range(0, len(features), CODED)]
+        parts = [features[start : start + CODING_BATCH] for start in range(0, len(features), CODING_BATCH)]
         return np.concatenate([cast("NDArray[np.float32]", session.run(None, {FEATURES: part})[0]) for part in parts])
 
     return coded
 
 
-def _identity(model: onnx.ModelProto) -> str:
-    """Changes with what a graph computes, not with how its file came about."""
+def _version(model: onnx.ModelProto) -> str:
+    """Hash what a graph computes: operators, attributes and weights, not the metadata of the file."""
     digest = hashlib.sha256()
     for node in model.graph.node:
         digest.update(f"{node.op_type} {list(node.input)} {list(node.output)}".encode())
@@ -108,8 +109,8 @@ def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
         node.output[:] = [names.get(name, name) for name in node.output]
 
 
-def finish(path: Path) -> None:
-    """Drop what says where and how the graph was traced, set the IR version, and check the whole."""
+def strip_and_check(path: Path) -> None:
+    """Remove the metadata of tracing (paths, stack traces), set the IR version, and check the model."""
     graph = onnx.load(str(path))
     graph.ir_version = IR_VERSION
     del graph.metadata_props[:]

@@ -1,4 +1,4 @@
-"""Matrices in int8, for smaller files: the arithmetic stays in float32."""
+"""Linear layers with int8 matrices, for smaller files. Arithmetic stays in float32."""
 
 import torch
 from torch import Tensor, nn
@@ -6,9 +6,9 @@ from torch.nn import functional
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose matrix is stored in int8 with one scale for each output; the arithmetic is float32.
+    """A linear layer whose matrix is stored as int8 [out, in] with one float32 scale per output.
 
-    In the exported graph the matrix is a Cast and a Mul of constants, which ONNX Runtime computes once, while loading.
+    In the exported graph the matrix is a Cast and a Mul of constants. ONNX Runtime computes both once, while loading.
     """
 
     levels: Tensor
@@ -28,7 +28,7 @@ class Int8Linear(nn.Module):
 
 
 def store_in_int8(network: nn.Module, but: str = "") -> None:
-    """Put an `Int8Linear` in the place of every linear layer inside, at any depth, but those of one name."""
+    """Replace every linear layer of a network by an `Int8Linear`, at any depth, except layers with the name `but`."""
     for name, part in network.named_children():
         if isinstance(part, nn.Linear):
             if name != but:

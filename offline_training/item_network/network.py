@@ -1,9 +1,9 @@
-"""The item network: from an embedding to a short code, and from there to the labels of the item itself.
+"""The item network: from an embedding to a short code, and from the code to the labels of the item.
 
-Purchases say little about an item; its own labels say all there is to learn from its picture, and every item has them.
-So the network is trained on items, not on bags, and what it makes of an item (`code`) is stored instead of the embedding.
+Labels of an item say more about its picture than purchases do, and every item has labels. So the network is trained on
+items, not on bags. Its output, the code of an item, is stored instead of the embedding.
 
-Labels that exclude each other (the values of a field, the children of a category) share a softmax, all others get a sigmoid.
+Labels that exclude each other (values of a field, children of a category) share a softmax. All others have a sigmoid.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,18 +22,20 @@ from offline_training.tasks.split import TaskName
 
 
 class LabelGroup(NamedTuple):
-    """Labels with one parent. exclusive: no item has two of them."""
+    """Labels with the same parent."""
 
     columns: list[int]
+    """Label numbers."""
     exclusive: bool
+    """Whether no item has two of them."""
 
 
 def label_groups(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[LabelGroup]:
-    """Groups of labels by their parent, in the order of the first of each.
+    """Group labels by their parent, in the order of the first label of each group.
 
     Args:
-        labels: D names; levels are separated by ` > `.
-        matrix: bool [N, D], the labels of items.
+        labels: D names. ` > ` separates the levels of a name.
+        matrix: Labels of N items, bool [N, D].
     """
     by_parent: dict[str, list[int]] = {}
     for column, label in enumerate(labels):
@@ -42,13 +44,13 @@ def label_groups(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[Label
 
 
 class LabelHead(nn.Module):
-    """From codes to probabilities of labels."""
+    """Maps codes to label probabilities."""
 
     def __init__(self, code_size: int, labels: int, groups: Sequence[LabelGroup]) -> None:
         super().__init__()
         self.groups = list(groups)
         self.layer = nn.Linear(code_size, labels + len(self.groups))
-        """One output for each label, and one for each group: that none of it is there."""
+        """One output per label, and one per group for "none of its labels"."""
         order = [column for group in self.groups for column in group.columns]
         self.register_buffer("place", torch.from_numpy(np.argsort(order)), persistent=False)
         self.place: Tensor
@@ -66,7 +68,13 @@ class LabelHead(nn.Module):
         return torch.softmax(logits[..., [*group.columns, self.labels + number]], -1)[..., :-1]
 
     def loss(self, code: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-        """Mean over items of the sum over groups of the cross-entropy. code [B, k], targets float [B, D]."""
+        """Return the cross-entropy, summed over groups and averaged over items.
+
+        Args:
+            code: float32 [B, k].
+            targets: Label probabilities, float32 [B, D].
+            smoothing: Label smoothing of the exclusive groups.
+        """
         logits = self.layer(code)
         total = logits.new_zeros(())
         for number, group in enumerate(self.groups):
@@ -83,7 +91,7 @@ class LabelHead(nn.Module):
 
 @dataclass(frozen=True)
 class ItemRecipe:
-    """Numbers of the item network and its training."""
+    """Hyperparameters of the item network and its training."""
 
     code_size: int = 128
     width: int = 768
@@ -97,16 +105,15 @@ class ItemRecipe:
     smoothing: float = 0.02
 
 
-BY_HEART = ItemRecipe(width=1024, epochs=25, weight_decay=0.02, drop_input=0.0, dropout=0.1, mixup=0.0, smoothing=0.0)
-"""For a catalogue that will not change: what is known of its items may as well be learnt by heart."""
+MEMORIZE = ItemRecipe(width=1024, epochs=25, weight_decay=0.02, drop_input=0.0, dropout=0.1, mixup=0.0, smoothing=0.0)
+"""Little regularization, for a fixed catalogue: the network may memorize the labels of its items."""
 
-
-ITEM_RECIPES: dict[TaskName, ItemRecipe] = {"profile": BY_HEART, "unseen": ItemRecipe(), "next": ItemRecipe()}
-"""In *profile* all items are known from training."""
+ITEM_RECIPES: dict[TaskName, ItemRecipe] = {"profile": MEMORIZE, "unseen": ItemRecipe(), "next": ItemRecipe()}
+"""In the task *profile* all items occur in training."""
 
 
 class ItemNetwork(nn.Module):
-    """Embeddings to codes: two wide layers and a narrow one."""
+    """Maps embeddings to codes: two wide layers and a narrow one. `head` maps codes to label probabilities."""
 
     def __init__(self, embedding_size: int, labels: int, groups: Sequence[LabelGroup], recipe: ItemRecipe) -> None:
         super().__init__()
@@ -138,14 +145,17 @@ def train_items(
     seed: int,
     advance: Callable[[float], None] = lambda _: None,
 ) -> ItemNetwork:
-    """Train an item network, and round its trunk to int8.
+    """Train an item network with AdamW and a one-cycle schedule, and round its trunk to int8.
 
-    AdamW, one cycle, mixup of pairs of items (Zhang et al., "mixup", ICLR 2018).
+    Pairs of items are mixed (Zhang et al., "mixup", ICLR 2018).
 
     Args:
-        embeddings: float32 [N, d]. matrix: bool [N, D]. Both of the items that may be seen.
-        groups: of the labels.
-        advance: told the loss after each step.
+        embeddings: Embeddings of the training items, float32 [N, d].
+        matrix: Labels of the training items, bool [N, D].
+        groups: Groups of the labels.
+        recipe: Hyperparameters.
+        seed: Random seed.
+        advance: Called with the loss after each step.
     """
     torch.manual_seed(seed)
     chance = np.random.default_rng(seed)
@@ -176,7 +186,7 @@ def train_items(
 
 @torch.inference_mode()
 def codes(network: ItemNetwork, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The codes float32 [N, k] of embeddings [N, d]."""
+    """Return the codes float32 [N, k] of embeddings float32 [N, d]."""
     parts = [
         network(torch.from_numpy(part)).numpy() for part in np.array_split(embeddings, len(embeddings) // 4096 + 1)
     ]

@@ -1,4 +1,4 @@
-"""One suite that every network passes, in torch and as exported; the answer is known where the data is made."""
+"""The contract of every aggregator, in torch and exported to ONNX."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def network(kind: str) -> Served:
 
 @pytest.fixture(scope="module", params=list(AGGREGATORS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A network in torch, and the session of its export."""
+    """An aggregator in torch, and the ONNX session of its export."""
     made = network(request.param)
     path: Path = tmp_path_factory.mktemp("export") / "aggregator.onnx"
     export_aggregator(made, SIZE, path)
@@ -56,7 +56,7 @@ def bags(batch: int, items: int, padded: float = 0.4):
 
 @pytest.mark.parametrize("batch", [1, 2, 9])
 @pytest.mark.parametrize("items", [1, 2, 3, 17, 64])
-def test_the_export_says_what_torch_says(pair: Pair, batch: int, items: int) -> None:
+def test_the_export_gives_the_same_output_as_torch(pair: Pair, batch: int, items: int) -> None:
     made, session = pair
     embeddings, log_weight, padding = bags(batch, items)
     embeddings[padding] = 1e20
@@ -69,7 +69,7 @@ def test_the_export_says_what_torch_says(pair: Pair, batch: int, items: int) -> 
     assert (onnx_attention[padding.numpy()] == 0).all()
 
 
-def test_padding_is_nothing(pair: Pair) -> None:
+def test_padding_has_no_effect(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_weight, _ = bags(3, 5, padded=0)
     filler = torch.full((3, 4, SIZE), torch.nan)
@@ -82,8 +82,7 @@ def test_padding_is_nothing(pair: Pair) -> None:
     assert torch.allclose(attention, wider[:, :5], atol=1e-6)
 
 
-def test_an_item_that_fades_leaves_the_bag(pair: Pair) -> None:
-    """Without a jump at the end: of almost no weight it counts as if it were not there."""
+def test_an_item_with_a_tiny_weight_has_no_effect(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_weight, _ = bags(3, 5, padded=0)
     faded = torch.cat([log_weight[:, :4], torch.full((3, 1), -40.0)], 1)
@@ -94,7 +93,7 @@ def test_an_item_that_fades_leaves_the_bag(pair: Pair) -> None:
     assert (attention[:, 4] < 1e-5).all()
 
 
-def test_the_order_of_the_items_is_nothing(pair: Pair) -> None:
+def test_the_order_of_the_items_has_no_effect(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_weight, _ = bags(3, 6)
     order = torch.tensor([4, 2, 0, 5, 1, 3])
@@ -105,7 +104,7 @@ def test_the_order_of_the_items_is_nothing(pair: Pair) -> None:
     assert torch.allclose(attention[:, order], moved, atol=1e-5)
 
 
-def test_attention_is_shared_out_among_the_items(pair: Pair) -> None:
+def test_attention_sums_to_one_over_the_items(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_weight, padding = bags(5, 7)
     with torch.inference_mode():
@@ -115,8 +114,7 @@ def test_attention_is_shared_out_among_the_items(pair: Pair) -> None:
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
-def test_all_of_an_item_counts(pair: Pair) -> None:
-    """A change of any item of a bag changes the scores."""
+def test_a_change_of_any_item_changes_the_scores(pair: Pair) -> None:
     made, _ = pair
     embeddings, log_weight, _ = bags(1, 3, padded=0)
     with torch.inference_mode():
@@ -127,13 +125,13 @@ def test_all_of_an_item_counts(pair: Pair) -> None:
             assert not torch.allclose(made(other, log_weight)[0], scores, atol=1e-6)
 
 
-def test_a_fresh_network_starts_as_the_weighted_average() -> None:
+def test_an_untrained_network_is_the_weighted_average() -> None:
     embeddings, log_weight, _ = bags(4, 6)
     _, attention = NeuralAggregationNetwork(Config(SIZE, CATEGORIES))(embeddings, log_weight)
     assert torch.allclose(attention, torch.softmax(log_weight, dim=1))
 
 
-def test_a_fresh_network_answers_with_the_prior_it_was_given() -> None:
+def test_an_untrained_network_predicts_its_prior() -> None:
     made = MaskedAverage(Config(SIZE, CATEGORIES))
     prior = torch.linspace(0.05, 0.6, CATEGORIES)
     made.start_at(prior)
@@ -141,12 +139,12 @@ def test_a_fresh_network_answers_with_the_prior_it_was_given() -> None:
     assert torch.allclose(torch.sigmoid(logits[0]), prior, atol=1e-5)
 
 
-def test_the_seed_s_equations_hold() -> None:
-    """e_k = q0 f_k; r0; q1 = tanh(W r0 + b); r1; sigmoid(W' r1 + b') * r1; layer: written out in numpy."""
+def test_the_network_computes_the_equations_of_the_paper() -> None:
+    """e_k = q0 f_k; r0; q1 = tanh(W r0 + b); r1; sigmoid(W' r1 + b') * r1; layer. Computed again in numpy."""
     made = network("nan+cg").network
     state = {name: value.numpy().astype(np.float64) for name, value in made.state_dict().items()}
     embeddings, log_weight, _ = bags(1, 5, padded=0)
-    items, prior = embeddings[0].double().numpy(), log_weight[0].double().numpy()
+    items, log_weights = embeddings[0].double().numpy(), log_weight[0].double().numpy()
 
     def softmax(x: np.ndarray) -> np.ndarray:
         return np.exp(x - x.max()) / np.exp(x - x.max()).sum()
@@ -154,9 +152,9 @@ def test_the_seed_s_equations_hold() -> None:
     def matrix(name: str) -> np.ndarray:
         return state[f"{name}.levels"] * state[f"{name}.scale"]
 
-    first = softmax(items @ state["first_query"] + prior) @ items
+    first = softmax(items @ state["first_query"] + log_weights) @ items
     query = np.tanh(matrix("second_query") @ first + state["second_query.bias"])
-    attention = softmax(items @ query + prior)
+    attention = softmax(items @ query + log_weights)
     second = attention @ items
     gated = second / (1 + np.exp(-(matrix("gate.transform") @ second + state["gate.transform.bias"])))
     logits = state["layer.weight"] @ gated + state["layer.bias"]

@@ -1,4 +1,4 @@
-"""Fitting on users that are drawn for each epoch learns what can be learned, repeats itself, and keeps attention from collapsing."""
+"""Training on bags drawn for each epoch learns the categories, is repeatable, and does not collapse attention."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def pool() -> Pool:
 
 @pytest.fixture(scope="module")
 def embeddings(pool: Pool) -> Tensor:
-    """Categories that are easy to tell apart: each has its own direction."""
+    """Categories that are easy to separate: each has its own direction."""
     made = np.random.default_rng(0).random((CATEGORIES * 80, SIZE)).astype(np.float32)
     for category, members in pool.rows.items():
         made[members, category * 8 : category * 8 + 8] += 4

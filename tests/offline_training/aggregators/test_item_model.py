@@ -1,4 +1,4 @@
-"""What an item network says of items that it knows, and of those that it does not."""
+"""An item network on items of its training set, and on other items."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,11 @@ from tests.offline_training.silent import step  # noqa: E402
 
 PRODUCTS, SIZE = 60, 32
 LABELS = ["hat", "shoe", "tie"]
-BY_HEART = ItemRecipe(code_size=8, width=64, epochs=60, batch=32, weight_decay=0, dropout=0, drop_input=0, mixup=0)
+MEMORIZE = ItemRecipe(code_size=8, width=64, epochs=60, batch=32, weight_decay=0, dropout=0, drop_input=0, mixup=0)
 
 
 def users(seed: int) -> Bags:
-    """Tastes have nothing to do with what the items show."""
+    """Users whose tastes are unrelated to the pictures of the items."""
     pool = Pool({kind: np.arange(kind, 2 * PRODUCTS, 3) for kind in range(3)}, {"one": [0, 1, 2]}, 3)
     return simulate(pool, 400, np.random.default_rng(seed), max_bag=6)
 
@@ -28,7 +28,7 @@ VALIDATION = users(1)
 
 
 def model(*, variants_share_a_product: bool = True) -> ItemModel:
-    """Two variants of each product look the same; labels are chance: they can be known by heart, or not at all."""
+    """A model of random labels: they can be memorized, but not predicted. Two variants of a product look the same."""
     chance = np.random.default_rng(0)
     products = np.repeat(np.arange(PRODUCTS), 2)
     matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, PRODUCTS)][products]
@@ -36,7 +36,7 @@ def model(*, variants_share_a_product: bool = True) -> ItemModel:
     catalogue = Catalogue([str(number) for number in range(2 * PRODUCTS)], LABELS, embeddings, matrix, missing=0)
     numbers = products if variants_share_a_product else np.tile([0, 1], PRODUCTS)
     split = Split(users(0), VALIDATION, users(2), np.zeros(2 * PRODUCTS, bool), numbers)
-    return ItemModel(catalogue, split, recipe=BY_HEART, seed=0, step=step)
+    return ItemModel(catalogue, split, recipe=MEMORIZE, seed=0, step=step)
 
 
 def share_right(probabilities: np.ndarray) -> float:
@@ -45,24 +45,24 @@ def share_right(probabilities: np.ndarray) -> float:
     return float((probabilities.argmax(1) == kinds).mean())
 
 
-def test_an_item_is_unfamiliar_to_networks_that_know_all_other_products() -> None:
+def test_out_of_fold_probabilities_come_from_networks_that_have_not_seen_the_product() -> None:
     made = model()
     codes = torch.from_numpy(made.codes)
     with torch.inference_mode():
         known = made.network.head(codes).numpy()
     assert share_right(known) > 0.95
-    assert share_right(made.unfamiliar) < 0.55
+    assert share_right(made.out_of_fold) < 0.55
 
 
-def test_a_variant_would_give_an_item_away() -> None:
-    assert share_right(model(variants_share_a_product=False).unfamiliar) > 0.95
+def test_a_variant_in_training_would_leak_the_labels_of_an_item() -> None:
+    assert share_right(model(variants_share_a_product=False).out_of_fold) > 0.95
 
 
-def test_a_stack_learns_how_far_the_items_can_be_trusted() -> None:
+def test_a_stack_learns_how_reliable_the_label_probabilities_are() -> None:
     made = model()
     fitted = made.aggregator("stack")
     assert len(fitted.curve.train) == 14
     assert not fitted.network.training
-    believing = made.aggregator("union").validation
-    wrong = [np.abs(scores - VALIDATION.targets).mean() for scores in (fitted.validation, believing)]
+    union = made.aggregator("union").validation
+    wrong = [np.abs(scores - VALIDATION.targets).mean() for scores in (fitted.validation, union)]
     assert wrong[0] < wrong[1]

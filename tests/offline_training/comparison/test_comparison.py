@@ -12,11 +12,11 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 from typer.testing import CliRunner, Result  # noqa: E402
 
 from offline_training.aggregators import AGGREGATORS  # noqa: E402
-from offline_training.aggregators.fitting import FitRecipe, batches, fit, predict, taken  # noqa: E402
+from offline_training.aggregators.fitting import FitRecipe, batches, fit, inputs_of, predict  # noqa: E402
 from offline_training.aggregators.interface import (  # noqa: E402
     Config,
+    drop_some_items,
     noisy_or,
-    without_some,
 )
 from offline_training.aggregators.paper import MaskedAverage, Unmasked  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
@@ -104,7 +104,7 @@ def test_the_attention_of_noisy_or_is_the_item_s_share_in_the_labels() -> None:
 def test_dropping_items_never_empties_a_bag() -> None:
     torch.manual_seed(0)
     log_weight = torch.tensor([[0.0, 0.0, -torch.inf]]).repeat(1000, 1)
-    kept = ~torch.isneginf(without_some(log_weight, 0.5))
+    kept = ~torch.isneginf(drop_some_items(log_weight, 0.5))
     assert not kept[:, 2].any()
     assert kept.any(1).all()
     assert 0.4 < (kept.sum(1) == 2).float().mean() < 0.6  # a quarter keeps both, a quarter would lose both
@@ -115,7 +115,7 @@ def test_a_batch_of_bags_is_padded_to_its_longest_bag() -> None:
     rows = [np.array([3]), np.array([0, 2]), np.array([1, 2, 3])]
     bags = make_bags(rows, np.zeros((3, 1), bool), 5, [np.full(len(row), -0.5, np.float32) for row in rows])
     assert bags.rows.shape == (3, 5)
-    items, log_weight = taken(embeddings, bags.of(np.array([0, 1])))
+    items, log_weight = inputs_of(embeddings, bags.of(np.array([0, 1])))
     assert items.shape == (2, 2, 2)
     assert items[1].tolist() == [[0, 1], [4, 5]]
     assert log_weight.tolist() == [[-0.5, -np.inf], [-0.5, -0.5]]
