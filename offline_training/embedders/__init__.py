@@ -1,5 +1,5 @@
-"""Embedders fine-tuned on a shop's own categories (Savchenko and Demochkin, DDA 2018), from pictures to `embedder.onnx`.
+"""Fine-tunes embedders on the categories of a shop (Savchenko and Demochkin, DDA 2018): from pictures to `embedder.onnx`.
 
-In the order of the data: `labelled` (which picture, which category, which split), `backbones` (the networks), `views` (pixels
-or kept activations), `probe` (how good an embedding is), `finetuning`, `exporting` (ONNX, int8), `recipe` (all of it), `cli`.
+Modules in the order of the data: `labelled` (category and split of each picture), `backbones` (the networks), `views` (pixels or
+cached activations), `probe` (quality of an embedding), `finetuning`, `exporting` (ONNX, int8), `recipe` (all steps), `cli`.
 """

@@ -1,5 +1,4 @@
-"""Views of a photo: other crops, scales, colours and tilts of it, so that a handful of photos shows a network what a
-category may look like."""
+"""Random views of a photo: other crops, scales, colours and rotations. They let a network learn from few photos."""
 
 import math
 
@@ -10,19 +9,19 @@ from PIL import Image, ImageEnhance, ImageFilter
 from model.preprocessing import WHITE, decode_picture
 
 AUGMENTATION = "views-1"
-"""Part of the names of cached embeddings: change it with any change here."""
+"""Version of the augmentation. It is part of cache keys: change it whenever a view changes."""
 
 DECODED_SIZE = 320
-"""Decode larger than the network's 224, so that a crop still has detail."""
+"""Side of the decoded picture, pixels. Larger than the 224 of the networks, so that a crop keeps detail."""
 
 
 def random_view(data: bytes, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Decode a picture as serving does and return a random view of it.
 
     Args:
-        data: the picture's file.
-        size: side of the square, pixels.
-        rng: the only source of chance.
+        data: Content of the picture file.
+        size: Side of the square, pixels.
+        rng: The only source of randomness.
 
     Returns:
         uint8 [size, size, 3], RGB.
@@ -44,7 +43,7 @@ def random_view(data: bytes, size: int, rng: np.random.Generator) -> NDArray[np.
 
 
 def _crop(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """A rectangle of 35 to 100 % of the area, its sides up to 1 : 1.3."""
+    """Crop a rectangle of 35 to 100 % of the area and an aspect ratio of up to 1 : 1.3."""
     side = picture.width
     area, aspect = rng.uniform(0.35, 1.0) * side * side, math.exp(rng.uniform(-0.26, 0.26))
     width, height = (min(side, round(math.sqrt(area * ratio))) for ratio in (aspect, 1 / aspect))
@@ -53,7 +52,7 @@ def _crop(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _zoom_out(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The whole picture somewhere on a white square of up to 1.6 times its side."""
+    """Place the whole picture at random on a white square of up to 1.6 times its side."""
     side = round(picture.width * rng.uniform(1.0, 1.6))
     square = Image.new("RGB", (side, side), WHITE)
     corner = rng.integers(0, side - picture.width + 1, 2)
@@ -63,5 +62,5 @@ def _zoom_out(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 def _turn_hue(picture: Image.Image, degrees: int) -> Image.Image:
     hsv = np.array(picture.convert("HSV"))
-    hsv[..., 0] += np.uint8(degrees * 256 // 360 % 256)  # uint8 wraps as the hue does
+    hsv[..., 0] += np.uint8(degrees * 256 // 360 % 256)  # uint8 wraps around like the hue
     return Image.frombytes("HSV", picture.size, hsv.tobytes()).convert("RGB")

@@ -1,8 +1,8 @@
-"""The networks that an embedder may be made of, behind one interface: pictures to pooled features, block by block.
+"""The networks that an embedder can use, behind one interface: pictures to pooled features, block by block.
 
-MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.embedders.mobilenet`), v2 and v3 from torchvision. All stay in
-evaluation mode, in training too: v1 has its batch norms folded, v2 and v3 keep the statistics that ImageNet gave them
-(batches of a fine-tuning are small and of one domain, theirs would be noise).
+MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.embedders.mobilenet`), v2 and v3 from torchvision. All
+stay in evaluation mode, even in training. The batch norms of v1 are folded. v2 and v3 keep the batch norm statistics of
+ImageNet, because the batches of fine-tuning are small and of one domain, and their statistics would be noise.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of red, green and blue in [0, 1]: what torchvision's weights were trained with."""
+"""Mean and standard deviation of red, green and blue in [0, 1], for the weights of torchvision."""
 
 
 class Backbone(nn.Module):
-    """uint8 pictures [B,H,W,3] to embeddings float32 [B,d]; normalization and pooling included.
+    """Maps pictures uint8 [B,H,W,3] to embeddings float32 [B,d], including normalization and pooling.
 
     Attributes:
-        blocks: from the pixels to the last feature map; fine-tuning of the last N blocks trains the last N of them.
-        image_size: side of the square pictures, pixels.
-        embedding_size: d.
+        blocks: The network from pixels to the last feature map. Fine-tuning of N blocks trains the last N of them.
+        image_size: Side of the square pictures, pixels.
+        embedding_size: Numbers in one embedding, d.
     """
 
     mean: Tensor
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
         self.blocks = blocks
         self.image_size = image_size
         self.embedding_size = embedding_size
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))  # of bytes
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1))  # scale of bytes
         self.register_buffer("deviation", 255 * torch.tensor(deviation).view(1, 3, 1, 1))
         self.eval()
 
@@ -65,25 +65,25 @@ class Backbone(nn.Module):
         return self.after(self.before(image, len(self.blocks)), len(self.blocks))
 
     def before(self, image: Tensor, cut: int) -> Tensor:
-        """uint8 [B,H,W,3] -> float32 [B,C,h,w], what the first `cut` blocks make of the pictures.
+        """Apply the first `cut` blocks to pictures: uint8 [B,H,W,3] -> float32 [B,C,h,w].
 
-        0 only normalizes; all of them are followed by the pooling, [B,d,1,1].
+        With `cut` 0, only normalize. With all blocks, also pool: [B,d,1,1].
         """
         x = (image.permute(0, 3, 1, 2).float() - self.mean) / self.deviation  # [B,3,H,W]
         x = self.blocks[:cut](x)
         return x.mean(dim=(2, 3), keepdim=True) if cut == len(self.blocks) else x
 
     def after(self, x: Tensor, cut: int) -> Tensor:
-        """float32 [B,C,h,w] of `before` -> float32 [B,d], what the other blocks and the pooling make of it."""
+        """Apply the blocks from `cut` on, and the pooling, to the result of `before`: float32 [B,C,h,w] -> float32 [B,d]."""
         return self.blocks[cut:](x).mean(dim=(2, 3))
 
     def unfreeze(self, cut: int) -> list[nn.Parameter]:
-        """Let the blocks from `cut` on learn, and no other; their parameters."""
+        """Make the blocks from `cut` on trainable, and no others. Return their parameters."""
         self.requires_grad_(False)
         return list(self.blocks[cut:].requires_grad_(True).parameters())
 
     def identity(self, cut: int) -> str:
-        """Changes with the weights of the first `cut` blocks and with what happens before them."""
+        """Return a hash of the first `cut` blocks, their weights, and the normalization."""
         digest = hashlib.sha256(f"{self.name} {self.image_size} {cut}".encode())
         for tensor in (self.mean, self.deviation, *self.blocks[:cut].state_dict().values()):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -92,7 +92,7 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True)
 class _Torchvision:
-    """How torchvision makes a network, and its weights: those of the first training recipe, which all its releases have."""
+    """A network of torchvision. The weights are the V1 weights, which all releases of torchvision have."""
 
     make: Callable[[], nn.Module]
     weights: WeightsEnum
@@ -109,15 +109,15 @@ BACKBONES = ("v1", *_TORCHVISION)
 
 
 def load_backbone(name: str, weights: Path | None) -> Backbone:
-    """A network with the weights of ImageNet.
+    """Load a network with weights from ImageNet.
 
     Args:
-        name: one of `BACKBONES`.
-        weights: v1: TensorFlow's arrays (`.npz`); others: a state dict of torchvision's network (`.pth`), or None, and
-            torchvision downloads it (or finds it in torch's cache).
+        name: One of `BACKBONES`.
+        weights: For v1, TensorFlow's arrays (`.npz`). For the others, a state dict of the torchvision network (`.pth`). None
+            means that torchvision downloads it, or takes it from torch's cache.
 
     Raises:
-        EmbedderError: when the name is none of them, or the weights are missing or of another network.
+        EmbedderError: If the name is unknown, or the weights are missing or belong to another network.
     """
     if name not in BACKBONES:
         raise EmbedderError(f"--backbone {name!r}: expected one of {', '.join(BACKBONES)}")
@@ -125,13 +125,13 @@ def load_backbone(name: str, weights: Path | None) -> Backbone:
         raise EmbedderError(f"--weights {weights}: there is no such file")
     if name == "v1":
         return make_v1(_read_arrays(weights))
-    made = make_torchvision(name)
-    _load(made, _read_state(weights) if weights else _download(name, _TORCHVISION[name].weights), weights)
-    return made
+    backbone = make_torchvision(name)
+    _load(backbone, _read_state(weights) if weights else _download(name, _TORCHVISION[name].weights), weights)
+    return backbone
 
 
 def make_v1(network: MobileNet) -> Backbone:
-    """MobileNet v1: the first convolution, then 13 blocks of a depthwise and a pointwise one."""
+    """Return MobileNet v1 in 14 blocks: the first convolution, then 13 pairs of a depthwise and a pointwise convolution."""
     layers = list(network.features)
     blocks = [nn.Sequential(layers[0]), *(nn.Sequential(*layers[i : i + 2]) for i in range(1, len(layers), 2))]
     half = (0.5, 0.5, 0.5)  # bytes to [-1, 1]
@@ -139,14 +139,14 @@ def make_v1(network: MobileNet) -> Backbone:
 
 
 def make_torchvision(name: str) -> Backbone:
-    """v2, v3-small or v3-large with random weights, without what torchvision has after the pooling."""
-    known = _TORCHVISION[name]
+    """Return v2, v3-small or v3-large with random weights, without the layers that torchvision has after the pooling."""
+    source = _TORCHVISION[name]
     return Backbone(
         name,
-        cast("nn.Sequential", known.make().features),
+        cast("nn.Sequential", source.make().features),
         mean=IMAGENET_MEAN,
         deviation=IMAGENET_DEVIATION,
-        embedding_size=known.embedding_size,
+        embedding_size=source.embedding_size,
     )
 
 
@@ -163,22 +163,22 @@ def _read_state(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else "it ends early"
+        reason = str(error).splitlines()[0] if str(error) else "the file ends early"
         raise EmbedderError(f"{path}: expected a state dict written by torch.save: {reason}") from error
 
 
 def _download(name: str, weights: WeightsEnum) -> object:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no internet; a file of another checksum
+    except (OSError, RuntimeError) as error:  # no internet, or a wrong checksum
         raise EmbedderError(
             f"--backbone {name} without --weights: {weights.url} could not be downloaded ({error}): "
-            "download it elsewhere and give it as --weights FILE"
+            "download it elsewhere and pass it as --weights FILE"
         ) from error
 
 
 def _load(backbone: Backbone, state: object, path: Path | None) -> None:
-    """Take the `features.` of torchvision's state dict; its classifier may be of any size."""
+    """Load the `features.*` tensors of a torchvision state dict. Ignore its classifier, which may have any size."""
     prefix, place = "features.", path or "the downloaded weights"
     names = (
         [key for key in cast("Mapping[object, object]", state) if isinstance(key, str)]
@@ -192,6 +192,6 @@ def _load(backbone: Backbone, state: object, path: Path | None) -> None:
         backbone.blocks.load_state_dict(
             {key.removeprefix(prefix): tensors[key] for key in names if key.startswith(prefix)}
         )
-    except RuntimeError as error:  # missing, unexpected or misshapen tensors, all of them in one message
+    except RuntimeError as error:  # lists all missing, unexpected and misshapen tensors
         reason = " ".join(str(error).split("\n\t")[1:2]) or str(error)
         raise EmbedderError(f"{place}: these are not the weights of {backbone.name}: {reason[:200]}") from error

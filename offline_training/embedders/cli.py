@@ -1,4 +1,4 @@
-"""`tastestream train embedder`. Imports torch only inside the command, so that the command line works without the extra `train`."""
+"""`tastestream train embedder`. Torch is imported when the command runs: the command line works without the extra `train`."""
 
 from pathlib import Path
 from tempfile import gettempdir
@@ -11,15 +11,16 @@ from rich.table import Table
 from offline_training.console import Work, extra, progress
 
 if TYPE_CHECKING:
-    from offline_training.embedders.recipe import Report
+    from offline_training.embedders.recipe import EmbedderReport
 
-KINDS = {
-    "before": "before: linear probe of ImageNet's embeddings",
-    "after": "after: linear probe of the fine-tuned, float",
-    "after_int8": "after: linear probe of the fine-tuned, int8",
-    "after_int8_float_probe": "after: the float's probe on int8",
-    "layer": "the layer that was trained along, float",
+CLASSIFIERS = {
+    "before": "before: linear probe, ImageNet embeddings",
+    "after": "after: linear probe, fine-tuned embeddings, float",
+    "after_int8": "after: linear probe, fine-tuned embeddings, int8",
+    "after_int8_float_probe": "after: float probe on int8 embeddings",
+    "layer": "after: classification layer of the training, float",
 }
+"""Row titles of the table, by the keys of `EmbedderReport.figures`."""
 
 
 def embedder(  # noqa: PLR0917  (options all)
@@ -27,7 +28,7 @@ def embedder(  # noqa: PLR0917  (options all)
     data: Annotated[
         Path,
         typer.Option(
-            help="Folder of classes, with or without train, validation and test; or what `tastestream dataset` prepared.",
+            help="Folder with a folder per category (optionally inside train, val and test), or the output of `tastestream dataset`.",
             file_okay=False,
         ),
     ],
@@ -35,41 +36,53 @@ def embedder(  # noqa: PLR0917  (options all)
     weights: Annotated[
         Path | None,
         typer.Option(
-            help="ImageNet's weights: TensorFlow's .npz for v1, a state dict of torchvision for the others.",
+            help="File with ImageNet weights: TensorFlow arrays (.npz) for v1, a torchvision state dict (.pth) for the others.",
             dir_okay=False,
-            show_default="torchvision downloads them",
+            show_default="download from torchvision",
         ),
     ] = None,
     unfreeze: Annotated[
-        str, typer.Option(help="What learns beside the classification layer: frozen (nothing), last or all (blocks).")
+        str,
+        typer.Option(help="Blocks to train: frozen (none, only the classification layer), last (see --blocks) or all."),
     ] = "last",
-    blocks: Annotated[int, typer.Option(help="How many blocks `last` means.", min=1)] = 4,
+    blocks: Annotated[int, typer.Option(help="Number of blocks to train with --unfreeze last.", min=1)] = 4,
     level: Annotated[
         int | None,
-        typer.Option(help="Levels of a category path that count; 1 is the broadest.", min=1, show_default="all"),
+        typer.Option(
+            help="Levels of the category path to use as category. 1 is the broadest.", min=1, show_default="all"
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="At most.", min=1, show_default="the recipe's")] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures of a step.", min=1, show_default="the recipe's")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs.", min=1, show_default="default recipe")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures per training step.", min=1, show_default="default recipe")
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Learning rate of the blocks.", min=0, show_default="the recipe's")
+        float | None, typer.Option(help="Peak learning rate of the blocks.", min=0, show_default="default recipe")
     ] = None,
     balanced: Annotated[
-        bool, typer.Option("--balanced/--as-frequent", help="Whether rare categories count as much as frequent ones.")
+        bool, typer.Option("--balanced/--as-frequent", help="Weigh all categories the same, or by their frequency.")
     ] = False,
-    views: Annotated[int, typer.Option(help="Views kept of each training picture, itself among them.", min=1)] = 4,
-    seed: Annotated[int, typer.Option(help="Of every chance in the training.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    views: Annotated[
+        int,
+        typer.Option(
+            help="Views per training picture, including the picture itself. Ignored with --unfreeze all.", min=1
+        ),
+    ] = 4,
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto (cuda if available), cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in --out.")] = False,
     work: Work = None,
 ) -> None:
-    """Fine-tune an embedder on the categories of a shop's pictures, and measure what that gains.
+    """Fine-tune an embedder on the picture categories of a shop, and measure the gain in accuracy.
 
     Example: tastestream train embedder --backbone v1 --weights data/mobilenet/mobilenet_v1_1.0_224.npz --data data/clothing
     --unfreeze last --out embedders/clothing --work .cache/train
     """
     with extra():
         from offline_training.embedders.backbones import load_backbone  # noqa: PLC0415
-        from offline_training.embedders.finetuning import recipe_of  # noqa: PLC0415
+        from offline_training.embedders.finetuning import recipe_with  # noqa: PLC0415
         from offline_training.embedders.labelled import read_labelled  # noqa: PLC0415
         from offline_training.embedders.recipe import FinetuningOptions, make_embedder, unfreeze_of  # noqa: PLC0415
 
@@ -79,25 +92,25 @@ def embedder(  # noqa: PLR0917  (options all)
             read_labelled(data, level),
             out=out,
             work=work or Path(gettempdir()) / "tastestream-train",
-            recipe=recipe_of(epochs=epochs, batch=batch, block_rate=rate, balanced=balanced),
+            recipe=recipe_with(epochs=epochs, batch=batch, block_rate=rate, balanced=balanced),
             options=FinetuningOptions(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
             step=step,
         )
-    Console().print(figures_table(report))
+    Console().print(accuracy_table(report))
 
 
-def figures_table(report: "Report") -> Table:
-    """Accuracy and macro accuracy on validation and test, in percent, a row for each kind of classifier."""
+def accuracy_table(report: "EmbedderReport") -> Table:
+    """Return a table of accuracy and macro accuracy on validation and test, in percent, with one row per classifier."""
     table = Table(
         title=f"{report.backbone} on {report.data}: {len(report.categories)} categories, {report.trained_blocks} blocks "
         f"trained, epoch {report.best_epoch} of {len(report.epochs)}",
-        caption=f"test: gain {report.gain:+.2f} points, lost by int8 {report.int8_loss:+.2f} points",
+        caption=f"test: gain {report.gain:+.2f} points, loss by int8 {report.int8_loss:+.2f} points",
     )
     table.add_column("accuracy, %")
     for split in ("validation", "test"):
         table.add_column(split, justify="right")
         table.add_column(f"{split}, macro", justify="right")
-    for kind, title in KINDS.items():
+    for kind, title in CLASSIFIERS.items():
         found = [report.figures[split][kind] for split in ("validation", "test")]
         table.add_row(title, *(f"{100 * value:.2f}" for one in found for value in (one.accuracy, one.macro)))
     return table

@@ -1,7 +1,7 @@
-"""What the training of an embedder raises on purpose."""
+"""Exceptions of embedder training."""
 
 from model.exceptions import TastestreamError
 
 
 class EmbedderError(TastestreamError):
-    """Weights, pictures or options from which no embedder can be trained; the message says what was expected and found."""
+    """Weights, pictures or options cannot train an embedder. The message says what was expected and found."""

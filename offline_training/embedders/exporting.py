@@ -1,4 +1,4 @@
-"""A fine-tuned backbone to the ONNX files of a bundle: float, and int8 with ranges from pictures of its own domain."""
+"""Exports a fine-tuned backbone to ONNX: in float, and in int8 with ranges from pictures of its own domain."""
 
 import copy
 from collections.abc import Iterable
@@ -20,21 +20,23 @@ from offline_training.embedders.views import Pixels, batches
 from offline_training.exporting.export import export_float_embedder, quantize_embedder
 
 ROUNDING_PICTURES = 64
-"""Of the calibration's, for the rounding of v1's weights: it holds all their activations of a layer in memory."""
+"""Number of calibration pictures for rounding the weights of v1. Rounding holds their activations of a layer in memory."""
 
-BATCH = 16
+BATCH = 16  # pictures per call
 THREADS = 1
 
 
 def export(backbone: Backbone, float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
-    """Write the network exactly (`float_path`) and in int8 (`path`).
+    """Write the network in float (`float_path`) and in int8 (`path`).
 
-    The weights of v1 are rounded by `offline_training.embedders.rounding` first, which round-to-nearest costs too much; the others'
-    are rounded to nearest.
+    The weights of v1 lose too much accuracy when rounded to nearest, so `offline_training.embedders.rounding` rounds them. The
+    weights of the other networks are rounded to nearest.
 
     Args:
-        backbone: on any device; it is not changed.
-        pictures: uint8 [N,size,size,3], for the ranges.
+        backbone: Network on any device. It is not changed.
+        float_path: File to write, float.
+        path: File to write, int8.
+        pictures: Pictures that set the ranges, uint8 [N,size,size,3].
     """
     exact = copy.deepcopy(backbone).cpu()
     export_float_embedder(exact, float_path, exact.image_size)
@@ -54,12 +56,12 @@ def export(backbone: Backbone, float_path: Path, path: Path, pictures: NDArray[n
 
 
 def open_embedder(path: Path, backbone: Backbone) -> Embedder:
-    """The file as a worker would run it."""
+    """Open an embedder file as a worker does."""
     return Embedder(open_session(path, THREADS), backbone.image_size, backbone.embedding_size, file_sha256(path))
 
 
 def embed_pixels(embedder: Embedder, pixels: Pixels) -> Tensor:
-    """View 0 of each picture through the file, float32 [N,d]."""
+    """Embed view 0 of each picture, float32 [N,d]."""
     parts = [
         embedder.embed(pixels.rows(numbers, np.zeros_like(numbers)).numpy()) for numbers in batches(pixels.count, BATCH)
     ]

@@ -1,12 +1,12 @@
-"""MobileNet v1 1.0 224 in torch, with the batch norms folded, from the TensorFlow weights in a `.npz` file.
+"""MobileNet v1 1.0 224 in torch, with folded batch norms, from the TensorFlow weights in a `.npz` file.
 
-Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017, table 1. Inference only: the
-network is frozen, it is never trained here.
+Source: Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", 2017, table 1. The
+parameters are frozen by default; `backbones` unfreezes them for fine-tuning.
 
-What differs between TensorFlow and torch, and is settled below:
+Differences between TensorFlow and torch that the code handles:
 
 - weights are HWIO (depthwise: HWC1); torch wants OIHW (depthwise: C1HW);
-- SAME padding at stride 2 pads one pixel at the right and the bottom only;
+- SAME padding at stride 2 pads one pixel, at the right and at the bottom only;
 - batch norm epsilon is 1e-3;
 - the activation is ReLU6, the input x / 127.5 - 1, and the head counts the background as class 0.
 """
@@ -22,17 +22,17 @@ from torch.nn import functional
 
 Weights = Mapping[str, NDArray[np.float32]]
 
-IMAGE_SIZE = 224
+IMAGE_SIZE = 224  # pixels
 EMBEDDING_SIZE = 1024
 WEIGHTS_FILE = "mobilenet_v1_1.0_224.npz"
 BATCH_NORM_EPSILON = 1e-3
 
-# (stride, channels out) of the 13 depthwise separable blocks that follow the first convolution (paper, table 1).
+# (stride, output channels) of the 13 depthwise separable blocks after the first convolution (paper, table 1).
 BLOCKS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 512)] * 5, (2, 1024), (1, 1024))
 
 
 class FoldedConvolution(nn.Module):
-    """One convolution, its batch norm folded in, and ReLU6."""
+    """A convolution with its batch norm folded in, and ReLU6."""
 
     def __init__(self, weights: Weights, name: str, stride: int) -> None:
         super().__init__()
@@ -61,10 +61,10 @@ class FoldedConvolution(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """Pictures to embeddings, normalization included.
+    """Maps pictures to embeddings, including normalization.
 
-    The head that names the 1001 ImageNet classes is kept aside in `classify`: it proves that the weights are read
-    correctly, and is not exported.
+    `classify` applies the head with the 1001 ImageNet classes. It serves to check that the weights are read correctly, and
+    is not exported.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -80,7 +80,7 @@ class MobileNet(nn.Module):
 
     @classmethod
     def from_file(cls, path: Path) -> "MobileNet":
-        """Read the TensorFlow arrays of `path` (`.npz`, 137 arrays)."""
+        """Read the TensorFlow arrays from `path` (`.npz`, 137 arrays)."""
         with np.load(path) as arrays:
             network = cls({name: arrays[name] for name in arrays.files})
         return network.eval()

@@ -1,4 +1,4 @@
-"""How well embeddings tell categories apart: a linear classifier on top of them, and its accuracy on held-out pictures."""
+"""Measures how well embeddings separate categories: a linear classifier, and its accuracy on held-out pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,21 +8,23 @@ from torch import Tensor
 from torch.nn import functional
 
 STRENGTHS = (1e-1, 1e-2, 1e-3, 1e-4)
-"""Of the L2 penalty on standardized features, from the strongest: each solution is the next one's start."""
+"""Strengths of the L2 penalty on standardized features, strongest first. Each solution is the start of the next."""
 
-ITERATIONS = 50
+ITERATIONS = 50  # of L-BFGS per strength
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of pictures named correctly: of all, and the mean over categories (macro: a rare category counts as much)."""
+    """Shares of pictures that are classified correctly."""
 
     accuracy: float
+    """Over all pictures."""
     macro: float
+    """Mean over the categories: a rare category counts as much as a frequent one."""
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearClassifier:
     """Logits = embeddings @ weight.T + bias. weight: float32 [C,d]; bias: float32 [C]."""
 
     weight: Tensor
@@ -33,44 +35,47 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Scale:
-    """mean, deviation: float32 [d], of the training pictures' embeddings."""
+class Standardization:
+    """Mean and standard deviation of the training embeddings, float32 [d] each."""
 
     mean: Tensor
     deviation: Tensor
 
     @classmethod
-    def of(cls, embeddings: Tensor) -> "Scale":  # [N,d]
+    def of(cls, embeddings: Tensor) -> "Standardization":  # [N,d]
         return cls(embeddings.mean(dim=0), embeddings.std(dim=0).clamp_min(1e-4))
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """embeddings: float32 [N,d]; labels: int64 [N], the category's number."""
+class LabelledEmbeddings:
+    """Embeddings float32 [N,d] with their category numbers int64 [N]."""
 
     embeddings: Tensor
     labels: Tensor
 
 
 def measure(logits: Tensor, labels: Tensor) -> Accuracy:
-    """logits [N,C] against labels int64 [N]; the macro mean is over the categories that occur in the labels."""
+    """Return the accuracy of logits [N,C] for labels int64 [N]. The macro mean is over the categories in the labels."""
     right = (logits.argmax(dim=1) == labels).double()
     of_category = [float(right[labels == category].mean()) for category in labels.unique()]
     return Accuracy(float(right.mean()), sum(of_category) / len(of_category))
 
 
-def fit(train: Labelled, validation: Labelled, categories: int, strengths: Sequence[float] = STRENGTHS) -> Linear:
-    """Multinomial logistic regression by L-BFGS, of the penalty that has the least cross-entropy on validation.
+def fit(
+    train: LabelledEmbeddings, validation: LabelledEmbeddings, categories: int, strengths: Sequence[float] = STRENGTHS
+) -> LinearClassifier:
+    """Fit a multinomial logistic regression by L-BFGS. Choose the penalty with the lowest cross-entropy on validation.
 
     Args:
-        train, validation: embeddings and labels.
-        categories: C.
-        strengths: the penalties to choose from, falling.
+        train: Embeddings to fit.
+        validation: Embeddings that choose the penalty.
+        categories: Number of categories, C.
+        strengths: Penalties to choose from, strongest first.
 
     Returns:
-        A classifier of the embeddings as they are: the standardization is folded into it.
+        A classifier of embeddings that are not standardized: the standardization is folded into it.
     """
-    scale = Scale.of(train.embeddings)
+    scale = Standardization.of(train.embeddings)
     features = (train.embeddings - scale.mean) / scale.deviation
     weight = torch.zeros((categories, features.shape[1]), device=features.device, requires_grad=True)
     bias = torch.zeros(categories, device=features.device, requires_grad=True)
@@ -79,7 +84,7 @@ def fit(train: Labelled, validation: Labelled, categories: int, strengths: Seque
         _minimize(weight, bias, features, train.labels, strength)
         with torch.no_grad():
             scaled = weight / scale.deviation
-            found = Linear(scaled, bias - scaled @ scale.mean)
+            found = LinearClassifier(scaled, bias - scaled @ scale.mean)
             loss = float(functional.cross_entropy(found.logits(validation.embeddings), validation.labels))
         if best is None or loss < least:
             best, least = found, loss
@@ -88,7 +93,7 @@ def fit(train: Labelled, validation: Labelled, categories: int, strengths: Seque
 
 
 def _minimize(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, strength: float) -> None:
-    """Mean cross-entropy + strength / 2 |weight|^2, in place, from where weight and bias are."""
+    """Minimize mean cross-entropy + strength / 2 |weight|^2 in place, starting from `weight` and `bias`."""
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:

@@ -1,6 +1,6 @@
-"""From labelled pictures and ImageNet's weights to an embedder that is made for them, and a report of what it gained.
+"""Makes an embedder from labelled pictures and ImageNet weights, and reports the gain in accuracy.
 
-Read `make_embedder` from top to bottom; each step is a module of this package.
+Read `make_embedder` from top to bottom: each step is a module of this package.
 """
 
 from collections import Counter
@@ -18,11 +18,11 @@ from model.bundle import EMBEDDER, file_sha256
 from offline_training.embedders import exporting, probe
 from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.finetuning import Epoch, Part, Recipe, Tuned, embed_views, fine_tune
+from offline_training.embedders.finetuning import Epoch, FinetuningRecipe, LabelledViews, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
 from offline_training.embedders.pictures import Picture, Split
-from offline_training.embedders.probe import Accuracy, Labelled, Linear, Scale
-from offline_training.embedders.views import Pixels, Views, keep_activations
+from offline_training.embedders.probe import Accuracy, LabelledEmbeddings, LinearClassifier, Standardization
+from offline_training.embedders.views import Pixels, Views, cached_activations
 from offline_training.progress import Step
 
 Unfreeze = Literal["frozen", "last", "all"]
@@ -30,50 +30,42 @@ UNFREEZE: tuple[Unfreeze, ...] = get_args(Unfreeze)
 
 FLOAT, REPORT, CHECKPOINT = "embedder-float.onnx", "report.json", "checkpoint.pt"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-CALIBRATION_PICTURES = 160
+CALIBRATION_PICTURES = 160  # for the int8 ranges
 
 
 @dataclass(frozen=True)
 class FinetuningOptions:
-    """What of the network learns, and from what.
-
-    unfreeze: `frozen` (a classification layer only), `last` (that and the last `blocks` blocks) or `all`.
-    views: kept for each training picture, itself among them; with `all` nothing is kept and each view is fresh.
-    """
+    """Which part of the network is trained, and on what."""
 
     unfreeze: Unfreeze = "last"
+    """`frozen` (only a classification layer), `last` (that layer and the last `blocks` blocks) or `all`."""
     blocks: int = 4
     views: int = 4
+    """Cached views per training picture, including the picture itself. With `all` nothing is cached: each view is new."""
     seed: int = 0
     device: str = "auto"
     resume: bool = False
 
     def cut(self, backbone: Backbone) -> int:
-        """How many blocks stay as they are. Raises EmbedderError when the network has fewer than should learn."""
+        """Return the number of frozen blocks.
+
+        Raises:
+            EmbedderError: If the network has fewer blocks than `blocks`.
+        """
         count = len(backbone.blocks)
         if self.unfreeze == "last" and not 1 <= self.blocks <= count:
             raise EmbedderError(f"--blocks {self.blocks}: {backbone.name} has blocks 1 to {count}")
         return {"frozen": count, "last": count - self.blocks, "all": 0}[self.unfreeze]
 
 
-class Report(msgspec.Struct, frozen=True):
-    """What was trained, on what, and how good it is on held-out pictures.
-
-    figures: by split (`validation`, `test`) and kind:
-
-    - `before`, `after`: a linear probe (`embedders.probe`) on the float embeddings of ImageNet's weights and of the fine-tuned
-      ones, each fitted anew to the training pictures;
-    - `after_int8`: a probe fitted to the int8 file's embeddings, as a shop's network is;
-    - `after_int8_float_probe`: the probe of `after` on the int8 file's embeddings, the harder exchange;
-    - `layer`: the classification layer that was trained along.
-
-    gain: test accuracy of `after` less `before`; int8_loss: of `after` less `after_int8`. In points, hundredths.
-    """
+class EmbedderReport(msgspec.Struct, frozen=True):
+    """What was trained, on what, and its accuracy on held-out pictures."""
 
     backbone: str
     weights: str
     data: str
     categories: dict[str, dict[str, int]]
+    """Pictures by category and split."""
     unfreeze: str
     trained_blocks: int
     embedding_size: int
@@ -82,9 +74,20 @@ class Report(msgspec.Struct, frozen=True):
     epochs: list[Epoch]
     best_epoch: int
     figures: dict[str, dict[str, Accuracy]]
+    """Accuracy by split (`validation`, `test`) and classifier:
+
+    - `before`, `after`: linear probe (`embedders.probe`) of the ImageNet embeddings and of the fine-tuned embeddings, float. Each
+      probe is fitted to the training pictures.
+    - `after_int8`: linear probe fitted to the embeddings of the int8 file. The aggregator of a shop is fitted to them too.
+    - `after_int8_float_probe`: the probe of `after` applied to the embeddings of the int8 file, a harder test.
+    - `layer`: the classification layer of the training.
+    """
     gain: float
+    """Test accuracy of `after` minus `before`, percentage points."""
     int8_loss: float
+    """Test accuracy of `after` minus `after_int8`, percentage points."""
     files: dict[str, str]
+    """File name to SHA-256."""
 
 
 def make_embedder(
@@ -93,20 +96,26 @@ def make_embedder(
     *,
     out: Path,
     work: Path,
-    recipe: Recipe,
+    recipe: FinetuningRecipe,
     options: FinetuningOptions,
     step: Step,
-) -> Report:
-    """Fine-tune, write the files of `out`, measure them, and write the report beside them.
+) -> EmbedderReport:
+    """Fine-tune a backbone, write the ONNX files, measure them, and write a report.
 
     Args:
-        backbone: with the weights of ImageNet; it is changed in place.
-        pictures: of `read_labelled`.
-        out: folder for `embedder.onnx` (int8), `embedder-float.onnx`, `report.json` and the checkpoint.
-        work: folder for kept activations; may be deleted at any time.
-        recipe: numbers of the training.
-        options: what learns.
-        step: opens progress bars.
+        backbone: Network with ImageNet weights. It is changed in place.
+        pictures: Result of `read_labelled`.
+        out: Folder for `embedder.onnx` (int8), `embedder-float.onnx`, `report.json` and the checkpoint.
+        work: Folder for cached activations. It may be deleted at any time.
+        recipe: Hyperparameters.
+        options: Which part of the network is trained, and on what.
+        step: Opens a progress bar.
+
+    Returns:
+        The report, as in `report.json`.
+
+    Raises:
+        EmbedderError: If an option does not suit the network or this machine, or a picture cannot be read.
     """
     cut, device = options.cut(backbone), device_of(options.device)
     categories = categories_of(pictures)
@@ -119,24 +128,26 @@ def make_embedder(
         split: Pixels([picture for picture in pictures if picture.split == split], backbone.image_size, options.seed)
         for split in SPLITS
     }
-    parts: dict[str, Part] = {}
+    parts: dict[str, LabelledViews] = {}
     for split, chosen in pixels.items():
         views: Views = chosen
         if cut > 0:
-            kept = options.views if split == "train" else 1
-            with step(f"activations, {split}", chosen.count * kept) as advance:
-                views = keep_activations(chosen, kept, backbone, cut, folder=work, advance=advance)
-        parts[split] = Part(views, np.array([number[picture.category] for picture in chosen.pictures], np.int64))
+            count = options.views if split == "train" else 1
+            with step(f"activations, {split}", chosen.count * count) as advance:
+                views = cached_activations(chosen, count, backbone, cut, folder=work, advance=advance)
+        parts[split] = LabelledViews(
+            views, np.array([number[picture.category] for picture in chosen.pictures], np.int64)
+        )
     labels = {split: torch.from_numpy(part.labels) for split, part in parts.items()}
 
     with step("embeddings before", 1) as advance:
         embeddings = {split: embed_views(backbone, cut, part.views).cpu() for split, part in parts.items()}
         _, figures_before = _probe(embeddings, labels)
         start, _ = _probe(embeddings, labels, probe.STRENGTHS[:1])
-        network = Tuned(backbone, cut, start, Scale.of(embeddings["train"])).to(device)
+        network = Tuned(backbone, cut, start, Standardization.of(embeddings["train"])).to(device)
         advance(1)
     with step("fine-tuning, epochs", recipe.epochs) as advance:
-        course = fine_tune(
+        history = fine_tune(
             network,
             parts["train"],
             parts["validation"],
@@ -151,7 +162,7 @@ def make_embedder(
         embeddings = {split: embed_views(backbone, cut, part.views).cpu() for split, part in parts.items()}
         after, figures_after = _probe(embeddings, labels)
         trained = network.classifier()
-        layer = Linear(trained.weight.cpu(), trained.bias.cpu())
+        layer = LinearClassifier(trained.weight.cpu(), trained.bias.cpu())
         advance(1)
     with step("int8", 2) as advance:
         chosen = np.random.default_rng(options.seed).permutation(pixels["train"].count)[:CALIBRATION_PICTURES]
@@ -162,14 +173,14 @@ def make_embedder(
         rounded = {split: exporting.embed_pixels(embedder, pixels[split]) for split in SPLITS}
         _, figures_int8 = _probe(rounded, labels)
         advance(1)
-    kinds = {
+    classifiers = {
         "before": figures_before,
         "after": figures_after,
         "after_int8": figures_int8,
         "after_int8_float_probe": _measure(after, rounded, labels),
         "layer": _measure(layer, embeddings, labels),
     }
-    report = Report(
+    report = EmbedderReport(
         backbone=backbone.name,
         weights=weights,
         data=pictures[0].source,
@@ -179,9 +190,11 @@ def make_embedder(
         embedding_size=backbone.embedding_size,
         options={"seed": options.seed, "views": options.views, "device": device.type},
         recipe=asdict(recipe),
-        epochs=course.epochs,
-        best_epoch=course.best + 1,
-        figures={split: {kind: figures[split] for kind, figures in kinds.items()} for split in ("validation", "test")},
+        epochs=history.epochs,
+        best_epoch=history.best + 1,
+        figures={
+            split: {name: figures[split] for name, figures in classifiers.items()} for split in ("validation", "test")
+        },
         gain=_points(figures_after, figures_before),
         int8_loss=_points(figures_after, figures_int8),
         files={name: file_sha256(out / name) for name in (EMBEDDER, FLOAT)},
@@ -191,7 +204,7 @@ def make_embedder(
 
 
 def unfreeze_of(name: str) -> Unfreeze:
-    """Raises EmbedderError when it is none of `UNFREEZE`."""
+    """Return `name` as a value of `UNFREEZE`. Raises EmbedderError for any other name."""
     for known in UNFREEZE:
         if name == known:
             return known
@@ -199,11 +212,11 @@ def unfreeze_of(name: str) -> Unfreeze:
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises EmbedderError for a device that there is not."""
+    """Return the torch device. `auto` is CUDA if available, else the CPU. Raises EmbedderError if there is no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():
-        raise EmbedderError("--device cuda: torch finds no CUDA device here: give cpu, or auto")
+        raise EmbedderError("--device cuda: torch finds no CUDA device: use cpu or auto")
     if name not in ("cpu", "cuda"):
         raise EmbedderError(f"--device {name!r}: expected auto, cpu or cuda")
     return torch.device(name)
@@ -211,15 +224,17 @@ def device_of(name: str) -> torch.device:
 
 def _probe(
     embeddings: dict[str, Tensor], labels: dict[str, Tensor], strengths: Sequence[float] = probe.STRENGTHS
-) -> tuple[Linear, dict[str, Accuracy]]:
-    """The probe of the training embeddings, and its figures on the held-out ones."""
-    sets = {split: Labelled(embeddings[split], labels[split]) for split in SPLITS}
+) -> tuple[LinearClassifier, dict[str, Accuracy]]:
+    """Fit a probe to the training embeddings. Return it with its accuracy on the held-out splits."""
+    sets = {split: LabelledEmbeddings(embeddings[split], labels[split]) for split in SPLITS}
     categories = int(labels["train"].max()) + 1
     found = probe.fit(sets["train"], sets["validation"], categories, strengths)
     return found, _measure(found, embeddings, labels)
 
 
-def _measure(classifier: Linear, embeddings: dict[str, Tensor], labels: dict[str, Tensor]) -> dict[str, Accuracy]:
+def _measure(
+    classifier: LinearClassifier, embeddings: dict[str, Tensor], labels: dict[str, Tensor]
+) -> dict[str, Accuracy]:
     return {
         split: probe.measure(classifier.logits(embeddings[split]), labels[split])
         for split in SPLITS

@@ -1,8 +1,8 @@
-"""Pictures as the part of a network that learns sees them: pixels, or what the frozen blocks below make of them.
+"""The input of the trainable part of a network: pixels, or cached activations of the frozen blocks.
 
-Activations are computed once for each view of each picture and kept on disk, so that fine-tuning of the last blocks costs
-these blocks only, on every epoch and on every run with the same pictures and weights. An interrupted computation goes on
-where it was.
+Activations are computed once for each view of each picture and cached on disk. Fine-tuning of the last blocks then costs
+these blocks only, in every epoch and in every run with the same pictures and weights. An interrupted computation resumes
+where it stopped.
 """
 
 import hashlib
@@ -24,25 +24,25 @@ from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.pictures import Picture
 from offline_training.progress import Advance
 
-BATCH = 16
-DECODERS = 2
+BATCH = 16  # pictures per call
+DECODERS = 2  # threads
 FRESH_VIEWS = 1 << 30
-"""So many views does a picture have whose views are not kept: as good as never the same twice."""
+"""Number of views of a picture whose views are not cached: practically never the same view twice."""
 
 
 class Views(Protocol):
-    """N pictures in V views each; view 0 is the picture as serving sees it, others are random but the same on each call."""
+    """N pictures in V views each. View 0 is the picture as serving decodes it. The others are random, but fixed by the seed."""
 
     count: int  # N
     views: int  # V
 
     def rows(self, pictures: NDArray[np.int64], views: NDArray[np.int64]) -> Tensor:
-        """View `views[i]` of picture `pictures[i]`, [B,...]: what `Backbone.before` gives, float32, or takes, uint8."""
+        """Return view `views[i]` of picture `pictures[i]`: the input of `Backbone.before`, uint8, or its output, float32."""
         ...
 
 
 class Pixels:
-    """`Views` that are decoded when asked for: uint8 [B,size,size,3]."""
+    """`Views` that are decoded on each call: uint8 [B,size,size,3]."""
 
     def __init__(self, pictures: Sequence[Picture], size: int, seed: int) -> None:
         self.pictures, self.size, self.seed = pictures, size, seed
@@ -63,8 +63,8 @@ class Pixels:
             raise EmbedderError(f"{path}: {error}") from error
 
 
-class Kept:
-    """`Views` whose activations lie in a file: float16 [N,V,C,h,w] there, float32 [B,C,h,w] here."""
+class CachedActivations:
+    """`Views` whose activations are in a file, float16 [N,V,C,h,w]. `rows` returns float32 [B,C,h,w]."""
 
     def __init__(self, activations: NDArray[np.float16]) -> None:
         self.activations = activations
@@ -74,12 +74,20 @@ class Kept:
         return torch.from_numpy(self.activations[pictures, views].astype(np.float32))
 
 
-def keep_activations(
+def cached_activations(
     pixels: Pixels, views: int, backbone: Backbone, cut: int, *, folder: Path, advance: Advance
-) -> Kept:
-    """The activations after the first `cut` blocks, from `folder` where they are, else computed and kept there.
+) -> CachedActivations:
+    """Return the activations after the first `cut` blocks. Compute those that are missing in `folder`.
 
-    Two files: `<identity>.npy`, and `<identity>.done`, which says how many of its views are computed.
+    There are two files: `<identity>.npy` with the activations, and `<identity>.done` with the number of computed views.
+
+    Args:
+        pixels: The pictures.
+        views: Views per picture.
+        backbone: The network.
+        cut: Number of frozen blocks.
+        folder: Folder of the cache. It may be deleted at any time.
+        advance: Called with the number of views that are done.
     """
     device = backbone.mean.device
     path = folder / f"{_identity(pixels, views, backbone, cut)}.npy"
@@ -101,11 +109,11 @@ def keep_activations(
         advance(len(numbers))
         done += len(numbers)
         _write_progress(progress, done)
-    return Kept(cast("NDArray[np.float16]", activations))
+    return CachedActivations(cast("NDArray[np.float16]", activations))
 
 
 def batches(count: int, size: int, start: int = 0) -> Iterator[NDArray[np.int64]]:
-    """start, start + 1, ... count - 1 in pieces of `size`."""
+    """Yield start, start + 1, ... count - 1 in arrays of `size`."""
     return (np.arange(at, min(at + size, count)) for at in range(start, count, size))
 
 
@@ -123,7 +131,7 @@ def _shape(backbone: Backbone, cut: int) -> tuple[int, ...]:
 
 
 def _identity(pixels: Pixels, views: int, backbone: Backbone, cut: int) -> str:
-    """Changes with the pictures' names and sizes, the frozen weights, and the number, kind and seed of the views."""
+    """Hash the names and sizes of the pictures, the frozen weights, and the number, version and seed of the views."""
     made_by = f"{backbone.identity(cut)} {PREPROCESSING} {AUGMENTATION} {views} {pixels.seed} {pixels.size}"
     digest = hashlib.sha256(made_by.encode())
     for picture in pixels.pictures:

@@ -39,30 +39,34 @@ def model(*, variants_share_a_product: bool = True) -> ItemModel:
     return ItemModel(catalogue, split, recipe=MEMORIZE, seed=0, step=step)
 
 
+@pytest.fixture(scope="module")
+def trained() -> ItemModel:
+    """One model for the tests that ask for the same networks: they are trained on first use."""
+    return model()
+
+
 def share_right(probabilities: np.ndarray) -> float:
     chance = np.random.default_rng(0)
     kinds = chance.integers(0, 3, PRODUCTS)[np.repeat(np.arange(PRODUCTS), 2)]
     return float((probabilities.argmax(1) == kinds).mean())
 
 
-def test_out_of_fold_probabilities_come_from_networks_that_have_not_seen_the_product() -> None:
-    made = model()
-    codes = torch.from_numpy(made.codes)
+def test_out_of_fold_probabilities_come_from_networks_that_have_not_seen_the_product(trained: ItemModel) -> None:
+    codes = torch.from_numpy(trained.codes)
     with torch.inference_mode():
-        known = made.network.head(codes).numpy()
+        known = trained.network.head(codes).numpy()
     assert share_right(known) > 0.95
-    assert share_right(made.out_of_fold) < 0.55
+    assert share_right(trained.out_of_fold) < 0.55
 
 
 def test_a_variant_in_training_would_leak_the_labels_of_an_item() -> None:
     assert share_right(model(variants_share_a_product=False).out_of_fold) > 0.95
 
 
-def test_a_stack_learns_how_reliable_the_label_probabilities_are() -> None:
-    made = model()
-    fitted = made.aggregator("stack")
+def test_a_stack_learns_how_reliable_the_label_probabilities_are(trained: ItemModel) -> None:
+    fitted = trained.aggregator("stack")
     assert len(fitted.curve.train) == 14
     assert not fitted.network.training
-    union = made.aggregator("union").validation
+    union = trained.aggregator("union").validation
     wrong = [np.abs(scores - VALIDATION.targets).mean() for scores in (fitted.validation, union)]
     assert wrong[0] < wrong[1]

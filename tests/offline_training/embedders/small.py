@@ -27,7 +27,7 @@ def backbone(seed: int = 0) -> Backbone:
 
 
 def photos(folder: Path, counts: dict[str, dict[str, int]], seed: int = 0) -> Path:
-    """`<split>/<colour>/<number>.png`, so many of each: noisy squares of the colour. A split "" is none."""
+    """Write `<split>/<colour>/<number>.png`, noisy squares of the colour. The split "" writes no folder for the split."""
     rng = np.random.default_rng(seed)
     for split, colours in counts.items():
         for colour, count in colours.items():
@@ -40,7 +40,7 @@ def photos(folder: Path, counts: dict[str, dict[str, int]], seed: int = 0) -> Pa
 
 
 def tensorflow_arrays(seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Random arrays of the names and shapes of MobileNet v1's."""
+    """Random arrays with the names and shapes of MobileNet v1."""
     rng = np.random.default_rng(seed)
     arrays: dict[str, NDArray[np.float32]] = {}
 

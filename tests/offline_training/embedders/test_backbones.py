@@ -1,4 +1,4 @@
-"""Each network gives what its source gives, in torch, in ONNX and nearly so in int8; wrong weights are named in a line."""
+"""Each network equals its source in torch and ONNX, and nearly so in int8. Wrong weights are named in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from offline_training.embedders.backbones import (  # noqa: E402
 from offline_training.embedders.mobilenet import MobileNet  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
-SIDE = 64  # the networks are convolutions: smaller pictures do as well, and faster
+SIDE = 64  # pixels; the networks are convolutions, so smaller pictures work too, and faster
 
 
 def pictures(count: int = 3) -> np.ndarray:
@@ -34,7 +34,7 @@ def pictures(count: int = 3) -> np.ndarray:
 def make(name: str) -> Backbone:
     torch.manual_seed(0)
     made = make_v1(MobileNet(small.tensorflow_arrays())) if name == "v1" else make_torchvision(name)
-    with torch.no_grad():  # torchvision starts so that an untrained embedding is all but zero
+    with torch.no_grad():  # with the initial weights of torchvision an embedding is almost zero
         for layer in made.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -42,7 +42,7 @@ def make(name: str) -> Backbone:
     return made
 
 
-def test_v1_in_blocks_is_the_network_that_serves() -> None:
+def test_v1_in_blocks_equals_mobilenet() -> None:
     network = MobileNet(small.tensorflow_arrays())
     image = torch.from_numpy(pictures())
     with torch.inference_mode():
@@ -57,7 +57,7 @@ def test_v1_in_blocks_is_the_network_that_serves() -> None:
         ("v3-large", torchvision.models.mobilenet_v3_large, MobileNet_V3_Large_Weights),
     ],
 )
-def test_the_others_are_torchvision_s_networks_up_to_their_pooling(
+def test_v2_and_v3_equal_the_networks_of_torchvision_up_to_the_pooling(
     name: str, make_whole: Any, weights: Any, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
@@ -75,7 +75,7 @@ def test_the_others_are_torchvision_s_networks_up_to_their_pooling(
 
 @pytest.mark.parametrize(
     "name", ["v1", "v3-small"]
-)  # weights rounded, and not; the others have no operator that these lack
+)  # with and without rounding of the weights; the others have no other operators
 def test_onnx_gives_the_same_embedding_and_int8_the_same_direction(name: str, tmp_path: Path) -> None:
     network, image = make(name), pictures()
     exporting.export(network, tmp_path / "float.onnx", tmp_path / "int8.onnx", pictures(8))
@@ -87,18 +87,18 @@ def test_onnx_gives_the_same_embedding_and_int8_the_same_direction(name: str, tm
     assert exact.shape == (len(image), network.embedding_size) and exact.dtype == np.float32
     assert np.abs(exact - expected).max() < 1e-4 * np.abs(expected).max()
     cosine = (rounded * expected).sum(1) / np.linalg.norm(rounded, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosine.min() > 0.97  # random weights, noise for pictures
-    assert np.abs(rounded - expected).max() > 1e-3 * np.abs(expected).max()  # it is another file
+    assert cosine.min() > 0.97  # random weights, and pictures of noise
+    assert np.abs(rounded - expected).max() > 1e-3 * np.abs(expected).max()  # the int8 file differs from the float file
 
 
 @pytest.mark.parametrize("cut", range(4))
-def test_the_two_parts_at_any_cut_make_the_whole(cut: int) -> None:
+def test_the_two_parts_at_any_cut_equal_the_whole_network(cut: int) -> None:
     network = small.backbone()
     image = torch.from_numpy(pictures())
     assert torch.allclose(network.after(network.before(image, cut), cut), network(image), atol=1e-6)
 
 
-def test_unfreezing_names_the_parameters_of_the_last_blocks_only() -> None:
+def test_unfreezing_returns_the_parameters_of_the_last_blocks_only() -> None:
     network = small.backbone()
     learning = network.unfreeze(2)
     assert {id(one) for one in learning} == {id(one) for one in network.blocks[2].parameters()}
@@ -108,7 +108,7 @@ def test_unfreezing_names_the_parameters_of_the_last_blocks_only() -> None:
     assert network.unfreeze(3) == [] and not any(one.requires_grad for one in network.parameters())
 
 
-def test_v1_learns_once_it_is_unfrozen() -> None:
+def test_unfrozen_blocks_of_v1_get_gradients() -> None:
     network = make("v1")
     network.unfreeze(12)
     network(torch.from_numpy(pictures())).sum().backward()
@@ -149,12 +149,12 @@ def test_arrays_of_another_network_are_refused(tmp_path: Path) -> None:
         load_backbone("v1", tmp_path / "weights.npz")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_weights_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(TastestreamError, match=r"none.pth: there is no such file"):
         load_backbone("v2", tmp_path / "none.pth")
 
 
-def test_without_internet_and_without_a_file_the_address_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_gives_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     def offline(*_: object, **__: object) -> None:
         raise URLError("no route")
 

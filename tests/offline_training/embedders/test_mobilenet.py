@@ -1,4 +1,4 @@
-"""The weights are read correctly, and rounding them to int8 keeps the embedding's direction."""
+"""The weights are read correctly, and rounding them to int8 keeps the direction of the embeddings."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from offline_training.embedders.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEI
 from offline_training.exporting.graphs import open_base  # noqa: E402
 
 MEDIAN_COSINE, FIRST_PERCENTILE = 0.98, 0.95
+EVERY = 3  # of the 372 test pictures; 124 are enough for a percentile, in a third of the time
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -28,7 +29,7 @@ def network() -> MobileNet:
 
 @needs("mobilenet")
 @pytest.mark.parametrize(("file", "name"), [("hot_dog.jpg", "hotdog"), ("parrot.jpg", "macaw")])
-def test_imagenet_s_head_names_a_known_picture(network: MobileNet, file: str, name: str) -> None:
+def test_the_imagenet_head_classifies_a_known_picture(network: MobileNet, file: str, name: str) -> None:
     labels = (DATA / "mobilenet" / "imagenet_labels.txt").read_text().splitlines()
     with torch.inference_mode():
         logits = network.classify(torch.from_numpy(pixels(DATA / "mobilenet" / file).copy())[None])
@@ -36,11 +37,11 @@ def test_imagenet_s_head_names_a_known_picture(network: MobileNet, file: str, na
 
 
 @needs("mobilenet", "clothing")
-def test_the_shipped_int8_embedder_keeps_the_direction_of_every_embedding(network: MobileNet) -> None:
-    pictures = np.stack([pixels(path) for path in sorted((DATA / "clothing" / "test").glob("*/*.jpg"))])
+def test_the_shipped_int8_embedder_keeps_the_direction_of_the_embeddings(network: MobileNet) -> None:
+    pictures = np.stack([pixels(path) for path in sorted((DATA / "clothing" / "test").glob("*/*.jpg"))[::EVERY]])
     rounded = open_base(Bundle.load(), threads=2).embed(pictures)
     with torch.inference_mode():
-        exact = np.concatenate([network(torch.from_numpy(part)).numpy() for part in np.array_split(pictures, 24)])
+        exact = np.concatenate([network(torch.from_numpy(part)).numpy() for part in np.array_split(pictures, 8)])
     assert exact.shape == rounded.shape == (len(pictures), EMBEDDING_SIZE)
     cosine = (exact * rounded).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rounded, axis=1)
     assert np.median(cosine) >= MEDIAN_COSINE

@@ -1,41 +1,41 @@
-"""A linear classifier finds what is linear, and the two accuracies differ where categories are not equally frequent."""
+"""A linear probe separates linear categories. Macro accuracy differs if categories are not equally frequent."""
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from offline_training.embedders.probe import STRENGTHS, Labelled, fit, measure  # noqa: E402
+from offline_training.embedders.probe import STRENGTHS, LabelledEmbeddings, fit, measure  # noqa: E402
 
 
-def examples(count: int, seed: int) -> Labelled:
-    """Three categories of 8 features: their directions, shifted and of other scales."""
+def examples(count: int, seed: int) -> LabelledEmbeddings:
+    """Three categories in 8 features, one direction each, shifted and scaled."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
     features = torch.randn((count, 8), generator=generator) + 4 * torch.eye(8)[labels]
-    return Labelled(features * torch.logspace(-2, 2, 8) + 50, labels)
+    return LabelledEmbeddings(features * torch.logspace(-2, 2, 8) + 50, labels)
 
 
-def test_it_names_categories_that_lie_apart_whatever_the_scale_of_the_features() -> None:
+def test_the_probe_separates_categories_for_any_scale_of_the_features() -> None:
     found = fit(examples(120, 0), examples(60, 1), 3)
     held_out = examples(300, 2)
     assert measure(found.logits(held_out.embeddings), held_out.labels).accuracy > 0.95
 
 
-def test_labels_without_relation_to_the_features_are_not_learned_by_heart() -> None:
+def test_the_probe_does_not_memorize_random_labels() -> None:
     train, validation = examples(60, 0), examples(60, 1)
     generator = torch.Generator().manual_seed(3)
-    shuffled = Labelled(train.embeddings, train.labels[torch.randperm(60, generator=generator)])
+    shuffled = LabelledEmbeddings(train.embeddings, train.labels[torch.randperm(60, generator=generator)])
     found = fit(shuffled, validation, 3)
     assert found.logits(validation.embeddings).softmax(1).max() < 0.9
 
 
-def test_a_stronger_penalty_is_less_sure() -> None:
+def test_a_stronger_penalty_gives_less_confident_scores() -> None:
     train, validation = examples(60, 0), examples(60, 1)
-    sure = {
+    confidence = {
         strength: fit(train, validation, 3, (strength,)).logits(train.embeddings).softmax(1).amax(1).mean()
         for strength in (STRENGTHS[0], STRENGTHS[-1])
     }
-    assert sure[STRENGTHS[0]] < sure[STRENGTHS[-1]]
+    assert confidence[STRENGTHS[0]] < confidence[STRENGTHS[-1]]
 
 
 def test_macro_accuracy_counts_a_rare_category_like_a_frequent_one() -> None:

@@ -1,4 +1,4 @@
-"""The command: from a folder of pictures to files that a bundle takes, and a report that adds up."""
+"""`tastestream train embedder`: from a folder of pictures to ONNX files for a bundle, and a consistent report."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from model.sessions import open_session  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.embedders import cli, recipe  # noqa: E402
 from offline_training.embedders.backbones import Backbone  # noqa: E402
-from offline_training.embedders.recipe import FinetuningOptions, Report, device_of  # noqa: E402
+from offline_training.embedders.recipe import EmbedderReport, FinetuningOptions, device_of  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 COUNTS = {
@@ -37,8 +37,8 @@ def run(*arguments: object) -> Result:
     return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, ["embedder", *map(str, arguments)])
 
 
-def report_of(out: Path) -> Report:
-    return msgspec.json.decode((out / recipe.REPORT).read_bytes(), type=Report)
+def report_of(out: Path) -> EmbedderReport:
+    return msgspec.json.decode((out / recipe.REPORT).read_bytes(), type=EmbedderReport)
 
 
 def test_the_command_writes_an_int8_embedder_a_float_one_and_a_report(photos: Path, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_the_command_writes_an_int8_embedder_a_float_one_and_a_report(photos: Pa
     options = ("--backbone", "v3-small", "--weights", tmp_path / "weights.pth", "--data", photos, "--out", out)
     done = run(*options, "--blocks", 1, "--epochs", 1, "--views", 1, "--work", tmp_path / "work")
     assert done.exit_code == 0, done.output
-    for title in cli.KINDS.values():
+    for title in cli.CLASSIFIERS.values():
         assert title in done.output
     report = report_of(out)
     assert (report.trained_blocks, report.embedding_size, report.best_epoch) == (1, 576, 1)
@@ -67,36 +67,49 @@ def with_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("offline_training.embedders.backbones.load_backbone", load)
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the finished runs by name, and of the cached activations."""
+    return tmp_path_factory.mktemp("work")
+
+
+UNFREEZE: dict[str, tuple[Any, ...]] = {
+    "frozen": ("--unfreeze", "frozen"),
+    "last": ("--blocks", 2),
+    "all": ("--unfreeze", "all"),
+}
+
+
+def small_run(photos: Path, work: Path, unfreeze: str, *options: object) -> EmbedderReport:
+    """Run the command in the folder of this way of unfreezing, unless it is finished already."""
+    out = work / unfreeze
+    if options or not (out / recipe.REPORT).exists():
+        common = ("--backbone", "v1", "--data", photos, "--out", out, "--work", work, *UNFREEZE[unfreeze])
+        done = run(*common, "--epochs", 2, "--batch", 4, "--views", 2, *options)
+        assert done.exit_code == 0, done.output
+    return report_of(out)
+
+
 @pytest.mark.usefixtures("with_small_network")
-@pytest.mark.parametrize(
-    ("options", "trained"),
-    [(("--unfreeze", "frozen"), 0), (("--blocks", 2), 2), (("--unfreeze", "all"), 3)],
-    ids=["frozen", "last", "all"],
-)
-def test_each_way_of_unfreezing_ends_with_figures_that_add_up(
-    photos: Path, tmp_path: Path, options: tuple[Any, ...], trained: int
+@pytest.mark.parametrize(("unfreeze", "trained"), [("frozen", 0), ("last", 2), ("all", 3)])
+def test_the_report_is_consistent_for_each_way_of_unfreezing(
+    photos: Path, work: Path, unfreeze: str, trained: int
 ) -> None:
-    common = ("--backbone", "v1", "--data", photos, "--out", tmp_path / "out", "--work", tmp_path / "work")
-    done = run(*common, *options, "--epochs", 2, "--batch", 4, "--views", 2)
-    assert done.exit_code == 0, done.output
-    report = report_of(tmp_path / "out")
+    report = small_run(photos, work, unfreeze)
     test = report.figures["test"]
     assert report.trained_blocks == trained
     assert report.gain == pytest.approx(100 * (test["after"].accuracy - test["before"].accuracy), abs=0.01)
     assert report.int8_loss == pytest.approx(100 * (test["after"].accuracy - test["after_int8"].accuracy), abs=0.01)
     assert test["after"].accuracy == 1  # colours are easy
-    if options == ("--unfreeze", "frozen"):
+    if unfreeze == "frozen":
         assert test["after"] == test["before"]  # the embeddings are the same
 
 
 @pytest.mark.usefixtures("with_small_network")
-def test_a_command_that_is_resumed_ends_with_the_same_report(photos: Path, tmp_path: Path) -> None:
-    common = ("--backbone", "v1", "--data", photos, "--work", tmp_path / "work", "--blocks", 1, "--epochs", 2)
-    assert run(*common, "--out", tmp_path / "out").exit_code == 0
-    first = report_of(tmp_path / "out")
-    (tmp_path / "out" / recipe.REPORT).unlink()
-    assert run(*common, "--out", tmp_path / "out", "--resume").exit_code == 0
-    assert report_of(tmp_path / "out") == first
+def test_a_resumed_command_ends_with_the_same_report(photos: Path, work: Path) -> None:
+    first = small_run(photos, work, "last")
+    (work / "last" / recipe.REPORT).unlink()
+    assert small_run(photos, work, "last", "--resume") == first
 
 
 @pytest.mark.usefixtures("with_small_network")
@@ -109,7 +122,7 @@ def test_a_command_that_is_resumed_ends_with_the_same_report(photos: Path, tmp_p
         (("--data", "nowhere"), "--data nowhere: there is no such folder"),
     ],
 )
-def test_options_that_make_no_sense_end_in_one_line(
+def test_wrong_options_are_refused_in_one_line(
     photos: Path, tmp_path: Path, options: tuple[Any, ...], expected: str
 ) -> None:
     done = run("--backbone", "v1", "--data", photos, "--out", tmp_path / "out", *options)
@@ -117,13 +130,13 @@ def test_options_that_make_no_sense_end_in_one_line(
     assert expected in done.output and "Traceback" not in done.output
 
 
-def test_without_weights_the_command_says_so_in_one_line(photos: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_refused_in_one_line(photos: Path, tmp_path: Path) -> None:
     done = run("--backbone", "v1", "--data", photos, "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert "--backbone v1 needs --weights FILE" in done.output and "Traceback" not in done.output
 
 
-def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert device_of("auto").type == "cuda"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -134,5 +147,5 @@ def test_auto_is_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     ("options", "cut"),
     [(FinetuningOptions("frozen"), 3), (FinetuningOptions("last", 1), 2), (FinetuningOptions("all"), 0)],
 )
-def test_the_cut_is_the_number_of_blocks_that_stay(options: FinetuningOptions, cut: int) -> None:
+def test_the_cut_is_the_number_of_frozen_blocks(options: FinetuningOptions, cut: int) -> None:
     assert options.cut(small.backbone()) == cut
