@@ -94,7 +94,7 @@ def fit(
     Returns:
         Training and validation loss of each epoch.
     """
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     network.start_at(torch.from_numpy(split.train.targets.mean(0)).float())  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.AdamW(_groups(network, recipe), weight_decay=recipe.weight_decay)
     epochs = recipe.length(split)
@@ -104,10 +104,10 @@ def fit(
     )
     curve, best = Curve(), deepcopy(network.state_dict())
     for epoch in range(epochs):
-        bags = split.drawn(chance) if split.drawn and epoch < recipe.drawn else split.train
+        bags = split.drawn(rng) if split.drawn and epoch < recipe.drawn else split.train
         network.train()
         total = 0.0
-        for chosen in batches(bags.sizes, recipe.batch, chance):
+        for chosen in batches(bags.sizes, recipe.batch, rng):
             batch = bags.of(chosen)
             logits, _ = network(*inputs_of(embeddings, batch))
             loss = _loss(logits, torch.from_numpy(batch.targets).float())
@@ -127,20 +127,20 @@ def fit(
     return curve
 
 
-def batches(sizes: NDArray[np.integer], batch: int, chance: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def batches(sizes: NDArray[np.integer], batch: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
     """Yield the indices of each bag once, in random batches. Bags of a batch have similar sizes, so there is little padding.
 
     Args:
         sizes: Items of each bag, int [N].
         batch: Bags per batch.
-        chance: Source of randomness.
+        rng: Source of randomness.
     """
-    order = chance.permutation(len(sizes))
+    order = rng.permutation(len(sizes))
     window = SORTING_WINDOW * batch
     parts = (order[start : start + window] for start in range(0, len(order), window))
     alike = [part[np.argsort(sizes[part], kind="stable")] for part in parts]
     found = [part[start : start + batch] for part in alike for start in range(0, len(part), batch)]
-    for number in chance.permutation(len(found)):
+    for number in rng.permutation(len(found)):
         yield found[number]
 
 

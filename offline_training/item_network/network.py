@@ -158,7 +158,7 @@ def train_items(
         advance: Called with the loss after each step.
     """
     torch.manual_seed(seed)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     network = ItemNetwork(embeddings.shape[1], matrix.shape[1], groups, recipe)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=recipe.weight_decay)
     inputs, targets = torch.from_numpy(embeddings), torch.from_numpy(matrix).float()
@@ -168,11 +168,11 @@ def train_items(
     )
     network.train()
     for _ in range(recipe.epochs):
-        order = torch.from_numpy(chance.permutation(len(inputs)))
+        order = torch.from_numpy(rng.permutation(len(inputs)))
         for start in starts:
             rows = order[start : start + recipe.batch]
-            others = rows[torch.from_numpy(chance.permutation(len(rows)))]
-            share = float(chance.beta(recipe.mixup, recipe.mixup)) if recipe.mixup else 1.0
+            others = rows[torch.from_numpy(rng.permutation(len(rows)))]
+            share = float(rng.beta(recipe.mixup, recipe.mixup)) if recipe.mixup else 1.0
             code = network(share * inputs[rows] + (1 - share) * inputs[others])
             loss = network.head.loss(code, share * targets[rows] + (1 - share) * targets[others], recipe.smoothing)
             optimizer.zero_grad()

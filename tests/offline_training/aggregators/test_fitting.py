@@ -36,9 +36,9 @@ def embeddings(pool: Pool) -> Tensor:
 def trained(pool: Pool, embeddings: Tensor, kind: str) -> nn.Module:
     drawn: list[int] = []
 
-    def draw(chance: np.random.Generator):
+    def draw(rng: np.random.Generator):
         drawn.append(len(drawn))
-        return simulate(pool, 640, chance)
+        return simulate(pool, 640, rng)
 
     first = simulate(pool, 640, np.random.default_rng(0))
     split = Split(

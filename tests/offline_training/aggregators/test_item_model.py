@@ -29,10 +29,10 @@ VALIDATION = users(1)
 
 def model(*, variants_share_a_product: bool = True) -> ItemModel:
     """A model of random labels: they can be memorized, but not predicted. Two variants of a product look the same."""
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     products = np.repeat(np.arange(PRODUCTS), 2)
-    matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, PRODUCTS)][products]
-    embeddings = chance.normal(size=(PRODUCTS, SIZE)).astype(np.float32)[products]
+    matrix = np.eye(3, dtype=bool)[rng.integers(0, 3, PRODUCTS)][products]
+    embeddings = rng.normal(size=(PRODUCTS, SIZE)).astype(np.float32)[products]
     catalogue = Catalogue([str(number) for number in range(2 * PRODUCTS)], LABELS, embeddings, matrix, missing=0)
     numbers = products if variants_share_a_product else np.tile([0, 1], PRODUCTS)
     split = Split(users(0), VALIDATION, users(2), np.zeros(2 * PRODUCTS, bool), numbers)
@@ -46,8 +46,8 @@ def trained() -> ItemModel:
 
 
 def share_right(probabilities: np.ndarray) -> float:
-    chance = np.random.default_rng(0)
-    kinds = chance.integers(0, 3, PRODUCTS)[np.repeat(np.arange(PRODUCTS), 2)]
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, PRODUCTS)[np.repeat(np.arange(PRODUCTS), 2)]
     return float((probabilities.argmax(1) == kinds).mean())
 
 
