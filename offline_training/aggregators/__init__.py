@@ -23,7 +23,7 @@ AGGREGATORS: dict[str, MakeNetwork] = {
     "union": lambda config, head: LabelUnion(config, head=_required(head)),
     "stack": lambda config, head: LabelStack(config, head=_required(head)),
 }
-DESCRIPTIONS: dict[str, str] = {
+TEXTS: dict[str, str] = {
     "average": "average of the bag, then a linear layer",
     "average+cg": "average of the bag, context gating, then a linear layer",
     "nan": "the paper's neural aggregation network: two attention blocks, then a linear layer",

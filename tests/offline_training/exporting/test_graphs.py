@@ -28,16 +28,3 @@ def test_what_evaluate_imports_needs_no_torch(module: str) -> None:
     code = f"import sys; sys.modules |= dict.fromkeys({HIDDEN}); import {module}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_the_parts_of_a_bundle_s_embedder_open_without_torch() -> None:
-    code = (
-        f"import sys; sys.modules |= dict.fromkeys({HIDDEN})\n"
-        "from model.bundle import Bundle\n"
-        "from offline_training.exporting.graphs import coder, open_base\n"
-        "bundle = Bundle.load()\n"
-        "print(open_base(bundle).embedding_size, coder(bundle).__name__)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["1024", "coded"]
