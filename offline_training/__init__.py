@@ -1,1 +1,4 @@
-"""What makes a bundle, offline, with torch. `model` serves it; nothing of `streams` is imported."""
+"""Offline work, from data sets to model bundles: training, evaluation, comparison and replay.
+
+Imports go one way: `offline_training` -> `streams` -> `model`. Training needs torch; data sets, topics and replays do not.
+"""

@@ -27,7 +27,7 @@ from offline_training.aggregators.item_model import ItemModel
 from offline_training.bundles.embedding import embed_pictures
 from offline_training.bundles.simulated_users import MAX_BAG, Pool, make_pool, of_one_category, simulate
 from offline_training.embedders import mobilenet, pictures
-from offline_training.embedders.pictures import Picture
+from offline_training.embedders.pictures import LabelledPicture
 from offline_training.embedders.rounding import round_weights
 from offline_training.exporting import export
 from offline_training.exporting.bundle_files import make_bundle
@@ -127,7 +127,7 @@ RECIPE = BundleRecipe(
 class PhotoEmbeddings(NamedTuple):
     """The training photos of a source, or its other photos, and their embeddings float32 [N, V, d] (V views)."""
 
-    pictures: list[Picture]
+    pictures: list[LabelledPicture]
     embeddings: NDArray[np.float32]
 
     @property
@@ -242,7 +242,7 @@ def make_default_bundle(
     )
 
 
-def make_base(*, weights: Path, photos: list[Picture], path: Path, recipe: BundleRecipe, seed: int, step: Step) -> None:
+def make_base(*, weights: Path, photos: list[LabelledPicture], path: Path, recipe: BundleRecipe, seed: int, step: Step) -> None:
     """Round MobileNet to int8 and export it.
 
     Args:
@@ -269,7 +269,7 @@ def make_base(*, weights: Path, photos: list[Picture], path: Path, recipe: Bundl
 
 
 def embed_sources(
-    sources: list[list[Picture]], embedder: Embedder, views: Mapping[str, int], *, cache: Path, seed: int, step: Step
+    sources: list[list[LabelledPicture]], embedder: Embedder, views: Mapping[str, int], *, cache: Path, seed: int, step: Step
 ) -> list[PhotoEmbeddings]:
     """Embed the training photos in `views` (by source), and all other photos as they are."""
     parts: list[PhotoEmbeddings] = []
@@ -364,7 +364,7 @@ def measure(
     return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(measured.items())}
 
 
-def _rows(parts: list[PhotoEmbeddings]) -> list[Picture]:
+def _rows(parts: list[PhotoEmbeddings]) -> list[LabelledPicture]:
     """List the picture of each row of the table of all embeddings."""
     return [picture for part in parts for picture in part.pictures for _ in range(part.views)]
 

@@ -12,7 +12,7 @@ from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import dequantize, quantize
 from offline_training.embedders.augmentation import AUGMENTATION, random_view
-from offline_training.embedders.pictures import Picture
+from offline_training.embedders.pictures import LabelledPicture
 from offline_training.progress import Advance
 
 BATCH = 32  # pictures in one call of the embedder
@@ -20,7 +20,7 @@ DECODERS = 2  # threads
 
 
 def embed_pictures(
-    pictures: list[Picture], views: int, embedder: Embedder, *, seed: int, cache: Path, advance: Advance
+    pictures: list[LabelledPicture], views: int, embedder: Embedder, *, seed: int, cache: Path, advance: Advance
 ) -> NDArray[np.float32]:
     """Embed each picture as it is, and `views - 1` random views of it.
 
@@ -48,7 +48,7 @@ def embed_pictures(
 
 
 def _embed(
-    pictures: list[Picture], views: int, embedder: Embedder, seed: int, advance: Advance
+    pictures: list[LabelledPicture], views: int, embedder: Embedder, seed: int, advance: Advance
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield quantized rows, uint8 [8 + d] each: all views of the first picture, then of the next."""
 
@@ -71,7 +71,7 @@ def _batches(count: int) -> Iterator[range]:
     return (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
 
 
-def _cache_key(pictures: list[Picture], views: int, embedder: Embedder, seed: int) -> str:
+def _cache_key(pictures: list[LabelledPicture], views: int, embedder: Embedder, seed: int) -> str:
     """Hash what the embeddings depend on: picture names, embedder version, kind and number of views, seed."""
     digest = hashlib.sha256(f"{embedder.version} {AUGMENTATION} {views} {seed}".encode())
     for picture in pictures:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.embedders.pictures import Picture, Split
+from offline_training.embedders.pictures import LabelledPicture, Split
 from offline_training.tasks.bags import Bags, make_bags
 from streams.settings import DEFAULT_TYPE_WEIGHTS, WeightedType
 
@@ -43,7 +43,7 @@ class Pool:
     categories: int
 
 
-def make_pool(parts: list[tuple[list[Picture], int]], categories: list[str], split: Split, source: str = "") -> Pool:
+def make_pool(parts: list[tuple[list[LabelledPicture], int]], categories: list[str], split: Split, source: str = "") -> Pool:
     """Gather the pictures of one split.
 
     Args:

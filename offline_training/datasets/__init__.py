@@ -1,11 +1,13 @@
-"""Data sets as people have them, read as streams into two tables: who did what with which item, and what the items are.
+"""Data sets as people have them, converted to one folder that training and replay read.
 
-    files      text and JSON from plain or gzip files, broken pieces counted
-    records    the two tables' rows, and what is left out with its reason
-    amazon, dvbpr, hm, folders, tables    one module a source
-    picture_files    the pictures, in folders and in archives
-    labels     category paths to a vocabulary of labels
-    prepare    a source to a folder that training and replay read
+    records          the rows that every format is read into, and what was left out with its reason
+    picture_ref      where the picture of an item is: at a URL, in a file, or in a ZIP archive
+    picture_files    reads pictures from files and archives
+    formats/         one module per format
+    labels           turns category paths into labels
+    prepare          writes the folder: `events.parquet`, `items.parquet` and `dataset.json`
+    parquet          pyarrow, or one clear error where it is missing
+    cli              `tastestream dataset`
 
 Nothing here needs torch.
 """

@@ -1,4 +1,4 @@
-"""`tastestream dataset`: data sets as people have them, to a folder that training and replay read."""
+"""`tastestream dataset`: converts a data set to the folder that training and replay read."""
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -11,44 +11,42 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from offline_training.console import failed
-from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule
-from offline_training.datasets.dvbpr import Dvbpr
-from offline_training.datasets.folders import ClassFolder
-from offline_training.datasets.hm import ARTICLES, HM, TRANSACTIONS, find
+from offline_training.datasets.formats.amazon import ALL_PURCHASES, Amazon, parse_rule
+from offline_training.datasets.formats.dvbpr import Dvbpr
+from offline_training.datasets.formats.folders import ClassFolder
+from offline_training.datasets.formats.hm import ARTICLES, HM, TRANSACTIONS, find
+from offline_training.datasets.formats.tables import Tables
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.prepare import DatasetSummary, prepare
-from offline_training.datasets.records import DatasetError, Source
-from offline_training.datasets.tables import Tables
+from offline_training.datasets.records import DatasetError, DatasetSource
 from offline_training.progress import Advance
 
 SHOWN_LABELS = 8
-NO_LABELS = "it can be played, but there is nothing to be right about"
+NO_LABELS = "no labels: it can be replayed, but accuracy cannot be measured"
 
-app = typer.Typer(
-    help="Data sets as people have them, to a folder that training and replay read.", no_args_is_help=True
-)
+app = typer.Typer(help="Convert a data set to the folder that training and replay read.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="The folder to write; a data set that is in it is replaced.", file_okay=False)]
+Out = Annotated[Path, typer.Option(help="Folder to write. A data set in it is replaced.", file_okay=False)]
 Levels = Annotated[
-    str, typer.Option(help="Levels of a category path that become labels: 2-4, or 3; 1 is the broadest.")
+    str, typer.Option(help="Levels of a category path that become labels, such as 2-4 or 3; 1 is the broadest.")
 ]
-MinItems = Annotated[int, typer.Option(help="Items that a label needs.", min=1)]
-MaxLabels = Annotated[int, typer.Option(help="Labels at most, the most frequent.", min=1)]
+MinItems = Annotated[int, typer.Option(help="Minimum number of items per label.", min=1)]
+MaxLabels = Annotated[int, typer.Option(help="Maximum number of labels; the most frequent are kept.", min=1)]
 Pictures = Annotated[
     Path | None,
     typer.Option(
-        help="Folder or .zip of pictures, named by item, to use instead of those that the data set names; a .zip stays packed.",
+        help="Folder or .zip of pictures named by item, used instead of the pictures in the data set. A .zip stays packed.",
         show_default=False,
     ),
 ]
 Pictureless = Annotated[
     bool,
-    typer.Option("--pictureless", help="Keep items without a picture, whose embeddings come from elsewhere."),
+    typer.Option("--pictureless", help="Keep items without a picture; their embeddings must come from elsewhere."),
 ]
 Untouched = Annotated[
     bool,
-    typer.Option("--untouched", help="Keep items that nobody touched: their labels teach what pictures look like."),
+    typer.Option("--untouched", help="Keep items without events; training can learn from their labels."),
 ]
 
 
@@ -56,16 +54,15 @@ Untouched = Annotated[
     epilog="Example: tastestream dataset amazon --reviews reviews.json.gz --metadata meta.json.gz --out data/fashion --levels 2-4"
 )
 def amazon(
-    reviews: Annotated[
-        list[Path], typer.Option(help="Reviews, or ratings as CSV; may be given several times.", dir_okay=False)
-    ],
-    metadata: Annotated[list[Path], typer.Option(help="Metadata; may be given several times.", dir_okay=False)],
+    reviews: Annotated[list[Path], typer.Option(help="Reviews, or ratings as CSV. Repeatable.", dir_okay=False)],
+    metadata: Annotated[list[Path], typer.Option(help="Metadata of the items. Repeatable.", dir_okay=False)],
     out: Out,
     ratings: Annotated[
-        str, typer.Option(help="What ratings stand for, such as 4-5=purchase,1-2=return.", show_default="all purchases")
+        str, typer.Option(help="Event types by rating, such as 4-5=purchase,1-2=return.", show_default="all purchases")
     ] = "",
     columns: Annotated[
-        str, typer.Option(help="Of ratings without a header: item,user or user,item.", show_default="found out")
+        str,
+        typer.Option(help="Column order of ratings without a header: item,user or user,item.", show_default="detected"),
     ] = "",
     pictures: Pictures = None,
     pictureless: Pictureless = False,
@@ -74,9 +71,9 @@ def amazon(
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """Amazon reviews of 2014, 2018 and 2023: JSON lines, arrays, Python literals, ratings as CSV, plain or gzip."""
+    """Convert Amazon reviews and metadata of 2014, 2018 or 2023: JSON, Python literals or CSV, plain or gzip."""
 
-    def source(advance: Advance) -> Source:
+    def source(advance: Advance) -> DatasetSource:
         orders = {"": None, "item,user": True, "user,item": False}
         if columns not in orders:
             raise DatasetError(f"--columns {columns!r}: expected item,user or user,item")
@@ -100,13 +97,13 @@ def amazon(
 
 @app.command(epilog="Example: tastestream dataset dvbpr AmazonFashion6ImgPartitioned.npy --out data/fashion6")
 def dvbpr(
-    array: Annotated[Path, typer.Argument(help="The array.", dir_okay=False)],
+    array: Annotated[Path, typer.Argument(help="The .npy file.", dir_okay=False)],
     out: Out,
     levels: Levels = "1-4",
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """The array of DVBPR, pictures included; it is read without running what a pickle may hold."""
+    """Convert the array of DVBPR, including its pictures. No code in the pickle runs."""
     prepare_and_report(
         lambda _: Dvbpr(array, out / "images"),
         f"DVBPR {array.name}",
@@ -119,10 +116,13 @@ def dvbpr(
 
 @app.command(epilog="Example: tastestream dataset hm h-and-m-personalized-fashion-recommendations --out data/hm")
 def hm(
-    folder: Annotated[Path, typer.Argument(help="Folder of the competition's files.", file_okay=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder with the files of the competition.", file_okay=False)],
     out: Out,
     transactions: Annotated[
-        Path | None, typer.Option(help="Other transactions.", dir_okay=False, show_default="those of the folder")
+        Path | None,
+        typer.Option(
+            help="Transactions, instead of those in the folder.", dir_okay=False, show_default="in the folder"
+        ),
     ] = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
@@ -130,9 +130,9 @@ def hm(
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """H&M: transactions, articles and pictures of the Kaggle competition, or an excerpt as CSV or Parquet."""
+    """Convert the H&M data of the Kaggle competition, or an excerpt of it, as CSV or Parquet."""
 
-    def source(advance: Advance) -> Source:
+    def source(advance: Advance) -> DatasetSource:
         return HM(folder, transactions or find(folder, TRANSACTIONS), advance)
 
     prepare_and_report(
@@ -152,13 +152,13 @@ def hm(
 
 @app.command(epilog="Example: tastestream dataset folder photos --out data/photos")
 def folder(
-    classes: Annotated[Path, typer.Argument(help="The folder: a folder in it is a category.", file_okay=False)],
+    classes: Annotated[Path, typer.Argument(help="The folder; each folder in it is a category.", file_okay=False)],
     out: Out,
     levels: Levels = "1-4",
     min_items: MinItems = 1,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """A folder of classes with pictures in them; there are no events."""
+    """Convert a folder of pictures, with a folder for each category. It has no events."""
     prepare_and_report(
         lambda _: ClassFolder(classes),
         str(classes),
@@ -171,11 +171,15 @@ def folder(
 
 @app.command(epilog="Example: tastestream dataset tables --events events.csv --items items.csv --out data/shop")
 def tables(
-    items: Annotated[Path, typer.Option(help="Columns item, image, categories; CSV or Parquet.", dir_okay=False)],
+    items: Annotated[
+        Path, typer.Option(help="CSV or Parquet with the columns item, image, categories.", dir_okay=False)
+    ],
     out: Out,
     events: Annotated[
         Path | None,
-        typer.Option(help="Columns user, item, type, time; CSV or Parquet.", dir_okay=False, show_default="none"),
+        typer.Option(
+            help="CSV or Parquet with the columns user, item, type, time.", dir_okay=False, show_default="none"
+        ),
     ] = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
@@ -184,7 +188,7 @@ def tables(
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """Two tables of your own: who did what with which item, and what the items are."""
+    """Convert two tables of your own: events and items."""
     prepare_and_report(
         lambda advance: Tables(events, items, items.parent, advance),
         f"tables {items.name}",
@@ -201,7 +205,7 @@ def tables(
 
 
 def prepare_and_report(
-    source: Callable[[Advance], Source],
+    source: Callable[[Advance], DatasetSource],
     name: str,
     out: Path,
     *,
@@ -215,7 +219,7 @@ def prepare_and_report(
     events_size: int = 0,
     items_size: int = 0,
 ) -> None:
-    """Prepare, show the progress and what came of it."""
+    """Prepare a data set, with progress bars, and print what it holds."""
     console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console
@@ -251,12 +255,12 @@ def prepare_and_report(
 
 
 def report(summary: DatasetSummary, out: Path) -> Table:
-    """What a data set is, and what was left out."""
+    """Describe a data set, and what was left out of it."""
     table = Table("", "", title=f"{summary.source} in {out}", show_header=False)
     table.add_row("users, items, events", f"{summary.users:,}, {summary.items:,}, {summary.events:,}")
     common = sorted(summary.labels.items(), key=lambda label: -label[1])[:SHOWN_LABELS]
     shown = ", ".join(f"{label} ({count:,})" for label, count in common)
-    table.add_row("labels", f"{len(summary.labels):,}: {shown or NO_LABELS}")
+    table.add_row("labels", f"{len(summary.labels):,}: {shown}" if shown else NO_LABELS)
     for fact, count in summary.noted.items():
         table.add_row(f"kept: {fact.replace('_', ' ')}", f"{count:,}, the first: {summary.examples[fact]}")
     for reason, count in summary.dropped.items():
@@ -267,7 +271,7 @@ def report(summary: DatasetSummary, out: Path) -> Table:
 def _levels(text: str) -> tuple[int, int]:
     first, _, last = text.partition("-")
     if not first.isdigit() or not (last or first).isdigit() or not 1 <= int(first) <= int(last or first):
-        raise DatasetError(f"--levels {text!r}: expected 2-4, or 3")
+        raise DatasetError(f"--levels {text!r}: expected levels such as 2-4 or 3")
     return int(first), int(last or first)
 
 

@@ -1,4 +1,4 @@
-"""Category paths to a vocabulary of labels: which levels of the paths count, and how often a label has to occur."""
+"""Turns category paths into labels: which levels count, and how many items a label needs."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,13 @@ SEPARATOR = " > "
 
 @dataclass(frozen=True)
 class LabelRule:
-    """first, last: levels of a path that become labels, from 1; a label is the path down to its level.
+    """Which labels a data set gets.
 
-    min_items: how many items a label needs. max_labels: at most so many, the most frequent.
+    Attributes:
+        first: first level of a path that becomes a label; 1 is the broadest. A label is the path down to its level.
+        last: last level that becomes a label.
+        min_items: minimum number of items with a label.
+        max_labels: maximum number of labels; the most frequent are kept.
     """
 
     first: int = 1
@@ -21,7 +25,7 @@ class LabelRule:
 
 
 def labels_of(paths: Iterable[Sequence[str]], rule: LabelRule) -> tuple[str, ...]:
-    """The labels of an item, each once: `a > b > c` for the third level."""
+    """List the labels of an item without duplicates, such as `a > b > c` for the third level."""
     found = (
         SEPARATOR.join(path[:level]) for path in paths for level in range(rule.first, min(rule.last, len(path)) + 1)
     )
@@ -29,7 +33,7 @@ def labels_of(paths: Iterable[Sequence[str]], rule: LabelRule) -> tuple[str, ...
 
 
 def vocabulary(counts: Counter[str], items: int, rule: LabelRule) -> list[str]:
-    """The labels that are kept, sorted. One that every item has says nothing, and goes."""
+    """Choose the labels to keep, sorted. A label of every item carries no information and is left out."""
     frequent = [
         (-count, label) for label, count in counts.items() if count >= rule.min_items and (count < items or items == 1)
     ]

@@ -1,55 +1,42 @@
-"""Pictures in files, and in ZIP archives that stay packed: `images.zip!/women/B00005N7P0.jpg` is a member of `images.zip`.
+"""Reads pictures from files and from ZIP archives, which stay packed.
 
-A prepared data set names its pictures so; who reads them (embedding, replay, reports) does it here. Archives come from strangers:
-what a member claims is checked before anything of it is inflated, and a member that cannot be had costs no more than itself.
+Embedding, replays and reports read pictures here. Archives are untrusted input: the claims of a member are checked before anything
+of it is decompressed, and an unreadable member affects no other.
 """
 
-import re
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from model.exceptions import PictureError
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
-MAX_BYTES = 10 * 1024**2  # of a member, unpacked; the default of FETCH_MAX_BYTES, which workers hold a picture to
-METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED})  # others may take gigabytes for a window
+MAX_BYTES = 10 * 1024**2  # of a decompressed member; the default of FETCH_MAX_BYTES, the limit of the workers
+METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED})  # decompressing others may take gigabytes of memory
 ENCRYPTED = 0x1  # flag of a member
-PACKED = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
 BROKEN = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-"""What `zipfile` raises for an archive that is damaged, or is made in a way that it does not know."""
+"""What `zipfile` raises for an archive that is damaged or uses an unknown feature."""
 
 
-class Place(NamedTuple):
-    """Where a picture in an archive is."""
+def pictures_by_item(pictures: Path) -> dict[str, PictureRef]:
+    """Find the pictures in a folder or a ZIP archive. The name without the suffix is the item.
 
-    archive: Path
-    member: str
-
-
-def place_in_archive(picture: str) -> Place | None:
-    """The archive and the member that a picture's address means; None where it is a plain file's path."""
-    found = PACKED.fullmatch(picture)
-    return Place(Path(found["archive"]), found["member"]) if found else None
-
-
-def pictures_by_item(pictures: Path) -> dict[str, str]:
-    """The pictures of a folder, or of a ZIP archive, by their names without the suffix.
-
-    Raises DatasetError when there are none, or the archive cannot be read.
+    Raises:
+        DatasetError: there are no pictures, or the archive cannot be read.
     """
     if pictures.is_dir():
-        named = ((path.stem, path.suffix, str(path)) for path in sorted(pictures.rglob("*")))
+        named = ((path, PictureRef(str(path))) for path in sorted(pictures.rglob("*")))
     elif pictures.suffix.lower() == ".zip":
-        named = ((Path(name).stem, Path(name).suffix, f"{pictures}!/{name}") for name in sorted(_members(pictures)))
+        named = ((Path(name), PictureRef.in_archive(pictures, name)) for name in sorted(_members(pictures)))
     else:
         raise DatasetError(f"{pictures}: expected a folder or a .zip of pictures, found none")
-    found = {name: picture for name, suffix, picture in named if suffix.lower() in SUFFIXES}
+    found = {path.stem: picture for path, picture in named if path.suffix.lower() in SUFFIXES}
     if not found:
         raise DatasetError(f"{pictures}: expected pictures named by item ({', '.join(sorted(SUFFIXES))}), found none")
     return found
@@ -62,17 +49,21 @@ def _members(archive: Path) -> list[str]:
     except OSError as error:
         raise DatasetError(f"{archive}: {error.strerror or error}") from error
     except BROKEN as error:
-        raise DatasetError(f"{archive}: expected a ZIP archive, found what cannot be read: {error}") from error
+        raise DatasetError(f"{archive}: expected a ZIP archive, which this is not: {error}") from error
 
 
 class PictureFiles:
-    """Reads pictures by their addresses, from any thread. A context manager: archives that were read from stay open until its end.
+    """Reads local pictures, from any thread. A context manager: it closes the archives that it opened.
 
-    In memory are the lists of the archives' members and the picture that is being read, one at a time of each archive.
+    Memory holds the member lists of the archives, and one picture at a time from each archive.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
-        """max_bytes: of a picture in an archive."""
+        """Set the limits.
+
+        Args:
+            max_bytes: maximum size of a decompressed member of an archive, bytes.
+        """
         self._max_bytes = max_bytes
         self._archives: dict[Path, _Archive] = {}
         self._opening = Lock()
@@ -85,25 +76,31 @@ class PictureFiles:
             archive.close()
         self._archives.clear()
 
-    def open(self, pictures: Iterable[str]) -> None:
-        """Open all archives that these pictures are in. Raises DatasetError for one that cannot be read."""
-        for archive in dict.fromkeys(place.archive for picture in pictures if (place := place_in_archive(picture))):
+    def open(self, pictures: Iterable[PictureRef]) -> None:
+        """Open all archives that hold these pictures.
+
+        Raises:
+            DatasetError: an archive cannot be read.
+        """
+        members = (member for picture in pictures if (member := picture.archive_member))
+        for archive in dict.fromkeys(member.archive for member in members):
             try:
                 self._archive(archive)
             except PictureError as error:
                 raise DatasetError(str(error)) from error
 
-    def read(self, picture: str) -> bytes:
-        """The bytes of a picture.
+    def read(self, picture: PictureRef) -> bytes:
+        """Read a local picture.
 
-        Raises PictureError: `unreadable_picture` where it is not there, damaged or encrypted; `picture_too_large` for a member of
-        an archive that claims or has more than `max_bytes`, of which nothing, or no more than that, is unpacked.
+        Raises:
+            PictureError: `unreadable_picture` when it is missing, damaged or encrypted; `picture_too_large` when a member of an
+                archive claims or has more than `max_bytes`. At most `max_bytes` + 1 bytes of a member are decompressed.
         """
-        place = place_in_archive(picture)
-        if place is not None:
-            return self._archive(place.archive).read(place.member, self._max_bytes)
+        packed = picture.archive_member
+        if packed is not None:
+            return self._archive(packed.archive).read(packed.member, self._max_bytes)
         try:
-            return Path(picture).read_bytes()
+            return picture.path.read_bytes()
         except (OSError, ValueError) as error:
             raise PictureError("unreadable_picture", f"{picture}: {error}") from error
 
@@ -115,10 +112,10 @@ class PictureFiles:
 
 
 class _Archive:
-    """One archive, read by one thread at a time."""
+    """An archive. One thread at a time reads it."""
 
     def __init__(self, path: Path) -> None:
-        """Raises PictureError."""
+        """Open the archive. Raises PictureError when it cannot be read."""
         self._path = path
         self._reading = Lock()
         try:
@@ -126,13 +123,13 @@ class _Archive:
         except OSError as error:
             raise PictureError("unreadable_picture", f"{path}: {error.strerror or error}") from error
         except BROKEN as error:
-            raise PictureError("unreadable_picture", f"{path}: not a whole ZIP archive: {error}") from error
+            raise PictureError("unreadable_picture", f"{path}: not an intact ZIP archive: {error}") from error
 
     def close(self) -> None:
         self._file.close()
 
     def read(self, name: str, max_bytes: int) -> bytes:
-        at = f"{self._path}!/{name}"
+        at = str(PictureRef.in_archive(self._path, name))
         try:
             member = self._file.getinfo(name)
         except KeyError:
@@ -145,12 +142,14 @@ class _Archive:
             except (OSError, *BROKEN) as error:
                 raise PictureError("unreadable_picture", f"{at}: {error}") from error
         if len(data) != member.file_size:
-            raise PictureError("unreadable_picture", f"{at}: {len(data)} bytes, not {member.file_size} as it claims")
+            raise PictureError(
+                "unreadable_picture", f"{at}: {len(data)} bytes, but the archive claims {member.file_size}"
+            )
         return data
 
 
 def _check(member: ZipInfo, at: str, max_bytes: int) -> None:
-    """What a member says of itself. Raises PictureError."""
+    """Check what the archive claims about a member. Raises PictureError."""
     if member.flag_bits & ENCRYPTED:
         raise PictureError("unreadable_picture", f"{at}: it is encrypted")
     if member.compress_type not in METHODS:
@@ -158,4 +157,4 @@ def _check(member: ZipInfo, at: str, max_bytes: int) -> None:
             "unreadable_picture", f"{at}: compressed by method {member.compress_type}, expected stored or deflated"
         )
     if member.file_size > max_bytes:
-        raise PictureError("picture_too_large", f"{at}: {member.file_size} bytes, at most {max_bytes} are read")
+        raise PictureError("picture_too_large", f"{at}: {member.file_size} bytes, more than the limit of {max_bytes}")

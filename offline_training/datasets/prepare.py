@@ -1,7 +1,7 @@
-"""A source to a folder: `events.parquet`, `items.parquet` and `dataset.json`, which training and replay read.
+"""Writes a data set as the folder that training and replay read: `events.parquet`, `items.parquet` and `dataset.json`.
 
-Events are read twice and items once, so that only items that somebody touched are held in memory, however large the metadata.
-Events are written in the order of their times; those of one time stay as the source has them.
+The events are read twice and the items once. Memory holds only the items that have an event, however large the metadata is.
+Events are written in time order; events of one time keep the order of the source.
 """
 
 from collections import Counter
@@ -16,71 +16,78 @@ from typing import Any, NamedTuple
 import msgspec
 
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Source, is_url
-from offline_training.datasets.tables import parquet_module
+from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetSource, Dropped
 
 EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
-RUNS = "events.runs"  # while events are sorted
-ROWS = 65_536  # written in one step
-RUN = 4 * ROWS  # events that are sorted in memory; what is more is merged from disk
-MERGED = 1024  # events of each run that are in memory while runs are merged
-PAGE = 64 * 1024  # bytes that are read of a column at a time; the default is all of a run
+RUNS = "events.runs"  # temporary file of the external sort
+ROWS = 65_536  # rows per write
+RUN = 4 * ROWS  # events that are sorted in memory; more are merged from disk
+MERGED = 1024  # events of each sorted run in memory during the merge
+PAGE = 64 * 1024  # bytes read from a column at a time; pyarrow's default is the whole run
 
-Step = Callable[[str], AbstractContextManager[object]]
+ShowStep = Callable[[str], AbstractContextManager[object]]
 """Opens a progress bar with a title."""
 
 
 class DatasetSummary(msgspec.Struct, frozen=True):
-    """What a prepared data set is."""
+    """The contents of `dataset.json`."""
 
     source: str
     users: int
     items: int
     events: int
-    from_time: int  # milliseconds
+    from_time: int  # milliseconds since the epoch
     to_time: int
-    labels: dict[str, int]  # how many items have it
+    labels: dict[str, int]  # number of items with each label
     dropped: dict[str, int]
     examples: dict[str, str]
     noted: dict[str, int] = {}
-    """What was kept, and is worth knowing."""
+    """What was kept and is worth knowing, with its count."""
 
 
-class _Known(NamedTuple):
-    picture: str
+class _KeptItem(NamedTuple):
+    picture: PictureRef | None
     labels: tuple[str, ...]
 
 
 def prepare(
-    source: Source,
+    source: DatasetSource,
     name: str,
     out: Path,
     *,
     rule: LabelRule,
-    pictures: Mapping[str, str] | None,
-    step: Step,
+    pictures: Mapping[str, PictureRef] | None,
+    step: ShowStep,
     pictureless: bool = False,
     untouched: bool = False,
     uncategorized: bool = False,
 ) -> DatasetSummary:
-    """Read `source` and write the folder `out`; a data set that is there is replaced.
+    """Read `source` and write the folder `out`, replacing a data set that is there.
 
     Args:
-        name: what the source is, for the summary.
+        source: the data set to read.
+        name: describes the source in the summary.
+        out: the folder to write.
         rule: which categories become labels.
-        pictures: files by item, instead of the pictures that the source names.
+        pictures: pictures by item, to use instead of those that the source names.
         step: shows the progress.
-        untouched: whether items that no event is about are kept, too: their labels teach what pictures look like.
-        pictureless: whether items without a picture are kept; their embeddings have to come from elsewhere.
-        uncategorized: whether items without a category are kept: they can be replayed, and teach nothing.
+        pictureless: keep items without a picture; their embeddings must come from elsewhere.
+        untouched: keep items without an event, too; their labels teach what pictures look like.
+        uncategorized: keep items without a category; they can be replayed, but training ignores them.
 
-    Raises DatasetError, when something is missing or nothing is left.
+    Returns:
+        The contents of `dataset.json`.
+
+    Raises:
+        DatasetError: something is missing, or nothing is left.
     """
     dropped = Dropped()
-    with step("events, first time"):
+    with step("events, first pass"):
         touched = {event.item for event in source.interactions(Dropped())}
     with step("items"):
-        known = _items(
+        kept = _kept_items(
             source,
             set() if untouched else touched,
             rule,
@@ -89,36 +96,36 @@ def prepare(
             pictureless=pictureless,
             uncategorized=uncategorized,
         )
-    counts = Counter(label for item in known.values() for label in item.labels)
-    kept = set(vocabulary(counts, len(known), rule))
-    for item, one in list(known.items()):
-        labels = tuple(label for label in one.labels if label in kept)
-        known[item] = _Known(one.picture, labels)
-        if not labels and one.labels:
-            (dropped.note if uncategorized else dropped.add)("item_without_frequent_label", item)
+    counts = Counter(label for item in kept.values() for label in item.labels)
+    frequent = set(vocabulary(counts, len(kept), rule))
+    for name_of_item, item in list(kept.items()):
+        labels = tuple(label for label in item.labels if label in frequent)
+        kept[name_of_item] = _KeptItem(item.picture, labels)
+        if not labels and item.labels:
+            (dropped.note if uncategorized else dropped.add)("item_without_frequent_label", name_of_item)
             if not uncategorized:
-                del known[item]
+                del kept[name_of_item]
     needed = "a picture" if uncategorized else "a picture and a label"
-    if not known:
+    if not kept:
         raise DatasetError(f"{name}: nothing is left: no item with {needed}; left out: {dropped}")
     out.mkdir(parents=True, exist_ok=True)
-    with step("events, second time"):
+    with step("events, second pass"):
         seen = _Seen(dropped)
         with closing(
-            in_order_of_time(seen.watch(_of_known(source.interactions(dropped), known, dropped)), out)
+            in_time_order(seen.watch(_of_kept_items(source.interactions(dropped), kept, dropped)), out)
         ) as events:
             _write(out / EVENTS, _columns(events))
     if touched and not seen.events:
         raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}")
-    _write(out / ITEMS, _item_columns(known))
+    _write(out / ITEMS, _item_columns(kept))
     summary = DatasetSummary(
         source=name,
         users=len(seen.users),
-        items=len(known),
+        items=len(kept),
         events=seen.events,
         from_time=seen.first,
         to_time=seen.last,
-        labels={label: counts[label] for label in sorted(kept)},
+        labels={label: counts[label] for label in sorted(frequent)},
         dropped=dict(dropped.counts.most_common()),
         examples=dropped.examples,
         noted=dict(dropped.notes.most_common()),
@@ -127,53 +134,50 @@ def prepare(
     return summary
 
 
-def _items(
-    source: Source,
+def _kept_items(
+    source: DatasetSource,
     touched: set[str],
     rule: LabelRule,
-    pictures: Mapping[str, str] | None,
+    pictures: Mapping[str, PictureRef] | None,
     dropped: Dropped,
     *,
     pictureless: bool,
     uncategorized: bool,
-) -> dict[str, _Known]:
-    """Items with a picture and labels, or without what need not be: those that were touched, or all where there are no events."""
-    known: dict[str, _Known] = {}
+) -> dict[str, _KeptItem]:
+    """Select the items to keep, by id, with absolute paths of pictures. An empty `touched` stands for all items."""
+    kept: dict[str, _KeptItem] = {}
     described: set[str] = set()
     for item in source.items(dropped):
-        if (touched and item.item not in touched) or item.item in known:
+        if (touched and item.item not in touched) or item.item in kept:
             continue
         described.add(item.item)
-        picture = item.picture if pictures is None else pictures.get(item.item, "")
+        picture = item.picture if pictures is None else pictures.get(item.item)
         labels = labels_of(item.paths, rule)
-        if not picture and not pictureless:
+        if picture is None and not pictureless:
             dropped.add("item_without_picture", item.item)
         elif not labels and not uncategorized:
             dropped.add("item_without_category", item.item)
         else:
             if not labels:
                 dropped.note("item_without_category", item.item)
-            known[item.item] = _Known(_from_anywhere(picture), labels)
+            kept[item.item] = _KeptItem(picture and picture.absolute(), labels)
     for item in touched - described:
         dropped.add("item_not_described", item)
-    return known
+    return kept
 
 
-def _from_anywhere(picture: str) -> str:
-    """A file's path from the root, since a data set is read from other folders than it was made in; URLs of any scheme as they are."""
-    return picture if not picture or is_url(picture) else str(Path(picture).absolute())
-
-
-def _of_known(events: Iterable[DatasetEvent], known: Mapping[str, _Known], dropped: Dropped) -> Iterator[DatasetEvent]:
+def _of_kept_items(
+    events: Iterable[DatasetEvent], kept: Mapping[str, _KeptItem], dropped: Dropped
+) -> Iterator[DatasetEvent]:
     for event in events:
-        if event.item in known:
+        if event.item in kept:
             yield event
         else:
             dropped.add("event_of_item_left_out", f"{event.user} {event.item}")
 
 
 class _Seen:
-    """What went by; `dropped` is told of times that went backwards, which are sorted afterwards."""
+    """Counts the events that pass. Notes events that come after a later one; sorting puts them in order."""
 
     def __init__(self, dropped: Dropped) -> None:
         self._dropped = dropped
@@ -191,11 +195,11 @@ class _Seen:
             yield event
 
 
-def in_order_of_time(events: Iterator[DatasetEvent], folder: Path, size: int = RUN) -> Generator[DatasetEvent]:
-    """The events sorted by time, those of one time in the order in which they come.
+def in_time_order(events: Iterator[DatasetEvent], folder: Path, size: int = RUN) -> Generator[DatasetEvent]:
+    """Sort events by time. Events of one time keep their order.
 
-    What is more than `size` events goes through a file in `folder`, in sorted runs that are merged: memory holds one run, then
-    `MERGED` events of each.
+    More than `size` events are sorted externally: sorted runs of `size` events go to a file in `folder` and are merged. Memory
+    holds one run, then `MERGED` events of each run.
     """
     by_time = attrgetter("time")
     first = sorted(islice(events, size), key=by_time)
@@ -237,16 +241,16 @@ def _as_columns(rows: list[DatasetEvent]) -> dict[str, list[Any]]:
     return {name: [getattr(row, name) for row in rows] for name in DatasetEvent._fields}
 
 
-def _item_columns(known: Mapping[str, _Known]) -> Iterator[dict[str, list[Any]]]:
+def _item_columns(kept: Mapping[str, _KeptItem]) -> Iterator[dict[str, list[Any]]]:
     yield {
-        "item": list(known),
-        "image": [one.picture for one in known.values()],
-        "categories": [list(one.labels) for one in known.values()],
+        "item": list(kept),
+        "image": [str(item.picture or "") for item in kept.values()],
+        "categories": [list(item.labels) for item in kept.values()],
     }
 
 
 def _write(path: Path, pieces: Iterator[dict[str, list[Any]]]) -> None:
-    """A Parquet file; one that is not whole is not left behind."""
+    """Write a Parquet file under a temporary name, and rename it when it is complete."""
     parquet = parquet_module()
     import pyarrow as pa  # noqa: PLC0415  (an extra)
 

@@ -1,4 +1,4 @@
-"""The rows that every source is read into."""
+"""The rows that every format is read into."""
 
 import html
 import re
@@ -8,51 +8,47 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from model.exceptions import TastestreamError
+from offline_training.datasets.picture_ref import PictureRef
 
-Type = Literal["view", "cart", "purchase", "return"]
+EventType = Literal["view", "cart", "purchase", "return"]
+
+TAG = re.compile(r"<[^>]*>")
 
 
 class DatasetError(TastestreamError):
-    """A data set is not what it should be; the message says what was expected and what was found."""
-
-
-TAG = re.compile(r"<[^>]*>")
-SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+    """A data set cannot be read or written; the message says what was expected and what was found."""
 
 
 class DatasetEvent(NamedTuple):
-    """Somebody did something with an item. `time`: integer milliseconds since the epoch."""
+    """A user did something with an item. `time` is in integer milliseconds since the epoch."""
 
     user: str
     item: str
-    type: Type
+    type: EventType
     time: int
 
 
-class Item(NamedTuple):
-    """What an item is.
+class DatasetItem(NamedTuple):
+    """An item of the catalogue.
 
-    picture: a URL, or the path of a file (`picture_files`: it may be in an archive); "" when there is none.
-    paths: its categories, each as a path from the broadest to the narrowest.
+    Attributes:
+        item: its id.
+        picture: where its picture is; None when it has none.
+        paths: its categories, each as a path from the broadest to the narrowest.
     """
 
     item: str
-    picture: str
+    picture: PictureRef | None
     paths: tuple[tuple[str, ...], ...]
 
 
-def is_url(picture: str) -> bool:
-    """Whether a picture has to be fetched, and is no file's path. A `data:` URL counts as one: no file is called so."""
-    return SCHEME.match(picture) is not None
-
-
 def clean(text: Any) -> str:
-    """A name without HTML: entities are resolved, tags are cut out."""
+    """Strip HTML from a name: resolve entities, cut out tags. Anything but text gives an empty name."""
     return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
 
 
 def category_paths(paths: Iterable[Any]) -> tuple[tuple[str, ...], ...]:
-    """What there is of category paths, without markup, empty names and empty paths, each once."""
+    """Clean category paths: no markup, no empty names, no empty paths, no duplicates."""
     cleaned = (
         tuple(filter(None, map(clean, cast("Sequence[Any]", path)))) for path in paths if isinstance(path, list | tuple)
     )
@@ -61,30 +57,30 @@ def category_paths(paths: Iterable[Any]) -> tuple[tuple[str, ...], ...]:
 
 @dataclass
 class Dropped:
-    """What was left out: how often for each reason, and the first example of it. Beside it, what was kept and is worth knowing."""
+    """Counts what was left out, by reason, with the first example of each. Notes count what was kept but is worth knowing."""
 
     counts: Counter[str] = field(default_factory=Counter[str])
     notes: Counter[str] = field(default_factory=Counter[str])
     examples: dict[str, str] = field(default_factory=dict[str, str])
 
     def add(self, reason: str, example: object = "", count: int = 1) -> None:
-        """Something was left out."""
+        """Count something that was left out."""
         self.counts[reason] += count
         self.examples.setdefault(reason, str(example)[:200])
 
     def note(self, fact: str, example: object = "") -> None:
-        """Something is so, and was kept."""
+        """Count something that was kept."""
         self.notes[fact] += 1
         self.examples.setdefault(fact, str(example)[:200])
 
     def include(self, other: "Dropped") -> None:
-        """All that another one knows."""
+        """Add all counts, notes and examples of `other`."""
         self.counts += other.counts
         self.notes += other.notes
         self.examples = other.examples | self.examples
 
     def explained(self) -> str:
-        """Each reason with its count and its first example, a line each; "nothing"."""
+        """List the reasons, one per line, with their counts and first examples; "nothing" when there are none."""
         return (
             "".join(
                 f"\n  {reason} {count:,}, the first: {self.examples[reason]}"
@@ -97,13 +93,13 @@ class Dropped:
         return ", ".join(f"{reason} {count:,}" for reason, count in self.counts.most_common()) or "nothing"
 
 
-class Source(Protocol):
-    """A data set. Each call reads it anew; what cannot be used is told to `dropped` and passed over."""
+class DatasetSource(Protocol):
+    """A data set to read. Each call reads it from the start. Unusable records are skipped and counted in `dropped`."""
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
-        """In the order of the files."""
+        """Yield the events in the order of the files."""
         ...
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
-        """An item may come several times: the first one counts."""
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
+        """Yield the items. An item may come several times; the first one counts."""
         ...

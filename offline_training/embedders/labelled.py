@@ -1,18 +1,17 @@
-"""The labelled pictures that an embedder is fine-tuned on: which file, which category, which split. Reads no pixels."""
+"""The labelled pictures that an embedder is fine-tuned on: files, categories and splits. Reads no pixels."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from offline_training.datasets.folders import ClassFolder
+from offline_training.datasets.formats.folders import ClassFolder
+from offline_training.datasets.formats.tables import Tables
 from offline_training.datasets.labels import SEPARATOR
-from offline_training.datasets.picture_files import place_in_archive
 from offline_training.datasets.prepare import ITEMS
-from offline_training.datasets.records import Dropped, Item
-from offline_training.datasets.tables import Tables
+from offline_training.datasets.records import DatasetItem, Dropped
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.pictures import GROCERY_CLASSES, Picture, Split, read_grocery
+from offline_training.embedders.pictures import GROCERY_CLASSES, LabelledPicture, Split, read_grocery
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -23,25 +22,25 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "test",
 }
 HELD_OUT_SHARE = 0.15
-"""Of a category's pictures, for validation and for test each, where the data set has no splits of its own."""
+"""Share of the pictures of a category for validation, and again for test, when the data set has no splits."""
 
 HELD_OUT: tuple[Split, ...] = ("validation", "test")
 
 
-def read_labelled(data: Path, level: int | None = None) -> list[Picture]:
-    """Read a folder of classes, or a data set that `tastestream dataset` prepared.
+def read_labelled(data: Path, level: int | None = None) -> list[LabelledPicture]:
+    """Read a folder of categories, or a data set that `tastestream dataset` prepared.
 
     Args:
-        data: a folder with a folder for each category, within `train`, `validation` and `test` or without them; or one with
-            `items.parquet`, whose pictures are files; or the grocery store data set, whose levels are coarse and fine.
-        level: how much of a category path names the category (1: its broadest part); None for all of it.
+        data: a folder with a folder for each category, with or without `train`, `validation` and `test` above them; or a folder
+            with `items.parquet`, whose pictures are files; or the grocery store data set, whose levels are coarse and fine.
+        level: number of levels of a category path that name the category (1: its broadest part); None for all of them.
 
     Returns:
         Each picture once, sorted by name.
 
     Raises:
-        EmbedderError: when a split is empty, there are fewer than two categories, or training lacks one of them.
-        DatasetError: when there is nothing to read.
+        EmbedderError: a split is empty, there are fewer than two categories, or training lacks one of them.
+        DatasetError: there is nothing to read.
     """
     if not data.is_dir():
         raise EmbedderError(f"--data {data}: there is no such folder")
@@ -50,12 +49,12 @@ def read_labelled(data: Path, level: int | None = None) -> list[Picture]:
     return sorted(pictures, key=lambda picture: picture.name)
 
 
-def categories_of(pictures: Iterable[Picture]) -> list[str]:
-    """Their categories, sorted: the order of the classification layer."""
+def categories_of(pictures: Iterable[LabelledPicture]) -> list[str]:
+    """List their categories, sorted: the order of the classification layer."""
     return sorted({picture.category for picture in pictures})
 
 
-def _read(data: Path, level: int | None) -> list[Picture]:
+def _read(data: Path, level: int | None) -> list[LabelledPicture]:
     prepared = (data / ITEMS).is_file()
     source = Tables(None, data / ITEMS, data) if prepared else ClassFolder(data)
     dropped = Dropped()
@@ -64,33 +63,36 @@ def _read(data: Path, level: int | None) -> list[Picture]:
         key=lambda pair: pair[0].item,
     )
     with_split = [pair for pair in found if _own_split(pair[0])]
-    found = with_split or found  # beside train and test, other folders hold no examples
+    found = with_split or found  # a folder beside train and test holds no examples
     if not found:
         raise EmbedderError(
             f"--data {data}: expected pictures in folders of categories, found none; left out: {dropped}"
         )
     drawn = _drawn_splits(found)
     return [
-        Picture(_file(item, data), item.item, category, data.name, _own_split(item) or split)
+        LabelledPicture(_file(item, data), item.item, category, data.name, _own_split(item) or split)
         for (item, category), split in zip(found, drawn, strict=True)
     ]
 
 
 def _category(paths: Sequence[tuple[str, ...]], level: int | None) -> str:
-    """The longest path down to `level`; "" where there is none."""
+    """Cut the paths at `level` and take the longest; "" when there is none."""
     cut = [path[:level] for path in paths]
     return SEPARATOR.join(max(cut, key=len, default=()))
 
 
-def _file(item: Item, data: Path) -> Path:
-    """A prepared data set names pictures as it was given them: from the working folder, or from its own."""
-    if "://" in item.picture:
-        raise EmbedderError(f"{data}: {item.item} has its picture at {item.picture}: expected files, fetch them first")
-    if place_in_archive(item.picture) is not None:
+def _file(item: DatasetItem, data: Path) -> Path:
+    """Find the file of a picture. Its path is relative to the data set's folder, or to the working folder."""
+    picture = item.picture
+    if picture is None:
+        raise EmbedderError(f"{data}: {item.item} has no picture: expected files")
+    if picture.is_url:
+        raise EmbedderError(f"{data}: {item.item} has its picture at {picture}: expected files, fetch them first")
+    if picture.archive_member is not None:
         raise EmbedderError(
-            f"{data}: {item.item} has its picture at {item.picture}: expected files, unpack the archive first"
+            f"{data}: {item.item} has its picture at {picture}: expected files, unpack the archive first"
         )
-    path = Path(item.picture)
+    path = picture.path
     if path.is_file():
         return path
     outside = path.relative_to(data) if path.is_relative_to(data) else path
@@ -99,13 +101,13 @@ def _file(item: Item, data: Path) -> Path:
     return outside
 
 
-def _own_split(item: Item) -> Split | None:
-    """That which the first folder of its name says."""
+def _own_split(item: DatasetItem) -> Split | None:
+    """The split that the first folder of its name says."""
     return SPLIT_FOLDERS.get(item.item.split("/")[0].lower())
 
 
-def _drawn_splits(found: Sequence[tuple[Item, str]]) -> list[Split]:
-    """By a hash of the name within each category, so that another picture hardly moves others from split to split."""
+def _drawn_splits(found: Sequence[tuple[DatasetItem, str]]) -> list[Split]:
+    """Draw splits by a hash of the name within each category: adding a picture moves hardly any other."""
     splits: list[Split] = ["train"] * len(found)
     members: dict[str, list[int]] = {}
     for number, (_, category) in enumerate(found):
@@ -113,13 +115,13 @@ def _drawn_splits(found: Sequence[tuple[Item, str]]) -> list[Split]:
     for numbers in members.values():
         drawn = sorted(numbers, key=lambda number: hashlib.sha256(found[number][0].item.encode()).digest())
         held_out = round(len(drawn) * HELD_OUT_SHARE)
-        for place, split in enumerate(HELD_OUT):
-            for number in drawn[place * held_out : (place + 1) * held_out]:
+        for part, split in enumerate(HELD_OUT):
+            for number in drawn[part * held_out : (part + 1) * held_out]:
                 splits[number] = split
     return splits
 
 
-def _check(pictures: list[Picture], data: Path) -> None:
+def _check(pictures: list[LabelledPicture], data: Path) -> None:
     counts = Counter(picture.split for picture in pictures)
     for split in ("train", *HELD_OUT):
         if not counts[split]:

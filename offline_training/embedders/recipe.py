@@ -20,7 +20,7 @@ from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, FinetuningRecipe, LabelledViews, Tuned, embed_views, fine_tune
 from offline_training.embedders.labelled import categories_of
-from offline_training.embedders.pictures import Picture, Split
+from offline_training.embedders.pictures import LabelledPicture, Split
 from offline_training.embedders.probe import Accuracy, LabelledEmbeddings, LinearClassifier, Standardization
 from offline_training.embedders.views import Pixels, Views, cached_activations
 from offline_training.progress import Step
@@ -92,7 +92,7 @@ class EmbedderReport(msgspec.Struct, frozen=True):
 
 def make_embedder(
     backbone: Backbone,
-    pictures: Sequence[Picture],
+    pictures: Sequence[LabelledPicture],
     *,
     out: Path,
     work: Path,
@@ -246,6 +246,6 @@ def _points(high: dict[str, Accuracy], low: dict[str, Accuracy]) -> float:
     return round(100 * (high["test"].accuracy - low["test"].accuracy), 2)
 
 
-def _counts(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
+def _counts(pictures: Sequence[LabelledPicture]) -> dict[str, dict[str, int]]:
     counts = Counter((picture.category, picture.split) for picture in pictures)
     return {category: {split: counts[category, split] for split in SPLITS} for category in categories_of(pictures)}

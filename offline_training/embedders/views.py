@@ -21,7 +21,7 @@ from model.preprocessing import PREPROCESSING, decode_picture
 from offline_training.embedders.augmentation import AUGMENTATION, random_view
 from offline_training.embedders.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.pictures import Picture
+from offline_training.embedders.pictures import LabelledPicture
 from offline_training.progress import Advance
 
 BATCH = 16  # pictures per call
@@ -44,7 +44,7 @@ class Views(Protocol):
 class Pixels:
     """`Views` that are decoded on each call: uint8 [B,size,size,3]."""
 
-    def __init__(self, pictures: Sequence[Picture], size: int, seed: int) -> None:
+    def __init__(self, pictures: Sequence[LabelledPicture], size: int, seed: int) -> None:
         self.pictures, self.size, self.seed = pictures, size, seed
         self.count, self.views = len(pictures), FRESH_VIEWS
 

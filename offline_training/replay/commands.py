@@ -135,7 +135,7 @@ def _opened(settings: Settings, options: ReplayOptions) -> Run:
 
 def _look_for_pictures(data: DataSet) -> None:
     """Raises ReplayError when there are pictures that are to be files here, and none of the first is."""
-    local = [item.picture for item in data.items.values() if item.local][:LOOKED_FOR]
+    local = [picture for item in data.items.values() if (picture := item.local_picture)][:LOOKED_FOR]
     if not local:
         return
     with PictureFiles() as files:

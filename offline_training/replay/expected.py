@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from model.bundle import Bundle
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.answers import Answer, Answers, answer
 from offline_training.replay.messages import Naming
 from offline_training.replay.source import Event, PlayedItem
@@ -28,7 +29,7 @@ BATCH = 256  # events scored in one step
 def expected_messages(
     events: Iterable[Event],
     items: Mapping[str, PlayedItem],
-    embedded: Mapping[str, bytes],
+    embedded: Mapping[PictureRef, bytes],
     bundle: Bundle,
     settings: Settings,
     *,
@@ -48,11 +49,11 @@ def expected_messages(
         places: list[int] = []
         caused: list[tuple[EmbeddedInteraction, Bag]] = []
         for event in some:
-            picture = items[event.item].picture
-            if event.place in dead or (event.type in PICTURED and picture not in embedded):
+            picture = items[event.item].picture if event.type in PICTURED else None
+            embedding = b"" if picture is None else embedded.get(picture)
+            if event.place in dead or embedding is None:
                 yield event.place, "dead letter" if event.place in dead else "no picture"
                 continue
-            embedding = embedded[picture] if event.type in PICTURED else b""
             interaction = with_embedding(naming.interaction(event, ""), bundle.embedder_version, embedding)
             before = bags.get(interaction.user_id, Bag())
             bag = fold(before, interaction, max_slots=settings.max_slots, embedder_version=bundle.embedder_version)

@@ -157,7 +157,7 @@ def pictures_of(run: Run, results: Results) -> dict[str, bytes]:
     items = {item for moment in moments for item in (*(name for name, _ in moment.attention), *moment.bought)}
     known = run.data.items
     with PictureFiles(run.settings.fetch_max_bytes) as files:
-        found = {item: thumbnail(files, known[item].picture) for item in sorted(items) if known[item].local}
+        found = {item: thumbnail(files, known[item].local_picture) for item in sorted(items)}
     return {item: picture for item, picture in found.items() if picture is not None}
 
 
@@ -187,7 +187,11 @@ def _messages(
     run: Run, embeddings: Embeddings, bundle: Bundle, events: Callable[[str], Iterable[Event]], title: str
 ) -> Iterator[tuple[int, Recommendation | str]]:
     """The recommendations after some events, which are read twice: for their pictures, and one after the other."""
-    pictures = (run.data.items[event.item].picture for event in events(f"{title}: pictures") if event.type in PICTURED)
+    pictures = (
+        picture
+        for event in events(f"{title}: pictures")
+        if event.type in PICTURED and (picture := run.data.items[event.item].picture)
+    )
     embedded = embeddings.of(bundle, pictures)
     return expected_messages(
         events(f"{title}: events"),

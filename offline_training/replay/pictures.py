@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.quantization import quantize
-from offline_training.datasets.records import is_url
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.tasks.catalogue import embed_files
 from streams.settings import Settings
 from streams.warm.collecting import embed_urls
@@ -20,17 +20,17 @@ Show = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
 
 
 def embedded_pictures(
-    settings: Settings, embedder: Embedder, pictures: Sequence[str], advance: Callable[[], object]
-) -> dict[str, bytes]:
+    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], advance: Callable[[], object]
+) -> dict[PictureRef, bytes]:
     """The embeddings as they are stored, by picture; without those that cannot be had."""
-    files = [picture for picture in pictures if not is_url(picture)]
-    urls = [picture for picture in pictures if is_url(picture)]
-    outcomes: Iterable[tuple[str, NDArray[np.float32] | tuple[str, str]]] = embed_files(
+    files = [picture for picture in pictures if not picture.is_url]
+    urls = [picture.text for picture in pictures if picture.is_url]
+    outcomes: Iterable[tuple[PictureRef, NDArray[np.float32] | tuple[str, str]]] = embed_files(
         embedder, files, settings.fetch_max_bytes
     )
     if urls:
-        outcomes = chain(outcomes, embed_urls(settings, embedder, urls))
-    found: dict[str, bytes] = {}
+        outcomes = chain(outcomes, ((PictureRef(url), one) for url, one in embed_urls(settings, embedder, urls)))
+    found: dict[PictureRef, bytes] = {}
     for picture, outcome in outcomes:
         advance()
         if not isinstance(outcome, tuple):
@@ -45,10 +45,10 @@ class Embeddings:
         self._settings = settings
         self._show = show
         self._version = ""
-        self._tried: set[str] = set()
-        self._found: dict[str, bytes] = {}
+        self._tried: set[PictureRef] = set()
+        self._found: dict[PictureRef, bytes] = {}
 
-    def of(self, bundle: Bundle, pictures: Iterable[str]) -> Mapping[str, bytes]:
+    def of(self, bundle: Bundle, pictures: Iterable[PictureRef]) -> Mapping[PictureRef, bytes]:
         """As they are stored, of `pictures` and perhaps more; without those that cannot be had."""
         if bundle.embedder_version != self._version:
             self._version, self._tried, self._found = bundle.embedder_version, set(), {}

@@ -7,12 +7,12 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from pathlib import Path
 
 from aiohttp import web
 
 from model.exceptions import PictureError
-from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles, place_in_archive
+from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.source import PlayedItem
 
@@ -35,17 +35,17 @@ async def served_pictures(
 
     Raises ReplayError, or DatasetError for an archive that cannot be read.
     """
-    pictures = {str(item.number): item.picture for item in items.values() if item.local}
+    pictures = {str(item.number): picture for item in items.values() if (picture := item.local_picture)}
     if not pictures:
-        yield lambda item: item.picture
+        yield lambda item: str(item.picture or "")
         return
     with PictureFiles(max_bytes) as files:
         files.open(pictures.values())
         async with _listening(_application(pictures, files), host, port) as base:
-            yield lambda item: f"{base}/{item.number}" if item.local else item.picture
+            yield lambda item: f"{base}/{item.number}" if item.local_picture else str(item.picture or "")
 
 
-def _application(pictures: Mapping[str, str], files: PictureFiles) -> web.Application:
+def _application(pictures: Mapping[str, PictureRef], files: PictureFiles) -> web.Application:
     """pictures: their addresses by number."""
     places = asyncio.Semaphore(UNPACKED)
 
@@ -53,8 +53,8 @@ def _application(pictures: Mapping[str, str], files: PictureFiles) -> web.Applic
         found = pictures.get(request.match_info["number"])
         if found is None:
             raise web.HTTPNotFound
-        if place_in_archive(found) is None:
-            path = Path(found).absolute()
+        if found.archive_member is None:
+            path = found.path.absolute()
             if not path.is_file():
                 raise web.HTTPNotFound
             return web.FileResponse(path)
@@ -66,7 +66,7 @@ def _application(pictures: Mapping[str, str], files: PictureFiles) -> web.Applic
     return application
 
 
-async def _unpacked(request: web.Request, files: PictureFiles, picture: str) -> web.Response:
+async def _unpacked(request: web.Request, files: PictureFiles, picture: PictureRef) -> web.Response:
     """Sent whole before it returns, so that whoever counts the places counts what is in memory."""
     try:
         response = web.Response(body=await asyncio.to_thread(files.read, picture))

@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 
 from model.bundle import file_sha256
+from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
-from offline_training.datasets.records import is_url
-from offline_training.datasets.tables import parquet_module
 from offline_training.replay.exceptions import ReplayError
 from streams.messages import InteractionType
 
@@ -37,16 +37,16 @@ class Event(NamedTuple):
 
 
 class PlayedItem(NamedTuple):
-    """One row of `items.parquet`. `picture`: a URL, the path of a file or where it is in an archive, or "" for none."""
+    """A row of `items.parquet`, the `number`th from 0."""
 
     number: int
-    picture: str
+    picture: PictureRef | None
     categories: tuple[str, ...]
 
     @property
-    def local(self) -> bool:
-        """Whether the picture is a file, or in one."""
-        return bool(self.picture) and not is_url(self.picture)
+    def local_picture(self) -> PictureRef | None:
+        """The picture, if it is a file or in an archive."""
+        return None if self.picture is None or self.picture.is_url else self.picture
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class DataSet:
             if (selection.since is not None and event.time < selection.since) or not selection.takes(event.user):
                 continue
             item = self.items.get(event.item)
-            if item is None or not item.picture:
+            if item is None or item.picture is None:
                 left_out["unknown item" if item is None else "item without picture"] += 1
                 continue
             yield event._replace(place=played)
@@ -149,7 +149,10 @@ class DataSet:
 def _read_items(path: Path) -> dict[str, PlayedItem]:
     table = parquet_module().read_table(path, columns=["item", "image", "categories"])
     rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
-    return {item: PlayedItem(number, image or "", tuple(names)) for number, (item, image, names) in enumerate(rows)}
+    return {
+        item: PlayedItem(number, PictureRef.parse(image), tuple(names))
+        for number, (item, image, names) in enumerate(rows)
+    }
 
 
 def _left_out(path: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from offline_training.datasets.tables import parquet_module
+from offline_training.datasets.parquet import parquet_module
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.prequential import Measured
 

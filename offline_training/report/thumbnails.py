@@ -1,4 +1,4 @@
-"""Small copies of pictures, for a page that holds them."""
+"""Thumbnails of pictures, embedded in a report page."""
 
 import io
 
@@ -7,14 +7,18 @@ from PIL import Image
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from offline_training.datasets.picture_files import PictureFiles
+from offline_training.datasets.picture_ref import PictureRef
 
-SIDE, QUALITY = 96, 80  # pixels, of 100
+SIDE = 96  # pixels
+QUALITY = 80  # of a JPEG, up to 100
 
 
-def thumbnail(files: PictureFiles, path: str | None) -> bytes | None:
-    """A JPEG of 96 x 96 pixels, white where the picture is not square; None when it cannot be read."""
+def thumbnail(files: PictureFiles, picture: PictureRef | None) -> bytes | None:
+    """Make a JPEG of 96 x 96 pixels, padded with white. None when there is no picture, or it cannot be read."""
+    if picture is None:
+        return None
     try:
-        pixels = decode_picture(files.read(path or ""), SIDE)
+        pixels = decode_picture(files.read(picture), SIDE)
     except PictureError:
         return None
     file = io.BytesIO()

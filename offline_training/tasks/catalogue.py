@@ -1,6 +1,6 @@
-"""The items of a prepared data set in memory: what is known of each picture, row by row.
+"""The items of a prepared data set in memory, with their labels and embeddings.
 
-Embeddings come from a file, for they are computed once for a catalogue, and serve every experiment.
+Embeddings come from a file: they are computed once for a catalogue and reused by every experiment.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -19,25 +19,30 @@ from numpy.typing import NDArray
 from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.preprocessing import decode_picture
+from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import ITEMS, SUMMARY, DatasetSummary
-from offline_training.datasets.records import DatasetError, Dropped, is_url
-from offline_training.datasets.tables import parquet_module
+from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.progress import Step
 
-BATCH = 32
+BATCH = 32  # pictures embedded per call of the network
 IDS, EMBEDDINGS, EMBEDDER = "ids", ("embeddings", "emb"), "embedder"
-WRITE_EVERY, WRITE_SHARE = (
-    60.0,
-    20,
-)  # seconds between two writings of what is done, and at least so many times what one takes
+WRITE_EVERY = 60.0  # seconds between two writes of the embeddings that are done
+WRITE_SHARE = 20  # a write is followed by at least this many times its own duration without one
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """N items and D labels.
+    """N items with D labels and d-dimensional embeddings. Items without a category are left out.
 
-    embeddings: float32 [N, d]. matrix: bool [N, D], which item has which label. Both in the order of the names.
+    Attributes:
+        items: N ids.
+        labels: D labels.
+        embeddings: float32 [N, d], in the order of `items`.
+        matrix: bool [N, D], which item has which label.
+        missing: number of items that have a category but no embedding; they are left out, too.
+        pictures: the local pictures, by item.
     """
 
     items: list[str]
@@ -45,20 +50,18 @@ class Catalogue:
     embeddings: NDArray[np.float32]
     matrix: NDArray[np.bool_]
     missing: int
-    """Items of the data set that have a category but no embedding, and are left out, as those without a category are."""
-    pictures: dict[str, str] = field(default_factory=dict[str, str])
-    """Paths of the items' pictures, where they are local files."""
+    pictures: dict[str, PictureRef] = field(default_factory=dict[str, PictureRef])
 
 
 def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
-    """The items of the prepared data set `folder` that `embeddings` knows.
+    """Read the items of a prepared data set that have an embedding.
 
     Args:
-        folder: what `tastestream dataset` wrote.
+        folder: a folder that `tastestream dataset` wrote.
         embeddings: a `.npz` file with `ids` [n] and `embeddings` (or `emb`) float [n, d].
 
     Raises:
-        DatasetError: when something is missing, or no item has an embedding.
+        DatasetError: something is missing, or no item has an embedding.
     """
     labels = list(read_summary(folder).labels)
     table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image", "categories"])
@@ -74,7 +77,7 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     ]
     if not labelled:
         raise DatasetError(
-            f"{folder}: none of its {len(table)} items has a category, so there is nothing to learn or to be right about: "
+            f"{folder}: none of its {len(table)} items has a category, which training and evaluation need: "
             "prepare it with a table of categories"
         )
     for item, names in labelled:
@@ -93,18 +96,18 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     matrix = np.zeros((len(items), len(labels)), bool)
     for row, numbers in enumerate(columns):
         matrix[row, numbers] = True
-    images = zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True)
-    pictures = {item: image for item, image in images if is_local(image)}
+    pictures = {item: picture for item, picture in _pictures(table).items() if picture and not picture.is_url}
     return Catalogue(items, labels, vectors[rows].astype(np.float32), matrix, missing, pictures)
 
 
-def is_local(picture: str) -> bool:
-    """Whether it is a path, no URL and not "", which stands for none."""
-    return bool(picture) and not is_url(picture)
+def _pictures(table: Any) -> dict[str, PictureRef | None]:
+    """The pictures in an items table, by item."""
+    rows = zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True)
+    return {item: PictureRef.parse(image) for item, image in rows}
 
 
 def read_summary(folder: Path) -> DatasetSummary:
-    """`dataset.json` of a prepared data set. Raises DatasetError."""
+    """Read `dataset.json` of a prepared data set. Raises DatasetError when it is missing or damaged."""
     path = _existing(folder / SUMMARY)
     try:
         return msgspec.json.decode(path.read_bytes(), type=DatasetSummary)
@@ -113,7 +116,7 @@ def read_summary(folder: Path) -> DatasetSummary:
 
 
 def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
-    """Names, and their embeddings float [n, d] as they are stored. Raises DatasetError."""
+    """Read item ids and their embeddings, float [n, d], from a `.npz` file. Raises DatasetError when it holds none."""
     try:
         with np.load(_existing(path)) as arrays:
             name = next((name for name in EMBEDDINGS if name in arrays.files), "")
@@ -127,94 +130,121 @@ def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     return [str(name) for name in cast("list[object]", ids.tolist())], vectors
 
 
-Outcome = tuple[str, NDArray[np.float32] | tuple[str, str]]
-"""A picture and its embedding, float32 [d], or the reason and the message why there is none."""
+Embedded = NDArray[np.float32] | tuple[str, str]
+"""An embedding, float32 [d]; or the reason and the message of a failure."""
 
-EmbedAll = Callable[[Sequence[str]], Generator[Outcome]]
-"""Embeds pictures, each of which stands in the list once; the outcomes come in any order."""
+Outcome = tuple[str, Embedded]
+"""A URL and what became of its picture."""
+
+EmbedUrls = Callable[[Sequence[str]], Generator[Outcome]]
+"""Fetches and embeds the pictures at distinct URLs. The outcomes come in any order."""
 
 
 def embed_catalogue(
-    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedAll, max_bytes: int = MAX_BYTES
+    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedUrls, max_bytes: int = MAX_BYTES
 ) -> Dropped:
-    """Embed the pictures of a prepared data set to `out`, which `read_catalogue` reads; tells what was left out.
+    """Embed the pictures of a prepared data set and write them to `out`, which `read_catalogue` reads.
 
-    Pictures that `out` has are not embedded again, and what is done is kept when it is interrupted.
+    Embeddings that `out` already has are kept. An interruption loses only the last minute of work.
 
     Args:
-        by_url: for the pictures whose address is a URL. Fetching is not this package's: the command hands in the workers' way.
-        max_bytes: of a picture in an archive.
+        folder: a folder that `tastestream dataset` wrote.
+        embedder: makes the embeddings.
+        out: the `.npz` file to write.
+        step: shows the progress.
+        by_url: embeds the pictures at URLs. The command passes the fetching code of the workers, which this package does not import.
+        max_bytes: maximum size of a picture in an archive, bytes.
+
+    Returns:
+        What was left out.
 
     Raises:
-        DatasetError: when no picture can be had, or `out` is of another embedder or cannot be written.
+        DatasetError: no picture can be embedded, `out` holds embeddings of another embedder, or `out` cannot be written.
     """
-    table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image"])
-    pictures = dict(zip(table["item"].to_pylist(), table["image"].to_pylist(), strict=True))
-    kept = _Kept(out, embedder)
+    pictures = _pictures(parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image"]))
+    kept = _EmbeddingFile(out, embedder)
     dropped = Dropped()
-    files: dict[str, list[str]] = {}
-    urls: dict[str, list[str]] = {}
+    files: dict[PictureRef, list[str]] = {}
+    urls: dict[PictureRef, list[str]] = {}
     for item, picture in pictures.items():
         if item in kept.known:
             continue
-        if not picture:
+        if picture is None:
             dropped.add("no_picture", item)
         else:
-            (urls if is_url(picture) else files).setdefault(picture, []).append(item)
+            (urls if picture.is_url else files).setdefault(picture, []).append(item)
     try:
-        for title, embed, wanted in (
+        for title, embed, items_of in (
             ("pictures in files", partial(embed_files, embedder, max_bytes=max_bytes), files),
-            ("pictures by URL", by_url, urls),
+            ("pictures by URL", partial(_embed_urls, by_url), urls),
         ):
-            if not wanted:
+            if not items_of:
                 continue
-            with step(title, sum(map(len, wanted.values()))) as advance, closing(embed(list(wanted))) as outcomes:
+            with step(title, sum(map(len, items_of.values()))) as advance, closing(embed(list(items_of))) as outcomes:
                 for picture, found in outcomes:
-                    for item in wanted[picture]:
+                    for item in items_of[picture]:
                         if isinstance(found, tuple):
                             dropped.add(found[0], f"{item}: {found[1]}")
                         else:
                             kept.add(item, found)
-                    advance(len(wanted[picture]))
+                    advance(len(items_of[picture]))
     finally:
         kept.write()
     if not kept.known:
-        raise DatasetError(f"{folder}: none of its {len(pictures)} pictures could be had: {dropped.explained()}")
+        raise DatasetError(f"{folder}: none of its {len(pictures)} pictures could be embedded: {dropped.explained()}")
     return dropped
 
 
-def embed_files(embedder: Embedder, paths: Sequence[str], max_bytes: int = MAX_BYTES) -> Generator[Outcome]:
-    """An `EmbedAll` for pictures in files and archives. max_bytes: of one in an archive."""
+def _embed_urls(by_url: EmbedUrls, pictures: Sequence[PictureRef]) -> Generator[tuple[PictureRef, Embedded]]:
+    with closing(by_url([picture.text for picture in pictures])) as outcomes:
+        for url, found in outcomes:
+            yield PictureRef(url), found
+
+
+def embed_files(
+    embedder: Embedder, pictures: Sequence[PictureRef], max_bytes: int = MAX_BYTES
+) -> Generator[tuple[PictureRef, Embedded]]:
+    """Embed distinct local pictures. The outcomes come in any order.
+
+    Args:
+        embedder: makes the embeddings.
+        pictures: files, or members of archives.
+        max_bytes: maximum size of a picture in an archive, bytes.
+    """
     with PictureFiles(max_bytes) as files:
-        for start in range(0, len(paths), BATCH):
-            decoded: dict[str, NDArray[np.uint8]] = {}
-            for path in paths[start : start + BATCH]:
-                pixels = _pixels(files, path, embedder.image_size)
+        for start in range(0, len(pictures), BATCH):
+            decoded: dict[PictureRef, NDArray[np.uint8]] = {}
+            for picture in pictures[start : start + BATCH]:
+                pixels = _pixels(files, picture, embedder.image_size)
                 if isinstance(pixels, tuple):
-                    yield path, pixels
+                    yield picture, pixels
                 else:
-                    decoded[path] = pixels
+                    decoded[picture] = pixels
             if decoded:
                 yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
 
 
-def _pixels(files: PictureFiles, path: str, size: int) -> NDArray[np.uint8] | tuple[str, str]:
-    """uint8 [size, size, 3], or the reason and the message why there is none."""
+def _pixels(files: PictureFiles, picture: PictureRef, size: int) -> NDArray[np.uint8] | tuple[str, str]:
+    """Decode a picture to uint8 [size, size, 3]; or return the reason and the message of the failure."""
     try:
-        data = files.read(path)
+        data = files.read(picture)
     except PictureError as error:
         return error.reason, str(error)
     try:
         return decode_picture(data, size)
     except PictureError as error:
-        return error.reason, f"{path}: {error}"
+        return error.reason, f"{picture}: {error}"
 
 
-class _Kept:
-    """The embeddings of a file: those that it has, and those that come. Written now and then, and whole each time."""
+class _EmbeddingFile:
+    """A file of embeddings that grows. It is rewritten as a whole about once a minute, so that an interruption loses little."""
 
     def __init__(self, path: Path, embedder: Embedder) -> None:
-        """Raises DatasetError when the file is of another embedder, or there is no place for it."""
+        """Read the embeddings that the file has.
+
+        Raises:
+            DatasetError: the file is from another embedder, or its folder cannot be made.
+        """
         self._path = path
         self._embedder = embedder.version
         self.known: dict[str, NDArray[np.float32]] = {}
@@ -224,11 +254,11 @@ class _Kept:
             ids, vectors = read_embeddings(path)
             if vectors.shape[1] != embedder.embedding_size:
                 raise DatasetError(
-                    f"{path} has {vectors.shape[1]} numbers for an item, not {embedder.embedding_size}: remove it"
+                    f"{path} has {vectors.shape[1]} numbers per item, expected {embedder.embedding_size}: remove it"
                 )
             made_by = _made_by(path)
             if made_by and made_by != embedder.version:
-                raise DatasetError(f"{path} is of the embedder {made_by}, not {embedder.version}: remove it")
+                raise DatasetError(f"{path} is from the embedder {made_by}, expected {embedder.version}: remove it")
             self.known = dict(zip(ids, vectors, strict=True))
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,7 +272,7 @@ class _Kept:
             self.write()
 
     def write(self) -> None:
-        """Raises DatasetError when the disk does not take it."""
+        """Write all embeddings, if some are new. Raises DatasetError when the disk is full."""
         if not self._changed:
             return
         begun = monotonic()
@@ -264,12 +294,12 @@ class _Kept:
 
 
 def _made_by(path: Path) -> str:
-    """The version of the embedder that made a file; "" when it does not say."""
+    """Read which embedder made a file; "" when the file does not say."""
     with np.load(path) as arrays:
         return str(arrays[EMBEDDER]) if EMBEDDER in arrays.files else ""
 
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DatasetError(f"{path}: there is no such file: `tastestream dataset` makes the folder")
+        raise DatasetError(f"{path}: there is no such file: prepare the data set with `tastestream dataset`")
     return path

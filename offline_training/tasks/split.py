@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.prepare import EVENTS
 from offline_training.datasets.records import DatasetError
-from offline_training.datasets.tables import parquet_module
 from offline_training.tasks.bags import PADDING, Bags, make_bags
 from offline_training.tasks.catalogue import Catalogue
 from streams.settings import DEFAULT_TYPE_WEIGHTS

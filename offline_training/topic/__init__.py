@@ -1,6 +1,6 @@
-"""The interactions topic read back: `tastestream dataset topic`, what a shop did for whoever trains, replays or evaluates on it.
+"""The interactions topic as a data set: `tastestream dataset topic`.
 
-recorded   its records as a `Source` of data sets: what counts, what does not, what has to be forgotten; no Kafka
-commands   from the topic to a prepared folder
-cli        its options
+recording   the events of the topic as a `DatasetSource`: duplicates and erased users are left out. Needs no Kafka
+commands    reads the topic into a recording
+cli         the options
 """

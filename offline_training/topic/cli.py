@@ -1,4 +1,4 @@
-"""`tastestream dataset topic`: its options, and what is wrong with them in one line."""
+"""`tastestream dataset topic`: the options, and one-line errors for invalid ones."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ from offline_training.datasets.cli import (
 from offline_training.datasets.records import DatasetError
 from streams.console import USAGE, fail, on_kafka, read, window
 
-FILE = "topic.part"  # in the data set's folder, while it is made
+FILE = "topic.part"  # temporary file in the folder of the data set
 
 
 def topic(  # noqa: PLR0917  (options all)
@@ -31,16 +31,16 @@ def topic(  # noqa: PLR0917  (options all)
     since: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Events that were sent then or later: 2026-11-01T00:00, UTC.", show_default="all there are"
+            "--from", help="Only events sent at or after this time, UTC: 2026-11-01T00:00.", show_default="all events"
         ),
     ] = None,
     until: Annotated[
-        str | None, typer.Option("--until", help="Events that were sent before then.", show_default="all there are now")
+        str | None, typer.Option("--until", help="Only events sent before this time.", show_default="now")
     ] = None,
     items: Annotated[
         Path | None,
         typer.Option(
-            help="Columns item and categories, CSV or Parquet. Without it there is nothing to be right about.",
+            help="CSV or Parquet with the columns item and categories. Without it, accuracy cannot be measured.",
             dir_okay=False,
             show_default=False,
         ),
@@ -52,27 +52,28 @@ def topic(  # noqa: PLR0917  (options all)
     min_items: MinItems = 5,
     max_labels: MaxLabels = 1000,
 ) -> None:
-    """The interactions topic of your own Kafka, up to where it ends now; the broker is the settings'.
+    """Convert the interactions topic of your Kafka, up to its end now. The settings name the broker.
 
-    Events are kept by when they were sent. What a user did before an erasure is left out, wherever on the topic the erasure is.
-    An item's picture is the address in its newest event. Items without categories are kept: they can be played, not measured.
+    --from and --until select events by the time they were sent. Events of a user before that user's erasure are left out, even if
+    the erasure is outside these times. The picture of an item is the URL in its newest event. Items without categories are kept:
+    they can be replayed, but not measured.
 
-    Exit code 69: no broker.
+    Exit code 69: the broker is unreachable.
     """
-    from offline_training.datasets.tables import parquet_module
-    from offline_training.topic.commands import Window, record
-    from offline_training.topic.recorded import Recorded
+    from offline_training.datasets.parquet import parquet_module
+    from offline_training.topic.commands import SentBetween, record
+    from offline_training.topic.recording import TopicRecording
 
-    span = Window(*window(since, until))
+    sent = SentBetween(*window(since, until))
     if items is not None and not items.is_file():
         fail(f"--items {items}: there is no such file", USAGE)
     settings = read()
     try:
-        parquet_module()  # what is missing is said before all is read
-        recorded = Recorded(out / FILE, items, now=time(), max_future=settings.max_future)
+        parquet_module()  # fail before the topic is read
+        recording = TopicRecording(out / FILE, items, now=time(), max_future=settings.max_future)
     except DatasetError as error:
         raise failed(error) from None
-    with recorded:
+    with recording:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -85,9 +86,9 @@ def topic(  # noqa: PLR0917  (options all)
                 bar = progress.add_task(settings.interactions_topic, total=records)
                 return lambda count: progress.advance(bar, count)
 
-            on_kafka(settings, record(settings, span, recorded, opened))
+            on_kafka(settings, record(settings, sent, recording, opened))
         prepare_and_report(
-            lambda _: recorded,
+            lambda _: recording,
             settings.interactions_topic,
             out,
             levels=levels,

@@ -1,35 +1,46 @@
-"""What `tastestream dataset topic` does: reads the topic once, into a file beside the data set, and says how far it is."""
+"""Reads the interactions topic into a recording, once, with its progress."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
-from offline_training.topic.recorded import Place, Recorded
+from offline_training.topic.recording import RecordPosition, TopicRecording
 from streams.kafka.bounded_topic import BoundedTopicReader
 from streams.settings import Settings
 
 
-class Window(NamedTuple):
-    """When events were sent, in milliseconds: `since` is in, `until` is not; None for where the topic begins and ends."""
+class SentBetween(NamedTuple):
+    """A range of send times, in milliseconds since the epoch.
+
+    Attributes:
+        since: the first time in the range; None: the start of the topic.
+        until: the first time after the range; None: the end of the topic now.
+    """
 
     since: int | None = None
     until: int | None = None
 
 
 async def record(
-    settings: Settings, window: Window, recorded: Recorded, opened: Callable[[int], Callable[[int], object]]
+    settings: Settings, sent: SentBetween, recording: TopicRecording, opened: Callable[[int], Callable[[int], object]]
 ) -> None:
-    """Read the interactions topic to where it ends now: the events of the window, and all erasures, whenever they were sent.
+    """Read the interactions topic up to its end now. Records the events in the range, and all erasures whenever they were sent.
 
     Args:
-        opened: told how many records there are; what it gives is told how many were read.
+        settings: name the broker and the topic.
+        sent: the range of send times.
+        recording: receives the records.
+        opened: told the number of records; returns a function that is told how many were read.
 
-    Raises BrokerUnreachable or TopicsError; DatasetError when the disk is full, or there is no event.
+    Raises:
+        BrokerUnreachable: the broker does not answer.
+        TopicsError: the topic does not exist.
+        DatasetError: the disk is full, or no event is left.
     """
     async with BoundedTopicReader(settings, settings.interactions_topic, "TASTESTREAM_INTERACTIONS_TOPIC") as topic:
-        first = topic.starts if window.since is None else await topic.offsets_at(window.since)
-        end = topic.ends if window.until is None else await topic.offsets_at(window.until)
+        first = topic.starts if sent.since is None else await topic.offsets_at(sent.since)
+        end = topic.ends if sent.until is None else await topic.offsets_at(sent.until)
         advance = opened(len(topic))
         topic.seek_to_start()
         reading: list[TopicPartition] = list(topic.ends)
@@ -37,6 +48,6 @@ async def record(
             for tp, records in (await topic.next_records(reading)).items():
                 for one in records:
                     wanted = first[tp] <= one.offset < end[tp]
-                    recorded.add(one.value, Place(tp.topic, tp.partition, one.offset), wanted=wanted)
+                    recording.add(one.value, RecordPosition(tp.topic, tp.partition, one.offset), wanted=wanted)
                 advance(len(records))
-    recorded.forget()
+    recording.forget()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.embedders.pictures import Picture, read_clothing, read_grocery
+from offline_training.embedders.pictures import LabelledPicture, read_clothing, read_grocery
 from streams.kafka.topics import BAGS_CHANGELOG
 from tests.data import DATA
 from tests.kafka.broker import KafkaBroker
@@ -39,7 +39,7 @@ SPREAD = 0.9
 """Of the logarithm of a user's number of events."""
 
 
-def made(folder: Path, pictures: list[Picture], events: int, users: int, items: int) -> Path:
+def made(folder: Path, pictures: list[LabelledPicture], events: int, users: int, items: int) -> Path:
     """A prepared data set of that size; the same for the same arguments."""
     chance = np.random.default_rng(0)
     shown = [pictures[number] for number in np.resize(chance.permutation(len(pictures)), items)]

@@ -15,7 +15,7 @@ import numpy as np
 from typer.testing import CliRunner, Result
 
 from model.bundle import Bundle
-from offline_training.datasets.amazon import ALL_PURCHASES, Amazon
+from offline_training.datasets.formats.amazon import ALL_PURCHASES, Amazon
 from offline_training.datasets.records import Dropped
 from streams.cli import app
 from tests.data import DATA, needs

@@ -15,7 +15,7 @@ from offline_training.aggregators.fitting import FitRecipe  # noqa: E402
 from offline_training.bundles import default  # noqa: E402
 from offline_training.bundles.default import BASELINES, KS, RECIPE, SOURCES, BundleRecipe, make_default_bundle  # noqa: E402
 from offline_training.bundles.embedding import embed_pictures  # noqa: E402
-from offline_training.embedders.pictures import Picture, read_clothing  # noqa: E402
+from offline_training.embedders.pictures import LabelledPicture, read_clothing  # noqa: E402
 from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from tests.offline_training.bundles.made_photos import COLOURS, photo, write_all  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
@@ -120,7 +120,7 @@ def test_embeddings_are_cached_by_pictures_views_and_seed(bundle: Bundle, folder
     pictures = read_clothing(folder / "data" / "clothing")[:2]
     embedder = bundle.embedder()
 
-    def embed(chosen: list[Picture], views: int, seed: int) -> np.ndarray:
+    def embed(chosen: list[LabelledPicture], views: int, seed: int) -> np.ndarray:
         return embed_pictures(chosen, views, embedder, seed=seed, cache=tmp_path, advance=lambda _: None)
 
     first = embed(pictures, 2, 0)

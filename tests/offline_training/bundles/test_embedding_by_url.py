@@ -133,7 +133,7 @@ def test_the_fetch_settings_of_the_embed_worker_apply(embed: Callable[..., Done]
     ):
         done = embed(**settings)
         assert done.code == 1
-        assert "none of its 1 pictures could be had" in done.err
+        assert "none of its 1 pictures could be embedded" in done.err
         assert reason in done.err
     shop.broken = True
     shop.asked.clear()
@@ -202,7 +202,7 @@ def test_a_file_of_another_embedder_is_refused(
     refused = embed()
     assert refused.code == 1
     expected = open_base(Bundle.load()).version
-    assert f"found.npz is of the embedder another, not {expected}: remove it" in refused.err.replace("\n", " ")
+    assert f"found.npz is from the embedder another, expected {expected}: remove it" in refused.err.replace("\n", " ")
     assert not shop.asked
 
 

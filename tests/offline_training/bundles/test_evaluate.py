@@ -16,7 +16,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 from model.bundle import Bundle
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import SUMMARY, prepare
-from offline_training.datasets.records import DatasetEvent, Item
+from offline_training.datasets.records import DatasetEvent, DatasetItem
 from offline_training.exporting.graphs import coder, open_base
 from offline_training.tasks.catalogue import read_catalogue
 from offline_training.tasks.evaluation import evaluate
@@ -45,7 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One item of each category of the shipped bundle, and users who take three of them; with embeddings.npz."""
     folder, bundle = tmp_path_factory.mktemp("shop"), Bundle.load()
     chance, rng = random.Random(0), np.random.default_rng(0)
-    items = [Item(str(number), "", ((category,),)) for number, category in enumerate(bundle.categories)]
+    items = [DatasetItem(str(number), "", ((category,),)) for number, category in enumerate(bundle.categories)]
     events = [
         DatasetEvent(f"user-{user}", item.item, "purchase", time)
         for user in range(USERS)

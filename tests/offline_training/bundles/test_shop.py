@@ -94,7 +94,7 @@ def test_existing_embeddings_are_kept_and_those_of_another_size_refused(
     np.savez(part, ids=np.array(ids[:5]), embeddings=np.ones((5, 3)))
     refused = run("train", "embed", shop / "set", "--out", part)
     assert refused.exit_code == 1
-    assert "part.npz has 3 numbers for an item, not 1024: remove it" in refused.output.replace("\n", " ")
+    assert "part.npz has 3 numbers per item, expected 1024: remove it" in refused.output.replace("\n", " ")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from offline_training.comparison.methods import METHODS  # noqa: E402
 from offline_training.comparison.results import spread  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
-from offline_training.datasets.records import DatasetEvent, Item  # noqa: E402
+from offline_training.datasets.records import DatasetEvent, DatasetItem  # noqa: E402
 from offline_training.item_network.network import ItemRecipe, LabelGroup, codes, label_groups, train_items  # noqa: E402
 from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue  # noqa: E402
@@ -213,7 +213,7 @@ def dataset(catalogue: Catalogue, histories: Histories, tmp_path_factory: pytest
     """A prepared data set with embeddings.npz in it."""
     folder = tmp_path_factory.mktemp("shop")
     items = [
-        Item(name, "", tuple(tuple(LABELS[label].split(" > ")) for label in np.flatnonzero(labels)))
+        DatasetItem(name, None, tuple(tuple(LABELS[label].split(" > ")) for label in np.flatnonzero(labels)))
         for name, labels in zip(catalogue.items, catalogue.matrix, strict=True)
     ]
     events = [

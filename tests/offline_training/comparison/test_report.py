@@ -26,8 +26,9 @@ from offline_training.comparison.report.tables import columns, figures_table, ve
 from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
 from offline_training.comparison.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
+from offline_training.datasets.picture_ref import PictureRef  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
-from offline_training.datasets.records import DatasetEvent, Item  # noqa: E402
+from offline_training.datasets.records import DatasetEvent, DatasetItem  # noqa: E402
 from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from offline_training.report.drawing import COLOURS  # noqa: E402
 from offline_training.report.parts import Table  # noqa: E402
@@ -56,12 +57,12 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     matrix[np.arange(ITEMS), colours] = matrix[np.arange(ITEMS), kinds] = True
     embeddings = matrix @ chance.normal(size=(len(LABELS), SIZE)) + chance.normal(scale=0.5, size=(ITEMS, SIZE))
     items = [f'"item" & {number}' for number in range(ITEMS)]
-    pictures: dict[str, str] = {}
+    pictures: dict[str, PictureRef] = {}
     for number, item in enumerate(items[: ITEMS - 10]):
         path = folder / f"{number}.png"
         Image.new("RGB", (120, 160), (number * 4, 60, 255 * int(colours[number]))).save(path)
-        pictures[item] = str(path)
-    Path(pictures[items[ITEMS - 11]]).write_bytes(b"no picture")
+        pictures[item] = PictureRef(str(path))
+    pictures[items[ITEMS - 11]].path.write_bytes(b"no picture")
     return Catalogue(items, LABELS, embeddings.astype(np.float32), matrix, 0, pictures)
 
 
@@ -184,7 +185,7 @@ def test_examples_show_the_picture_of_each_item(found: Comparison, catalogue: Ca
     assert [one["alt"] for one in pictures] == shown
     for one in pictures:
         data = base64.b64decode(one["src"].partition(",")[2])
-        with Image.open(io.BytesIO(data)) as picture, Image.open(catalogue.pictures[one["alt"]]) as original:
+        with Image.open(io.BytesIO(data)) as picture, Image.open(catalogue.pictures[one["alt"]].path) as original:
             assert (picture.format, picture.size) == ("JPEG", (96, 96))
             centre, wanted = (np.array(each.convert("RGB").getpixel((48, 48))) for each in (picture, original))
             assert np.abs(centre - wanted).max() < 12
@@ -401,9 +402,9 @@ def test_compare_writes_one_report_of_all_tasks_in_the_folder(
     catalogue: Catalogue, histories: Histories, folder: Path, tmp_path: Path
 ) -> None:
     items = [
-        Item(
+        DatasetItem(
             name,
-            catalogue.pictures.get(name, "https://shop.example/a.jpg"),
+            catalogue.pictures.get(name, PictureRef("https://shop.example/a.jpg")),
             tuple(tuple(LABELS[n].split(" > ")) for n in np.flatnonzero(has)),
         )
         for name, has in zip(catalogue.items, catalogue.matrix, strict=True)

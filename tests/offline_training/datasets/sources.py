@@ -1,29 +1,29 @@
-"""A source whose rows are given."""
+"""A data set whose rows are given."""
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from offline_training.datasets.records import DatasetEvent, Dropped, Item
+from offline_training.datasets.records import DatasetEvent, DatasetItem, Dropped
 
 
 @dataclass(frozen=True)
 class Given:
-    """A `records.Source`."""
+    """A `DatasetSource` of given rows."""
 
     events: Sequence[DatasetEvent]
-    described: Sequence[Item]
+    described: Sequence[DatasetItem]
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         del dropped
         return iter(self.events)
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         del dropped
         return iter(self.described)
 
 
 @contextmanager
 def no_step(_: str) -> Generator[None]:
-    """No progress is shown."""
+    """Show no progress: a `ShowStep`."""
     yield

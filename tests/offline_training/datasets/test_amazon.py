@@ -1,4 +1,4 @@
-"""The three generations of Amazon's files, and what is wrong with them."""
+"""Amazon's files of three generations are read, and bad records are left out with a reason."""
 
 import json
 from collections.abc import Callable
@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from offline_training.datasets.amazon import ALL_PURCHASES, Amazon, parse_rule, paths_of, picture_of
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
+from offline_training.datasets.formats.amazon import ALL_PURCHASES, Amazon, parse_rule, paths_of, picture_of
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 from tests.data import DATA, needs
 
 REVIEW_2014 = {"reviewerID": "A1", "asin": "B000000001", "overall": 5.0, "unixReviewTime": 1393372800}
@@ -43,9 +44,7 @@ def test_reviews_of_all_generations(tmp_path: Path) -> None:
         ({"unixReviewTime": float("inf")}, "review_without_rating_or_time"),
     ],
 )
-def test_a_review_that_lacks_something_is_left_out_with_its_reason(
-    tmp_path: Path, change: dict[str, Any], reason: str
-) -> None:
+def test_an_incomplete_review_is_left_out_with_its_reason(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     found, dropped = interactions(tmp_path / "r.json", json.dumps(REVIEW_2014 | change) + json.dumps(REVIEW_2023))
     assert [one.user for one in found] == ["AE2"]
     assert dropped.counts == {reason: 1}
@@ -78,15 +77,15 @@ def test_ratings_of_2023_with_a_header_become_types_by_a_rule(tmp_path: Path) ->
     assert [one.type for one in found] == ["return", "return", "purchase", "purchase"]
 
 
-def test_a_rule_that_says_two_things_or_goes_backwards_is_refused() -> None:
-    with pytest.raises(DatasetError, match=r"5 stands for purchase and return: name it once"):
+def test_a_rule_that_contradicts_itself_or_goes_backwards_is_refused() -> None:
+    with pytest.raises(DatasetError, match=r"5 is both purchase and return; name it once"):
         parse_rule("4-5=purchase,5=return")
     with pytest.raises(DatasetError, match=r"'5-4=purchase': 5 is above 4: expected for example 4-5=purchase"):
         parse_rule("5-4=purchase")
 
 
 @pytest.mark.parametrize("text", ["", "5", "6=purchase", "4-5=bought", "5=purchase;4=view"])
-def test_a_rule_that_is_none_is_refused_with_an_example(text: str) -> None:
+def test_an_invalid_rule_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(DatasetError, match="expected for example 4-5=purchase"):
         parse_rule(text)
 
@@ -104,8 +103,8 @@ def test_ratings_in_any_order_of_the_columns(tmp_path: Path, text: str) -> None:
     assert dropped.counts == {"broken_line": 1}
 
 
-def test_an_order_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="--columns item,user"):
+def test_an_ambiguous_column_order_is_an_error_that_names_the_option(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"cannot tell the item column .* --columns item,user"):
         interactions(tmp_path / "ratings.csv", "ann,shoe,5,1393372800\n")
     found, _ = interactions(tmp_path / "ratings.csv", "ann,shoe,5,1393372800\n", item_first=True)
     assert (found[0].user, found[0].item) == ("shoe", "ann")
@@ -124,8 +123,8 @@ def test_an_order_that_cannot_be_told_is_asked_for(tmp_path: Path) -> None:
         ({}, ""),
     ],
 )
-def test_the_largest_size_of_the_first_picture(found: dict[str, Any], picture: str) -> None:
-    assert picture_of(found) == picture
+def test_the_largest_size_of_the_first_picture_is_taken(found: dict[str, Any], picture: str) -> None:
+    assert picture_of(found) == PictureRef.parse(picture)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +140,7 @@ def test_the_largest_size_of_the_first_picture(found: dict[str, Any], picture: s
         ({}, ()),
     ],
 )
-def test_category_paths_without_markup(found: dict[str, Any], paths: tuple[tuple[str, ...], ...]) -> None:
+def test_category_paths_have_no_markup(found: dict[str, Any], paths: tuple[tuple[str, ...], ...]) -> None:
     assert paths_of(found) == paths
 
 
@@ -152,7 +151,7 @@ def test_category_paths_without_markup(found: dict[str, Any], paths: tuple[tuple
 )
 def test_real_metadata_of_each_generation(name: str, count: int, pictures: int) -> None:
     dropped = Dropped()
-    found: list[Item] = list(Amazon([], [DATA / "amazon" / name], ALL_PURCHASES).items(dropped))
+    found: list[DatasetItem] = list(Amazon([], [DATA / "amazon" / name], ALL_PURCHASES).items(dropped))
     assert len(found) >= count
     assert sum(bool(item.picture) for item in found) >= pictures
     assert all(item.paths for item in found[:1])

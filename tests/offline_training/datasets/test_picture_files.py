@@ -1,4 +1,4 @@
-"""Pictures in archives are read without unpacking them, and what an archive claims is not believed."""
+"""Pictures in archives are read without unpacking the archive. The claims of an archive are checked."""
 
 import threading
 import tracemalloc
@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from model.exceptions import PictureError
-from offline_training.datasets.picture_files import PictureFiles, Place, pictures_by_item, place_in_archive
-from offline_training.datasets.records import DatasetError, is_url
+from offline_training.datasets.picture_files import PictureFiles, pictures_by_item
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError
 from tests.offline_training.datasets.zips import bomb, claim, damage, encrypt, write_zip
 
 RANDOM = np.random.default_rng(0).bytes(50_000)
@@ -26,42 +27,31 @@ def archive(tmp_path: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize(
-    ("picture", "place"),
-    [
-        ("data/a.zip!/hat.jpg", Place(Path("data/a.zip"), "hat.jpg")),
-        ("a.ZIP!/b.zip!/hat.jpg", Place(Path("a.ZIP"), "b.zip!/hat.jpg")),
-        ("wow!/hat.jpg", None),
-        ("a.zip", None),
-        ("a.zip!/", None),
-    ],
-)
-def test_an_address_names_an_archive_and_a_member(picture: str, place: Place | None) -> None:
-    assert place_in_archive(picture) == place
-
-
-def test_pictures_of_an_archive_are_named_by_item_and_read_from_there(archive: Path) -> None:
+def test_pictures_of_an_archive_are_found_by_item_and_read_without_unpacking(archive: Path) -> None:
     found = pictures_by_item(archive)
-    assert found == {"hat": f"{archive}!/hat.jpg", "tie": f"{archive}!/women/tie.png"}
+    assert found == {
+        "hat": PictureRef(f"{archive}!/hat.jpg"),
+        "tie": PictureRef(f"{archive}!/women/tie.png"),
+    }
     with PictureFiles() as files:
         assert [files.read(picture) for picture in found.values()] == [b"a hat", RANDOM]
     assert [one.name for one in archive.parent.iterdir()] == [archive.name], "nothing was unpacked"
 
 
-def test_files_are_read_as_ever(tmp_path: Path) -> None:
+def test_plain_files_are_read_without_a_size_limit(tmp_path: Path) -> None:
     (tmp_path / "hat.jpg").write_bytes(b"a hat")
-    assert pictures_by_item(tmp_path) == {"hat": str(tmp_path / "hat.jpg")}
+    assert pictures_by_item(tmp_path) == {"hat": PictureRef(str(tmp_path / "hat.jpg"))}
     with PictureFiles(max_bytes=1) as files:
-        assert files.read(str(tmp_path / "hat.jpg")) == b"a hat"
+        assert files.read(PictureRef(str(tmp_path / "hat.jpg"))) == b"a hat"
         with pytest.raises(PictureError, match=r"gone.jpg: .*No such file") as caught:
-            files.read(str(tmp_path / "gone.jpg"))
+            files.read(PictureRef(str(tmp_path / "gone.jpg")))
     assert caught.value.reason == "unreadable_picture"
 
 
-def test_a_member_that_looks_like_a_url_is_no_url(tmp_path: Path) -> None:
+def test_a_member_whose_name_looks_like_a_url_is_not_a_url(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "a.zip", {"http://169.254.169.254/hat.jpg": b"a hat", "../../etc/tie.jpg": b"a tie"})
     found = pictures_by_item(archive)
-    assert not any(map(is_url, found.values()))
+    assert not any(picture.is_url for picture in found.values())
     with PictureFiles() as files:
         assert [files.read(found[name]) for name in ("hat", "tie")] == [b"a hat", b"a tie"]
 
@@ -77,9 +67,9 @@ def lzma(path: Path) -> None:
     [
         (encrypt, "unreadable_picture", "it is encrypted"),
         (damage, "unreadable_picture", "bad.jpg: .*(CRC|invalid|incorrect)"),
-        (partial(claim, size=60_000), "unreadable_picture", "50000 bytes, not 60000 as it claims|CRC"),
+        (partial(claim, size=60_000), "unreadable_picture", "50000 bytes, but the archive claims 60000|CRC"),
         (partial(claim, size=40_000), "unreadable_picture", "CRC"),
-        (partial(claim, size=2**32 - 2), "picture_too_large", "4294967294 bytes, at most 100000"),
+        (partial(claim, size=2**32 - 2), "picture_too_large", "4294967294 bytes, more than the limit of 100000"),
     ],
 )  # fmt: skip
 def test_a_member_that_is_not_what_it_should_be_costs_only_itself(
@@ -90,15 +80,15 @@ def test_a_member_that_is_not_what_it_should_be_costs_only_itself(
     with PictureFiles(max_bytes=100_000) as files:
         for _ in range(2):
             with pytest.raises(PictureError, match=told) as caught:
-                files.read(f"{path}!/bad.jpg")
+                files.read(PictureRef(f"{path}!/bad.jpg"))
             assert caught.value.reason == reason
-            assert files.read(f"{path}!/good.jpg") == b"a hat"
+            assert files.read(PictureRef(f"{path}!/good.jpg")) == b"a hat"
 
 
 def test_a_method_that_may_take_gigabytes_is_refused(tmp_path: Path) -> None:
     lzma(tmp_path / "a.zip")
     with PictureFiles() as files, pytest.raises(PictureError, match="compressed by method 14, expected stored or def"):
-        files.read(f"{tmp_path}/a.zip!/bad.jpg")
+        files.read(PictureRef(f"{tmp_path}/a.zip!/bad.jpg"))
 
 
 @pytest.mark.parametrize("claimed", [None, 1000])
@@ -107,11 +97,11 @@ def test_a_member_that_grows_is_not_unpacked(claimed: int | None, tmp_path: Path
     if claimed:
         claim(path, "bad.jpg", claimed)
     with PictureFiles(max_bytes=100_000) as files:
-        files.open([f"{path}!/bad.jpg"])
+        files.open([PictureRef(f"{path}!/bad.jpg")])
         tracemalloc.start()
         try:
             with pytest.raises(PictureError):
-                files.read(f"{path}!/bad.jpg")
+                files.read(PictureRef(f"{path}!/bad.jpg"))
             assert tracemalloc.get_traced_memory()[1] < 2_000_000
         finally:
             tracemalloc.stop()
@@ -119,7 +109,7 @@ def test_a_member_that_grows_is_not_unpacked(claimed: int | None, tmp_path: Path
 
 def test_a_member_that_is_not_there_is_named(archive: Path) -> None:
     with PictureFiles() as files, pytest.raises(PictureError, match=r"gone.jpg: the archive has no such member"):
-        files.read(f"{archive}!/gone.jpg")
+        files.read(PictureRef(f"{archive}!/gone.jpg"))
 
 
 def test_archives_that_are_none_are_named(tmp_path: Path) -> None:
@@ -133,10 +123,10 @@ def test_archives_that_are_none_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"expected pictures named by item \(.avif, .*found none"):
         pictures_by_item(write_zip(tmp_path / "b.zip", {"notes.txt": b""}))
     with PictureFiles() as files:
-        with pytest.raises(DatasetError, match=r"a.zip: not a whole ZIP archive"):
-            files.open([f"{tmp_path}/a.zip!/hat.jpg"])
+        with pytest.raises(DatasetError, match=r"a.zip: not an intact ZIP archive"):
+            files.open([PictureRef(f"{tmp_path}/a.zip!/hat.jpg")])
         with pytest.raises(PictureError, match=r"gone.zip: No such file"):
-            files.read(f"{tmp_path}/gone.zip!/hat.jpg")
+            files.read(PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"))
 
 
 def test_many_threads_read_one_archive(tmp_path: Path) -> None:
@@ -149,6 +139,6 @@ def test_many_threads_read_one_archive(tmp_path: Path) -> None:
         def all_of_them(seed: int) -> bool:
             together.wait()
             names = np.random.default_rng(seed).permutation(list(members)).tolist()
-            return all(files.read(f"{path}!/{name}") == members[name] for name in names)
+            return all(files.read(PictureRef(f"{path}!/{name}")) == members[name] for name in names)
 
         assert all(pool.map(all_of_them, range(8)))

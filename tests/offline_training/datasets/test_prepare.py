@@ -1,4 +1,4 @@
-"""Each source through the command to a folder that says what it holds and what was left out."""
+"""`tastestream dataset` converts each format to a folder that says what it holds and what was left out."""
 
 import csv
 import gzip
@@ -15,10 +15,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from offline_training.datasets.cli import app
+from offline_training.datasets.formats.tables import Tables, paths_in
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
 from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
 from offline_training.datasets.records import DatasetError, Dropped
-from offline_training.datasets.tables import Tables, paths_in
 from streams.times import milliseconds_of
 from tests.data import DATA, needs
 from tests.offline_training.datasets.test_dvbpr import npy, parts, python_2
@@ -29,7 +29,7 @@ def run(*arguments: object) -> Result:
 
 
 def prepared(*arguments: object) -> tuple[DatasetSummary, list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The summary, the events, and the items by their names."""
+    """Run the command; the summary, the events, and the items by id."""
     out = Path(str(arguments[list(arguments).index("--out") + 1]))
     done = run(*arguments)
     assert done.exit_code == 0, done.output
@@ -62,7 +62,7 @@ def amazon(tmp_path: Path) -> tuple[object, ...]:
     return "amazon", "--reviews", reviews, "--metadata", metadata, *out
 
 
-def test_amazon(amazon: tuple[object, ...]) -> None:
+def test_amazon_reviews_become_a_data_set(amazon: tuple[object, ...]) -> None:
     summary, events, items = prepared(*amazon, "--levels", "2-3")
     assert items.keys() == {"B0", "B1", "B2"}
     assert items["B0"] == {
@@ -89,7 +89,7 @@ def test_what_was_left_out_is_shown(amazon: tuple[object, ...]) -> None:
     assert "1, the first: B3" in shown
 
 
-def test_rare_labels_go_and_with_them_items_that_have_no_other(amazon: tuple[object, ...]) -> None:
+def test_rare_labels_and_items_without_another_label_are_left_out(amazon: tuple[object, ...]) -> None:
     summary, _, items = prepared(*amazon, "--levels", "2", "--min-items", 2)
     assert summary.labels == {"Shop > Women": 2}
     assert items.keys() == {"B0", "B1"}
@@ -101,20 +101,20 @@ def test_a_malformed_rule_is_one_line(amazon: tuple[object, ...], rule: str) -> 
     done = run(*amazon, "--ratings", rule)
     assert done.exit_code == 1
     [line] = filter(str.strip, done.output.splitlines())
-    assert line.startswith("error: ratings ")
+    assert line.startswith("error: --ratings ")
     assert rule[:6] in line
 
 
-def test_times_that_go_backwards_are_sorted_and_counted(amazon: tuple[object, ...], tmp_path: Path) -> None:
+def test_events_out_of_order_are_sorted_and_counted(amazon: tuple[object, ...], tmp_path: Path) -> None:
     rows = [REVIEWS[number] for number in (0, 2, 1, 5, 6, 7, 3, 10)]
     (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     summary, events, _ = prepared(*amazon)
     assert [event["time"] % 1_300_000_000_000 for event in events] == [0, 1000, 2000, 5000, 6000, 7000, 10_000]
-    assert summary.noted == {"event_after_a_later_one": 1}, "that of an item that is left out does not count"
+    assert summary.noted == {"event_after_a_later_one": 1}, "an event of an item that is left out does not count"
     assert summary.examples["event_after_a_later_one"] == "U1 B1"
 
 
-def test_pictures_of_a_folder(amazon: tuple[object, ...], tmp_path: Path) -> None:
+def test_pictures_of_a_folder_replace_those_of_the_source(amazon: tuple[object, ...], tmp_path: Path) -> None:
     folder = tmp_path / "pictures" / "B"
     folder.mkdir(parents=True)
     (folder / "B3.jpg").touch()
@@ -129,9 +129,9 @@ def test_pictures_of_a_folder(amazon: tuple[object, ...], tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--levels", "4-2"), "--levels '4-2': expected 2-4, or 3"),
-        (("--levels", "x"), "--levels 'x': expected 2-4, or 3"),
-        (("--ratings", "5"), "ratings '5': expected for example 4-5=purchase"),
+        (("--levels", "4-2"), "--levels '4-2': expected levels such as 2-4 or 3"),
+        (("--levels", "x"), "--levels 'x': expected levels such as 2-4 or 3"),
+        (("--ratings", "5"), "--ratings '5': expected for example 4-5=purchase"),
         (("--columns", "a,b"), "--columns 'a,b': expected item,user or user,item"),
         (("--min-items", "99"), "nothing is left: no item with a picture and a label; left out: "),
         (("--pictures", "."), "expected pictures named by item"),
@@ -154,7 +154,7 @@ def test_a_bad_argument_is_one_line(
 
 
 @needs("amazon")
-def test_amazon_as_it_is(tmp_path: Path) -> None:
+def test_real_amazon_files_become_a_data_set(tmp_path: Path) -> None:
     folder = DATA / "amazon"
     sources = ("--reviews", folder / "Magazine_Subscriptions_5.json.gz", "--metadata")
     summary, events, items = prepared(
@@ -165,7 +165,7 @@ def test_amazon_as_it_is(tmp_path: Path) -> None:
     assert all("<" not in label for label in summary.labels)
 
 
-def test_dvbpr(tmp_path: Path) -> None:
+def test_a_dvbpr_array_becomes_a_data_set(tmp_path: Path) -> None:
     array = tmp_path / "fashion.npy"
     array.write_bytes(npy(python_2(parts())))
     summary, events, items = prepared("dvbpr", array, "--out", tmp_path / "out", "--min-items", 1)
@@ -175,7 +175,7 @@ def test_dvbpr(tmp_path: Path) -> None:
 
 
 @needs("hm")
-def test_hm(tmp_path: Path) -> None:
+def test_a_real_excerpt_of_hm_becomes_a_data_set(tmp_path: Path) -> None:
     users = ("--transactions", DATA / "hm" / "replay_users.parquet")
     summary, events, items = prepared("hm", DATA / "hm", *users, "--out", tmp_path)
     assert (summary.users, summary.items, summary.events) == (150, 3211, 3713)
@@ -185,7 +185,7 @@ def test_hm(tmp_path: Path) -> None:
     assert not summary.dropped
 
 
-def test_pictures_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_found_from_any_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("shop").mkdir()
     Path("shop/hat.jpg").touch()
@@ -197,7 +197,7 @@ def test_pictures_are_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.
     assert items["tie"]["image"] == "http://shop.example/tie.jpg"
 
 
-def test_hm_as_the_competition_has_it(tmp_path: Path) -> None:
+def test_the_files_of_the_hm_competition_become_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "images" / "010").mkdir(parents=True)
     (tmp_path / "images" / "010" / "0108775015.jpg").touch()
     fields = "product_type_name,product_group_name,colour_group_name,index_name,section_name,garment_group_name"
@@ -214,7 +214,7 @@ def test_hm_as_the_competition_has_it(tmp_path: Path) -> None:
 
 
 @needs("clothing")
-def test_a_folder_of_classes(tmp_path: Path) -> None:
+def test_a_folder_of_categories_becomes_a_data_set(tmp_path: Path) -> None:
     summary, events, items = prepared("folder", DATA / "clothing", "--out", tmp_path)
     assert not events
     assert len(items) == 3781
@@ -236,7 +236,7 @@ ITEMS_TABLE = [
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_two_tables_of_ones_own(tmp_path: Path, form: str) -> None:
+def test_two_tables_become_a_data_set(tmp_path: Path, form: str) -> None:
     for name, rows in (("events", EVENTS_TABLE), ("items", ITEMS_TABLE)):
         path = tmp_path / f"{name}.{form}"
         if form == "csv":
@@ -253,7 +253,7 @@ def test_two_tables_of_ones_own(tmp_path: Path, form: str) -> None:
         ("hat", "purchase", 1398945600001),
     ]
     assert items["shoe"]["image"] == str(tmp_path / "shoe.jpg")
-    assert items["shoe"]["categories"] == ["Clothes > Shoes", "Sale"]  # all items have Clothes, so it says nothing
+    assert items["shoe"]["categories"] == ["Clothes > Shoes", "Sale"]  # every item has Clothes, so it is no label
     assert summary.dropped == {
         "event_of_unknown_type": 1,
         "event_without_time": 1,
@@ -261,13 +261,13 @@ def test_two_tables_of_ones_own(tmp_path: Path, form: str) -> None:
     }
 
 
-def test_a_missing_column_is_named_beside_those_there_are(tmp_path: Path) -> None:
+def test_a_missing_column_is_named_with_the_columns_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text("sku,image\n1,a.jpg\n")
     with pytest.raises(DatasetError, match=r"expected a column item \(item, item_id, .*\), found sku, image"):
         list(Tables(None, tmp_path / "items.csv", tmp_path).items(Dropped()))
 
 
-def test_a_prepared_data_set_is_tables_again(amazon: tuple[object, ...], tmp_path: Path) -> None:
+def test_a_prepared_data_set_can_be_prepared_again(amazon: tuple[object, ...], tmp_path: Path) -> None:
     _, events, items = prepared(*amazon, "--levels", "2-3")
     out = tmp_path / "out"
     again = ("tables", "--events", out / EVENTS, "--items", out / ITEMS, "--out", tmp_path / "again", "--min-items", 1)
@@ -294,18 +294,18 @@ def test_a_prepared_data_set_is_tables_again(amazon: tuple[object, ...], tmp_pat
         (None, None),
     ],
 )
-def test_times_of_any_form(time: Any, milliseconds: int | None) -> None:
+def test_times_are_read_in_any_form(time: Any, milliseconds: int | None) -> None:
     assert milliseconds_of(time) == milliseconds
 
 
-def test_category_paths_of_lists_and_of_text() -> None:
+def test_category_paths_are_read_from_lists_and_from_text() -> None:
     assert paths_in("a > b|c") == (("a", "b"), ("c",))
     assert paths_in(["a > b", "c"]) == (("a", "b"), ("c",))
     assert paths_in([["a", "b"], ["c"]]) == (("a", "b"), ("c",))
     assert paths_in("") == paths_in(None) == paths_in(7) == ()
 
 
-def test_labels_of_levels() -> None:
+def test_the_levels_and_the_counts_decide_which_labels_there_are() -> None:
     rule = LabelRule(first=2, last=3, min_items=2, max_labels=2)
     assert labels_of([("a", "b", "c", "d"), ("a", "b"), ("x",)], rule) == ("a > b", "a > b > c")
     assert vocabulary(Counter({"all": 9, "x": 5, "y": 4, "z": 4, "rare": 1}), 9, rule) == ["x", "y"]

@@ -30,7 +30,7 @@ def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: fro
         "bundle": f"{served.name} {served.version} {served.embedder_version}", "top_k": settings.top_k,
     }  # fmt: skip
     (out / RUN).write_text(json.dumps(identity))
-    pictures = sorted({item.picture for item in data.items.values()})
+    pictures = sorted({item.picture for item in data.items.values() if item.picture}, key=str)
     embedded = embedded_pictures(settings, served.embedder(), pictures, lambda: None)
     messages = expected_messages(
         data.events(Selection()), data.items, embedded, served, settings, naming=naming, dead=dead

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay import pictures
 from offline_training.replay.beside import bundles_beside, names_of, prior_of
 from offline_training.replay.exceptions import ReplayError
@@ -69,10 +70,10 @@ def test_the_served_one_and_one_that_is_given_twice_are_refused(served: Bundle, 
 def test_bundles_of_one_embedder_share_the_pictures(
     served: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[list[str]] = []
+    asked: list[list[PictureRef]] = []
     plain = pictures.embedded_pictures
 
-    def counted(settings: Any, embedder: Any, some: Any, advance: Any) -> dict[str, bytes]:
+    def counted(settings: Any, embedder: Any, some: Any, advance: Any) -> dict[PictureRef, bytes]:
         asked.append(list(some))
         return plain(settings, embedder, some, advance)
 
@@ -81,7 +82,7 @@ def test_bundles_of_one_embedder_share_the_pictures(
     another = Bundle.load(variant(tmp_path / "another", embedder=b"another"))
     with open_shop() as shop:
         made = Embeddings(read_settings(fetch_allow_networks="127.0.0.0/8"), silent)
-        urls = [f"{shop.url}/1", f"{shop.url}/2", f"{shop.url}/gone"]
+        urls = [PictureRef(f"{shop.url}/{name}") for name in ("1", "2", "gone")]
         first = dict(made.of(served, [*urls[:2], urls[0]]))
         assert dict(made.of(same, [*urls[:2]])) == first
         made.of(same, urls)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.answers import Answer, Answers
 from offline_training.replay.expected import compare, expected_answers, expected_messages
 from offline_training.replay.messages import Naming
@@ -28,7 +29,7 @@ class World:
         self.bundle = Bundle.load()
         self.data = DataSet(shop(folder, users=6, each=15, lost=LOST))
         self.events = list(self.data.events(Selection()))
-        pictures = sorted({item.picture for item in self.data.items.values()})
+        pictures = sorted({item.picture for item in self.data.items.values() if item.picture}, key=str)
         self.embedded = embedded_pictures(self.settings, self.bundle.embedder(), pictures, lambda: None)
 
     def answers(self, events: Sequence[Event], dead: frozenset[int] = frozenset()) -> list[Answer]:
@@ -98,16 +99,17 @@ def test_a_difference_is_found(world: World) -> None:
 
 def test_pictures_behind_urls_are_fetched(world: World) -> None:
     with open_shop() as shop:
-        urls = [f"{shop.url}/1", f"{shop.url}/gone"]
+        urls = [PictureRef(f"{shop.url}/1"), PictureRef(f"{shop.url}/gone")]
         found = embedded_pictures(world.settings, world.bundle.embedder(), urls, lambda: None)
     assert list(found) == urls[:1]
 
 
 def test_pictures_in_archives_have_the_embeddings_of_files(world: World, tmp_path: Path) -> None:
     [picture] = {item.picture for name, item in world.data.items.items() if name == "compact-digital-camera"}
-    data = Path(picture).read_bytes()
+    assert picture is not None
+    data = picture.path.read_bytes()
     archive = write_zip(tmp_path / "a.zip", {"camera.jpg": data, "gone.jpg": b"no picture"})
-    pictures = [f"{archive}!/camera.jpg", f"{archive}!/gone.jpg"]
+    pictures = [PictureRef(f"{archive}!/camera.jpg"), PictureRef(f"{archive}!/gone.jpg")]
     found = embedded_pictures(world.settings, world.bundle.embedder(), pictures, lambda: None)
     assert found == {pictures[0]: world.embedded[picture]}
     tight = world.settings.model_copy(update={"fetch_max_bytes": len(data) - 1})

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.prequential import Measured, Rules
 from offline_training.replay.samples import STEPS, USERS, SamplePoint, choose, sample
 from offline_training.replay.source import PlayedItem
 from streams.messages import CategoryScore, ItemAttention, Model, Recommendation, as_datetime
 from tests.offline_training.replay.test_prequential import LABELS, answered, measured, stream
 
-ITEMS = {"hat": PlayedItem(0, "hat.jpg", ("hats", "felt", "unheard of")), "tie": PlayedItem(1, "", ("ties",))}
+ITEMS = {
+    "hat": PlayedItem(0, PictureRef("hat.jpg"), ("hats", "felt", "unheard of")),
+    "tie": PlayedItem(1, None, ("ties",)),
+}
 KNOWN = {"hats", "felt", "ties", "shoes"}
 
 

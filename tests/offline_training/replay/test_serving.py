@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.serving import served_pictures
@@ -20,7 +21,7 @@ def items(folder: Path) -> dict[str, PlayedItem]:
     (folder / "hat.jpg").write_bytes(PICTURE)
     (folder / "secret.txt").write_bytes(b"secret")
     found = {"hat": str(folder / "hat.jpg"), "tie": "https://shop.example/tie.jpg", "gone": str(folder / "gone.jpg")}
-    return {name: PlayedItem(number, picture, ()) for number, (name, picture) in enumerate(found.items())}
+    return {name: PlayedItem(number, PictureRef(picture), ()) for number, (name, picture) in enumerate(found.items())}
 
 
 async def test_a_file_has_an_address_and_a_url_stays(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ async def test_without_files_nothing_is_served(tmp_path: Path) -> None:
 async def test_pictures_in_an_archive_are_served_from_it_side_by_side(tmp_path: Path) -> None:
     members = {f"in/{number}.jpg": bytes([number]) * 3000 for number in range(100)}
     archive = write_zip(tmp_path / "a.zip", members)
-    known = {name: PlayedItem(number, f"{archive}!/{name}", ()) for number, name in enumerate(members)}
+    known = {name: PlayedItem(number, PictureRef(f"{archive}!/{name}"), ()) for number, name in enumerate(members)}
     async with served_pictures(known, "127.0.0.1", 0) as address, aiohttp.ClientSession() as client:
 
         async def got(name: str) -> bytes:
@@ -69,7 +70,10 @@ async def test_a_member_that_cannot_be_had_is_refused_and_the_others_are_served(
     archive = write_zip(tmp_path / "a.zip", dict.fromkeys(names, PICTURE) | {"large.jpg": bytes(5000)})
     encrypt(archive, "secret.jpg")
     damage(archive, "broken.jpg")
-    known = {name: PlayedItem(number, f"{archive}!/{name}", ()) for number, name in enumerate([*names, "gone.jpg"])}
+    known = {
+        name: PlayedItem(number, PictureRef(f"{archive}!/{name}"), ())
+        for number, name in enumerate([*names, "gone.jpg"])
+    }
     async with served_pictures(known, "127.0.0.1", 0, max_bytes=4999) as address, aiohttp.ClientSession() as client:
         found: dict[str, int] = {}
         for name, item in known.items():
@@ -84,5 +88,7 @@ async def test_a_member_that_cannot_be_had_is_refused_and_the_others_are_served(
 
 async def test_an_archive_that_is_none_is_named_before_anything_is_played(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone.zip: No such file"):
-        async with served_pictures({"hat": PlayedItem(0, f"{tmp_path}/gone.zip!/hat.jpg", ())}, "127.0.0.1", 0):
+        async with served_pictures(
+            {"hat": PlayedItem(0, PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"), ())}, "127.0.0.1", 0
+        ):
             pass

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import SUMMARY, DatasetSummary
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.source import DataSet, Event, Selection
@@ -33,7 +34,11 @@ def test_all_events_come_as_they_stand_there(data: DataSet) -> None:
 
 
 def test_an_item_knows_whether_its_picture_is_a_file(data: DataSet) -> None:
-    assert {name: item.local for name, item in data.items.items()} == {"hat": True, "tie": False, "box": False}
+    assert {name: item.local_picture for name, item in data.items.items()} == {
+        "hat": PictureRef("hat.jpg"),
+        "tie": None,
+        "box": None,
+    }
     assert data.items["tie"].categories == ("ties", "silk")
 
 

@@ -9,8 +9,9 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from offline_training.datasets.labels import LabelRule
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import prepare
-from offline_training.datasets.records import DatasetError, DatasetEvent, Item, Type
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, EventType
 from offline_training.tasks.bags import PADDING
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.split import Histories, make_split, read_histories
@@ -114,7 +115,9 @@ def test_a_part_without_users_is_refused_with_what_is_needed() -> None:
 
 
 def dataset(folder: Path, events: list[DatasetEvent], count: int = 4) -> Path:
-    items = [Item(str(number), f"{number}.jpg", ((f"kind {number % 2}",),)) for number in range(count)]
+    items = [
+        DatasetItem(str(number), PictureRef(f"{number}.jpg"), ((f"kind {number % 2}",),)) for number in range(count)
+    ]
     rule = LabelRule(1, 1, 1, 10)
     prepare(Given(events, items), "given", folder, rule=rule, pictures=None, step=no_step)
     return folder
@@ -147,7 +150,7 @@ def test_an_item_weighs_as_much_as_its_heaviest_event_before_the_asked_items(
 ) -> None:
     user = next(name for name in map(str, range(100)) if held_out(name))
     others = [str(number) for number in range(100, 400)]
-    did: list[tuple[str, Type]] = [
+    did: list[tuple[str, EventType]] = [
         ("0", "view"),
         ("1", "view"),
         ("0", "cart"),
@@ -223,6 +226,6 @@ def test_a_file_that_holds_no_embeddings_is_named(
 
 def test_a_folder_without_a_data_set_is_refused_with_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(
-        DatasetError, match=r"dataset\.json: there is no such file: `tastestream dataset` makes the folder"
+        DatasetError, match=r"dataset\.json: there is no such file: prepare the data set with `tastestream dataset`"
     ):
         read_catalogue(tmp_path, tmp_path / "embeddings.npz")

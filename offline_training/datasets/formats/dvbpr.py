@@ -1,12 +1,10 @@
-"""`AmazonFashion6ImgPartitioned.npy` and its like: the file of DVBPR (Kang et al., ICDM 2017), which the code of Savchenko and
-Demochkin reads.
+"""The data set of DVBPR (Kang et al., ICDM 2017), such as `AmazonFashion6ImgPartitioned.npy`. Savchenko and Demochkin's code reads it.
 
-A pickled array of Python 2 within a .npy file: [user_train, user_validation, user_test, items, usernum, itemnum]. user_* are
-dictionaries by user number, of lists of {b'reviewerID', b'asin', b'productid'} and perhaps a time; items, by product number,
-are {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Where there is no time, the order is the time: one second apart.
+The .npy file holds an array that Python 2 pickled: [user_train, user_validation, user_test, items, usernum, itemnum].
+user_* map a user number to a list of {b'reviewerID', b'asin', b'productid'}, some with a time. items map a product number
+to {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Reviews without a time are placed one second apart, in their order.
 
-It is unpickled without running anything: only numpy's own constructors and `codecs.encode` are known, and everything
-else is refused.
+Unpickling runs no code from the file: only numpy's own constructors and `codecs.encode` are allowed.
 """
 
 import codecs
@@ -19,14 +17,15 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item, category_paths
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped, category_paths
 
 SECOND = 1000  # milliseconds
 PARTS = ("user_train", "user_validation", "user_test", "items")
 
 
-class _OnlyArrays(pickle.Unpickler):
-    """Knows what numpy writes, and nothing else."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles what numpy writes, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         known = {
@@ -38,25 +37,29 @@ class _OnlyArrays(pickle.Unpickler):
         }
         make = known.get((module.rpartition(".")[2], name))
         if make is None or not module.startswith(("numpy", "_codecs")):
-            raise DatasetError(f"the file wants to call {module}.{name}, which no data set needs: it is not read")
+            raise DatasetError(f"refused to read the file: it calls {module}.{name}, which no data set needs")
         return make()
 
 
 def load(path: Path) -> list[Any]:
-    """The six parts, strings as `bytes` or `str` as they were. Raises DatasetError."""
+    """Read the six parts. Strings stay `bytes` or `str`, as they were pickled.
+
+    Raises:
+        DatasetError: the file is missing, or it is not such an array.
+    """
     try:
         with path.open("rb") as file:
             shape, dtype = _header(file, path)
             if dtype != np.dtype(object):
                 raise DatasetError(f"{path}: expected an array of objects, found one of {dtype} and shape {shape}")
-            array = _OnlyArrays(file, encoding="bytes").load()
+            array = _ArrayUnpickler(file, encoding="bytes").load()
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such file") from None
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path}: expected DVBPR's array, found what cannot be unpickled: {error}") from error
+        raise DatasetError(f"{path}: expected DVBPR's array, which cannot be unpickled: {error}") from error
     parts = list(cast("Sequence[Any]", array)) if isinstance(array, np.ndarray | list | tuple) else []
     if len(parts) == len(PARTS) + 2 and isinstance(parts[3], list | np.ndarray):
-        parts[3] = dict(enumerate(parts[3]))  # by place instead of by key
+        parts[3] = dict(enumerate(parts[3]))  # a list instead of a dictionary
     if len(parts) < len(PARTS) or not all(isinstance(part, Mapping) for part in parts[: len(PARTS)]):
         raise DatasetError(f"{path}: expected the dictionaries {', '.join(PARTS)}, found {len(parts)} parts")
     return parts
@@ -73,7 +76,7 @@ def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]
 
 @dataclass
 class Dvbpr:
-    """A `records.Source`. The pictures are written to `pictures`, a JPEG file each, named by its content."""
+    """A `DatasetSource` of one array. Writes each picture to a JPEG file in `pictures`, named by a hash of its content."""
 
     path: Path
     pictures: Path
@@ -83,24 +86,24 @@ class Dvbpr:
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for user, histories in self._histories().items():
-            for place, review in enumerate(histories):
+            for number, review in enumerate(histories):
                 item = self._item_name(review.get("productid"), review.get("asin"))
                 if item is None:
                     dropped.add("review_without_user_or_item", f"user {user}, {review}")
                     continue
                 time = review.get("unixReviewTime")
-                milliseconds = int(time) * 1000 if isinstance(time, int | float) else place * SECOND
+                milliseconds = int(time) * 1000 if isinstance(time, int | float) else number * SECOND
                 yield DatasetEvent(_text(review.get("reviewerID")) or user, item, "purchase", milliseconds)
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         del dropped
         self.pictures.mkdir(parents=True, exist_ok=True)
         for number, raw in cast("Mapping[Any, Any]", self._parts[3]).items():
             found = _named(raw)
             item = _text(found.get("asin")) or str(number)
             data = found.get("imgs")
-            picture = str(self._written(data)) if isinstance(data, bytes) and data else ""
-            yield Item(item, picture, _paths(found.get("categories")))
+            picture = PictureRef(str(self._written(data))) if isinstance(data, bytes) and data else None
+            yield DatasetItem(item, picture, _paths(found.get("categories")))
 
     def _written(self, data: bytes) -> Path:
         path = self.pictures / f"{hashlib.sha256(data).hexdigest()[:24]}.jpg"
@@ -109,7 +112,7 @@ class Dvbpr:
         return path
 
     def _histories(self) -> dict[str, list[dict[str, Any]]]:
-        """The reviews of each user: of training first, then of validation and test, as they followed in time."""
+        """The reviews of each user: training, then validation, then test, which is their order in time."""
         joined: dict[str, list[dict[str, Any]]] = {}
         for part in self._parts[:3]:
             for user, reviews in cast("Mapping[Any, Any]", part).items():
@@ -125,7 +128,7 @@ class Dvbpr:
 
 
 def _named(raw: Any) -> dict[str, Any]:
-    """A dictionary by names, whatever Python wrote it."""
+    """Make the keys text, whichever Python wrote them."""
     return {_text(name): value for name, value in raw.items()} if isinstance(raw, Mapping) else {}
 
 
@@ -136,7 +139,7 @@ def _text(value: Any) -> str:
 
 
 def _paths(value: Any) -> tuple[tuple[str, ...], ...]:
-    """Paths, or one path, or one name."""
+    """Read several paths, one path, or one name."""
     if isinstance(value, str | bytes):
         value = [value]
     if not isinstance(value, list | tuple):

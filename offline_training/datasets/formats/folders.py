@@ -1,18 +1,19 @@
-"""A folder of classes: each picture is an item, the folders that it lies in are its category path. There are no events."""
+"""A folder of pictures for each category. Each picture is an item; its folders are its category path. There are no events."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from offline_training.datasets.picture_files import SUFFIXES
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 
-SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})  # no categories
+SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})  # folders that are no categories
 
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A `records.Source`."""
+    """A `DatasetSource` of one folder."""
 
     folder: Path
 
@@ -20,7 +21,7 @@ class ClassFolder:
         del dropped
         return iter(())
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         if not self.folder.is_dir():
             raise DatasetError(f"{self.folder}: there is no such folder")
         for path in sorted(self.folder.rglob("*")):
@@ -33,4 +34,4 @@ class ClassFolder:
             folders = name.parts[:-1]
             if folders and folders[0].lower() in SPLITS:
                 folders = folders[1:]
-            yield Item(name.as_posix(), str(path), (folders,) if folders else ())
+            yield DatasetItem(name.as_posix(), PictureRef(str(path)), (folders,) if folders else ())

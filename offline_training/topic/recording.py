@@ -1,8 +1,8 @@
-"""Records of the interactions topic as a source of data sets, kept in a file of its own while a data set is prepared.
+"""The events of the interactions topic as a source of a data set. A temporary file holds them while the data set is prepared.
 
-What a person did before they asked to be forgotten is left out, wherever on the topic the erasure stands, as the fold has it: an
-older event that comes late does not bring them back. An event that was sent again counts once. The picture of an item is the
-address in its newest event.
+Events of a user up to that user's erasure are left out, wherever the erasure is on the topic. The fold of the bag does the same:
+a late event that is older than the erasure does not bring the user back. An event that was sent twice counts once. The picture
+of an item is the URL in its newest event.
 """
 
 import sqlite3
@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
-from offline_training.datasets.tables import Tables
+from offline_training.datasets.formats.tables import Tables
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 from streams import messages
 from streams.exceptions import MessageError
 
@@ -28,12 +29,11 @@ CREATE TABLE events (
 CREATE TABLE erasures (user TEXT PRIMARY KEY, time INTEGER) WITHOUT ROWID;
 """
 OLDER_THAN_ERASURE = "SELECT 1 FROM erasures WHERE erasures.user = events.user AND events.time <= erasures.time"
-CACHE = 65_536  # KiB of the file in memory at most
-WEB = ("http://", "https://")  # all else would be taken for a file of this machine
+CACHE = 65_536  # KiB of the file that SQLite keeps in memory
 
 
-class Place(NamedTuple):
-    """Where a record stands."""
+class RecordPosition(NamedTuple):
+    """The position of a record: topic, partition and offset."""
 
     topic: str
     partition: int
@@ -43,27 +43,33 @@ class Place(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-class Recorded:
-    """A `records.Source`. A context manager. The file has no name once it is open: nothing is left of it, whatever ends the process.
+class TopicRecording:
+    """A `DatasetSource` of the records of a topic. A context manager.
 
-    All of its calls raise DatasetError where the disk does not take what they need.
+    Call `add` with all records, then `forget`, then read. The order of the records only decides which of two duplicates counts.
 
-    First `add` all records, then `forget`, then read. The order of the topic's records decides nothing but which of two resends counts.
+    The file is unlinked as soon as it is open, so a killed process leaves no user's events behind. Every method raises DatasetError
+    when the disk is full.
     """
 
     def __init__(self, path: Path, item_table: Path | None, *, now: float, max_future: float) -> None:
-        """path: of the file, which is replaced. item_table: items and their categories, as `tables` reads them.
+        """Create the file.
 
-        now, max_future: seconds; an event that is further ahead is none, as the embed worker has it.
+        Args:
+            path: the file, which is replaced.
+            item_table: a table of items and their categories, in the format of `tables`.
+            now: the time now, seconds since the epoch.
+            max_future: seconds that an event may be ahead of `now`. A later event is invalid, as it is for the embed worker.
 
-        Raises DatasetError where the file cannot be made.
+        Raises:
+            DatasetError: the file cannot be created.
         """
         self._path = path
         self._item_table = item_table
         self._now = now
         self._max_future = max_future
         self._counted = Dropped()
-        self._newest: dict[int, int] = {}  # time by partition
+        self._newest: dict[int, int] = {}  # newest event time by partition
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
@@ -81,27 +87,27 @@ class Recorded:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._rows.close()
 
-    def add(self, value: bytes | None, place: Place, *, wanted: bool) -> None:
-        """Take a record. Of one that is not wanted counts only whether it is an erasure."""
+    def add(self, value: bytes | None, position: RecordPosition, *, wanted: bool) -> None:
+        """Add a record. A record that is not wanted is only added if it is an erasure."""
         if not wanted and not may_erase(value):
             return
         try:
             event = messages.parse_interaction(value, now=self._now, max_future=self._max_future)
         except MessageError as error:
             if wanted:
-                self._counted.add(error.reason, f"{place}: {error}")
+                self._counted.add(error.reason, f"{position}: {error}")
             return
         if event.type == "erase":
             self._erase(event.user_id, event.timestamp)
             if wanted:
-                self._counted.add("erasure", place)
-        elif wanted and self._insert(event, place):
-            before = self._newest.get(place.partition, event.timestamp)
+                self._counted.add("erasure", position)
+        elif wanted and self._insert(event, position):
+            before = self._newest.get(position.partition, event.timestamp)
             if event.timestamp < before:
-                self._counted.note("event_after_a_later_one", place)
-            self._newest[place.partition] = max(before, event.timestamp)
+                self._counted.note("event_after_a_later_one", position)
+            self._newest[position.partition] = max(before, event.timestamp)
         elif wanted:
-            self._counted.add("sent_again", place)
+            self._counted.add("sent_again", position)
 
     def _erase(self, user: str, time: int) -> None:
         with self._on_disk():
@@ -110,59 +116,66 @@ class Recorded:
                 (user, time),
             )
 
-    def _insert(self, event: messages.Interaction, place: Place) -> bool:
-        """Whether it is there for the first time."""
-        known = blake2b(f"{event.user_id}\0{event.event_id}".encode(), digest_size=16).digest()
-        told = (known, event.user_id, event.item_id, event.type, event.timestamp, event.image_url)
+    def _insert(self, event: messages.Interaction, position: RecordPosition) -> bool:
+        """Insert an event; whether it is new."""
+        event_key = blake2b(f"{event.user_id}\0{event.event_id}".encode(), digest_size=16).digest()
+        columns = (event_key, event.user_id, event.item_id, event.type, event.timestamp, event.image_url)
         with self._on_disk():
             found = self._rows.execute(
                 "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event) DO NOTHING",
-                (place.partition, place.offset, *told),
+                (position.partition, position.offset, *columns),
             )
         return found.rowcount > 0
 
     def forget(self) -> None:
-        """Leave out what stands before an erasure; no example says whose it was. Raises DatasetError when no event is left."""
+        """Delete the events that an erasure covers. The example of this reason names no user.
+
+        Raises:
+            DatasetError: no event is left.
+        """
         with self._on_disk():
             forgotten = self._rows.execute(f"DELETE FROM events WHERE EXISTS ({OLDER_THAN_ERASURE})").rowcount  # noqa: S608
         if forgotten:
-            self._counted.add("event_before_erasure", "of a user who asked to be forgotten", forgotten)
+            self._counted.add("event_before_erasure", "of an erased user", forgotten)
         if self._rows.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None:
-            raise DatasetError(f"no event was sent in this time; left out: {self._counted.explained()}")
+            raise DatasetError(f"no event was sent between --from and --until; left out: {self._counted.explained()}")
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
-        """In the order of time; those of one time as they stand on the topic."""
+        """Yield the events in time order; events of one time in the order of the topic."""
         for row in self._selected("SELECT user, item, type, time FROM events ORDER BY time, partition, offset"):
             if row[2] == "return":
                 dropped.note("return", f"{row[0]} {row[1]}")
             yield DatasetEvent(*row)
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
-        """Those of the table, then others that events are about; the picture is that of the newest event, or else the table's.
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
+        """Yield the items of the table, then the other items that have an event.
 
-        `dropped` is told here what was left out of the topic, too.
+        The picture of an item is that of its newest event, or else the table's. `dropped` also receives the counts of the records
+        that `add` and `forget` left out.
         """
         dropped.include(self._counted)
         pictures = dict(self._pictures(dropped))
         if self._item_table is not None:
             for item in Tables(None, self._item_table, self._item_table.parent).items(dropped):
-                yield item._replace(picture=pictures.pop(item.item, "") or item.picture)
+                yield item._replace(picture=pictures.pop(item.item, None) or item.picture)
         for item, picture in pictures.items():
-            yield Item(item, picture, ())
+            yield DatasetItem(item, picture, ())
 
-    def _pictures(self, dropped: Dropped) -> Iterator[tuple[str, str]]:
-        """Each item of an event with the address of its newest picture, "" for none."""
+    def _pictures(self, dropped: Dropped) -> Iterator[tuple[str, PictureRef | None]]:
+        """Yield each item of an event with its newest picture."""
         rows = self._selected("SELECT item, image FROM events ORDER BY item, time, partition, offset")
         for item, events in groupby(rows, itemgetter(0)):
-            newest, changed = "", False
+            newest: PictureRef | None = None
+            changed = False
             for _, image in events:
-                if not image:
+                picture = PictureRef.parse(image)
+                if picture is None:
                     continue
-                if not image.lower().startswith(WEB):
+                if not picture.is_web_url:  # anybody can send events: a path would name a file of this machine
                     dropped.add("picture_that_is_no_web_address", f"{item}: {image}")
                     continue
-                changed = changed or newest not in {"", image}
-                newest = image
+                changed = changed or newest not in {None, picture}
+                newest = picture
             if changed:
                 dropped.note("picture_changed", item)
             yield item, newest
@@ -182,5 +195,5 @@ class Recorded:
 
 
 def may_erase(value: bytes | None) -> bool:
-    """Whether a record may be an erasure: a quick look, since all of the topic is looked through for them."""
+    """Whether a record may be an erasure. A quick test, since the whole topic is searched for erasures."""
     return value is not None and (b"erase" in value or b"\\u" in value)

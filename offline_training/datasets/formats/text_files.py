@@ -1,5 +1,6 @@
-"""Reads text, JSON and Python literals from plain or gzip files, a piece at a time. A broken piece is counted and passed over;
-a file that ends early gives what it has.
+"""Reads CSV, JSON and Python literals from plain or gzip files, one record at a time.
+
+Broken records are counted and skipped. A truncated file yields the records before the cut.
 """
 
 import ast
@@ -17,18 +18,18 @@ from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.progress import Advance
 
 CHUNK = 256 * 1024  # characters
-LONGEST = 4 * 1024**2  # characters of one object; what is longer counts as broken
-SEPARATORS = re.compile(r"[\s,\[\]]*")  # between objects, in JSON lines as in an array
-TRUNCATED = "truncated_file"  # the reason
-CUT = 16  # characters before the end, within which an error may mean that the rest has not been read yet
+LONGEST = 4 * 1024**2  # characters of one object; a longer one counts as broken
+SEPARATORS = re.compile(r"[\s,\[\]]*")  # between objects, in JSON lines and in an array
+TRUNCATED = "truncated_file"  # reason in `Dropped`
+CUT = 16  # characters before the end of the buffer: an error there may only mean that the rest is not read yet
 
 
 def nothing(_: int) -> None:
-    """For those who show no progress."""
+    """Show no progress: an `Advance` that does nothing."""
 
 
 class _Counted(io.RawIOBase):
-    """A file that tells how many bytes of it are read, compressed as they are."""
+    """A file that reports how many of its bytes are read. Compressed bytes count as they are."""
 
     def __init__(self, path: Path, advance: Advance) -> None:
         self._file = path.open("rb", buffering=0)
@@ -49,11 +50,12 @@ class _Counted(io.RawIOBase):
 
 @contextmanager
 def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generator[TextIO]:
-    """A text file in UTF-8, unpacked if it is gzip, whatever it is called. Bytes that are no UTF-8 become U+FFFD.
+    """Open a UTF-8 text file. Decompresses gzip, whatever the file's name. Invalid UTF-8 becomes U+FFFD.
 
-    A packed file that is damaged or ends early gives what stands before, and is told to `dropped`.
+    A damaged or truncated gzip file yields the text before the damage; `dropped` counts the file.
 
-    Raises DatasetError when there is no such file.
+    Raises:
+        DatasetError: there is no such file.
     """
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file")
@@ -66,9 +68,10 @@ def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generato
 
 
 def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[dict[str, Any]]:
-    """The objects of a file: JSON lines, a JSON array, objects one behind the other, or lines of Python literals.
+    """Yield the objects of a file: JSON lines, a JSON array, concatenated objects, or lines of Python literals.
 
-    Raises DatasetError when the file has none at all.
+    Raises:
+        DatasetError: the file holds no object.
     """
     any_found = False
     with opened(path, dropped, advance) as file:
@@ -86,7 +89,7 @@ def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterato
 
 
 def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[list[str]]:
-    """The rows of a CSV file, the header among them; empty ones are passed over."""
+    """Yield the rows of a CSV file, including the header. Skips empty rows."""
     with opened(path, dropped, advance) as file:
         reader = csv.reader(line.replace("\0", "") for line in _lines(file, path, dropped))
         while True:
@@ -110,12 +113,12 @@ def _lines(file: TextIO, path: Path, dropped: Dropped) -> Iterator[str]:
         if len(rest) > LONGEST:
             dropped.add("broken_line", f"{path.name}: {rest[:60]}")
             rest = ""
-    if rest and dropped.counts[TRUNCATED] == truncated:  # else it is cut, and may look whole all the same
+    if rest and dropped.counts[TRUNCATED] == truncated:  # else the line is cut off, even if it looks complete
         yield rest
 
 
 def _json(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
-    """Objects, and the beginnings of what is none, as strings."""
+    """Yield objects. Yields the first characters of anything else, as a string."""
     decoder = json.JSONDecoder()
     at, ended = 0, False
     while True:
@@ -148,7 +151,7 @@ def _json(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
 
 
 def _python_literals(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
-    """The same, of a Python literal a line, as in the metadata of 2014."""
+    """Like `_json`, for one Python literal per line, as in the metadata of 2014."""
     while True:
         text = more()
         *lines, buffer = (buffer + text).split("\n") if text else [*buffer.split("\n"), ""]

@@ -1,12 +1,12 @@
-"""Amazon reviews and metadata, of 2014 and 2018 (jmcauley.ucsd.edu, nijianmo.github.io) and of 2023 (amazon-reviews-2023.github.io).
+"""Amazon reviews and metadata of 2014 and 2018 (jmcauley.ucsd.edu, nijianmo.github.io) and of 2023 (amazon-reviews-2023.github.io).
 
-What a generation calls a thing is told by the objects themselves, so files of different generations may be mixed:
+Each object shows which generation it belongs to, so one data set may mix files of several generations:
 
     reviews    2014, 2018: reviewerID, asin, overall, unixReviewTime (s); 2023: user_id, parent_asin, rating, timestamp (ms)
-    ratings    CSV without a header, user first (2014) or item first (2018), or with one (2023)
+    ratings    CSV without a header, user first (2014) or item first (2018), or with a header (2023)
     metadata   2014: imUrl, categories, in Python literals; 2018: imageURL or image, category; 2023: images, categories
 
-A review stands for a purchase; what its rating makes of that is a `Rule`.
+A review counts as a purchase, unless a `RatingRule` maps its rating to another event type.
 """
 
 import re
@@ -16,89 +16,97 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from offline_training.datasets import files
+from offline_training.datasets.formats import text_files
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
     DatasetError,
     DatasetEvent,
+    DatasetItem,
     Dropped,
-    Item,
-    Type,
+    EventType,
     category_paths,
 )
 from offline_training.progress import Advance
 from streams.times import in_milliseconds
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
-SAMPLE = 1000  # rows of a CSV without a header that are looked at for which column is the item
-LARGEST = ("hi_res", "large", "thumb")  # 2023: sizes of a picture, the best first
-CSV_NAMES = {"user": ("user_id", "user", "reviewerid"), "item": ("parent_asin", "asin", "item", "item_id")} | {
+SAMPLE = 1000  # rows of a CSV without a header that are examined to find the item column
+SIZES = ("hi_res", "large", "thumb")  # 2023: sizes of a picture, the largest first
+COLUMN_NAMES = {
+    "user": ("user_id", "user", "reviewerid"),
+    "item": ("parent_asin", "asin", "item", "item_id"),
     "rating": ("rating", "overall"),
     "time": ("timestamp", "unixreviewtime", "time"),
 }
 
-Rule = Mapping[int, Type | None]
-"""What a rating of 1 to 5 stands for; None: nothing."""
+RatingRule = Mapping[int, EventType | None]
+"""The event type of each rating from 1 to 5; None: the review is left out."""
 
-ALL_PURCHASES: Rule = dict.fromkeys(range(1, 6), "purchase")
+ALL_PURCHASES: RatingRule = dict.fromkeys(range(1, 6), "purchase")
 
 
-def parse_rule(text: str) -> Rule:
-    """`4-5=purchase,1-2=return`: what ratings stand for; those that are not named stand for nothing.
+def parse_rule(text: str) -> RatingRule:
+    """Parse a rule such as `4-5=purchase,1-2=return`. Reviews with a rating that the rule does not name are left out.
 
-    Raises DatasetError for what is no rule, and where a rating stands for two things.
+    Raises:
+        DatasetError: the text is no rule, or it maps one rating to two event types.
     """
-    rule: dict[int, Type | None] = dict.fromkeys(range(1, 6))
+    rule: dict[int, EventType | None] = dict.fromkeys(range(1, 6))
     for part in text.split(","):
         found = re.fullmatch(r"\s*([1-5])(?:-([1-5]))?\s*=\s*(\w+)\s*", part)
-        if found is None or found[3] not in get_args(Type):
+        if found is None or found[3] not in get_args(EventType):
             raise DatasetError(
-                f"ratings {part.strip()!r}: expected for example 4-5=purchase, with one of {', '.join(get_args(Type))}"
+                f"--ratings {part.strip()!r}: expected for example 4-5=purchase, with one of {', '.join(get_args(EventType))}"
             )
         first, last = int(found[1]), int(found[2] or found[1])
         if first > last:
             raise DatasetError(
-                f"ratings {part.strip()!r}: {first} is above {last}: expected for example {last}-{first}={found[3]}"
+                f"--ratings {part.strip()!r}: {first} is above {last}: expected for example {last}-{first}={found[3]}"
             )
         for stars in range(first, last + 1):
             if rule[stars] is not None:
-                raise DatasetError(f"ratings {text!r}: {stars} stands for {rule[stars]} and {found[3]}: name it once")
-            rule[stars] = cast("Type", found[3])
+                raise DatasetError(f"--ratings {text!r}: {stars} is both {rule[stars]} and {found[3]}; name it once")
+            rule[stars] = cast("EventType", found[3])
     return rule
 
 
 @dataclass(frozen=True)
 class Amazon:
-    """A `records.Source`. `item_first`: the order of the columns of ratings without a header; None: found out."""
+    """A `DatasetSource` of Amazon's files.
+
+    Attributes:
+        item_first: the column order of ratings without a header; None: detect it.
+    """
 
     reviews: Sequence[Path]
     metadata: Sequence[Path]
-    rule: Rule
+    rule: RatingRule
     item_first: bool | None = None
-    advance: Advance = files.nothing
+    advance: Advance = text_files.nothing
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for path in self.reviews:
             if ".csv" in path.suffixes:
                 yield from self._ratings(path, dropped)
             else:
-                for review in files.objects(path, dropped, self.advance):
+                for review in text_files.objects(path, dropped, self.advance):
                     user, item = _first(review, "reviewerID", "user_id"), _first(review, "parent_asin", "asin")
                     rating, time = _first(review, "overall", "rating"), _first(review, "unixReviewTime", "timestamp")
                     found = self._interaction(user, item, rating, time, dropped)
                     if found is not None:
                         yield found
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         for path in self.metadata:
-            for found in files.objects(path, dropped, self.advance):
+            for found in text_files.objects(path, dropped, self.advance):
                 item = _first(found, "parent_asin", "asin")
                 if not isinstance(item, str) or not item:
                     dropped.add("item_without_id", str(found)[:100])
                     continue
-                yield Item(item, picture_of(found), paths_of(found))
+                yield DatasetItem(item, picture_of(found), paths_of(found))
 
     def _ratings(self, path: Path, dropped: Dropped) -> Iterator[DatasetEvent]:
-        rows = files.rows(path, dropped, self.advance)
+        rows = text_files.rows(path, dropped, self.advance)
         head = list(islice(rows, SAMPLE))
         if not head:
             raise DatasetError(f"{path}: expected rows of user, item, rating and time, found none")
@@ -118,42 +126,43 @@ class Amazon:
                 yield found
 
     def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
-        """A review as its rating has it, or None, which `dropped` then knows the reason of."""
+        """Turn a review into an event by its rating. None when it is left out; `dropped` then counts the reason."""
         if not isinstance(user, str) or not isinstance(item, str) or not user or not item:
             dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
             return None
         try:
-            stars, moment = round(float(rating)), int(float(time))
+            stars, timestamp = round(float(rating)), int(float(time))
         except (TypeError, ValueError, OverflowError):
-            stars, moment = 0, -1
-        if moment < 0 or stars not in range(1, 6):
+            stars, timestamp = 0, -1
+        if timestamp < 0 or stars not in range(1, 6):
             dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
             return None
         kind = self.rule.get(stars)
         if kind is None:
             dropped.add("rating_stands_for_nothing", f"{user} {item}: {stars}")
             return None
-        return DatasetEvent(user, item, kind, in_milliseconds(moment))
+        return DatasetEvent(user, item, kind, in_milliseconds(timestamp))
 
 
-def picture_of(found: Mapping[str, Any]) -> str:
-    """The URL of the first picture of an item, in the largest size; "" when there is none."""
+def picture_of(found: Mapping[str, Any]) -> PictureRef | None:
+    """Find the first picture of an item, in its largest size. None when it has no URL of a picture."""
     images = found.get("images")
-    if isinstance(images, dict):  # 2023, as the data sets library turns it: a list for each size
+    if isinstance(images, dict):  # 2023, as the Hugging Face `datasets` library writes it: a list for each size
         by_size = cast("dict[str, Any]", images)
-        sizes = [by_size.get(size) for size in LARGEST]
+        sizes = [by_size.get(size) for size in SIZES]
         candidates = [size[0] for size in sizes if isinstance(size, list) and size]
     elif isinstance(images, list) and images and isinstance(images[0], dict):
         first = cast("dict[str, Any]", images[0])
-        candidates = [first.get(size) for size in LARGEST]
+        candidates = [first.get(size) for size in SIZES]
     else:
         candidates = [found.get(name) for name in ("imageURLHighRes", "imageURL", "image", "imUrl")]
         candidates = [one[0] if isinstance(one, list) and one else one for one in candidates]
-    return next((one.strip() for one in candidates if isinstance(one, str) and "://" in one), "")
+    pictures = (PictureRef(one.strip()) for one in candidates if isinstance(one, str))
+    return next((picture for picture in pictures if picture.is_web_url), None)
 
 
 def paths_of(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
-    """The category paths of an item, without markup and empty parts, each once."""
+    """Read the category paths of an item, cleaned and without duplicates."""
     value = found.get("categories") or found.get("category") or []
     if isinstance(value, str):
         value = [value]
@@ -166,18 +175,18 @@ def _first(found: Mapping[str, Any], *names: str) -> Any:
 
 
 def _header(row: list[str]) -> dict[str, int] | None:
-    """Where the columns are, if the row names them."""
+    """Find the columns by name; None when the row is no header."""
     lower = [name.strip().lower() for name in row]
-    found = {name: [lower.index(one) for one in ones if one in lower][:1] for name, ones in CSV_NAMES.items()}
-    return {name: place[0] for name, place in found.items() if place} if all(found.values()) else None
+    found = {name: [lower.index(one) for one in ones if one in lower][:1] for name, ones in COLUMN_NAMES.items()}
+    return {name: column[0] for name, column in found.items() if column} if all(found.values()) else None
 
 
 def _item_first(path: Path, rows: list[list[str]]) -> bool:
-    """Whether the first column holds the items: those look like Amazon's numbers, and users do not."""
-    first, second = (sum(bool(ASIN.fullmatch(row[place])) for row in rows if len(row) > 1) for place in (0, 1))
+    """Detect whether the first column holds the items: more of its values look like Amazon's item numbers."""
+    first, second = (sum(bool(ASIN.fullmatch(row[column])) for row in rows if len(row) > 1) for column in (0, 1))
     if first == second:
         raise DatasetError(
-            f"{path}: which column is the item cannot be told from rows like {','.join(rows[0])!r}: "
-            "say --columns item,user or --columns user,item"
+            f"{path}: cannot tell the item column from rows like {','.join(rows[0])!r}; "
+            "set --columns item,user or --columns user,item"
         )
     return first > second

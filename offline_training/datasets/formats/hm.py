@@ -1,14 +1,15 @@
-"""The H&M data of the Kaggle competition "H&M Personalized Fashion Recommendations": transactions, articles, pictures.
+"""The data of the Kaggle competition "H&M Personalized Fashion Recommendations": transactions, articles and pictures.
 
-Whole or an excerpt, CSV or Parquet. A category is a path of a field and its value, such as colour group > Black.
+Reads all of it or an excerpt, as CSV or Parquet. A category is a field and its value, such as colour group > Black.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from offline_training.datasets import files, tables
-from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped, Item
+from offline_training.datasets.formats import tables, text_files
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 from offline_training.progress import Advance
 
 FIELDS = (
@@ -24,7 +25,7 @@ ARTICLES = ("articles.csv", "articles.csv.gz", "articles.parquet")
 
 
 def find(folder: Path, names: tuple[str, ...]) -> Path:
-    """The first of these files that is there. Raises DatasetError."""
+    """Find the first of these files that exists. Raises DatasetError when none does."""
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -33,11 +34,11 @@ def find(folder: Path, names: tuple[str, ...]) -> Path:
 
 @dataclass(frozen=True)
 class HM:
-    """A `records.Source`."""
+    """A `DatasetSource` of the competition's folder."""
 
     folder: Path
     transactions: Path | None = None
-    advance: Advance = files.nothing
+    advance: Advance = text_files.nothing
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         path = self.transactions or find(self.folder, TRANSACTIONS)
@@ -46,20 +47,20 @@ class HM:
             if found is not None:
                 yield found
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         needed = {name: (name,) for name in FIELDS} | {"item": ("article_id",)}
         for row in tables.records(find(self.folder, ARTICLES), needed, dropped, self.advance):
             item = str(row["item"]).strip().zfill(10)
             paths = tuple(
                 (name.removesuffix("_name").replace("_", " "), str(row[name])) for name in FIELDS if row[name]
             )
-            yield Item(item, self._picture(item), paths)
+            yield DatasetItem(item, self._picture(item), paths)
 
-    def _picture(self, item: str) -> str:
+    def _picture(self, item: str) -> PictureRef | None:
         for path in (
             self.folder / "images" / item[:3] / f"{item}.jpg",
             self.folder / "images" / f"{item}.jpg",
         ):
             if path.is_file():
-                return str(path)
-        return ""
+                return PictureRef(str(path))
+        return None

@@ -1,33 +1,34 @@
-"""Tables, CSV or Parquet, row by row; and the plain form of a data set, for everybody whose shop is no Amazon:
+"""Two tables of your own, as CSV or Parquet. Also reads tables row by row for other formats.
 
     events: user, item, type, time        items: item, image, categories
 
-type is view, cart, purchase or return, and purchase where the column is missing; time is RFC 3339, a date, or integer
-milliseconds (or seconds) since the epoch; categories is a list, or text: levels are separated by ` > `, several paths by `|`.
+`type` is view, cart, purchase or return; without the column, every event is a purchase. `time` is RFC 3339, a date, or
+integer milliseconds (or seconds) since the epoch. `categories` is a list, or text such as `Clothes > Hats|Sale`: ` > `
+separates levels, `|` separates paths.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from offline_training.datasets import files
+from offline_training.datasets.formats import text_files
+from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
     DatasetError,
     DatasetEvent,
+    DatasetItem,
     Dropped,
-    Item,
-    Type,
+    EventType,
     category_paths,
-    is_url,
 )
 from offline_training.progress import Advance
 from streams.times import milliseconds_of
 
 PARQUET = frozenset({".parquet", ".pq"})
-PARQUET_ROWS = 8192  # read in one step
-TYPES = frozenset(get_args(Type))
+PARQUET_ROWS = 8192  # per batch
+TYPES = frozenset(get_args(EventType))
 EVENT_COLUMNS = {
     "user": ("user", "user_id", "customer_id"),
     "item": ("item", "item_id", "article_id", "product_id"),
@@ -40,17 +41,25 @@ CATEGORIES = ("categories", "category", "labels")
 
 
 def records(
-    path: Path, needed: Mapping[str, Sequence[str]], dropped: Dropped, advance: Advance = files.nothing
+    path: Path, needed: Mapping[str, Sequence[str]], dropped: Dropped, advance: Advance = text_files.nothing
 ) -> Iterator[dict[str, Any]]:
-    """The rows by the names of their columns, and each needed column by the name it has here.
+    """Yield the rows of a table as dictionaries by column name.
 
-    Raises DatasetError when a needed column is missing, naming those there are.
+    Args:
+        path: a CSV or Parquet file.
+        needed: columns that the table must have: the name used here, and the names they may have in the file. Each row holds
+            such a column under the name used here, too.
+        dropped: counts broken rows.
+        advance: told the bytes that were read.
+
+    Raises:
+        DatasetError: a needed column is missing. The message lists the columns of the table.
     """
     read = _parquet(path, advance) if path.suffix.lower() in PARQUET else _csv(path, dropped, advance)
     columns = next(read)
     lower = {name.strip().lower(): name for name in reversed(list(columns))}
     found = {
-        name: next((lower[one] for one in ones if one in lower), None)  # the likeliest name first
+        name: next((lower[one] for one in ones if one in lower), None)  # the most likely name first
         for name, ones in needed.items()
     }
     missing = [f"{name} ({', '.join(needed[name])})" for name, column in found.items() if column is None]
@@ -61,8 +70,8 @@ def records(
 
 
 def _csv(path: Path, dropped: Dropped, advance: Advance) -> Iterator[dict[str, Any]]:
-    """First the columns' names, then the rows."""
-    rows = files.rows(path, dropped, advance)
+    """Yield the header first, then the rows."""
+    rows = text_files.rows(path, dropped, advance)
     header = next(rows, [])
     yield dict.fromkeys(header)
     for row in rows:
@@ -84,22 +93,14 @@ def _parquet(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
         advance(size * batch.num_rows // rows)
 
 
-def parquet_module() -> Any:
-    """pyarrow.parquet. Raises DatasetError when it is not installed."""
-    try:
-        return import_module("pyarrow.parquet")
-    except ImportError:
-        raise DatasetError("Parquet needs pyarrow: pip install 'tastestream[parquet]'") from None
-
-
 @dataclass(frozen=True)
 class Tables:
-    """The plain form, a `records.Source`. `folder`: what relative paths of pictures are relative to."""
+    """A `DatasetSource` of two tables. Relative paths of pictures are resolved against `folder`."""
 
     events: Path | None
     item_table: Path
     folder: Path
-    advance: Advance = files.nothing
+    advance: Advance = text_files.nothing
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         if self.events is None:
@@ -110,20 +111,19 @@ class Tables:
             if found is not None:
                 yield found
 
-    def items(self, dropped: Dropped) -> Iterator[Item]:
+    def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         for row in records(self.item_table, ITEM_COLUMNS, dropped, self.advance):
             item = _text(row["item"])
             if not item:
                 dropped.add("item_without_id", str(row)[:100])
                 continue
-            picture = _text(next((row[name] for name in IMAGE if row.get(name)), ""))
-            if picture and not is_url(picture):
-                picture = str(self.folder / picture)
-            yield Item(item, picture, paths_in(next((row[name] for name in CATEGORIES if row.get(name)), "")))
+            picture = PictureRef.parse(_text(next((row[name] for name in IMAGE if row.get(name)), "")))
+            paths = paths_in(next((row[name] for name in CATEGORIES if row.get(name)), ""))
+            yield DatasetItem(item, picture and picture.within(self.folder), paths)
 
 
 def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
-    """A row of events, or None, which `dropped` then knows the reason of."""
+    """Read a row of an events table. None when it is left out; `dropped` then counts the reason."""
     user, item = _text(user), _text(item)
     if not user or not item:
         dropped.add("event_without_user_or_item", f"user {user!r}, item {item!r}")
@@ -132,12 +132,12 @@ def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) ->
     elif (milliseconds := milliseconds_of(time)) is None:
         dropped.add("event_without_time", f"{user} {item}: {time!r}")
     else:
-        return DatasetEvent(user, item, cast("Type", kind), milliseconds)
+        return DatasetEvent(user, item, cast("EventType", kind), milliseconds)
     return None
 
 
 def paths_in(value: Any) -> tuple[tuple[str, ...], ...]:
-    """Category paths of a list, or of text."""
+    """Read category paths from a list or from text."""
     if isinstance(value, str):
         value = value.split("|")
     if not isinstance(value, list | tuple):

@@ -1,0 +1,7 @@
+"""The formats of data sets, one `DatasetSource` each.
+
+amazon, dvbpr, hm    published data sets
+folders              a folder of pictures for each category
+tables               two tables of your own: events and items
+text_files           reads CSV, JSON and Python literals, plain or gzip, and counts broken records
+"""
