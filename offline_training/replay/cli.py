@@ -1,4 +1,4 @@
-"""`tastestream replay`: its options, and what is wrong with them in one line."""
+"""`tastestream replay`: the options, and one-line errors for invalid ones."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ compare_app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_
 
 
 class ReplayCommand(TyperCommand):
-    """`tastestream replay DATASET`, but for the word `compare`, which is another command: `./compare` is a folder of that name."""
+    """`tastestream replay DATASET`. The word `compare` runs another command; `./compare` is a data set of that name."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         if args[:1] == ["compare"]:
@@ -32,92 +32,99 @@ TYPES = ("view", "cart", "purchase", "return")
 
 @app.command(cls=ReplayCommand, epilog="Example: tastestream replay data/shop --users 0.1 --out runs/shop --check")
 def replay(
-    dataset: Annotated[Path, typer.Argument(help="What `tastestream dataset` wrote.", file_okay=False)],
+    dataset: Annotated[Path, typer.Argument(help="Folder that `tastestream dataset` wrote.", file_okay=False)],
     *,
     out: Annotated[
-        Path, typer.Option(help="The run's folder: results, report, and where it goes on.", file_okay=False)
+        Path,
+        typer.Option(
+            help="Folder of the run: answers, results and reports. An interrupted run resumes from it.", file_okay=False
+        ),
     ],
-    users: Annotated[float, typer.Option(help="Share of the users, chosen by their names.", min=0.0, max=1.0)] = 1.0,
+    users: Annotated[
+        float, typer.Option(help="Share of the users to play, chosen by a hash of their names.", min=0.0, max=1.0)
+    ] = 1.0,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first N events.", metavar="N", min=1, show_default=False)
+        int | None, typer.Option(help="Play only the first N events.", metavar="N", min=1, show_default=False)
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--from", help="Only events of this time or later: 2020-09-01.", show_default=False)
+        str | None,
+        typer.Option("--from", help="Play only events at or after this time: 2020-09-01.", show_default=False),
     ] = None,
-    until: Annotated[str | None, typer.Option(help="Only events before this time.", show_default=False)] = None,
+    until: Annotated[str | None, typer.Option(help="Play only events before this time.", show_default=False)] = None,
     speed: Annotated[
         str | None,
-        typer.Option(help="Event time against the clock, 3600x.", show_default="as fast as answers come"),
+        typer.Option(help="Factor of event time to real time, such as 3600x.", show_default="as fast as answers come"),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option(help="Events at most, 500/s.", show_default="as fast as answers come")
+        str | None, typer.Option(help="Maximum rate of events, such as 500/s.", show_default="as fast as answers come")
     ] = None,
-    lead: Annotated[int, typer.Option(help="Events without an answer at most.", min=1)] = 256,
+    lead: Annotated[int, typer.Option(help="Maximum number of unanswered events.", min=1)] = 256,
     serve_on: Annotated[
         str,
         typer.Option(
             metavar="HOST:PORT",
-            help="Where pictures that are files are served to the workers, which need FETCH_ALLOW_NETWORKS for it. "
-            "A fixed port lets a second run find their embeddings in the cache; 0 is any.",
+            help="Address on which local pictures are served to the workers, whose FETCH_ALLOW_NETWORKS must allow it. "
+            "Port 0 is any free port; with a fixed port, a second run finds the embeddings in the workers' cache.",
         ),
     ] = "127.0.0.1:0",
-    targets: Annotated[str, typer.Option(help="Types of events that count, separated by commas.")] = "purchase",
-    delay: Annotated[
-        str, typer.Option(help="How much older than a target its recommendation is at least: 90m, 7d.")
-    ] = "",
+    targets: Annotated[str, typer.Option(help="Event types to measure at, separated by commas.")] = "purchase",
+    delay: Annotated[str, typer.Option(help="Minimum age of a recommendation at its target, such as 90m or 7d.")] = "",
     k: Annotated[
         list[int] | None,
-        typer.Option(help="Categories that are looked at; may be given several times.", show_default="1, 5, 10"),
+        typer.Option(help="Number of best categories that the figures look at. Repeatable.", show_default="1, 5, 10"),
     ] = None,
     tag: Annotated[
         str,
         typer.Option(
-            help="Stands before users' names, so that a replay meets no bag of an earlier one on the same topics."
+            help="Prefix of user ids. Use a new one to keep a replay apart from earlier ones on the same topics."
         ),
     ] = "",
     beside: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Another bundle, measured at the same targets without being served: computed from the events; may be given "
-            "several times.",
+            help="Another bundle to measure at the same targets. Its recommendations are computed without the workers. "
+            "Repeatable.",
             file_okay=False,
             show_default=False,
         ),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Compute all answers again without Kafka, and say whether they are the same."),
+        typer.Option(
+            "--check", help="Compute all answers again without Kafka, and compare them with those of the workers."
+        ),
     ] = False,
 ) -> None:
-    """Play a data set as a stream of events, and measure the recommendations as they stood before each purchase.
+    """Play a data set as a stream of events, and measure the recommendations before each purchase.
 
-    Both workers have to run, with this command's settings: it creates topics that are missing, and waits for a broker that is away.
+    Both workers must be running, with the settings of this command. Missing topics are created. If the broker goes down, the
+    replay waits for it.
 
-    Ctrl-C or SIGTERM stop it; the same command again goes on where it was. When all is played it measures again, and plays nothing.
+    Stop it with Ctrl-C or SIGTERM, and resume it with the same command. When everything has been played, the same command only
+    evaluates again.
 
-    [bold]tastestream replay compare RUN RUN ...[/bold] puts finished runs side by side; it has a --help of its own.
+    [bold]tastestream replay compare RUN RUN ...[/bold] shows finished runs side by side; see its --help.
 
-    Exit code 0: played and measured; 1: something failed, or --check found a difference; 69: no broker; 130: stopped.
+    Exit codes: 0: played and measured; 1: an error, or --check found a difference; 69: the broker is unreachable; 130: stopped.
     """
-    from offline_training.replay.commands import run_replay
-    from offline_training.replay.measuring import ReplayOptions
-    from offline_training.replay.pacing import Pace
-    from offline_training.replay.prequential import Rules
-    from offline_training.replay.source import Selection
+    from offline_training.replay.evaluation.prequential import Rules
+    from offline_training.replay.play.events import EventSelection
+    from offline_training.replay.play.pacing import Pace
+    from offline_training.replay.run import ReplayOptions, run_replay
 
     host, port = _address(serve_on)
     kinds = frozenset(part.strip() for part in targets.split(",") if part.strip())
     if not kinds or not kinds <= set(TYPES):
-        fail(f"--targets {targets!r}: expected {', '.join(TYPES)}, separated by commas", USAGE)
+        fail(f"--targets {targets!r}: expected event types of {', '.join(TYPES)}, separated by commas", USAGE)
     if not users:
-        fail("--users 0: nobody is left; 0.1 is a tenth of the users", USAGE)
+        fail("--users 0 selects nobody; 0.1 is a tenth of the users", USAGE)
     first, end = window(since, until)
     options = ReplayOptions(
         dataset=dataset,
         out=out,
-        selection=Selection(users, limit, first, end),
+        selection=EventSelection(users, limit, first, end),
         rules=Rules(kinds, _duration(delay), tuple(sorted(set(k or (1, 5, 10))))),
-        pace=Pace(_number("--speed", speed, "3600x"), _number("--rate", rate, "500/s")),
+        pace=Pace(_parsed("--speed", speed), _parsed("--rate", rate)),
         lead=lead,
         host=host,
         port=port,
@@ -132,7 +139,7 @@ def replay(
     try:
         code = run_replay(settings, options, stdout())
     except BrokerUnreachable as error:
-        fail(f"{error}; run the same command again to go on", UNAVAILABLE)
+        fail(f"{error}; run the same command again to resume", UNAVAILABLE)
     except TastestreamError as error:
         fail(str(error), CRASHED)
     raise typer.Exit(code)
@@ -143,26 +150,28 @@ def compare(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders of finished replays (their --out), or results.json in them; two or more.",
+            help="Folders of two or more finished replays (their --out), or the results.json in them.",
             metavar="RUN",
         ),
     ],
     *,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for compare.html, compare.md and compare.json.", file_okay=False, show_default=False),
+        typer.Option(
+            help="Folder to write compare.html, compare.md and compare.json to.", file_okay=False, show_default=False
+        ),
     ] = None,
 ) -> None:
-    """Put finished replays of the same events side by side: their figures, and how far each is ahead of the first.
+    """Show finished replays of the same events side by side, with the difference of each to the first.
 
-    The stream, the selection of users and times, and the rules have to be the same.
+    The runs must have the same data set, the same users and times, and the same --targets, --delay and --k.
 
-    Exit code 0: compared; 2: the runs are none, or not comparable.
+    Exit codes: 0: compared; 2: a run cannot be read, or the runs are not comparable.
     """
-    from offline_training.replay.commands import run_compare
+    from offline_training.replay.compare import run_compare
 
     if len(runs) < 2:
-        fail("replay compare: expected two runs or more, found one", USAGE)
+        fail("replay compare: expected two or more runs, found one", USAGE)
     try:
         run_compare(runs, out, stdout())
     except TastestreamError as error:
@@ -174,28 +183,33 @@ def _address(text: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdigit() or int(port) > 65535 or host in {"0.0.0.0", "::"}:  # noqa: S104 -- refused
         fail(
-            f"--serve-on {text!r}: expected HOST:PORT, such as 127.0.0.1:8080; workers call it, so HOST is one machine's",
+            f"--serve-on {text!r}: expected HOST:PORT such as 127.0.0.1:8080, at which the workers reach this machine",
             USAGE,
         )
     return host, int(port)
 
 
 def _duration(text: str) -> int:
-    """Milliseconds."""
+    """Parse a duration, to milliseconds."""
     if not text:
         return 0
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
     if not found:
-        fail(f"--delay {text!r}: expected a number and ms, s, m, h or d, such as 90m or 7d", USAGE)
+        fail(f"--delay {text!r}: expected a number with ms, s, m, h or d, such as 90m or 7d", USAGE)
     return round(float(found[1]) * UNITS[found[2]])
 
 
-def _number(option: str, text: str | None, example: str) -> float | None:
-    from offline_training.replay.pacing import parse_rate, parse_speed
+def _parsed(option: str, text: str | None) -> float | None:
+    from offline_training.replay.play.pacing import parse_rate, parse_speed
 
     if text is None:
         return None
+    parse, expected = (
+        (parse_speed, "speed; expected a factor such as 3600x")
+        if option == "--speed"
+        else (parse_rate, "rate; expected events per second such as 500/s")
+    )
     try:
-        return parse_speed(text) if option == "--speed" else parse_rate(text)
+        return parse(text)
     except ValueError:
-        fail(f"{option} {text!r}: expected a positive number such as {example}", USAGE)
+        fail(f"{option} {text!r}: invalid {expected}", USAGE)

@@ -1,7 +1,7 @@
-"""What may go wrong with a replay; the root is `model.exceptions.TastestreamError`."""
+"""The exception of a replay; the root is `model.exceptions.TastestreamError`."""
 
 from model.exceptions import TastestreamError
 
 
 class ReplayError(TastestreamError):
-    """The replay cannot begin or go on; the message says what is off and what to do."""
+    """The replay cannot start or continue. The message says what is wrong and what to do."""

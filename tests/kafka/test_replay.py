@@ -1,4 +1,4 @@
-"""A data set through real Kafka and both workers: what is measured online is what the events alone say, whatever dies meanwhile."""
+"""A data set is replayed through real Kafka and both workers. The answers equal the expected ones, whatever dies meanwhile."""
 
 import asyncio
 import json
@@ -16,14 +16,14 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
-from offline_training.replay.report.results import RESULTS
-from offline_training.replay.source import DataSet, Selection
+from offline_training.replay.evaluation.results import RESULTS
+from offline_training.replay.play.events import EventSelection, PreparedDataset
 from tests.kafka.system import System, wait_until
 from tests.offline_training.replay.made import shop
 
 USERS, EACH = 20, 25
 LOST = "pink-orchid"
-SECONDS = 180.0  # of a replay, at most
+SECONDS = 180.0  # maximum duration of a replay
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def replaying(system: System, folder: Path, out: Path, *options: str) -> Generator[subprocess.Popen[str]]:
-    """`tastestream replay` as a process of its own, killed if it is still there at the end."""
+    """Run `tastestream replay` in its own process, and kill it at the end if it is still running."""
     process = subprocess.Popen(
         [sys.executable, "-m", "streams", "replay", str(folder), "--out", str(out), *options],
         env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -46,7 +46,7 @@ def replaying(system: System, folder: Path, out: Path, *options: str) -> Generat
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """Code, and all that was printed."""
+    """Wait for the end; the exit code, and everything that was printed."""
     out, err = process.communicate(timeout=SECONDS)
     return process.returncode, out + err
 
@@ -61,7 +61,7 @@ def results(out: Path) -> dict[str, Any]:
 
 
 def check(out: Path, events: int) -> dict[str, Any]:
-    """The results, after a look at what has to hold of every run: each event once, and online equals offline."""
+    """Check that each event has one answer and that online equals offline; the results."""
     found = results(out)
     assert sorted(place for place, *_ in answers(out)) == list(range(events)), "each event has one answer"
     assert found["check"]["identical"], found["check"]
@@ -71,13 +71,13 @@ def check(out: Path, events: int) -> dict[str, Any]:
 
 
 async def played(system: System, tag: str) -> list[str]:
-    """The ids of the events that were produced for the users of a tag, in the order of the topic."""
+    """The ids of the events that were sent for the users of a tag, in the order of the topic."""
     values = [json.loads(record.value or b"") for record in await system.read("user-interactions")]
     return [value["event_id"] for value in values if value["user_id"].startswith(tag)]
 
 
-async def test_online_is_offline_and_a_dead_letter_is_counted(system: System, folder: Path, tmp_path: Path) -> None:
-    events = list(DataSet(folder).events(Selection()))
+async def test_online_equals_offline_and_dead_letters_are_counted(system: System, folder: Path, tmp_path: Path) -> None:
+    events = list(PreparedDataset(folder).events(EventSelection()))
     with system.worker("all"), replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as process:
         code, printed = ended(process)
         assert code == 0, printed
@@ -97,7 +97,7 @@ async def test_online_is_offline_and_a_dead_letter_is_counted(system: System, fo
 
         with replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as again:
             assert ended(again)[0] == 0
-        assert sorted(await played(system, "plain-")) == sorted(ids), "a run that is over only reports again"
+        assert sorted(await played(system, "plain-")) == sorted(ids), "a finished run sends nothing"
 
         with replaying(system, folder, tmp_path / "other", "--check", "--tag", "plain-") as again:
             code, printed = ended(again)
@@ -106,11 +106,9 @@ async def test_online_is_offline_and_a_dead_letter_is_counted(system: System, fo
         assert "these users have earlier events on the same topics" in printed
 
 
-async def test_workers_that_are_killed_in_the_middle_change_no_figure(
-    system: System, folder: Path, tmp_path: Path
-) -> None:
+async def test_killed_workers_change_no_figure(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    total = DataSet(folder).overview(Selection()).events
+    total = PreparedDataset(folder).overview(EventSelection()).events
     options = ("--check", "--tag", "killed-", "--rate", "60/s")
     with system.worker("all"), replaying(system, folder, out, *options) as process:
         for share, kind in ((0.2, "profile"), (0.5, "embed"), (0.7, "profile")):
@@ -121,11 +119,9 @@ async def test_workers_that_are_killed_in_the_middle_change_no_figure(
     check(out, total)
 
 
-async def test_a_replay_that_is_stopped_or_killed_goes_on_without_gaps(
-    system: System, folder: Path, tmp_path: Path
-) -> None:
+async def test_a_stopped_or_killed_replay_resumes_without_gaps(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    total = DataSet(folder).overview(Selection()).events
+    total = PreparedDataset(folder).overview(EventSelection()).events
     options = ("--check", "--tag", "stopped-", "--rate", "150/s", "--lead", "40")
     with system.worker("all"):
         with replaying(system, folder, out, *options) as process:
@@ -134,7 +130,7 @@ async def test_a_replay_that_is_stopped_or_killed_goes_on_without_gaps(
             code, printed = ended(process)
             done = len(answers(out))
             assert code == 130, printed
-            assert f"stopped after {done} of {total} events; run the same command again to go on" in printed
+            assert f"stopped after {done} of {total} events; run the same command again to resume" in printed
             assert 0.2 * total < done < total
         with replaying(system, folder, out, *options) as process:
             wait_until(lambda: len(answers(out)) > 0.6 * total, SECONDS)
@@ -150,12 +146,12 @@ async def test_a_replay_that_is_stopped_or_killed_goes_on_without_gaps(
     check(out, total)
     ids = await played(system, "stopped-")
     assert len(set(ids)) == total
-    assert len(ids) <= total + 40, "what was on its way when it was killed is produced again, and nothing else"
+    assert len(ids) <= total + 40, "only events that were in flight at the kill are sent again"
 
 
-async def test_a_broker_that_is_away_is_waited_for(system: System, folder: Path, tmp_path: Path) -> None:
+async def test_a_replay_waits_for_a_broker_that_is_down(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    total = DataSet(folder).overview(Selection()).events
+    total = PreparedDataset(folder).overview(EventSelection()).events
     with (
         system.worker("all"),
         replaying(system, folder, out, "--check", "--tag", "away-", "--rate", "100/s") as process,
@@ -163,7 +159,7 @@ async def test_a_broker_that_is_away_is_waited_for(system: System, folder: Path,
         wait_until(lambda: len(answers(out)) > 0.3 * total, SECONDS)
         await asyncio.to_thread(system.broker.kill)
         before = len(answers(out))
-        time.sleep(30)  # noqa: ASYNC251 -- the broker is away for so long
+        time.sleep(30)  # noqa: ASYNC251 -- the broker is down for that long
         assert process.poll() is None
         assert len(answers(out)) <= before + 40
         await asyncio.to_thread(system.broker.start)

@@ -1,4 +1,4 @@
-"""A data set as bad as they come, from its files through real Kafka: what can be played is, and the run says what could not and why."""
+"""A very bad data set is replayed through real Kafka: everything usable is played, and the rest is counted with its reason."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ START = 1_500_000_000  # seconds
 
 
 def write(folder: Path) -> None:
-    """Reviews of 2018 that end in the middle of a packed file, metadata, and pictures in an archive."""
+    """Write reviews of 2018 in a truncated gzip file, metadata, and pictures in an archive."""
     items = [one.item_id for one in PRODUCTS]
     reviews = [
         {"reviewerID": f"user-{user}", "asin": items[(user * 3 + number) % len(items)], "overall": 5, "unixReviewTime": START + number}
@@ -41,7 +41,7 @@ def write(folder: Path) -> None:
     damage(archive, f"in/{DAMAGED}.jpg")
 
 
-def test_what_can_be_played_is_and_the_rest_is_counted_with_its_reason(system: System, tmp_path: Path) -> None:
+def test_usable_events_are_played_and_the_rest_is_counted_with_its_reason(system: System, tmp_path: Path) -> None:
     write(tmp_path)
     prepared = system.command(
         "dataset", "amazon", "--reviews", f"{tmp_path}/reviews.json.gz", "--metadata", f"{tmp_path}/meta.json",

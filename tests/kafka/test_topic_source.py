@@ -1,4 +1,4 @@
-"""`tastestream dataset topic`: what was sent to real Kafka between two moments becomes a data set that can be replayed."""
+"""`tastestream dataset topic`: events sent to real Kafka between two times become a data set that can be replayed."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def event(user: int, number: int, pictures: str) -> dict[str, Any]:
 
 
 def events_of(folder: Path) -> list[tuple[str, int]]:
-    """User and minute."""
+    """The events, as user and minute."""
     rows = pq.read_table(folder / "events.parquet").to_pylist()
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
     return [(row["user"], (row["time"] - 1_700_000_000_000) // 60_000) for row in rows]
@@ -52,23 +52,23 @@ def make(system: System, out: Path, *options: str) -> subprocess.CompletedProces
     return system.command("dataset", "topic", "--out", str(out), "--min-items", "1", *options)
 
 
-async def moment() -> int:
-    """A time of which nothing was sent: what is before was sent before, what is sent next is after."""
+async def time_between() -> int:
+    """A time between what was sent so far and what is sent next."""
     await asyncio.sleep(0.05)
     now = int(time.time() * 1000)
     await asyncio.sleep(0.05)
     return now
 
 
-async def test_the_topic_between_two_times_becomes_a_data_set_that_is_replayed(system: System, tmp_path: Path) -> None:
+async def test_a_time_range_of_the_topic_becomes_a_data_set_that_is_replayed(system: System, tmp_path: Path) -> None:
     assert system.command("topics").returncode == 0
     with picture_server(CATALOGUE) as pictures:
         await system.produce(event(user, 0, pictures) for user in range(USERS))
-        first = await moment()
+        first = await time_between()
         sent = [event(user, number, pictures) for number in range(1, EACH) for user in range(USERS)]
         await system.produce([*sent, sent[0], b"{", b'{"user_id": "eve"}'])
         await system.produce([{"user_id": "user-0", "type": "erase", "timestamp": sent[8 * USERS]["timestamp"]}])
-        end = await moment()
+        end = await time_between()
         await system.produce(event(user, EACH, pictures) for user in range(USERS))
         await system.produce([{"user_id": "user-1", "type": "erase", "timestamp": 1_750_000_000_000}])
 
@@ -93,10 +93,8 @@ async def test_the_topic_between_two_times_becomes_a_data_set_that_is_replayed(s
         everything = tmp_path / "all"
         assert make(system, everything).returncode == 0
         found = events_of(everything)
-        assert {minute for _, minute in found} == set(range(EACH + 1)), (
-            "to the end, of which there was nothing to wait for"
-        )
-        assert len(found) == len(kept) + 2 * (USERS - 2) + 1, "but for what stands before the two erasures"
+        assert {minute for _, minute in found} == set(range(EACH + 1)), "up to the end, without waiting for more"
+        assert len(found) == len(kept) + 2 * (USERS - 2) + 1, "without the events before the two erasures"
 
         with system.worker("all"):
             replayed = system.command(
@@ -115,7 +113,7 @@ async def test_the_topic_between_two_times_becomes_a_data_set_that_is_replayed(s
             assert f"no known category:         {purchases} more events of that type" in alone.stdout
 
 
-def test_what_is_wrong_is_said_in_one_line(system: System, tmp_path: Path) -> None:
+def test_each_bad_argument_is_one_line(system: System, tmp_path: Path) -> None:
     assert system.command("topics").returncode == 0
 
     def said(*options: str) -> tuple[int, str]:
@@ -129,7 +127,7 @@ def test_what_is_wrong_is_said_in_one_line(system: System, tmp_path: Path) -> No
     assert said("--items", "gone.csv") == (2, "error: --items gone.csv: there is no such file")
     code, told = said("--until", "2001-01-01")
     assert code == 1
-    assert "no event was sent in this time" in told
+    assert "no event was sent between --from and --until" in told
     assert not list((tmp_path / "set").iterdir())
     system.environment["TASTESTREAM_INTERACTIONS_TOPIC"] = "other"
     try:

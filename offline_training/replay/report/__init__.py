@@ -1,9 +1,10 @@
-"""What a replay found, told: results (the data) -> tables, words, charts -> Markdown, the terminal, a page.
+"""The fourth stage: results as tables, sentences and charts, in text and on a page.
 
-results     `results.json`, with every figure; written and read
-tables      the figures as text in cells
-words       what to take away, and what the figures cannot say
-markdown    `report.md`, and the table on the terminal
-charts      needs Matplotlib
-page        `report.html`, needs Jinja: both come with the extra `train`, and only here
+tables         figures as text in cells
+words          conclusions, and what the figures cannot show
+markdown       `report.md`, and the table on the terminal
+charts         SVG charts; needs Matplotlib
+page           `report.html` and `compare.html`; needs Jinja. Only these two need the extra `train`
+side_by_side   a comparison of runs, in text
+written        writes all files of a run's folder
 """

@@ -1,4 +1,4 @@
-"""The charts of a replay, as SVG. Pure: the same data give the same bytes."""
+"""The charts of a replay, as SVG. Pure: equal data gives equal bytes."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,19 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from offline_training.replay.latency import Span
-from offline_training.replay.prequential import POPULARITY, Rules
-from offline_training.replay.summaries import MetricSummary
+from offline_training.replay.answers.latency import LatencySpan
+from offline_training.replay.evaluation.prequential import POPULARITY, Rules
+from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.report.drawing import FAINT, FIRST, FOURTH, MUTED, SECOND, THIRD, chart
 from offline_training.report.parts import Chart
 
-SPREAD = 0.5  # of the room of a group that its methods share
-MANY = 8  # groups from which on there is a line, and a band for the first method only
-ROOM = 55  # characters under an axis
+SPREAD = 0.5  # share of a group's width over which its methods are spread
+MANY = 8  # above so many groups, methods are lines, and only the first has a band
+ROOM = 55  # characters that fit under an axis
 
 
 def intervals(summary: MetricSummary, rules: Rules) -> Chart:
-    """Each method's figures over all targets, with their intervals."""
+    """Draw the figures of each method over all targets, with their intervals."""
     methods = list(summary.figures)
     names = (f"hit@{rules.k}", f"recall@{rules.k}", "MRR")
     styles = _styles(methods)
@@ -47,7 +47,7 @@ def intervals(summary: MetricSummary, rules: Rules) -> Chart:
 
 
 def by_group(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Chart:
-    """hit@k and recall@k of each method over the groups of a kind, and how many targets each has."""
+    """Draw hit@k and recall@k of each method by group, and the number of targets of each group."""
     some = [group for group in groups if group.kind == kind]
     styles = _styles(list(some[0].figures))
     places = np.arange(len(some))
@@ -80,8 +80,8 @@ def by_group(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Chart:
     return chart(name, f"hit@{rules.k} and recall@{rules.k} by {kind}", (9.0, 3.8), draw)
 
 
-def latency(spans: Sequence[Span]) -> Chart:
-    """Percentiles of the milliseconds from produce to recommendation in the course of the run, and answers a second."""
+def latency(spans: Sequence[LatencySpan]) -> Chart:
+    """Draw percentiles of the latency over the course of the run, and answers per second."""
     middles = [(span.begin + span.end) / 2 for span in spans]
 
     def draw(figure: Figure) -> None:
@@ -100,11 +100,11 @@ def latency(spans: Sequence[Span]) -> Chart:
         lower.xaxis.set_major_formatter(FuncFormatter(_clock))
         figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=3)
 
-    return chart("latency", "Latency in the course of the run", (9.0, 3.4), draw)
+    return chart("latency", "Latency over the course of the run", (9.0, 3.4), draw)
 
 
 def _styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """How each method is drawn: popularity in the background, the others in colours of their own, then in other strokes."""
+    """Choose a colour for each method, then a stroke when the colours run out. Popularity stays in the background."""
     colours = (FIRST, SECOND, THIRD, FOURTH)
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
@@ -122,7 +122,7 @@ def _name_groups(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _clock(seconds: float, _: object = None) -> str:
-    """1:05 or 2:01:05; what is below a minute as 5 s."""
+    """Format seconds as 1:05 or 2:01:05; below a minute as 5 s."""
     if seconds < 60:
         return f"{seconds:g} s"
     minutes, rest = divmod(round(seconds), 60)

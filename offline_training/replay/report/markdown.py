@@ -1,10 +1,10 @@
-"""A replay in text: `report.md`, and the table on the terminal. Pure."""
+"""The report of a run in text: `report.md`, and the table on the terminal. Pure."""
 
 from collections.abc import Sequence
 
 from rich.table import Table as TerminalTable
 
-from offline_training.replay.report.results import Results
+from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.report.tables import (
     facts,
     figures_table_title,
@@ -13,21 +13,21 @@ from offline_training.replay.report.tables import (
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import unsaid, verdict
+from offline_training.replay.report.words import limits, verdict
 from offline_training.report.parts import Table
 
 REPORT = "report.md"
 
 
-def terminal(results: Results) -> list[TerminalTable]:
-    """The figures over all targets."""
+def terminal(results: ReplayResults) -> list[TerminalTable]:
+    """Make tables of the figures over all targets."""
     [summary] = results.groups[:1]
     title = f"{summary.targets:,} targets of {summary.users:,} users, 95 % intervals over users"
     return on_terminal(figures_tables(summary, results.rules, results.coverage), title)
 
 
 def on_terminal(tables: Sequence[Table], title: str) -> list[TerminalTable]:
-    """The title stands over the first."""
+    """Turn tables into those of the terminal. The first gets the title."""
     found: list[TerminalTable] = []
     for table in tables:
         shown = TerminalTable(*table.header, title="" if found else title)
@@ -37,8 +37,8 @@ def on_terminal(tables: Sequence[Table], title: str) -> list[TerminalTable]:
     return found
 
 
-def markdown(results: Results) -> str:
-    """The whole report."""
+def markdown(results: ReplayResults) -> str:
+    """Write the whole report of a run."""
     parts = [f"# Replay of {results.dataset}\n", *(f"{sentence}\n" for sentence in verdict(results))]
     parts.append(table(Table(["", ""], [list(fact) for fact in facts(results)])))
     for summary in results.groups:
@@ -52,14 +52,17 @@ def markdown(results: Results) -> str:
         for kind in kinds(results.groups):
             parts += [f"## By {kind}\n", f"{methods}.\n", table(group_table(kind, results.groups, results.rules))]
     if results.latency_over_time:
-        parts += ["## Latency\n", "Milliseconds from produce to recommendation in the course of the run.\n"]
+        parts += [
+            "## Latency\n",
+            "From sending an event to its recommendation, milliseconds, over the course of the run.\n",
+        ]
         parts.append(table(latency_table(results.latency_over_time)))
-    parts += ["## What this cannot say\n", "".join(f"- {sentence}\n" for sentence in unsaid(results))]
-    delay = f", at least {results.options['delay']} before" if results.options.get("delay") else ""
+    parts += ["## Limits of these figures\n", "".join(f"- {sentence}\n" for sentence in limits(results))]
+    delay = f", at least {results.options['delay']} earlier" if results.options.get("delay") else ""
     parts.append(
-        "At each target counts the newest recommendation of its user that came of an event of an earlier time"
-        f"{delay}; the bundle's prior where "
-        "there is none (cold). Popularity: the categories of all targets before. Rounded precision is what the public code of the "
+        "At each target, the newest recommendation of its user counts that an event of an earlier time caused"
+        f"{delay}; without one (cold), the bundle's prior counts. "
+        "Popularity: the categories of all earlier targets. Rounded precision is what the public code of the "
         "paper calls precision: hits / scores above .5.\n"
     )
     return "\n".join(parts)

@@ -1,11 +1,12 @@
-"""`report.html`: a replay as one file that needs nothing else. Importing it needs Jinja and Matplotlib."""
+"""`report.html` and `compare.html`: self-contained pages. Importing this module needs Jinja and Matplotlib."""
 
 from collections.abc import Mapping
 
-from offline_training.replay.comparing import Compared
-from offline_training.replay.prequential import Rules
+from offline_training.replay.evaluation.comparing import RunComparison
+from offline_training.replay.evaluation.prequential import Rules
+from offline_training.replay.evaluation.results import ReplayResults
+from offline_training.replay.evaluation.summaries import DAY, MetricSummary
 from offline_training.replay.report import charts, side_by_side
-from offline_training.replay.report.results import Results
 from offline_training.replay.report.tables import (
     day,
     facts,
@@ -15,30 +16,33 @@ from offline_training.replay.report.tables import (
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import HOW_TO_READ, targets_of, unsaid, verdict
-from offline_training.replay.summaries import DAY, MetricSummary
+from offline_training.replay.report.words import HOW_TO_READ, limits, targets_of, verdict
 from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Block, Table
 from offline_training.report.rendering import environment
 
-HTML = "report.html"
 TITLES = {"start": "Warm and cold"}
 BY_KIND = {
-    "start": "Warm is a user with something in the bag when the target came; cold one without, who is answered by the bundle's prior.",
-    "bag size": "Items scored in the recommendation that counted; users without a bag are left out. Lines are 95 % intervals.",
-    "events of the user": "In the whole stream, those after the target too: how active the user is. Lines are 95 % intervals.",
+    "start": "A warm user had items in the bag at the target. A cold user had none, and got the bundle's prior.",
+    "bag size": "Number of items scored in the recommendation that counted; cold users are left out. Lines are 95 % intervals.",
+    "events of the user": "Number of events of the user in the whole stream, also after the target. Lines are 95 % intervals.",
 }
-"""How to read the groups of a kind; those of times need no word."""
+"""How to read the groups of a kind. Groups of times need no explanation."""
 
 
-def page(results: Results, pictures: Mapping[str, bytes]) -> str:
-    """The page. pictures: JPEGs of items, by item; those of samples that are not there are told by their names."""
+def page(results: ReplayResults, pictures: Mapping[str, bytes]) -> str:
+    """Render the page of a run.
+
+    Args:
+        results: the results.
+        pictures: JPEGs by item. An item of a sample user without one is shown by its name.
+    """
     known = {
         "it": results,
         "verdict": verdict(results),
         "facts": facts(results),
         "blocks": _blocks(results),
-        "unsaid": unsaid(results),
+        "limits": limits(results),
         "pictures": pictures,
         "methods": methods(results),
         "figures": HOW_TO_READ,
@@ -47,38 +51,40 @@ def page(results: Results, pictures: Mapping[str, bytes]) -> str:
     return render("replay.html.j2", known)
 
 
-def compare_page(one: Compared) -> str:
-    """Finished runs side by side."""
-    blocks = [Block("The runs", "The same events, the same question.", [], [side_by_side.runs_table(one)])]
-    if one.groups:
-        blocks += [figures_block(one.groups[0], one.rules, one.coverage), *group_blocks(one.groups, one.rules)]
-    known = {"it": one, "verdict": side_by_side.verdict(one), "blocks": blocks, "figures": HOW_TO_READ}
+def compare_page(comparison: RunComparison) -> str:
+    """Render the page of a comparison."""
+    groups, rules = comparison.groups, comparison.rules
+    runs = side_by_side.runs_table(comparison)
+    blocks = [Block("The runs", "The same events, measured at the same targets.", [], [runs])]
+    if groups:
+        blocks += [figures_block(groups[0], rules, comparison.coverage), *group_blocks(groups, rules)]
+    known = {"it": comparison, "verdict": side_by_side.verdict(comparison), "blocks": blocks, "figures": HOW_TO_READ}
     return render("compare.html.j2", known)
 
 
 def render(template: str, known: Mapping[str, object]) -> str:
-    """A template of this package."""
+    """Render a template of this package."""
     templates = environment("offline_training.replay.report")
     templates.filters |= {"day": day, "days": days}
     return templates.get_template(template).render(colours=COLOURS, **known)
 
 
-def methods(results: Results) -> dict[str, str]:
-    """What each column is."""
+def methods(results: ReplayResults) -> dict[str, str]:
+    """Describe each method."""
     delay = results.options["delay"]
-    before = f" and is at least {delay} older" if delay else ""
+    before = f", at least {delay} older than the target" if delay else ""
     return {
-        "recommended": f"{results.bundle}, which the workers serve: the newest recommendation of the user that came of an event of an "
-        f"earlier time{before}; the bundle's prior where there is none.",
-        "popularity": f"The categories of all {targets_of(results.rules)} before, the most frequent first; no user has any other.",
+        "recommended": f"{results.bundle}, which the workers serve: the newest recommendation of the user that an event of an earlier "
+        f"time caused{before}; without one, the bundle's prior.",
+        "popularity": f"The categories of all earlier {targets_of(results.rules)}, the most frequent first; the same for all users.",
         **{
-            name: f"{bundle}, over the same events and at the same targets, computed from the events alone."
+            name: f"{bundle}, measured at the same targets, and computed from the same events without the workers."
             for name, bundle in results.beside.items()
         },
     }
 
 
-def _blocks(results: Results) -> list[Block]:
+def _blocks(results: ReplayResults) -> list[Block]:
     if not results.groups:
         return []
     rules, groups = results.rules, results.groups
@@ -86,7 +92,7 @@ def _blocks(results: Results) -> list[Block]:
     found += [
         Block(
             figures_table_title(group),
-            f"{group.targets:,} targets of {group.users:,} users, without those that the prior answered.",
+            f"{group.targets:,} targets of {group.users:,} users, without those where the prior counted.",
             [],
             figures_tables(group, rules, {}),
             folded=True,
@@ -99,7 +105,7 @@ def _blocks(results: Results) -> list[Block]:
         found.append(
             Block(
                 "Latency",
-                "Milliseconds from produce to the recommendation, in the course of the run. Below, how many came.",
+                "From sending an event to its recommendation, milliseconds, over the course of the run. Below: answers per second.",
                 [charts.latency(results.latency_over_time)],
                 [latency_table(results.latency_over_time)],
                 folded=True,
@@ -109,19 +115,19 @@ def _blocks(results: Results) -> list[Block]:
 
 
 def figures_block(summary: MetricSummary, rules: Rules, coverage: Mapping[str, Mapping[str, float]]) -> Block:
-    """Every figure over all targets."""
+    """Show every figure over all targets."""
     return Block(
         figures_table_title(summary),
-        f"{summary.targets:,} targets of {summary.users:,} users. In brackets, and as lines, 95 % intervals over the choice of users. "
-        "Methods are measured at the same targets, so that the interval of a difference is narrower than their own suggest: where it "
-        "does not hold 0, the difference is more than chance.",
+        f"{summary.targets:,} targets of {summary.users:,} users. Brackets and lines are 95 % intervals over users. "
+        "Methods are measured at the same targets, so the interval of a difference is narrower than their own intervals suggest. A "
+        "difference is significant if its interval does not contain 0.",
         [charts.intervals(summary, rules)],
         figures_tables(summary, rules, coverage),
     )
 
 
 def group_blocks(groups: list[MetricSummary], rules: Rules) -> list[Block]:
-    """A block for each kind of groups: the course of two figures, and a table of more."""
+    """Show each kind of groups: two figures as a chart, and more in a table."""
     found: list[Block] = []
     for kind in kinds(groups):
         count = sum(group.kind == kind for group in groups)
@@ -134,6 +140,6 @@ def group_blocks(groups: list[MetricSummary], rules: Rules) -> list[Block]:
 
 
 def days(milliseconds: int) -> str:
-    """3 days; 1.5 days."""
+    """Format a duration in days, such as 3 days or 1.5 days."""
     value = milliseconds / DAY
     return f"{value:.0f} days" if value >= 10 else f"{value:.2g} day{'' if value == 1 else 's'}"

@@ -1,8 +1,8 @@
-"""Finished runs side by side, in text: on the terminal and in `compare.md`. Pure."""
+"""Side-by-side results of several runs in text: on the terminal and in `compare.md`. Pure."""
 
 from rich.table import Table as TerminalTable
 
-from offline_training.replay.comparing import Compared
+from offline_training.replay.evaluation.comparing import RunComparison
 from offline_training.replay.report.markdown import on_terminal, table
 from offline_training.replay.report.tables import (
     check_line,
@@ -19,51 +19,62 @@ from offline_training.report.parts import Table
 JSON, MARKDOWN, HTML = "compare.json", "compare.md", "compare.html"
 
 
-def runs_table(one: Compared) -> Table:
-    """What each run is, a column each."""
+def runs_table(comparison: RunComparison) -> Table:
+    """Describe the runs, one column each."""
+    runs = comparison.runs
     rows = [
-        ["bundle", *(run["bundle"] for run in one.runs.values())],
-        ["played", *(f"{run['answered']:,} of {run['events']:,} events" for run in one.runs.values())],
-        ["without recommendation", *(counts(run["without_recommendation"]) or "-" for run in one.runs.values())],
+        ["bundle", *(run["bundle"] for run in runs.values())],
+        ["played", *(f"{run['answered']:,} of {run['events']:,} events" for run in runs.values())],
+        ["without recommendation", *(counts(run["without_recommendation"]) or "-" for run in runs.values())],
         [
-            "produce to recommendation, ms",
-            *(percentiles(run["latency"], ".0f") or "-" for run in one.runs.values()),
+            "latency, ms",
+            *(percentiles(run["latency"], ".0f") or "-" for run in runs.values()),
         ],
-        ["age at the target, days", *(percentiles(run["ages"], ".1f") or "-" for run in one.runs.values())],
+        ["age at the target, days", *(percentiles(run["ages"], ".1f") or "-" for run in runs.values())],
         [
             "online = offline",
-            *("not checked" if run["check"] is None else check_line(run["check"]).partition(":")[0] for run in one.runs.values()),
+            *("not checked" if run["check"] is None else check_line(run["check"]).partition(":")[0] for run in runs.values()),
         ],
     ]  # fmt: skip
-    return Table(["", *one.runs], rows)
+    return Table(["", *runs], rows)
 
 
-def verdict(one: Compared) -> list[str]:
-    """Who is ahead of the first."""
-    if not one.groups:
-        return ["There were no targets to measure at."]
-    return [*leads(one.groups[0], one.rules), *one.notes]
+def verdict(comparison: RunComparison) -> list[str]:
+    """Say which runs are better than the first."""
+    if not comparison.groups:
+        return ["There are no targets."]
+    return [*leads(comparison.groups[0], comparison.rules), *comparison.notes]
 
 
-def terminal(one: Compared) -> list[TerminalTable]:
-    """The runs, and their figures over all targets."""
-    shown = on_terminal([runs_table(one)], f"{len(one.runs)} runs over the events of {one.dataset}")
-    if one.groups:
-        summary = one.groups[0]
+def terminal(comparison: RunComparison) -> list[TerminalTable]:
+    """Make tables of the runs and their figures over all targets."""
+    shown = on_terminal(
+        [runs_table(comparison)], f"{len(comparison.runs)} runs over the events of {comparison.dataset}"
+    )
+    if comparison.groups:
+        summary = comparison.groups[0]
         title = f"{summary.targets:,} targets of {summary.users:,} users, 95 % intervals over users"
-        shown += on_terminal(figures_tables(summary, one.rules, one.coverage), title)
+        shown += on_terminal(figures_tables(summary, comparison.rules, comparison.coverage), title)
     return shown
 
 
-def markdown(one: Compared) -> str:
-    """The whole comparison."""
-    parts = [f"# Replays of {one.dataset}\n", *(f"{sentence}\n" for sentence in verdict(one)), table(runs_table(one))]
-    for summary in one.groups:
+def markdown(comparison: RunComparison) -> str:
+    """Write the whole comparison."""
+    parts = [
+        f"# Replays of {comparison.dataset}\n",
+        *(f"{sentence}\n" for sentence in verdict(comparison)),
+        table(runs_table(comparison)),
+    ]
+    for summary in comparison.groups:
         if summary.kind == "all" or summary.name == "warm":
-            coverage = one.coverage if summary.kind == "all" else {}
+            coverage = comparison.coverage if summary.kind == "all" else {}
             parts.append(f"## {figures_table_title(summary)}\n")
             parts.append(f"{summary.targets:,} targets of {summary.users:,} users; 95 % intervals over users.\n")
-            parts += [table(each) for each in figures_tables(summary, one.rules, coverage)]
-    for kind in kinds(one.groups):
-        parts += [f"## By {kind}\n", f"{' / '.join(one.runs)}.\n", table(group_table(kind, one.groups, one.rules))]
+            parts += [table(each) for each in figures_tables(summary, comparison.rules, coverage)]
+    for kind in kinds(comparison.groups):
+        parts += [
+            f"## By {kind}\n",
+            f"{' / '.join(comparison.runs)}.\n",
+            table(group_table(kind, comparison.groups, comparison.rules)),
+        ]
     return "\n".join(parts)

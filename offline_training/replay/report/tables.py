@@ -1,20 +1,20 @@
-"""The figures of a replay as text in cells. Pure."""
+"""The figures of a replay as tables of text. Pure."""
 
 from collections.abc import Mapping, Sequence
 
 from model.metrics import Interval
-from offline_training.replay.latency import Span
-from offline_training.replay.prequential import Rules
-from offline_training.replay.report.results import Results
-from offline_training.replay.summaries import MetricSummary
+from offline_training.replay.answers.latency import LatencySpan
+from offline_training.replay.evaluation.prequential import Rules
+from offline_training.replay.evaluation.results import ReplayResults
+from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.report.parts import Table
 from streams.messages import as_datetime
 
-ROWS = 12  # of the latency over time, at most
+ROWS = 12  # maximum number of rows of the latency table
 
 
-def facts(results: Results) -> list[tuple[str, str]]:
-    """What was played and how it went, a line each."""
+def facts(results: ReplayResults) -> list[tuple[str, str]]:
+    """List facts about the run: what was played, and how it went."""
     played = results.played
     lines = [("data set", results.dataset), ("bundle", results.bundle)]
     if results.beside:
@@ -26,7 +26,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     ]
     if played["now"]:
         rate = played["now"] / max(played["seconds"], 0.1)
-        lines.append(("took", f"{played['seconds']:.1f} s for {played['now']:,} events, {rate:,.0f} a second"))
+        lines.append(("took", f"{played['seconds']:.1f} s for {played['now']:,} events, {rate:,.0f} events/s"))
     if played["without_recommendation"]:
         lines.append(("without recommendation", counts(played["without_recommendation"])))
     if played["left_out"]:
@@ -38,7 +38,7 @@ def facts(results: Results) -> list[tuple[str, str]]:
     if results.without_known_category:
         lines.append(("no known category", f"{results.without_known_category:,} more events of that type"))
     if results.latency:
-        lines.append(("produce to recommendation", f"{percentiles(results.latency, '.0f')} ms"))
+        lines.append(("latency", f"{percentiles(results.latency, '.0f')} ms"))
     if results.ages:
         lines.append(("age at the target", f"{percentiles(results.ages, '.1f')} days of event time"))
     if results.check is not None:
@@ -47,19 +47,22 @@ def facts(results: Results) -> list[tuple[str, str]]:
 
 
 def check_line(check: Mapping[str, object]) -> str:
-    """Whether what the workers said is what the fold and the bundle say."""
-    said = "identical" if check["identical"] else "NOT identical"
+    """Describe the check: whether the answers of the workers equal the expected ones."""
+    verdict = "identical" if check["identical"] else "NOT identical"
     return (
-        f"{said}: {check['compared']:,} answers; figures {'equal' if check['same_figures'] else 'differ'}, "
-        f"{check['missing']:,} on one side only, {check['other_bag']:,} of another bag, {check['other_order']:,} in another order; "
+        f"{verdict}: {check['compared']:,} answers; figures {'equal' if check['same_figures'] else 'differ'}, "
+        f"{check['missing']:,} on one side only, {check['other_bag']:,} with another bag, {check['other_order']:,} in another order; "
         f"largest difference of a score {check['largest_difference']:.0e}"
     )
 
 
 def figures_tables(summary: MetricSummary, rules: Rules, coverage: Mapping[str, Mapping[str, float]]) -> list[Table]:
-    """Each figure of each method with its interval, and the leads: in the same table where there is one, else in their own.
+    """Make tables of all figures with their intervals, and of the differences. One difference joins the first table.
 
-    coverage: by method and figure; empty where it is of other targets than the summary.
+    Args:
+        summary: the figures of a group.
+        rules: name the figures.
+        coverage: by method and figure; empty when the summary is not of all targets.
     """
     methods = list(summary.figures)
     leads = [f"{one.one} less {one.other}" for one in summary.differences]
@@ -84,18 +87,18 @@ def figures_tables(summary: MetricSummary, rules: Rules, coverage: Mapping[str, 
 
 
 def figures_table_title(summary: MetricSummary) -> str:
-    """Of the groups whose every figure has an interval."""
+    """The title of a table of all figures."""
     return "All targets" if summary.kind == "all" else "Targets of users with a bag (warm)"
 
 
 def lead(summary: MetricSummary, place: int, figure: str) -> tuple[float, Interval | None]:
-    """How far the first of a pair is ahead, and the interval of it, if there is one. place: of the pair."""
+    """The difference of a pair in a figure, and its interval if there is one. place: index of the pair."""
     pair = summary.differences[place]
     return summary.figures[pair.one][figure] - summary.figures[pair.other][figure], pair.intervals.get(figure)
 
 
 def group_table(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Table:
-    """The groups of a kind, a row each; the methods' figures in one cell, in the methods' order."""
+    """Make a table of the groups of a kind, one row each. A cell holds a figure of all methods, in their order."""
     k = rules.k
     shown = (f"hit@{k}", f"recall@{k}", f"precision@{k}", f"rounded precision@{k}", f"NDCG@{k}", "MRR")
     rows = [
@@ -112,12 +115,12 @@ def group_table(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Tab
 
 
 def kinds(groups: Sequence[MetricSummary]) -> list[str]:
-    """The kinds of groups there are, but for that of all targets."""
+    """List the kinds of groups, without that of all targets."""
     return list(dict.fromkeys(group.kind for group in groups if group.kind != "all"))
 
 
-def latency_table(spans: Sequence[Span]) -> Table:
-    """Milliseconds from produce to recommendation in the course of the run, some rows of it."""
+def latency_table(spans: Sequence[LatencySpan]) -> Table:
+    """Make a table of the latency over the course of the run, milliseconds. Shows at most `ROWS` spans."""
     step = -(-len(spans) // ROWS) if spans else 1
     rows = [
         [
@@ -131,13 +134,13 @@ def latency_table(spans: Sequence[Span]) -> Table:
 
 
 def day(milliseconds: int) -> str:
-    """2020-09-22, and the time where it is not midnight."""
+    """Format a time as 2020-09-22; with the time of day unless it is midnight."""
     moment = as_datetime(milliseconds)
     return f"{moment:%Y-%m-%d}" if milliseconds % 86_400_000 == 0 else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """.123, without the zero before the point."""
+    """Format as .123, without the zero before the point."""
     text = f"{value:+.3f}" if sign else f"{value:.3f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 else text
 

@@ -1,4 +1,4 @@
-"""Runs that are over, without Kafka: a journal of what the workers would have said. And bundles that differ from the shipped one."""
+"""Finished runs without Kafka: a journal of the expected answers. And bundles that differ from the shipped one."""
 
 import json
 import shutil
@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
-from offline_training.replay.answers import Journal
-from offline_training.replay.commands import JOURNAL, RUN
-from offline_training.replay.expected import expected_answers, expected_messages
-from offline_training.replay.messages import Naming
-from offline_training.replay.pictures import embedded_pictures
-from offline_training.replay.source import DataSet, Selection
+from offline_training.replay.answers.embeddings import embedded_pictures
+from offline_training.replay.answers.expected import expected_answers, expected_messages
+from offline_training.replay.answers.journal import JOURNAL, RUN, Journal
+from offline_training.replay.play.events import EventSelection, PreparedDataset
+from offline_training.replay.play.messages import Naming
 from streams.settings import read_settings
 
 BEGUN = 1_700_000_000_000  # when the first answer came, milliseconds since the epoch
-EVERY, TOOK = 40, 12.5  # milliseconds between two answers, and of each
+EVERY, TOOK = 40, 12.5  # milliseconds between two answers; latency of each
 
 
 def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: frozenset[int] = frozenset()) -> Path:
-    """The folder of a run of all events. dead: places of events that became dead letters."""
-    served, settings, data = Bundle.load(bundle), read_settings(), DataSet(dataset)
+    """Write the folder of a run of all events. dead: places of events that became dead letters."""
+    served, settings, data = Bundle.load(bundle), read_settings(), PreparedDataset(dataset)
     out.mkdir(parents=True)
     naming = Naming(data.fingerprint())
     identity = {
@@ -31,20 +30,24 @@ def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: fro
     }  # fmt: skip
     (out / RUN).write_text(json.dumps(identity))
     pictures = sorted({item.picture for item in data.items.values() if item.picture}, key=str)
-    embedded = embedded_pictures(settings, served.embedder(), pictures, lambda: None)
+    embedded = embedded_pictures(settings, served.embedder(), pictures, lambda _: None)
     messages = expected_messages(
-        data.events(Selection()), data.items, embedded, served, settings, naming=naming, dead=dead
+        data.events(EventSelection()), data.items, embedded, served, settings, naming=naming, dead=dead
     )
     with Journal(out / JOURNAL) as journal:
         for number, one in enumerate(expected_answers(messages, served.categories)):
             journal.write(
-                type(one)(one.place, one.bag_size, one.cold_start, one.scores, TOOK, one.reason, BEGUN + EVERY * number)
+                [
+                    type(one)(
+                        one.place, one.bag_size, one.cold_start, one.scores, TOOK, one.reason, BEGUN + EVERY * number
+                    )
+                ]
             )
     return out
 
 
 def variant(folder: Path, change: Callable[[dict[str, Any]], object] | None = None, *, embedder: bytes = b"") -> Path:
-    """The shipped bundle with another manifest. embedder: a remark that makes another file of it."""
+    """Copy the shipped bundle with another manifest. embedder: a remark in the network that changes its hash."""
     shutil.copytree(DEFAULT_BUNDLE, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     if embedder:
@@ -58,6 +61,6 @@ def variant(folder: Path, change: Callable[[dict[str, Any]], object] | None = No
 
 
 def other_prior(manifest: dict[str, Any]) -> None:
-    """Another name, and another answer for those who have no bag: the categories in the reverse order."""
+    """Change the name and the prior, which ranks the categories in the reverse order."""
     manifest["name"] = "reversed"
     manifest["prior"] = sorted(manifest["prior"], reverse=manifest["prior"][0] < manifest["prior"][-1])

@@ -17,7 +17,7 @@ START = 1_600_000_000_000 // DAY * DAY
 
 
 def write(folder: Path, events: Iterable[Row], items: Mapping[str, tuple[str, list[str]]]) -> Path:
-    """events as they are to stand there; items: picture and categories."""
+    """Write the folder. events: the rows, in order. items: picture and categories by id."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = list(zip(*events, strict=True)) or [()] * 4
     names = ("user", "item", "type", "time")
@@ -38,10 +38,15 @@ def write(folder: Path, events: Iterable[Row], items: Mapping[str, tuple[str, li
 
 
 def shop(folder: Path, *, users: int, each: int, lost: str = "") -> Path:
-    """Events of the demo's products, whose categories the shipped bundle knows: of one category for a user, but for every fifth;
-    several of a user on one day; some returns.
+    """Write events with the demo's products, whose categories the shipped bundle knows.
 
-    lost: an item whose picture is none.
+    Each user's events are in one category, except every fifth; several are on one day; some are returns.
+
+    Args:
+        folder: the folder to write.
+        users: number of users.
+        each: number of events per user.
+        lost: an item whose picture is not a picture.
     """
     products = list(read_products().values())
     items = {one.item_id: (str(CATALOGUE / one.file), [one.category]) for one in products}

@@ -1,20 +1,22 @@
-"""What came out: the first answer to each event, in a file from which a replay goes on."""
+"""The first answer to each event counts, and is kept in a file from which a replay resumes."""
 
 from pathlib import Path
 
 import pytest
 
-from offline_training.replay.answers import Answer, Answers, Journal, answer
+from offline_training.replay.answers.journal import Journal
+from offline_training.replay.answers.table import Answers
 from offline_training.replay.exceptions import ReplayError
+from offline_training.replay.play.event_answer import EventAnswer, event_answer
 from streams.messages import CategoryScore, Model, Recommendation, as_datetime
 
-FIRST = Answer(3, 2, False, [(7, 0.75), (1, 0.5)], 12.5)
-DEAD = Answer(1, reason="http_status")
+FIRST = EventAnswer(3, 2, False, [(7, 0.75), (1, 0.5)], 12.5)
+DEAD = EventAnswer(1, reason="http_status")
 
 
 def test_the_first_answer_counts() -> None:
     answers = Answers(5, top=2)
-    for one in (FIRST, Answer(3, 9, True, [(0, 1.0)], 1.0), DEAD, Answer(1, 1, False, [(0, 1.0)])):
+    for one in (FIRST, EventAnswer(3, 9, True, [(0, 1.0)], 1.0), DEAD, EventAnswer(1, 1, False, [(0, 1.0)])):
         answers.add(one)
     assert answers.given.tolist() == [False, True, False, True, False]
     assert answers.recommended.tolist() == [False, False, False, True, False]
@@ -23,7 +25,7 @@ def test_the_first_answer_counts() -> None:
     assert (categories.tolist(), scores.tolist(), answers.bag_size[3]) == ([7, 1], [0.75, 0.5], 2)
 
 
-def test_more_categories_than_the_settings_say_are_refused() -> None:
+def test_more_categories_than_the_settings_allow_are_refused() -> None:
     with pytest.raises(ReplayError, match="lists 2 categories, and TASTESTREAM_TOP_K is 1 here"):
         Answers(5, top=1).add(FIRST)
 
@@ -33,38 +35,36 @@ def test_a_recommendation_becomes_numbers_and_an_unknown_category_is_named() -> 
         user_id="ada", event_id="e", timestamp=as_datetime(0), produced_at=as_datetime(0), model=Model("hats", "2"),
         bag_size=2, cold_start=False, categories=[CategoryScore("tie", 0.75), CategoryScore("hat", 0.5)], attention=[],
     )  # fmt: skip
-    assert answer(3, message, {"hat": 1, "tie": 7}, 12.5) == FIRST
+    assert event_answer(3, message, {"hat": 1, "tie": 7}, 12.5) == FIRST
     with pytest.raises(ReplayError, match="of hats 2 name the category 'tie', which the bundle here does not have"):
-        answer(3, message, {"hat": 1})
+        event_answer(3, message, {"hat": 1})
 
 
-def test_a_journal_gives_back_what_was_written(tmp_path: Path) -> None:
+def test_a_journal_reads_back_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     with Journal(path) as journal:
         assert list(journal.answers()) == []
-        journal.write(FIRST)
-        journal.flush()
+        journal.write([FIRST])
     with Journal(path) as journal:
         assert list(journal.answers()) == [FIRST]
-        journal.write(DEAD)
+        journal.write([DEAD])
     with Journal(path) as journal:
         assert list(journal.answers()) == [FIRST, DEAD]
 
 
-def test_a_line_that_a_crash_cut_off_is_dropped_and_its_place_is_written_again(tmp_path: Path) -> None:
+def test_a_line_that_a_crash_cut_off_is_dropped_and_written_again(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     with Journal(path) as journal:
-        journal.write(FIRST)
-        journal.write(DEAD)
+        journal.write([FIRST, DEAD])
     path.write_bytes(path.read_bytes()[:-5])
     with Journal(path) as journal:
         assert list(journal.answers()) == [FIRST]
-        journal.write(DEAD)
+        journal.write([DEAD])
     with Journal(path) as journal:
         assert list(journal.answers()) == [FIRST, DEAD]
 
 
-def test_a_damaged_journal_and_one_in_use_are_named(tmp_path: Path) -> None:
+def test_a_damaged_journal_and_a_journal_in_use_are_errors(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text("[1]\nnonsense\n[2]\n")
     with Journal(path) as journal:

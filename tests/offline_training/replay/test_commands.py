@@ -1,4 +1,4 @@
-"""What `tastestream replay` refuses before anything is produced: one line, that says what to do."""
+"""`tastestream replay` refuses bad input before it sends any event, in one line that says what to do."""
 
 from pathlib import Path
 
@@ -23,19 +23,19 @@ def line(done: Done, code: int) -> str:
     return line
 
 
-def test_a_folder_that_was_not_prepared(replay: Command) -> None:
+def test_a_folder_that_is_no_data_set_is_refused(replay: Command) -> None:
     assert "events.parquet: there is no such file: prepare the data set" in line(
         replay("replay", "nowhere", "--out", "run"), 1
     )
     assert not Path("run").exists()
 
 
-def test_more_categories_than_a_recommendation_names(replay: Command) -> None:
+def test_more_categories_than_a_recommendation_lists_are_refused(replay: Command) -> None:
     said = line(replay("replay", "shop", "--out", "run", "--k", "11"), 1)
-    assert "--k 11: a recommendation names 10 categories: set TASTESTREAM_TOP_K" in said
+    assert "--k 11: a recommendation lists 10 categories: set TASTESTREAM_TOP_K" in said
 
 
-def test_a_place_that_is_no_folder(replay: Command) -> None:
+def test_an_unusable_folder_of_the_run_is_refused(replay: Command) -> None:
     Path("run").write_text("a file")
     assert "'--out': dir 'run' is a file" in line(replay("replay", "shop", "--out", "run"), 2)
     Path("other").mkdir()
@@ -43,15 +43,15 @@ def test_a_place_that_is_no_folder(replay: Command) -> None:
     assert "--out other: " in line(replay("replay", "shop", "--out", "other"), 1)
 
 
-def test_no_broker_ends_with_its_code_and_how_to_go_on(replay: Command) -> None:
+def test_without_a_broker_it_exits_with_69_and_says_how_to_resume(replay: Command) -> None:
     settings = {"TASTESTREAM_BROKER": "kafka://127.0.0.1:1", "TASTESTREAM_BROKER_TIMEOUT": "1"}
     said = line(replay("replay", "shop", "--out", "run", **settings), 69)
     assert said.startswith("error: no broker at kafka://127.0.0.1:1 within 1 s")
-    assert said.endswith("run the same command again to go on")
+    assert said.endswith("run the same command again to resume")
 
 
-def test_pictures_that_are_gone_are_said_before_anything_is_produced(replay: Command, tmp_path: Path) -> None:
+def test_missing_pictures_are_reported_before_any_event_is_sent(replay: Command, tmp_path: Path) -> None:
     items = {name: (str(tmp_path / f"{name}.jpg"), ["hats"]) for name in "ab"}
     write(tmp_path / "moved", [("ada", "a", "purchase", 1)], items)
     said = line(replay("replay", "moved", "--out", "run"), 1)
-    assert f"moved: its pictures are not where it says: {tmp_path}/a.jpg: prepare the data set" in said
+    assert f"moved: its pictures are missing, such as {tmp_path}/a.jpg: prepare the data set" in said

@@ -1,4 +1,4 @@
-"""What a run that is over says: measured again, beside other bundles, on a page, and beside other runs. No broker is there."""
+"""A finished run is evaluated again: beside other bundles, on a page, and beside other runs. There is no broker."""
 
 import base64
 import io
@@ -18,10 +18,10 @@ pytest.importorskip("jinja2", reason="needs the extra `train`")
 
 from PIL import Image
 
-from offline_training.replay import commands
+from offline_training.replay.evaluation.results import read
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.report.results import read
-from offline_training.replay.source import DataSet, Selection
+from offline_training.replay.play.events import EventSelection, PreparedDataset
+from offline_training.replay.report import written
 from tests.command import Command, Done
 from tests.offline_training.replay.finished import EVERY, TOOK, finish, other_prior, variant
 from tests.offline_training.replay.made import shop
@@ -33,7 +33,7 @@ NOBODY = "kafka://127.0.0.1:1"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set, another bundle, and runs of both bundles."""
+    """A data set, another bundle, and a run with each bundle."""
     folder = tmp_path_factory.mktemp("place")
     shop(folder / "shop", users=USERS, each=EACH)
     variant(folder / "reversed", other_prior, embedder=b"another")
@@ -56,7 +56,7 @@ def replay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 @pytest.fixture
 def measured(replay: Command) -> None:
-    """Both runs have their results. Whoever changes one works on a copy."""
+    """Evaluate both runs. A test that changes one works on a copy."""
     if Path("other", "results.json").exists():
         return
     assert replay("shop", "--out", "run", "--check", "--beside", "reversed").code == 0
@@ -68,7 +68,7 @@ def results(run: str) -> dict[str, Any]:
 
 
 def copied(run: str, name: str) -> str:
-    """A run of the same answers, to change."""
+    """Copy a run, to change the copy."""
     shutil.rmtree(name, ignore_errors=True)
     shutil.copytree(run, name)
     return name
@@ -85,7 +85,7 @@ def group(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     return one
 
 
-def test_a_bundle_beside_is_measured_at_the_same_targets_and_nothing_is_played(replay: Command) -> None:
+def test_a_bundle_beside_is_measured_at_the_same_targets_without_playing(replay: Command) -> None:
     done = replay("shop", "--out", copied("run", "first"), "--check", "--beside", "reversed")
     assert done.code == 0, done.err
     assert "recommended less reversed" in done.out
@@ -107,32 +107,32 @@ def test_a_bundle_beside_is_measured_at_the_same_targets_and_nothing_is_played(r
     assert list(alone[0]["figures"]) == ["recommended", "popularity"]
 
 
-def test_a_bundle_that_answers_another_question_is_refused_before_anything_else(replay: Command, place: Path) -> None:
+def test_a_bundle_with_other_categories_is_refused_first(replay: Command, place: Path) -> None:
     folder = place / "hats"
     if not folder.exists():
         variant(folder, lambda manifest: manifest["categories"].__setitem__(0, "hats"))
-    assert "--beside hats: its categories are not those of" in line(
+    assert "--beside hats: its categories differ from those of" in line(
         replay("shop", "--out", "new", "--beside", "hats"), 1
     )
     assert not Path("new").exists()
 
 
-def test_the_results_read_back(measured: None) -> None:
+def test_results_are_read_back(measured: None) -> None:
     found = read(Path("run", "results.json"))
     told = results("run")
     assert [group.figures for group in found.groups] == [one["figures"] for one in told["groups"]]
     assert found.rules.targets == frozenset({"purchase"})
     assert found.samples and found.samples[0].moments[0].attention
     spans = found.latency_over_time
-    events = DataSet(Path("shop")).overview(Selection()).events
+    events = PreparedDataset(Path("shop")).overview(EventSelection()).events
     assert sum(span.answers for span in spans) == events - len(DEAD)
     assert {span.p95 for span in spans} == {TOOK}
     assert spans[-1].end == pytest.approx((events - 1) * EVERY / 1000, abs=0.1)
 
 
-def test_samples_show_what_was_recommended_then(measured: None) -> None:
-    data = DataSet(Path("shop"))
-    events = list(data.events(Selection()))
+def test_samples_show_the_recommendation_that_counted(measured: None) -> None:
+    data = PreparedDataset(Path("shop"))
+    events = list(data.events(EventSelection()))
     journal = {one[0]: one for one in map(json.loads, Path("run", "answers.jsonl").read_text().splitlines())}
     for one in read(Path("run", "results.json")).samples:
         for moment in one.moments:
@@ -151,7 +151,7 @@ def test_samples_show_what_was_recommended_then(measured: None) -> None:
             )
 
 
-def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None) -> None:
+def test_the_page_has_all_figures_and_is_self_contained(measured: None) -> None:
     html = Path("run", "report.html").read_text(encoding="utf-8")
     page = Page(html)
     text = "\n".join(page.texts)
@@ -162,7 +162,7 @@ def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None)
         "By events of the user",
         "By day",
         "Latency",
-        "Some users",
+        "Sample users",
     ):
         assert title in text, title
     assert not page.all("script") + page.all("link")
@@ -186,16 +186,16 @@ def test_the_page_holds_the_figures_and_needs_nothing_but_itself(measured: None)
     assert "2 of 192 events caused no recommendation" in markdown
 
 
-def test_charts_are_xml_and_name_each_method(measured: None) -> None:
+def test_charts_are_valid_xml_and_name_each_method(measured: None) -> None:
     html = Path("run", "report.html").read_text(encoding="utf-8")
     charts = [part.partition("</svg>")[0] + "</svg>" for part in html.split("<svg ")[1:]]
     texts = [texts_of(f"<svg {chart}") for chart in charts]
-    assert len(texts) == 4, "all users are as active"
+    assert len(texts) == 4, "all users have the same number of events"
     assert all({"recommended", "popularity", "reversed"} <= found for found in texts[:-1])
     assert {"p50", "p95", "p99"} <= texts[-1]
 
 
-def test_names_do_not_break_the_page(replay: Command, place: Path) -> None:
+def test_markup_in_names_is_escaped(replay: Command, place: Path) -> None:
     script = "<script>alert(1)</script> & $a_b$ | `c`"
     folder = variant(place / "markup", lambda manifest: manifest.__setitem__("name", script))
     assert replay("shop", "--out", copied("run", "marked"), "--beside", "markup").code == 0
@@ -210,7 +210,7 @@ def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, mo
     def without_jinja(name: str) -> object:
         return None if name == "jinja2" else object()
 
-    monkeypatch.setattr(commands, "find_spec", without_jinja)
+    monkeypatch.setattr(written, "find_spec", without_jinja)
     Path(copied("run", "plain"), "report.html").unlink(missing_ok=True)
     done = replay("shop", "--out", "plain")
     assert done.code == 0
@@ -218,23 +218,23 @@ def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, mo
     assert not Path("plain", "report.html").exists()
 
 
-def test_workers_and_a_replay_import_neither_jinja_nor_matplotlib() -> None:
+def test_workers_and_replays_import_neither_jinja_nor_matplotlib_nor_torch() -> None:
     code = (
         "import sys\nfor name in ('jinja2', 'matplotlib', 'torch'): sys.modules[name] = None\n"
-        "import streams.cli, streams.runner, streams.runtime.supervisor, offline_training.replay.commands"
+        "import streams.cli, streams.runner, streams.runtime.supervisor, offline_training.replay.run, offline_training.replay.compare"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-# Beside other runs
+# Comparing runs
 
 
 def test_runs_are_compared_target_by_target(replay: Command, measured: None) -> None:
     done = replay("compare", "run", "other/results.json", "--out", "compared")
     assert done.code == 0, done.err
     assert "other less run" in done.out
-    assert "other and run have other events without a recommendation" in done.out
+    assert "other and run have different events without a recommendation" in done.out
     found = json.loads(Path("compared", "compare.json").read_text())
     assert found["paired"]
     everything = found["groups"][0]
@@ -245,14 +245,14 @@ def test_runs_are_compared_target_by_target(replay: Command, measured: None) -> 
     low, high = difference["intervals"]["MRR"]
     assert low <= everything["figures"]["other"]["MRR"] - everything["figures"]["run"]["MRR"] <= high
     own = everything["intervals"]["run"]["MRR"]
-    assert high - low < own[1] - own[0], "of the same users"
+    assert high - low < own[1] - own[0], "paired over the same users"
     page = Page(Path("compared", "compare.html").read_text(encoding="utf-8"))
     assert page.tables[0][0] == ["", "run", "other"]
     assert page.tables[1][0] == ["", "run", "other", "other less run", "ceiling"]
     assert markdown_tables(Path("compared", "compare.md").read_text())[1][0] == page.tables[1][0]
 
 
-def test_without_the_targets_of_both_there_are_no_paired_intervals(replay: Command, measured: None) -> None:
+def test_without_the_targets_of_both_runs_there_are_no_paired_intervals(replay: Command, measured: None) -> None:
     Path(copied("other", "bare"), "targets.parquet").unlink()
     done = replay("compare", "run", "bare")
     assert done.code == 0, done.err
@@ -289,12 +289,12 @@ def test_runs_of_other_events_are_not_comparable(replay: Command, measured: None
     assert "run and third are not comparable: stream" in line(replay("compare", "run", "third"), 2)
 
 
-def test_what_is_no_run_is_refused(replay: Command, measured: None, place: Path) -> None:
-    assert "nowhere/results.json: No such file or directory: name the --out" in line(
+def test_a_folder_that_is_no_run_is_refused(replay: Command, measured: None, place: Path) -> None:
+    assert "nowhere/results.json: No such file or directory: give the --out" in line(
         replay("compare", "run", "nowhere"), 2
     )
-    assert "expected two runs or more, found one" in line(replay("compare", "run"), 2)
-    assert "run: the same run is given twice" in line(replay("compare", "run", "./run"), 2)
+    assert "expected two or more runs, found one" in line(replay("compare", "run"), 2)
+    assert "run: the run is given twice" in line(replay("compare", "run", "./run"), 2)
     (place / "old").mkdir(exist_ok=True)
     for text, said in (
         ('{"rules": {}}', "of version 2, found none"),

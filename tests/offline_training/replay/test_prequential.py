@@ -1,4 +1,4 @@
-"""Which recommendation counts at which purchase, and what the figures make of it."""
+"""Which recommendation counts at each target, and its figures."""
 
 import random
 from collections import Counter
@@ -8,35 +8,45 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from offline_training.replay.answers import Answer, Answers
-from offline_training.replay.prequential import POPULARITY, SERVED, Measured, Method, Rules, measure
-from offline_training.replay.source import Event
-from offline_training.replay.summaries import ages, pairs_of, summaries
+from offline_training.replay.answers.table import Answers
+from offline_training.replay.evaluation.prequential import (
+    POPULARITY,
+    SERVED,
+    MeasuredTargets,
+    MethodAnswers,
+    Rules,
+    measure,
+)
+from offline_training.replay.evaluation.summaries import ages, pairs_of, summaries
+from offline_training.replay.play.event_answer import EventAnswer
+from offline_training.replay.play.events import PlayedEvent
 
 CATEGORIES, TOP = 8, 4
 PRIOR = np.array([0.1, 0.2, 0.8, 0.3, 0.6, 0.0, 0.0, 0.7], np.float32)  # best first: 2, 7, 4, 3
 
 
-def stream(*rows: tuple[str, str, str, int]) -> list[Event]:
-    return [Event(place, place, user, item, kind, time) for place, (user, item, kind, time) in enumerate(rows)]  # type: ignore[arg-type]
+def stream(*rows: tuple[str, str, str, int]) -> list[PlayedEvent]:
+    return [PlayedEvent(place, place, user, item, kind, time) for place, (user, item, kind, time) in enumerate(rows)]  # type: ignore[arg-type]
 
 
 def answered(count: int, **of: list[int]) -> Answers:
-    """Answers that name categories, best first, by place: p3=[1, 2]. A bag is as large as its place."""
+    """Make answers by place, such as p3=[1, 2], with categories best first. The bag size is the place plus one."""
     answers = Answers(count, TOP)
     for name, categories in of.items():
         place = int(name[1:])
         scores = [(category, 0.9 - 0.3 * rank) for rank, category in enumerate(categories)]
-        answers.add(Answer(place, place + 1, False, scores, 1.0))
+        answers.add(EventAnswer(place, place + 1, False, scores, 1.0))
     return answers
 
 
-def measured(events: Sequence[Event], answers: Answers, rules: Rules, labels: dict[str, list[int]]) -> Measured:
+def measured(
+    events: Sequence[PlayedEvent], answers: Answers, rules: Rules, labels: dict[str, list[int]]
+) -> MeasuredTargets:
     activity = Counter(event.user for event in events)
-    return measure(events, {SERVED: Method(answers, PRIOR)}, labels, activity=activity, rules=rules)
+    return measure(events, {SERVED: MethodAnswers(answers, PRIOR)}, labels, activity=activity, rules=rules)
 
 
-def figure(found: Measured, rules: Rules, name: str, method: str = "recommended") -> list[float]:
+def figure(found: MeasuredTargets, rules: Rules, name: str, method: str = "recommended") -> list[float]:
     rows: NDArray[np.float32] = found.figures[method]
     return [round(float(one), 4) for one in rows[:, rules.figures.index(name)]]
 
@@ -51,7 +61,7 @@ def test_the_newest_recommendation_of_an_earlier_event_counts() -> None:
     )  # fmt: skip
     found = measured(events, answered(4, p0=[1, 5], p1=[5, 1], p2=[6], p3=[6, 5]), RULES, LABELS)
     assert found.times.tolist() == [20, 30]
-    assert found.bag_sizes.tolist() == [1, 2], "of the events before, and not bob's"
+    assert found.bag_sizes.tolist() == [1, 2], "those of ada's earlier events, not bob's"
     assert found.ages.tolist() == [10, 10]
     assert figure(found, RULES, "hit@1") == [1, 1]
     assert figure(found, RULES, "recall@1") == [1, 0.5]
@@ -61,7 +71,7 @@ def test_the_newest_recommendation_of_an_earlier_event_counts() -> None:
     assert found.activity.tolist() == [3, 3]
 
 
-def test_events_of_one_time_do_not_answer_for_each_other() -> None:
+def test_events_of_the_same_time_do_not_count_for_each_other() -> None:
     events = stream(("ada", "hat", "view", 10), ("ada", "hat", "purchase", 20), ("ada", "tie", "purchase", 20))
     found = measured(events, answered(3, p0=[5], p1=[1]), RULES, LABELS)
     assert found.bag_sizes.tolist() == [1, 1]
@@ -77,10 +87,10 @@ def test_a_recommendation_is_at_least_as_old_as_the_delay(delay: int, bags: list
     assert found.bag_sizes.tolist() == bags
 
 
-def test_without_a_recommendation_the_prior_answers() -> None:
+def test_without_a_recommendation_the_prior_counts() -> None:
     events = stream(("ada", "hat", "purchase", 10), ("bob", "cap", "purchase", 20), ("bob", "hat", "view", 20))
     answers = answered(3)
-    answers.add(Answer(0, reason="http_status"))
+    answers.add(EventAnswer(0, reason="http_status"))
     found = measured(events, answers, RULES, {**LABELS, "cap": [7]})
     assert found.bag_sizes.tolist() == [0, 0]
     assert found.ages.tolist() == [-1, -1]
@@ -88,29 +98,31 @@ def test_without_a_recommendation_the_prior_answers() -> None:
     assert ages(found) == {}
 
 
-def test_a_category_that_is_not_named_is_no_hit_whatever_its_number() -> None:
+def test_a_category_that_is_not_listed_is_never_a_hit() -> None:
     found = measured(
         stream(("ada", "hat", "view", 1), ("ada", "zero", "purchase", 2)), answered(2, p0=[6]), RULES, {"zero": [0]}
     )
     assert figure(found, RULES, "MRR") == [0]
 
 
-def test_methods_are_asked_at_the_same_targets_and_each_knows_its_own_answers() -> None:
+def test_each_method_is_measured_at_the_same_targets_with_its_own_answers() -> None:
     events = stream(("ada", "hat", "view", 10), ("ada", "hat", "view", 11), ("ada", "hat", "purchase", 20))
     served, other = answered(3, p0=[1], p1=[5]), answered(3, p0=[1])
-    methods = {"other": Method(other, PRIOR), SERVED: Method(served, PRIOR)}
+    methods = {"other": MethodAnswers(other, PRIOR), SERVED: MethodAnswers(served, PRIOR)}
     found = measure(events, methods, LABELS, activity={"ada": 3}, rules=RULES)
     assert list(found.figures) == [SERVED, POPULARITY, "other"]
     assert (figure(found, RULES, "hit@1"), figure(found, RULES, "hit@1", "other")) == ([0], [1])
     assert (found.origins.tolist(), found.places.tolist(), found.names) == ([1], [2], ["ada"])
     assert pairs_of(found) == [(SERVED, POPULARITY), (SERVED, "other")]
     asked = measure(
-        events[2:], {**methods, SERVED: Method(answered(3), 1 - PRIOR)}, LABELS, activity={"ada": 3}, rules=RULES
+        events[2:], {**methods, SERVED: MethodAnswers(answered(3), 1 - PRIOR)}, LABELS, activity={"ada": 3}, rules=RULES
     )
-    assert (figure(asked, RULES, "MRR"), figure(asked, RULES, "MRR", "other")) == ([0.25], [0]), "own priors"
+    assert (figure(asked, RULES, "MRR"), figure(asked, RULES, "MRR", "other")) == ([0.25], [0]), (
+        "each with its own prior"
+    )
 
 
-def test_popularity_knows_the_targets_before_and_not_those_of_the_same_time() -> None:
+def test_popularity_counts_earlier_targets_only() -> None:
     events = stream(
         ("ada", "tie", "purchase", 10), ("ada", "tie", "view", 11), ("bob", "tie", "purchase", 20),
         ("cid", "hat", "purchase", 20), ("dan", "hat", "purchase", 30), ("eve", "hat", "purchase", 31)
@@ -123,7 +135,7 @@ def test_popularity_knows_the_targets_before_and_not_those_of_the_same_time() ->
     )
 
 
-def test_types_that_count_and_items_of_unknown_categories() -> None:
+def test_targets_have_the_given_types_and_a_known_category() -> None:
     events = stream(("ada", "hat", "view", 10), ("ada", "box", "purchase", 20), ("ada", "hat", "cart", 30))
     rules = Rules(targets=frozenset({"view", "purchase"}), ks=(1,))
     found = measured(events, answered(3, p0=[1]), rules, LABELS)
@@ -132,7 +144,7 @@ def test_types_that_count_and_items_of_unknown_categories() -> None:
 
 
 @pytest.mark.parametrize("delay", [0, 3])
-def test_a_naive_search_through_all_events_finds_the_same(delay: int) -> None:
+def test_a_naive_search_through_all_events_gives_the_same_figures(delay: int) -> None:
     chance = random.Random(0)
     times = sorted(chance.randrange(100) for _ in range(1500))
     kinds = ("view", "purchase", "purchase")
@@ -146,7 +158,9 @@ def test_a_naive_search_through_all_events_finds_the_same(delay: int) -> None:
             :TOP
         ]
         answers.add(
-            Answer(event.place, 1, False, scores, 1.0) if chance.random() < 0.8 else Answer(event.place, reason="x")
+            EventAnswer(event.place, 1, False, scores, 1.0)
+            if chance.random() < 0.8
+            else EventAnswer(event.place, reason="x")
         )
     rules = Rules(delay=delay, ks=(1, 3))
     found = measured(events, answers, rules, labels)
@@ -164,13 +178,13 @@ def test_a_naive_search_through_all_events_finds_the_same(delay: int) -> None:
         counts = Counter(label for one in before if one.type == "purchase" for label in labels[one.item])
         most = sorted(range(CATEGORIES), key=lambda label: (-counts[label], label)) if counts else [2, 7, 4, 3]
         popular.append(round(len(wanted & set(most[:3])) / len(wanted), 4))
-    assert len(hits) > 600, "more than a block of rows"
+    assert len(hits) > 600, "more than a batch of rows"
     assert figure(found, rules, "hit@1") == hits
     assert figure(found, rules, "recall@3") == recalls
     assert figure(found, rules, "recall@3", "popularity") == popular
 
 
-def test_groups_have_the_means_of_their_targets_and_add_up() -> None:
+def test_the_means_of_groups_add_up_to_the_mean_of_all_targets() -> None:
     day = 86_400_000
     rows = [(f"user-{n % 6}", ("hat", "tie")[n % 2], "purchase", n * 9 * day) for n in range(60)]
     events = stream(*rows)

@@ -1,12 +1,12 @@
-"""Users to look at: what is shown of a moment is what was known then."""
+"""Sample users are shown with what was known when they bought something."""
 
 import numpy as np
 import pytest
 
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.replay.prequential import Measured, Rules
-from offline_training.replay.samples import STEPS, USERS, SamplePoint, choose, sample
-from offline_training.replay.source import PlayedItem
+from offline_training.replay.evaluation.prequential import MeasuredTargets, Rules
+from offline_training.replay.evaluation.samples import STEPS, USERS, SamplePoint, choose, sample
+from offline_training.replay.play.events import PlayedItem
 from streams.messages import CategoryScore, ItemAttention, Model, Recommendation, as_datetime
 from tests.offline_training.replay.test_prequential import LABELS, answered, measured, stream
 
@@ -25,11 +25,11 @@ def message(bag_size: int) -> Recommendation:
     )  # fmt: skip
 
 
-def a_day(found: Measured) -> list[list[int]]:
+def a_day(found: MeasuredTargets) -> list[list[int]]:
     return [rows.tolist() for _, moments in choose(found) for rows in moments]
 
 
-def test_a_moment_is_a_time_with_all_that_was_bought_then() -> None:
+def test_a_point_has_everything_that_was_bought_at_that_time() -> None:
     events = stream(
         ("ada", "tie", "view", 10), ("ada", "hat", "purchase", 20), ("ada", "tie", "purchase", 20), ("bob", "hat", "purchase", 30)
     )  # fmt: skip
@@ -47,14 +47,14 @@ def test_a_moment_is_a_time_with_all_that_was_bought_then() -> None:
 
 
 @pytest.mark.parametrize("known", [{}, {0: message(2)}])
-def test_a_user_whose_bags_are_others_now_is_left_out(known: dict[int, Recommendation]) -> None:
+def test_a_user_whose_bags_have_changed_is_left_out(known: dict[int, Recommendation]) -> None:
     events = stream(("ada", "tie", "view", 10), ("ada", "hat", "purchase", 20))
     found = measured(events, answered(2, p0=[1]), Rules(ks=(1, 2)), LABELS)
     by_place = {one.place: one for one in events}
     assert sample(found, choose(found), by_place, known, items=ITEMS, known=KNOWN) == []
 
 
-def test_users_with_several_moments_come_first_and_moments_are_spread_over_the_history() -> None:
+def test_users_with_several_points_come_first_and_points_are_spread_over_the_history() -> None:
     rows = [
         (f"user-{user}", "hat", "purchase", 10 * time + user)
         for time in range(20)

@@ -1,4 +1,4 @@
-"""How targets are told of together, and what is said of a difference."""
+"""How targets are grouped by time, and how a difference is described."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from model.metrics import Interval
-from offline_training.replay.prequential import POPULARITY, SERVED, Rules
+from offline_training.replay.evaluation.prequential import POPULARITY, SERVED, Rules
+from offline_training.replay.evaluation.summaries import DAY, Difference, MetricSummary, spans_of
 from offline_training.replay.report.words import leads
-from offline_training.replay.summaries import DAY, Difference, MetricSummary, spans_of
 
 START = int(datetime(2020, 9, 1, tzinfo=UTC).timestamp() * 1000) + 5  # a Tuesday
 
@@ -19,29 +19,29 @@ def spans(days: Sequence[int]) -> tuple[str, list[str]]:
     return kind, [str(one) for one in found]
 
 
-def test_a_long_stream_is_told_of_by_month() -> None:
+def test_a_long_stream_is_grouped_by_month() -> None:
     assert spans([0, 29, 30, 300]) == ("month", ["2020-09", "2020-09", "2020-10", "2021-06"])
 
 
-def test_a_short_one_by_week_which_begins_on_monday() -> None:
+def test_a_short_stream_is_grouped_by_weeks_that_start_on_monday() -> None:
     kind, found = spans([0, 5, 6, 100])
     assert (kind, found) == ("week", ["2020-08-31", "2020-08-31", "2020-09-07", "2020-12-07"])
     assert {date.fromisoformat(one).weekday() for one in found} == {0}
 
 
-def test_a_very_short_one_by_day() -> None:
+def test_a_very_short_stream_is_grouped_by_day() -> None:
     assert spans([0, 1, 20]) == ("day", ["2020-09-01", "2020-09-02", "2020-09-21"])
 
 
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ((0.01, 0.03), "What was recommended against what was popular so far: ahead by hit@1 +.020 [.010, .030]"),
-        ((-0.01, 0.03), "not to be told apart by hit@1 +.020 [-.010, .030]"),
-        (None, "without an interval, which takes the targets of both, by hit@1 +.020"),
+        ((0.01, 0.03), "The recommendations against popularity: ahead in hit@1 +.020 [.010, .030]"),
+        ((-0.01, 0.03), "not significantly different in hit@1 +.020 [-.010, .030]"),
+        (None, "without an interval, which needs the targets of both, in hit@1 +.020"),
     ],
 )
-def test_a_difference_is_more_than_chance_where_its_interval_does_not_hold_zero(
+def test_a_difference_is_significant_if_its_interval_does_not_contain_zero(
     ends: tuple[float, float] | None, said: str
 ) -> None:
     names: list[str] = ["hit@1", "recall@1", "MRR"]
@@ -54,4 +54,4 @@ def test_a_difference_is_more_than_chance_where_its_interval_does_not_hold_zero(
         "all", "all", 9, 3, figures, {},
         differences=[Difference(POPULARITY, SERVED, {name: Interval(-0.03, -0.01) for name in names})],
     )  # fmt: skip
-    assert "behind by hit@1 -.020" in leads(behind, Rules(ks=(1,)))[0]
+    assert "behind in hit@1 -.020" in leads(behind, Rules(ks=(1,)))[0]

@@ -1,4 +1,4 @@
-"""Figures by target, in a file."""
+"""The figures of each target are written to a file and read back."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,16 +11,16 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from offline_training.replay.evaluation.prequential import MeasuredTargets, Rules
+from offline_training.replay.evaluation.targets import read, write
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.prequential import Measured, Rules
-from offline_training.replay.targets import read, write
 from tests.offline_training.replay.test_prequential import LABELS, answered, measured, stream
 
 RULES = Rules(ks=(1, 2))
 
 
 @pytest.fixture
-def found() -> Measured:
+def found() -> MeasuredTargets:
     events = stream(
         ("ada", "hat", "view", 10),
         ("bob", "hat", "purchase", 20),
@@ -31,7 +31,7 @@ def found() -> Measured:
     return replace(one, figures={**one.figures, "a: b": one.figures["recommended"] + 1})
 
 
-def test_what_was_measured_comes_back(found: Measured, tmp_path: Path) -> None:
+def test_figures_are_read_back(found: MeasuredTargets, tmp_path: Path) -> None:
     path = tmp_path / "targets.parquet"
     write(found, RULES.figures, path)
     again, figures = read(path)
@@ -50,14 +50,14 @@ def test_what_was_measured_comes_back(found: Measured, tmp_path: Path) -> None:
     assert table["recommended: recall@2"].to_pylist() == [0, 0.5, 0]
 
 
-def test_a_run_without_a_target_has_an_empty_file(tmp_path: Path) -> None:
+def test_a_run_without_targets_has_an_empty_file(tmp_path: Path) -> None:
     write(
         measured(stream(("ada", "hat", "view", 1)), answered(1), RULES, LABELS), RULES.figures, tmp_path / "t.parquet"
     )
     assert read(tmp_path / "t.parquet")[0].names == []
 
 
-def test_other_files_are_refused(found: Measured, tmp_path: Path) -> None:
+def test_other_files_are_refused(found: MeasuredTargets, tmp_path: Path) -> None:
     (tmp_path / "text.parquet").write_text("none")
     pq.write_table(pa.table({"user": ["ada"]}), tmp_path / "other.parquet")
     for name in ("text", "other", "missing"):

@@ -14,7 +14,7 @@ from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import DatasetSummary, prepare
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
-from offline_training.replay.source import DataSet, Selection
+from offline_training.replay.play.events import EventSelection, PreparedDataset
 from offline_training.tasks.catalogue import read_catalogue
 from offline_training.topic.recording import RecordPosition, TopicRecording
 from tests.offline_training.datasets.sources import no_step
@@ -173,7 +173,7 @@ def test_items_without_a_category_are_kept_and_counted(recording: TopicRecording
     assert summary.noted == {"item_without_category": 1}
     assert (summary.items, summary.events, summary.dropped) == (3, 3, {})
     assert summary.labels == {"Clothes": 2, "Clothes > Hats": 1, "Clothes > Ties": 1}
-    assert DataSet(tmp_path / "out").overview(Selection()).events == 3
+    assert PreparedDataset(tmp_path / "out").overview(EventSelection()).events == 3
 
 
 def test_without_a_table_events_can_be_replayed_and_training_says_what_is_missing(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_without_a_table_events_can_be_replayed_and_training_says_what_is_missin
         summary = prepared(recording, tmp_path / "out")
     assert summary.noted == {"item_without_category": 2}
     assert summary.labels == {}
-    assert [one.item for one in DataSet(tmp_path / "out").events(Selection())] == ["hat", "scarf"]
+    assert [one.item for one in PreparedDataset(tmp_path / "out").events(EventSelection())] == ["hat", "scarf"]
     assert not (tmp_path / "out" / "topic.part").exists()
     with pytest.raises(DatasetError, match="none of its 2 items has a category, which training and evaluation need"):
         read_catalogue(tmp_path / "out", _embeddings(tmp_path, "hat", "scarf"))

@@ -1,4 +1,4 @@
-"""The figures of targets that are told of together: means, and intervals over the choice of users. Pure."""
+"""Means of the figures over groups of targets, with bootstrap intervals over users. Pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,33 +9,48 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.metrics import Interval
-from offline_training.replay.prequential import POPULARITY, SERVED, Measured, Rules
+from offline_training.replay.evaluation.prequential import POPULARITY, SERVED, MeasuredTargets, Rules
 
-RESAMPLES, MANY_USERS = 1000, 10_000  # for an interval; of many users, whose intervals are narrow, a fifth
+RESAMPLES = 1000  # bootstrap samples of an interval
+MANY_USERS = 10_000  # above, a fifth of the samples is enough: the intervals are narrow
 DAY = 86_400_000  # milliseconds
-MONTHS, WEEKS = 180, 21  # days of a stream from which on it is told of by month, by week
-SIZES = ((1, 1), (2, 3), (4, 7), (8, 15), (16, 31), (32, None))  # of bags and histories; None: or more
+MONTHS, WEEKS = 180, 21  # minimum length of a stream, in days, to be grouped by month or by week
+SIZES = (
+    (1, 1),
+    (2, 3),
+    (4, 7),
+    (8, 15),
+    (16, 31),
+    (32, None),
+)  # ranges of bag sizes and of events per user; None: no upper end
 
 Pair = tuple[str, str]
-"""Two methods: the one whose lead over the other is asked for."""
+"""Two methods; the difference is the first minus the second."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """Targets that are told of together."""
+class TargetGroup:
+    """Targets that are summarised together.
+
+    Attributes:
+        kind: what the targets are grouped by.
+        name: of the group.
+        rows: bool [targets].
+        whole: whether every figure gets an interval.
+    """
 
     kind: str
     name: str
     rows: NDArray[np.bool_]
     whole: bool = False
-    """Whether every figure is worth an interval."""
 
 
 @dataclass
 class Difference:
-    """How far the figures of `one` are above those of `other`: 95 % intervals, by the figure's name, on the same targets.
+    """The difference between the figures of two methods at the same targets: `one` minus `other`.
 
-    Without any where it is not known what each said at each target.
+    Attributes:
+        intervals: 95 % intervals, by figure; empty when the figures of single targets are unknown.
     """
 
     one: str
@@ -45,51 +60,59 @@ class Difference:
 
 @dataclass
 class MetricSummary:
-    """Means over the targets of a group, and 95 % intervals over the choice of users for the figures that have some."""
+    """Means over the targets of a group.
+
+    Attributes:
+        kind: what the targets are grouped by.
+        name: of the group.
+        targets: number of targets.
+        users: number of users.
+        figures: means, by method and figure.
+        ceiling: the highest possible recall, by figure: k categories may be fewer than the item has.
+        intervals: 95 % intervals over users, by method and figure; some figures have none.
+        differences: between pairs of methods.
+    """
 
     kind: str
     name: str
     targets: int
     users: int
     figures: dict[str, dict[str, float]]
-    """By method and the figure's name."""
     ceiling: dict[str, float]
-    """The highest recall that k categories can have."""
     intervals: dict[str, dict[str, Interval]] = field(default_factory=dict[str, dict[str, Interval]])
-    """As `figures`."""
     differences: list[Difference] = field(default_factory=list[Difference])
 
 
-def pairs_of(measured: Measured) -> list[Pair]:
-    """The served method beside each other one, popularity first."""
+def pairs_of(measured: MeasuredTargets) -> list[Pair]:
+    """Pair the served method with every other one, popularity first."""
     others = [name for name in measured.figures if name not in {SERVED, POPULARITY}]
     return [(SERVED, other) for other in (POPULARITY, *others)]
 
 
-def summaries(measured: Measured, rules: Rules, pairs: Sequence[Pair]) -> list[MetricSummary]:
-    """The figures of each group, and the leads of `pairs`; none where there is no target."""
+def summaries(measured: MeasuredTargets, rules: Rules, pairs: Sequence[Pair]) -> list[MetricSummary]:
+    """Summarise each group, with the differences of `pairs`. Without targets there are no groups."""
     return [_summary(measured, group, rules, pairs) for group in groups(measured)]
 
 
-def groups(measured: Measured) -> list[Group]:
-    """All targets; warm and cold; by size of the bag, by events of the user, by month, or week or day of a short stream."""
+def groups(measured: MeasuredTargets) -> list[TargetGroup]:
+    """Group the targets: all; warm and cold; by bag size; by events of the user; by month, week or day."""
     warm = measured.bag_sizes > 0
     found = [
-        Group("all", "all", np.ones(len(warm), bool), whole=True),
-        Group("start", "warm", warm, whole=True),
-        Group("start", "cold", ~warm),
+        TargetGroup("all", "all", np.ones(len(warm), bool), whole=True),
+        TargetGroup("start", "warm", warm, whole=True),
+        TargetGroup("start", "cold", ~warm),
     ]
     for kind, values in (("bag size", measured.bag_sizes), ("events of the user", measured.activity)):
         for low, high in SIZES:
             name = f"{low} or more" if high is None else str(low) if low == high else f"{low}-{high}"
-            found.append(Group(kind, name, (values >= low) & (True if high is None else values <= high)))
+            found.append(TargetGroup(kind, name, (values >= low) & (True if high is None else values <= high)))
     kind, spans = spans_of(measured.times)
-    found += [Group(kind, str(span), spans == span) for span in np.unique(spans)]
+    found += [TargetGroup(kind, str(span), spans == span) for span in np.unique(spans)]
     return [group for group in found if group.rows.any()]
 
 
 def spans_of(times: NDArray[np.int64]) -> tuple[str, NDArray[np.datetime64]]:
-    """month, week or day, and when that of each time begins; a week begins on Monday."""
+    """Choose month, week or day by the length of the stream; and the start of that span for each time. Weeks start on Monday."""
     if not len(times):
         return "day", np.zeros(0, "datetime64[D]")
     days = times // DAY
@@ -101,10 +124,10 @@ def spans_of(times: NDArray[np.int64]) -> tuple[str, NDArray[np.datetime64]]:
     return "week" if length >= WEEKS else "day", days.astype("datetime64[D]")
 
 
-def _summary(measured: Measured, group: Group, rules: Rules, pairs: Sequence[Pair]) -> MetricSummary:
+def _summary(measured: MeasuredTargets, group: TargetGroup, rules: Rules, pairs: Sequence[Pair]) -> MetricSummary:
     rows = group.rows
     by_method = {name: values[rows] for name, values in measured.figures.items()}
-    users, of = np.unique(measured.users[rows], return_inverse=True)
+    users, user_of = np.unique(measured.users[rows], return_inverse=True)
     relevant = measured.labels[rows]
     summary = MetricSummary(
         kind=group.kind,
@@ -119,11 +142,11 @@ def _summary(measured: Measured, group: Group, rules: Rules, pairs: Sequence[Pai
     )
     shown = rules.figures if group.whole else (f"hit@{rules.k}", f"recall@{rules.k}", "MRR")
     columns = [rules.figures.index(name) for name in shown]
-    sums = {name: _sums(values[:, columns], of, len(users)) for name, values in by_method.items()}
+    sums = {name: _sums(values[:, columns], user_of, len(users)) for name, values in by_method.items()}
     parts = [*sums.values(), *(sums[one] - sums[other] for one, other in pairs)]
     found = metrics.bootstrap_ratios(
         np.concatenate(parts, axis=1),
-        np.bincount(of, minlength=len(users)).astype(np.float64),
+        np.bincount(user_of, minlength=len(users)).astype(np.float64),
         resamples=RESAMPLES if len(users) <= MANY_USERS else RESAMPLES // 5,
     )
     blocks = [
@@ -136,18 +159,18 @@ def _summary(measured: Measured, group: Group, rules: Rules, pairs: Sequence[Pai
     return summary
 
 
-def _sums(values: NDArray[np.float32], of: NDArray[np.intp], users: int) -> NDArray[np.float64]:
-    """Sums over the targets of each user: [targets, figures] -> [users, figures]."""
-    return np.stack([np.bincount(of, column, users) for column in values.T], axis=1).astype(np.float64)
+def _sums(values: NDArray[np.float32], user_of: NDArray[np.intp], users: int) -> NDArray[np.float64]:
+    """Sum over the targets of each user: [targets, figures] -> [users, figures]."""
+    return np.stack([np.bincount(user_of, column, users) for column in values.T], axis=1).astype(np.float64)
 
 
-def ages(measured: Measured) -> dict[str, float]:
-    """How old the recommendations were at their targets, in days of event time."""
+def ages(measured: MeasuredTargets) -> dict[str, float]:
+    """Percentiles of the age of recommendations at their targets, days of event time."""
     return percentiles(measured.ages[measured.ages >= 0] / DAY)
 
 
 def percentiles(values: NDArray[np.float64] | NDArray[np.float32]) -> dict[str, float]:
-    """p50, p95 and p99; nothing where there is no value."""
+    """Compute p50, p95 and p99; empty without values."""
     kept = values[~np.isnan(values)]
     if not len(kept):
         return {}
@@ -155,5 +178,5 @@ def percentiles(values: NDArray[np.float64] | NDArray[np.float32]) -> dict[str, 
 
 
 def counts_of(reasons: Iterable[str]) -> dict[str, int]:
-    """How often each reason comes, the most frequent first."""
+    """Count the reasons, the most frequent first."""
     return dict(Counter(reasons).most_common())

@@ -1,4 +1,4 @@
-"""Finished runs over the same events, side by side: `tastestream replay compare`. Pure but for the reading."""
+"""Side-by-side results of several runs over the same events. Pure, except for reading the runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -7,44 +7,54 @@ from typing import Any
 
 import numpy as np
 
-from offline_training.replay import targets
+from offline_training.replay.evaluation import targets
+from offline_training.replay.evaluation.prequential import SERVED, MeasuredTargets, Rules
+from offline_training.replay.evaluation.results import RESULTS, ReplayResults, read
+from offline_training.replay.evaluation.summaries import Difference, MetricSummary, summaries
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.prequential import SERVED, Measured, Rules
-from offline_training.replay.report.results import RESULTS, Results, read
-from offline_training.replay.summaries import Difference, MetricSummary, summaries
 
 
 @dataclass
-class Side:
-    """One of the runs."""
+class ComparedRun:
+    """One of the runs. `measured` holds its targets, if the folder has them."""
 
     name: str
     folder: Path
-    results: Results
-    measured: Measured | None
-    """Its targets, where the folder has them."""
+    results: ReplayResults
+    measured: MeasuredTargets | None
 
 
 @dataclass
-class Compared:
-    """What there is to tell of the runs."""
+class RunComparison:
+    """Side-by-side results of several runs.
+
+    Attributes:
+        dataset: name of the data set.
+        rules: what was measured.
+        runs: facts about each run, by name.
+        groups: the figures, by group of targets. The runs are the methods; differences are to the first run.
+        coverage: by run and `coverage@k`.
+        paired: whether differences have intervals, which needs the targets of all runs.
+        notes: what a reader of the figures must know.
+    """
 
     dataset: str
     rules: Rules
     runs: dict[str, dict[str, Any]]
-    """By name: bundle, played, latency, ages, check, tag."""
     groups: list[MetricSummary]
-    """The runs are the methods; differences are to the first."""
     coverage: dict[str, dict[str, float]]
     paired: bool
-    """Whether differences have intervals, which takes the targets of all runs."""
     notes: list[str] = field(default_factory=list[str])
 
 
-def read_sides(paths: Sequence[Path]) -> list[Side]:
-    """The runs in folders, or of `results.json` in them. Raises ReplayError, also when they are not comparable."""
+def read_runs(paths: Sequence[Path]) -> list[ComparedRun]:
+    """Read runs from their folders, or from `results.json` in them.
+
+    Raises:
+        ReplayError: a run cannot be read, or the runs are not comparable.
+    """
     folders = [path.parent if path.name == RESULTS else path for path in paths]
-    found: list[Side] = []
+    found: list[ComparedRun] = []
     for folder, name in zip(folders, names_of(folders), strict=True):
         results = read(folder / RESULTS)
         measured = None
@@ -52,9 +62,9 @@ def read_sides(paths: Sequence[Path]) -> list[Side]:
             measured, figures = targets.read(folder / targets.TARGETS)
             if figures != results.rules.figures or SERVED not in measured.figures:
                 raise ReplayError(
-                    f"{folder / targets.TARGETS}: it is not of {RESULTS} beside it: run that replay again"
+                    f"{folder / targets.TARGETS}: it does not belong to the {RESULTS} beside it: run that replay again"
                 )
-        found.append(Side(name, folder, results, measured))
+        found.append(ComparedRun(name, folder, results, measured))
     first, *others = found
     for other in others:
         _check(first, other)
@@ -62,11 +72,15 @@ def read_sides(paths: Sequence[Path]) -> list[Side]:
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
-    """What the runs are called: by their folders, with as much of the path as it takes. Raises ReplayError for one given twice."""
+    """Name the runs by their folders, with as much of the path as tells them apart.
+
+    Raises:
+        ReplayError: a run is given twice.
+    """
     paths = [folder.resolve() for folder in folders]
     if len(set(paths)) < len(paths):
         twice = next(folder for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1)
-        raise ReplayError(f"{twice}: the same run is given twice: name another one")
+        raise ReplayError(f"{twice}: the run is given twice; give another one")
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):
@@ -74,8 +88,8 @@ def names_of(folders: Sequence[Path]) -> list[str]:
     return [str(path) for path in paths]
 
 
-def _check(first: Side, other: Side) -> None:
-    """Raises ReplayError with what differs, where the runs do not answer the same question."""
+def _check(first: ComparedRun, other: ComparedRun) -> None:
+    """Check that two runs are comparable. Raises ReplayError with what differs."""
     one, two = first.results, other.results
     asked = {
         "stream": (one.stream, two.stream),
@@ -87,49 +101,49 @@ def _check(first: Side, other: Side) -> None:
     different = [f"{name} {a!r} and {b!r}" for name, (a, b) in asked.items() if a != b]
     if different:
         raise ReplayError(f"{first.folder} and {other.folder} are not comparable: {'; '.join(different)}")
-    if _questions(first) != _questions(other):
+    if _target_counts(first) != _target_counts(other):
         raise ReplayError(
-            f"{first.folder} and {other.folder} are not comparable: {one.bundle} and {two.bundle} know other categories of the items"
+            f"{first.folder} and {other.folder} are not comparable: {one.bundle} and {two.bundle} know different categories"
         )
     if first.measured is not None and other.measured is not None:
         same = np.array_equal(first.measured.places, other.measured.places)
         if not same or not np.array_equal(first.measured.labels, other.measured.labels):
             raise ReplayError(
-                f"{first.folder} and {other.folder} are not comparable: their targets are not the same, as {one.bundle} and "
-                f"{two.bundle} know other categories of the items"
+                f"{first.folder} and {other.folder} are not comparable: their targets differ, because {one.bundle} and "
+                f"{two.bundle} know different categories of the items"
             )
 
 
-def _questions(side: Side) -> tuple[int, int, dict[str, float]]:
-    groups = side.results.groups
+def _target_counts(run: ComparedRun) -> tuple[int, int, dict[str, float]]:
+    groups = run.results.groups
     targets_, ceiling = (groups[0].targets, groups[0].ceiling) if groups else (0, {})
-    return targets_, side.results.without_known_category, ceiling
+    return targets_, run.results.without_known_category, ceiling
 
 
-def compared(sides: Sequence[Side]) -> Compared:
-    """The figures of the runs by the same targets, and what the others have over the first."""
-    first, *others = sides
+def compare_runs(runs: Sequence[ComparedRun]) -> RunComparison:
+    """Compare the figures of runs at the same targets, each with the first run."""
+    first, *others = runs
     rules = first.results.rules
-    return Compared(
+    return RunComparison(
         dataset=first.results.dataset,
         rules=rules,
-        runs={side.name: _told(side) for side in sides},
-        groups=_groups(sides, rules),
-        coverage={side.name: side.results.coverage[SERVED] for side in sides},
-        paired=all(side.measured is not None for side in sides),
+        runs={run.name: _facts(run) for run in runs},
+        groups=_groups(runs, rules),
+        coverage={run.name: run.results.coverage[SERVED] for run in runs},
+        paired=all(run.measured is not None for run in runs),
         notes=[
-            f"{side.name} and {first.name} have other events without a recommendation: a picture could be had in one of them only"
-            for side in others
-            if side.results.played["without_recommendation"] != first.results.played["without_recommendation"]
+            f"{run.name} and {first.name} have different events without a recommendation: a picture was available in one of them only"
+            for run in others
+            if run.results.played["without_recommendation"] != first.results.played["without_recommendation"]
         ],
     )
 
 
-def _told(side: Side) -> dict[str, Any]:
-    results = side.results
+def _facts(run: ComparedRun) -> dict[str, Any]:
+    results = run.results
     return {
         "bundle": results.bundle,
-        "folder": str(side.folder),
+        "folder": str(run.folder),
         **{name: results.played[name] for name in ("answered", "events", "users", "without_recommendation")},
         "tag": results.options["tag"],
         "latency": results.latency,
@@ -138,22 +152,22 @@ def _told(side: Side) -> dict[str, Any]:
     }
 
 
-def _groups(sides: Sequence[Side], rules: Rules) -> list[MetricSummary]:
-    first, *others = sides
-    measured = [side.measured for side in sides if side.measured is not None]
-    if len(measured) == len(sides):
-        figures = {side.name: one.figures[SERVED] for side, one in zip(sides, measured, strict=True)}
+def _groups(runs: Sequence[ComparedRun], rules: Rules) -> list[MetricSummary]:
+    first, *others = runs
+    measured = [run.measured for run in runs if run.measured is not None]
+    if len(measured) == len(runs):
+        figures = {run.name: one.figures[SERVED] for run, one in zip(runs, measured, strict=True)}
         merged = replace(measured[0], figures=figures)
         return summaries(merged, rules, [(other.name, first.name) for other in others])
     found: list[MetricSummary] = []
     for group in first.results.groups:
         same = {
-            side.name: one
-            for side in sides
-            for one in side.results.groups
+            run.name: one
+            for run in runs
+            for one in run.results.groups
             if (one.kind, one.name, one.targets) == (group.kind, group.name, group.targets)
         }
-        if len(same) == len(sides):
+        if len(same) == len(runs):
             found.append(
                 MetricSummary(
                     group.kind,

@@ -1,10 +1,11 @@
-"""Events of a prepared data set (`tastestream dataset`), one after the other in the order of time, however many there are.
+"""The events of a prepared data set, one at a time in time order.
 
-Held in memory: the items, and how many events each user has.
+Memory holds the items, and the number of events of each user, but not the events.
 """
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -14,21 +15,29 @@ import msgspec
 import numpy as np
 
 from model.bundle import file_sha256
+from model.exceptions import PictureError
 from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.picture_files import PictureFiles
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
 from offline_training.replay.exceptions import ReplayError
 from streams.messages import InteractionType
 
-ROWS = 4096  # events read at a time
+ROWS = 4096  # events per read
+TRIED = 100  # local pictures that are tried to find one that can be read
 PREPARE = "prepare the data set (again) with `tastestream dataset`"
 
 
-class Event(NamedTuple):
-    """One row of `events.parquet`, of which it is the `number`th, from 0. `time`: integer milliseconds."""
+class PlayedEvent(NamedTuple):
+    """An event of the data set.
+
+    Attributes:
+        place: its index among the events that are played, from 0.
+        number: its row in `events.parquet`, from 0.
+        time: milliseconds since the epoch.
+    """
 
     place: int
-    """Among the events that are played, from 0."""
     number: int
     user: str
     item: str
@@ -37,7 +46,7 @@ class Event(NamedTuple):
 
 
 class PlayedItem(NamedTuple):
-    """A row of `items.parquet`, the `number`th from 0."""
+    """An item of the data set. `number` is its row in `items.parquet`, from 0."""
 
     number: int
     picture: PictureRef | None
@@ -50,52 +59,74 @@ class PlayedItem(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Which events are played: of a share of the users, chosen by their names' hash; of a time; the first so many."""
+class EventSelection:
+    """Which events are played.
+
+    Attributes:
+        users: share of the users, chosen by a hash of their names.
+        limit: maximum number of events.
+        since: time of the first events, milliseconds since the epoch.
+        until: time of the first events that are not played, milliseconds since the epoch.
+    """
 
     users: float = 1.0
     limit: int | None = None
     since: int | None = None
-    """Milliseconds; events of this time are in."""
     until: int | None = None
-    """Milliseconds; events of this time are not."""
 
     def takes(self, user: str) -> bool:
-        """The same users for the same share, and among them those of any smaller one."""
+        """Whether a user is in the share. A larger share contains the users of every smaller one."""
         return self.users >= 1 or _hash(user) < self.users * 2**64
 
 
 @dataclass
 class Overview:
-    """What will be played, told by a first reading."""
+    """Counts of the events to play, from a first pass over them.
+
+    Attributes:
+        events: number of events.
+        of_user: number of events of each user.
+        left_out: number of events that cannot be played, by reason.
+        first: time of the first event, milliseconds.
+        last: time of the last event, milliseconds.
+    """
 
     events: int = 0
     of_user: Counter[str] = field(default_factory=Counter[str])
     left_out: Counter[str] = field(default_factory=Counter[str])
-    """Events by the reason why they cannot be played."""
     first: int = 0
     last: int = 0
 
 
-class DataSet:
-    """A prepared folder. Opening it raises ReplayError, or DatasetError without pyarrow, when it is none."""
+class PreparedDataset:
+    """A folder that `tastestream dataset` wrote."""
 
     def __init__(self, folder: Path) -> None:
+        """Read the items.
+
+        Raises:
+            ReplayError: the folder is no prepared data set.
+            DatasetError: pyarrow is not installed.
+        """
         self.folder = folder
         for name in (EVENTS, ITEMS):
             if not (folder / name).is_file():
                 raise ReplayError(f"{folder / name}: there is no such file: {PREPARE}")
         self.items = _read_items(folder / ITEMS)
         self.left_out = _left_out(folder / SUMMARY)
-        """What was left out when the folder was prepared, by reason."""
+        """What was left out when the folder was prepared: counts by reason."""
         self._events = folder / EVENTS
 
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that differ between any two streams of events."""
+        """Sixteen hexadecimal digits that identify the events."""
         return file_sha256(self._events)[:16]
 
-    def overview(self, selection: Selection) -> Overview:
-        """Read all events once. Raises ReplayError when they are not in the order of time, or none is left."""
+    def overview(self, selection: EventSelection) -> Overview:
+        """Read all selected events once and count them.
+
+        Raises:
+            ReplayError: the events are not in time order, or there are none.
+        """
         seen = Overview()
         for event in self._selected(selection, seen.left_out):
             seen.first = seen.first if seen.events else event.time
@@ -106,15 +137,31 @@ class DataSet:
             left_out = ", ".join(f"{reason} {count:,}" for reason, count in seen.left_out.most_common())
             raise ReplayError(
                 f"{self._events}: no event to play: "
-                f"{f'left out: {left_out}' if left_out else 'ask for more users, or another time'}"
+                f"{f'left out: {left_out}' if left_out else 'select more users or other times'}"
             )
         return seen
 
-    def events(self, selection: Selection) -> Iterator[Event]:
-        """The events to play."""
+    def events(self, selection: EventSelection) -> Iterator[PlayedEvent]:
+        """Yield the selected events."""
         return self._selected(selection, Counter())
 
-    def _selected(self, selection: Selection, left_out: Counter[str]) -> Iterator[Event]:
+    def check_pictures(self) -> None:
+        """Check that one of the first local pictures can be read.
+
+        Raises:
+            ReplayError: none of them can: the files were moved, or the data set was.
+        """
+        local = [picture for item in self.items.values() if (picture := item.local_picture)][:TRIED]
+        if not local:
+            return
+        with PictureFiles() as files:
+            for picture in local:
+                with suppress(PictureError):
+                    files.read(picture)
+                    return
+        raise ReplayError(f"{self.folder}: its pictures are missing, such as {local[0]}: {PREPARE}")
+
+    def _selected(self, selection: EventSelection, left_out: Counter[str]) -> Iterator[PlayedEvent]:
         played = 0
         for event in self._rows():
             if selection.until is not None and event.time >= selection.until:
@@ -130,20 +177,46 @@ class DataSet:
             if played == selection.limit:
                 return
 
-    def _rows(self) -> Iterator[Event]:
+    def _rows(self) -> Iterator[PlayedEvent]:
         number, before = 0, -(2**63)
         names = ("user", "item", "type", "time")
         for batch in self._open().iter_batches(ROWS, columns=list(names)):
             times: Any = batch.column("time").to_numpy()
             if len(times) and (times[0] < before or (np.diff(times) < 0).any()):
-                raise ReplayError(f"{self._events}: the events are not in the order of time: {PREPARE}")
+                raise ReplayError(f"{self._events}: the events are not in time order: {PREPARE}")
             before = int(times[-1]) if len(times) else before
             for row in zip(*(batch.column(name).to_pylist() for name in names), strict=True):
-                yield Event(number, number, *row)
+                yield PlayedEvent(number, number, *row)
                 number += 1
 
     def _open(self) -> Any:
         return parquet_module().ParquetFile(self._events)
+
+
+@dataclass(frozen=True)
+class EventStream:
+    """The selected events of a data set, with their counts. Every stage reads the same stream.
+
+    Attributes:
+        dataset: the data set.
+        selection: which of its events are played.
+        overview: their counts.
+    """
+
+    dataset: PreparedDataset
+    selection: EventSelection
+    overview: Overview
+
+    def __len__(self) -> int:
+        return self.overview.events
+
+    @property
+    def items(self) -> dict[str, PlayedItem]:
+        return self.dataset.items
+
+    def events(self) -> Iterator[PlayedEvent]:
+        """Yield the events, read anew from the file."""
+        return self.dataset.events(self.selection)
 
 
 def _read_items(path: Path) -> dict[str, PlayedItem]:
@@ -156,7 +229,7 @@ def _read_items(path: Path) -> dict[str, PlayedItem]:
 
 
 def _left_out(path: Path) -> dict[str, int]:
-    """Of a folder's summary; nothing where it has none. Raises ReplayError."""
+    """What the summary of a folder says was left out; nothing without a summary. Raises ReplayError when it is damaged."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=DatasetSummary).dropped if path.is_file() else {}
     except msgspec.DecodeError as error:

@@ -1,16 +1,16 @@
-"""Produces the events, and waits for what comes out of them.
+"""Sends events to Kafka and collects the answers.
 
-Two events of one user are never on their way together: the second is produced when the first has its answer. So the recommendation
-that an event causes knows nothing of later ones, whatever order the workers take, and what it says is a function of the stream.
-Events of other users go on meanwhile; at most `lead` are produced or held back at a time, which is the back-pressure.
+At most one event of a user is in flight: the next one is sent when the answer to the last one has come. So a recommendation
+depends on earlier events of its user only, in whatever order the workers process events. Events of other users are sent
+meanwhile. At most `lead` events are unanswered at a time, which is the back-pressure.
 
-An answer is in the journal before it lets the user's next event go.
+Answers are kept, on disk, before the next events of their users are sent.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic, time
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,12 +20,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from model.bundle import Bundle
-from offline_training.replay.answers import Answer, Answers, Journal, answer
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.messages import Naming, encode
-from offline_training.replay.pacing import Pace
-from offline_training.replay.serving import Address
-from offline_training.replay.source import Event, PlayedItem
+from offline_training.replay.play.event_answer import EventAnswer, category_numbers, event_answer
+from offline_training.replay.play.events import PlayedEvent, PlayedItem
+from offline_training.replay.play.messages import Naming, encode
+from offline_training.replay.play.pacing import Pace
+from offline_training.replay.play.picture_server import PictureUrl
 from streams.dead_letter import parse_letter, subject
 from streams.exceptions import BrokerUnreachable, DeliveryError
 from streams.kafka.topics import ensure_topics
@@ -34,23 +34,26 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-POLL = 200  # milliseconds of one look for answers, where there are none
-PATIENCE = 180.0  # seconds without any answer: a rebalance takes six, a broker that is away for a moment thirty
-HINT = 15.0  # seconds without any answer after which the log says so
-STOP_TIMEOUT = 5.0  # seconds for what is on its way when the replay is stopped
+POLL = 200  # milliseconds that a poll waits for answers
+PATIENCE = 180.0  # seconds without any answer before giving up: a rebalance takes 6 s, a restart of the broker 30 s
+HINT = 15.0  # seconds without any answer before a warning
+STOP_TIMEOUT = 5.0  # seconds to wait for events in flight when the replay is stopped
+
+Keep = Callable[[Sequence[EventAnswer]], None]
+"""Keeps answers. The next events of their users are sent after it returns."""
 
 _decode = msgspec.json.Decoder(Recommendation).decode
 
 
 class _Sent(NamedTuple):
-    event: Event
-    at: float  # on the monotonic clock
+    event: PlayedEvent
+    at: float  # seconds on the monotonic clock
 
 
 class Player:
     """Plays events through Kafka. An asynchronous context manager.
 
-    Raises BrokerUnreachable, TopicsError, DeliveryError, or ReplayError when nothing comes back.
+    Its methods raise BrokerUnreachable, TopicsError or DeliveryError when Kafka fails, and ReplayError when no answers come.
     """
 
     def __init__(
@@ -58,26 +61,34 @@ class Player:
         settings: Settings,
         bundle: Bundle,
         naming: Naming,
-        answers: Answers,
-        journal: Journal,
+        keep: Keep,
         *,
         lead: int,
         pace: Pace,
         patience: float = PATIENCE,
     ) -> None:
-        """lead: events that have no answer yet, at most."""
+        """Set up the Kafka clients, without connecting.
+
+        Args:
+            settings: name the broker and the topics.
+            bundle: the bundle that the workers serve.
+            naming: the ids of events and users.
+            keep: receives the answers.
+            lead: maximum number of unanswered events.
+            pace: when an event may be sent.
+            patience: seconds without any answer before giving up.
+        """
         self._settings = settings
         self._model = Model(bundle.name, bundle.version)
-        self._numbers = {category: number for number, category in enumerate(bundle.categories)}
+        self._numbers = category_numbers(bundle.categories)
         self._naming = naming
-        self._answers = answers
-        self._journal = journal
+        self._keep = keep
         self._lead = lead
         self._pace = pace
         self._patience = patience
-        self._on_the_way: dict[int, _Sent] = {}  # by number
-        self._held: dict[str, deque[tuple[Event, str]]] = {}  # by users who have an event on its way
-        self._ready: asyncio.Queue[tuple[Event, str]] = asyncio.Queue()
+        self._in_flight: dict[int, _Sent] = {}  # by number
+        self._held: dict[str, deque[tuple[PlayedEvent, str]]] = {}  # by users with an event in flight
+        self._ready: asyncio.Queue[tuple[PlayedEvent, str]] = asyncio.Queue()
         self._unanswered = 0
         self._deliveries: set[asyncio.Future[Any]] = set()
         self._failure: KafkaError | None = None
@@ -85,9 +96,9 @@ class Player:
         self._last_answer = monotonic()
         self.event_time = 0
         self.played = 0
-        """Events of this run that have their answer."""
+        """Events that this player sent and that have an answer."""
         self.produced = 0
-        # A broker that is away is waited for: by default a record is given up after 40 s.
+        # Wait for a broker that is down: by default aiokafka gives up a record after 40 s.
         self._producer = AIOKafkaProducer(
             **settings.aiokafka(),
             acks="all",
@@ -101,11 +112,11 @@ class Player:
 
     @property
     def lead(self) -> int:
-        """Events that are produced or held back, and have no answer yet."""
+        """Number of unanswered events, in flight or held back."""
         return self._unanswered
 
     async def __aenter__(self) -> Self:
-        """Create topics that are missing, and stand at the end of the output, before anything is produced."""
+        """Create missing topics, and seek to the end of the output topics, before any event is sent."""
         settings = self._settings
         try:
             states = await ensure_topics(settings)
@@ -133,12 +144,22 @@ class Player:
         await self._close()
 
     async def play(
-        self, events: Iterator[Event], items: dict[str, PlayedItem], address: Address, stop: asyncio.Event
+        self, events: Iterator[PlayedEvent], items: dict[str, PlayedItem], url_of: PictureUrl, stop: asyncio.Event
     ) -> bool:
-        """All events that have no answer yet; whether it came to the end, which it does not when `stop` is set."""
+        """Play events until they are all answered, or `stop` is set.
+
+        Args:
+            events: the events, in time order.
+            items: the items of the data set, by id.
+            url_of: gives the URL of a picture.
+            stop: ends the replay.
+
+        Returns:
+            Whether all events are answered.
+        """
         self._last_answer = monotonic()
         work = [
-            asyncio.create_task(self._feed(events, items, address)),
+            asyncio.create_task(self._feed(events, items, url_of)),
             asyncio.create_task(self._send()),
             asyncio.create_task(self._watch()),
         ]
@@ -147,7 +168,7 @@ class Player:
             await asyncio.wait({*work, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for task in work:
                 if task.done():
-                    task.result()  # raises what ended it
+                    task.result()  # raises the error that ended it
             if stopped.done() and not work[0].done():
                 work[0].cancel()
                 self._held.clear()
@@ -159,17 +180,15 @@ class Player:
                 task.cancel()
             await asyncio.wait({*work, stopped})
 
-    async def _feed(self, events: Iterator[Event], items: dict[str, PlayedItem], address: Address) -> None:
+    async def _feed(self, events: Iterator[PlayedEvent], items: dict[str, PlayedItem], url_of: PictureUrl) -> None:
         for event in events:
-            if self._answers.given[event.place]:
-                continue
             if (pause := self._pace.wait(event.time, monotonic())) > 0:
                 await asyncio.sleep(pause)
             while self._unanswered >= self._lead:
                 await self._answered()
             self.event_time = event.time
             self._unanswered += 1
-            pair = event, address(items[event.item])
+            pair = event, url_of(items[event.item])
             if event.user in self._held:
                 self._held[event.user].append(pair)
             else:
@@ -179,7 +198,7 @@ class Player:
             await self._answered()
 
     async def _answered(self) -> None:
-        """Wait until something has come back. Raises ReplayError when nothing does."""
+        """Wait for the next answer. Raises ReplayError when none comes."""
         self._changed.clear()
         hinted = False
         while not self._changed.is_set():
@@ -187,14 +206,12 @@ class Player:
             silent = monotonic() - self._last_answer
             if silent > self._patience:
                 raise ReplayError(
-                    f"nothing came back for {silent:.0f} s, and {self._unanswered:,} events wait: are both workers running "
+                    f"no answer for {silent:.0f} s, and {self._unanswered:,} events are unanswered: are both workers running "
                     f"on {self._settings.broker}?"
                 )
             if silent > HINT and not hinted:
                 hinted = True
-                logger.warning(
-                    "nothing came back for %.0f s; is the broker there, and are both workers running?", silent
-                )
+                logger.warning("no answer for %.0f s: is the broker up, and are both workers running?", silent)
             try:
                 await asyncio.wait_for(self._changed.wait(), 1.0)
             except TimeoutError:
@@ -205,7 +222,7 @@ class Player:
             event, url = await self._ready.get()
             value = encode(self._naming.interaction(event, url))
             key = self._naming.user(event.user).encode()
-            self._on_the_way[event.number] = _Sent(event, monotonic())
+            self._in_flight[event.number] = _Sent(event, monotonic())
             try:
                 delivery = await self._producer.send(self._settings.interactions_topic, value, key)
             except KafkaError as error:
@@ -232,25 +249,30 @@ class Player:
                 raise self._of_kafka(error) from error
             now, clock = monotonic(), time()
             found = [
-                one
+                answered
                 for partition, records in batches.items()
                 for record in records
-                if (one := self._answer(partition.topic, record, now, clock)) is not None
+                if (answered := self._answer(partition.topic, record, now, clock)) is not None
             ]
-            for _, one in found:
-                self._journal.write(one)
-            self._journal.flush()
-            for user, one in found:
-                self._let_go(user, one)
             if batches:
                 self._last_answer = now
             if found:
+                self._keep([answer for _, answer in found])
+                for user, _ in found:
+                    self._release(user)
                 self._changed.set()
 
-    def _answer(self, topic: str, record: Any, now: float, clock: float) -> tuple[str, Answer] | None:
-        """A user, and the first answer to the event of theirs that is on its way; None for every other record.
+    def _answer(self, topic: str, record: Any, now: float, clock: float) -> tuple[str, EventAnswer] | None:
+        """Read a record as the first answer to an event in flight.
 
-        now: seconds on the monotonic clock. clock: seconds since the epoch.
+        Args:
+            topic: the topic of the record.
+            record: a recommendation, a null value after an erasure, or a dead letter.
+            now: seconds on the monotonic clock.
+            clock: seconds since the epoch.
+
+        Returns:
+            The user and the answer; None for every other record.
         """
         reason = ""
         message: Recommendation | None = None
@@ -265,26 +287,25 @@ class Player:
             try:
                 message = _decode(record.value)
             except msgspec.MsgspecError:
-                return None  # somebody else's
+                return None  # not written by the workers
             event_id = message.event_id
         number = self._naming.number(event_id)
-        sent = None if number is None else self._on_the_way.pop(number, None)
+        sent = None if number is None else self._in_flight.pop(number, None)
         if sent is None:
             return None
         event = sent.event
         if message is None:
-            return event.user, Answer(event.place, reason=reason)
+            return event.user, EventAnswer(event.place, reason=reason)
         if message.model != self._model:
             raise ReplayError(
                 f"the workers serve {message.model.name} {message.model.version}, and the bundle here is {self._model.name} "
-                f"{self._model.version}: set TASTESTREAM_BUNDLE to the one that they serve"
+                f"{self._model.version}: set TASTESTREAM_BUNDLE to the bundle that they serve"
             )
         latency = round(1000 * (now - sent.at), 3)
-        return event.user, answer(event.place, message, self._numbers, latency, round(1000 * clock))
+        return event.user, event_answer(event.place, message, self._numbers, latency, round(1000 * clock))
 
-    def _let_go(self, user: str, one: Answer) -> None:
-        """Count an answer, and produce the next event of its user."""
-        self._answers.add(one)
+    def _release(self, user: str) -> None:
+        """Count an answer, and send the next event of its user."""
         self.played += 1
         self._unanswered -= 1
         held = self._held.get(user)
@@ -294,9 +315,9 @@ class Player:
             self._held.pop(user, None)
 
     async def _drained(self) -> None:
-        """What is on its way gets a moment to arrive: an answer that is in the journal need not be asked for again."""
+        """Wait a moment for the answers to events in flight: those that are kept need not be sent again."""
         end = monotonic() + STOP_TIMEOUT
-        while self._on_the_way and monotonic() < end:
+        while self._in_flight and monotonic() < end:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), end - monotonic())
@@ -308,9 +329,9 @@ class Player:
             try:
                 await asyncio.wait_for(client.stop(), STOP_TIMEOUT)
             except (TimeoutError, KafkaError):
-                logger.warning("the broker does not answer; what was on its way is left behind")
+                logger.warning("the broker does not answer; events in flight are abandoned")
 
     def _of_kafka(self, error: KafkaError) -> BrokerUnreachable | DeliveryError:
         if isinstance(error, KafkaConnectionError):
-            return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
-        return DeliveryError(f"the broker at {self._settings.broker} did not take an event: {error!r}")
+            return BrokerUnreachable(f"lost the broker at {self._settings.broker}: {error}")
+        return DeliveryError(f"the broker at {self._settings.broker} rejected an event: {error!r}")

@@ -1,13 +1,17 @@
-"""When an event's turn comes: as event time says, so many a second, or at once. Pure: the clock is an argument."""
+"""When an event may be sent: at the speed of event time, at a rate, or at once. Pure: the clock is an argument."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Pace:
-    """speed: seconds of event time in a second. rate: events a second. Both None: at once.
+    """When each event may be sent. With neither speed nor rate, at once.
 
-    Neither makes up for a wait that was the workers' by hurrying beyond the rate; with `speed` the stream catches up.
+    After a wait for the workers, a stream with a rate does not exceed that rate; a stream with a speed catches up.
+
+    Attributes:
+        speed: seconds of event time per second.
+        rate: maximum number of events per second.
     """
 
     speed: float | None = None
@@ -16,7 +20,12 @@ class Pace:
     _next: float = field(default=0.0, init=False)
 
     def wait(self, time: int, now: float) -> float:
-        """Seconds until an event of `time` (milliseconds) may be produced. now: seconds on any steady clock."""
+        """Seconds until an event may be sent.
+
+        Args:
+            time: the time of the event, milliseconds.
+            now: the time now, seconds on any monotonic clock.
+        """
         if self._begun is None:
             self._begun = now, time
         begun, first = self._begun
@@ -30,20 +39,18 @@ class Pace:
 
 
 def parse_speed(text: str) -> float:
-    """`3600x` or `3600`. Raises ValueError."""
+    """Parse `3600x` or `3600`. Raises ValueError for anything else."""
     speed = float(text.strip().lower().removesuffix("x"))
     if not 0 < speed < float("inf"):
-        raise ValueError(f"{text} is no speed")
+        raise ValueError(f"invalid speed {text!r}; expected a factor such as 3600x")
     return speed
 
 
 def parse_rate(text: str) -> float:
-    """`500/s`, `500`, `30/min`, `1000/h`. Raises ValueError."""
+    """Parse `500/s`, `500`, `30/min` or `1000/h`, to events per second. Raises ValueError for anything else."""
     number, _, unit = text.strip().lower().partition("/")
     seconds = {"": 1, "s": 1, "min": 60, "h": 3600}
-    if unit not in seconds:
-        raise ValueError(f"{text} is no rate")
-    rate = float(number) / seconds[unit]
+    rate = float(number) / seconds[unit] if unit in seconds else 0.0
     if not 0 < rate < float("inf"):
-        raise ValueError(f"{text} is no rate")
+        raise ValueError(f"invalid rate {text!r}; expected events per second such as 500/s")
     return rate

@@ -1,5 +1,6 @@
-"""The web server from which the workers fetch pictures that are files here, or in an archive here, from which they are served as
-they are, unpacked one by one. It serves the data set's pictures and nothing else.
+"""The web server from which the workers fetch local pictures. It serves the pictures of the data set and nothing else.
+
+Members of archives are decompressed one by one, on request.
 """
 
 import asyncio
@@ -14,26 +15,34 @@ from model.exceptions import PictureError
 from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.source import PlayedItem
+from offline_training.replay.play.events import PlayedItem
 
 logger = logging.getLogger(__name__)
 
-UNPACKED = 16  # pictures of archives that are in memory at a time
+IN_MEMORY = 16  # decompressed pictures in memory at a time
 
-Address = Callable[[PlayedItem], str]
-"""The URL of an item's picture."""
+PictureUrl = Callable[[PlayedItem], str]
+"""Gives the URL of an item's picture."""
 
 
 @asynccontextmanager
 async def served_pictures(
     items: Mapping[str, PlayedItem], host: str, port: int, *, max_bytes: int = MAX_BYTES
-) -> AsyncGenerator[Address]:
-    """Serve on host:port, where 0 is any free one; gives where each picture is.
+) -> AsyncGenerator[PictureUrl]:
+    """Serve the local pictures of `items` while the context is open.
 
-    The address has an item's number, and no path: nothing that a stranger asks for can name another file, or another member.
-    A member of an archive that cannot be had is 404, one of more than `max_bytes` is 413: both become dead letters.
+    A URL contains the number of an item, and no path: no request can name another file or another member of an archive. An
+    unreadable member of an archive is a 404, a member of more than `max_bytes` a 413; the workers make dead letters of both.
 
-    Raises ReplayError, or DatasetError for an archive that cannot be read.
+    Args:
+        items: the items, by id.
+        host: the address to listen on.
+        port: the port to listen on; 0: any free one.
+        max_bytes: maximum size of a decompressed member of an archive, bytes.
+
+    Raises:
+        ReplayError: the address cannot be used.
+        DatasetError: an archive cannot be read.
     """
     pictures = {str(item.number): picture for item in items.values() if (picture := item.local_picture)}
     if not pictures:
@@ -46,32 +55,32 @@ async def served_pictures(
 
 
 def _application(pictures: Mapping[str, PictureRef], files: PictureFiles) -> web.Application:
-    """pictures: their addresses by number."""
-    places = asyncio.Semaphore(UNPACKED)
+    """The web application. pictures: by the numbers of their items."""
+    in_memory = asyncio.Semaphore(IN_MEMORY)
 
-    async def picture(request: web.Request) -> web.StreamResponse:
-        found = pictures.get(request.match_info["number"])
-        if found is None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        picture = pictures.get(request.match_info["number"])
+        if picture is None:
             raise web.HTTPNotFound
-        if found.archive_member is None:
-            path = found.path.absolute()
+        if picture.archive_member is None:
+            path = picture.path.absolute()
             if not path.is_file():
                 raise web.HTTPNotFound
             return web.FileResponse(path)
-        async with places:
-            return await _unpacked(request, files, found)
+        async with in_memory:
+            return await _member(request, files, picture)
 
     application = web.Application()
-    application.router.add_get("/{number}", picture)
+    application.router.add_get("/{number}", serve)
     return application
 
 
-async def _unpacked(request: web.Request, files: PictureFiles, picture: PictureRef) -> web.Response:
-    """Sent whole before it returns, so that whoever counts the places counts what is in memory."""
+async def _member(request: web.Request, files: PictureFiles, picture: PictureRef) -> web.Response:
+    """Serve a member of an archive. The response is sent before this returns, so the semaphore bounds what is in memory."""
     try:
         response = web.Response(body=await asyncio.to_thread(files.read, picture))
     except PictureError as error:
-        logger.warning("a picture cannot be served: %s", error)
+        logger.warning("cannot serve a picture: %s", error)
         too_large = error.reason == "picture_too_large"
         return web.Response(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.NOT_FOUND)
     await response.prepare(request)
@@ -81,7 +90,7 @@ async def _unpacked(request: web.Request, files: PictureFiles, picture: PictureR
 
 @asynccontextmanager
 async def _listening(application: web.Application, host: str, port: int) -> AsyncGenerator[str]:
-    """The server while it is needed; gives its URL."""
+    """Run the server while the context is open; yields its base URL."""
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
@@ -89,7 +98,7 @@ async def _listening(application: web.Application, host: str, port: int) -> Asyn
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             raise ReplayError(
-                f"--serve-on {host}:{port}: {error.strerror or error}: name an address of this machine"
+                f"--serve-on {host}:{port}: {error.strerror or error}: use a free address of this machine"
             ) from error
         yield f"http://{f'[{host}]' if ':' in host else host}:{runner.addresses[0][1]}"
     finally:

@@ -1,20 +1,22 @@
-"""An event of a data set as it is produced to `user-interactions`, and back from an event's id. Pure."""
+"""An event as a message on `user-interactions`, and its id. Pure."""
 
 from dataclasses import dataclass
 
 import msgspec
 
-from offline_training.replay.source import Event
+from offline_training.replay.play.events import PlayedEvent
 from streams.messages import Interaction
 
-DIGITS = 10  # of an event's number in its id: ids of one time sort as the events follow
+DIGITS = 10  # of an event's number in its id: ids of events of one time then sort in the order of the events
 
 
 @dataclass(frozen=True)
 class Naming:
-    """How events and users are called. A resumed replay repeats the ids, so that what was played twice counts once.
+    """The ids of events and users in a replay. A resumed replay uses the same ids, so an event that is sent twice counts once.
 
-    stream: `DataSet.fingerprint`. tag: stands before each user's name, so that a replay meets no bag of an earlier one.
+    Attributes:
+        stream: the fingerprint of the data set.
+        tag: prefix of every user id, so that a replay does not meet the bags of an earlier one.
     """
 
     stream: str
@@ -28,15 +30,15 @@ class Naming:
         return f"{self.prefix}{number:0{DIGITS}d}"
 
     def number(self, event_id: str) -> int | None:
-        """The event's number; None for an event that is not of this replay."""
+        """The number of the event with this id; None for an event that is not from this replay."""
         number = event_id.removeprefix(self.prefix)
         return int(number) if number != event_id and number.isascii() and number.isdigit() else None
 
     def user(self, name: str) -> str:
         return self.tag + name
 
-    def interaction(self, event: Event, image_url: str) -> Interaction:
-        """The event as the workers see it; its own time is kept."""
+    def interaction(self, event: PlayedEvent, image_url: str) -> Interaction:
+        """The event as the workers receive it. Its timestamp is that of the data set."""
         return Interaction(
             event_id=self.event_id(event.number),
             user_id=self.user(event.user),
@@ -48,4 +50,4 @@ class Naming:
 
 
 encode = msgspec.json.Encoder().encode
-"""An `Interaction` to the JSON of `user-interactions`: its fields are the message's."""
+"""Encodes an `Interaction` as the JSON of `user-interactions`."""

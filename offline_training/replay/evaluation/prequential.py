@@ -1,12 +1,12 @@
-"""The prequential evaluation: first predict, then learn. Which recommendation counted at which purchase, and how good it was.
+"""Prequential evaluation: predict first, learn after. Measures the recommendation that was there before each purchase.
 
-At an event whose type counts (a *target*) the newest recommendation of its user counts that came of an event of an earlier time,
-and at least `delay` before. Events of one time never answer for each other. Where there is none, the user is answered as the
-workers would answer an empty bag: by the bundle's prior. Beside it stand other methods, at the same targets: other bundles, and
-what was popular, which is the categories of all targets before, under the same delay.
+An event of a target type is a *target*. The recommendation that counts there is the newest one of the user that an event of an
+earlier time caused, at least `delay` before. Events of the same time never count for each other. Without such a recommendation
+the bundle's prior counts, which is what the workers answer for an empty bag. Other methods are measured at the same targets:
+other bundles, and popularity, which is the categories of all targets before, with the same delay.
 
-Pure: no Kafka, no clock. Events come one by one, memory grows with the targets only. The figures are `model.metrics`' own; a
-recommendation names its best categories only, so that the reciprocal rank is 0 where none of those is right.
+Pure: no Kafka, no clock. Events come one at a time; memory grows with the number of targets only. `model.metrics` defines the
+figures. A recommendation lists only its best categories, so the reciprocal rank is 0 when none of these is right.
 """
 
 from array import array
@@ -19,104 +19,115 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import metrics
-from offline_training.replay.answers import Answers
-from offline_training.replay.source import Event
+from offline_training.replay.answers.table import Answers
+from offline_training.replay.play.events import PlayedEvent
 
 SERVED, POPULARITY = "recommended", "popularity"
-"""Names of two methods: what the workers said, and what was popular."""
+"""The names of two methods: the recommendations of the workers, and the most popular categories."""
 
-ROWS = 512  # targets measured in one step
-NOWHERE = -1.0  # the score of a category that is not named: below any
+ROWS = 512  # targets measured per batch
+NOT_LISTED = -1.0  # score of a category that a recommendation does not list: below every other
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked."""
+    """What is measured.
+
+    Attributes:
+        targets: event types of the targets.
+        delay: minimum age of a recommendation at its target, milliseconds of event time.
+        ks: numbers of best categories that the figures look at, each at most the number of categories in a recommendation.
+    """
 
     targets: frozenset[str] = frozenset({"purchase"})
-    """Types of events that count."""
     delay: int = 0
-    """Milliseconds of event time that a recommendation is older at least."""
     ks: tuple[int, ...] = (1, 5, 10)
-    """How many of the best categories are looked at; none above the categories of a recommendation."""
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """Names of the figures of a target."""
+        """The names of the figures of a target."""
         at = ("hit", "recall", "precision", "rounded precision", "NDCG")
         return (*(f"{name}@{k}" for name in at for k in self.ks), "MRR")
 
     @property
     def k(self) -> int:
-        """The one that stands for all where there is place for one: in the middle."""
+        """The middle one, which is shown where there is room for one only."""
         return self.ks[len(self.ks) // 2]
 
 
-class Method(NamedTuple):
-    """What recommends. prior: [D], the answer where `answers` have none."""
+class MethodAnswers(NamedTuple):
+    """The answers of a method. `prior`, float32 [D], counts where there is no answer."""
 
     answers: Answers
     prior: NDArray[np.float32]
 
 
 @dataclass
-class Measured:
-    """One row a target, in the order of the stream. What is said of recommendations is said of the served ones."""
+class MeasuredTargets:
+    """The targets of a run and their figures, one row per target in the order of the stream.
+
+    `origins`, `bag_sizes` and `ages` are those of the served recommendations.
+
+    Attributes:
+        names: users who have a target, in the order of their first target.
+        users: [targets], indices in `names`.
+        places: [targets], indices among the events that are played.
+        origins: [targets], places of the events that caused the recommendations; -1: no recommendation.
+        times: [targets], milliseconds since the epoch.
+        bag_sizes: [targets], 0: no recommendation, or one for an empty bag.
+        ages: [targets], event time since the event that caused the recommendation, milliseconds; -1: no recommendation.
+        activity: [targets], number of events of the user in the whole stream.
+        labels: [targets], number of categories of the item that the bundle knows.
+        figures: [targets, figures] by method: `SERVED`, `POPULARITY`, and the other bundles.
+        coverage: by method and `coverage@k`, the share of all categories that were among the best k at any target.
+        without_known_category: number of events of a target type that are no targets: the bundle knows no category of the item.
+    """
 
     names: list[str]
-    """Of the users who have a target, in the order in which they come."""
     users: NDArray[np.int32]
-    """Numbers of names."""
     places: NDArray[np.int32]
-    """Of the targets among the events that are played."""
     origins: NDArray[np.int32]
-    """Places of the events that the recommendations came of; -1 where there was none."""
     times: NDArray[np.int64]
     bag_sizes: NDArray[np.int32]
-    """0 where the user had no recommendation, or one of an empty bag."""
     ages: NDArray[np.int64]
-    """Milliseconds of event time since the event that the recommendation came of; -1 where there was none."""
     activity: NDArray[np.int32]
-    """Events of the user in the whole stream."""
     labels: NDArray[np.int32]
-    """How many of the item's categories the bundle knows."""
     figures: dict[str, NDArray[np.float32]]
-    """[targets, figures] by method: `SERVED`, `POPULARITY`, and others beside them."""
     coverage: dict[str, dict[str, float]]
-    """By method and `coverage@k`: the share of all categories that were among the best k at any target."""
     without_known_category: int
-    """Targets that are not rows: no category of the item is the bundle's."""
 
 
 def measure(
-    events: Iterable[Event],
-    methods: Mapping[str, Method],
+    events: Iterable[PlayedEvent],
+    methods: Mapping[str, MethodAnswers],
     labels: Mapping[str, Sequence[int]],
     *,
     activity: Mapping[str, int],
     rules: Rules,
-) -> Measured:
-    """Hold each target against what was known before it.
+) -> MeasuredTargets:
+    """Measure what each method recommended before each target.
 
     Args:
-        events: in the order of time.
-        methods: by name; `SERVED` is one of them. Popularity is none: it comes of the targets, and begins with the served prior.
-        labels: numbers of the categories of each item that the bundle knows.
-        activity: events of each user.
+        events: in time order.
+        methods: by name, including `SERVED`. Popularity is not among them: it is computed from the targets, and starts with the
+            prior of the served bundle.
+        labels: by item, the numbers of its categories that the bundle knows.
+        activity: number of events of each user.
+        rules: what is measured.
     """
     served = methods[SERVED]
-    asked = {name: _Asked(method, rules) for name, method in methods.items()}
-    popular = _Popular(served.prior, served.answers.top, rules.delay)
+    measuring = {name: _MethodAtTargets(method, rules) for name, method in methods.items()}
+    popular = _Popularity(served.prior, served.answers.top, rules.delay)
     popularity = _Figures(len(served.prior), rules)
     users: dict[str, int] = {}
-    rows = array("q")  # eight numbers a target, without an object for each
+    rows = array("q")  # eight numbers per target, to save an object for each
     unknown = 0
     for event in events:
         if event.type in rules.targets:
             wanted = labels.get(event.item, ())
             if wanted:
-                age, origin = asked[SERVED].known.at(event) or (-1, -1)
-                for one in asked.values():
+                age, origin = measuring[SERVED].newest.at(event) or (-1, -1)
+                for one in measuring.values():
                     one.answer(event, wanted)
                 popularity.add(*popular.at(event.time), wanted)
                 popular.add(event.time, wanted)
@@ -125,12 +136,12 @@ def measure(
                 rows.extend((user, event.place, origin, event.time, bag_size, age, activity[event.user], len(wanted)))
             else:
                 unknown += 1
-        for one in asked.values():
-            one.known.add(event)
+        for one in measuring.values():
+            one.newest.add(event)
     columns = np.array(rows, np.int64).reshape(-1, 8).T
-    by_method = {SERVED: asked[SERVED].figures, POPULARITY: popularity}
-    by_method |= {name: one.figures for name, one in asked.items()}
-    return Measured(
+    by_method = {SERVED: measuring[SERVED].figures, POPULARITY: popularity}
+    by_method |= {name: one.figures for name, one in measuring.items()}
+    return MeasuredTargets(
         names=list(users),
         users=columns[0].astype(np.int32),
         places=columns[1].astype(np.int32),
@@ -146,38 +157,38 @@ def measure(
     )
 
 
-class _Asked:
-    """A method, and what it said at the targets so far."""
+class _MethodAtTargets:
+    """A method, and its figures at the targets so far."""
 
-    def __init__(self, method: Method, rules: Rules) -> None:
+    def __init__(self, method: MethodAnswers, rules: Rules) -> None:
         self._answers = method.answers
         self._prior = _best(method.prior, method.answers.top)
-        self.known = _Known(method.answers, rules.delay)
+        self.newest = _NewestRecommendations(method.answers, rules.delay)
         self.figures = _Figures(len(method.prior), rules)
 
-    def answer(self, event: Event, wanted: Sequence[int]) -> None:
-        _, origin = self.known.at(event) or (-1, -1)
+    def answer(self, event: PlayedEvent, wanted: Sequence[int]) -> None:
+        _, origin = self.newest.at(event) or (-1, -1)
         self.figures.add(*(self._prior if origin < 0 else self._answers.scores(origin)), wanted)
 
 
-class _Known:
-    """The newest recommendation of each user at a moment."""
+class _NewestRecommendations:
+    """The newest recommendation of each user, as of the current event."""
 
     def __init__(self, answers: Answers, delay: int) -> None:
         self._answers = answers
         self._delay = delay
-        # Time and place, of those that are not old enough. Few for each of many users: a deque would be ten times a list.
+        # Time and place of recommendations that are too new. There are many users with few each: a deque takes ten times a list.
         self._waiting: dict[str, list[tuple[int, int]]] = {}
         self._newest: dict[str, tuple[int, int]] = {}
 
-    def add(self, event: Event) -> None:
+    def add(self, event: PlayedEvent) -> None:
         if self._answers.recommended[event.place]:
             waiting = self._waiting.setdefault(event.user, [])
             waiting.append((event.time, event.place))
-            self._settle(event.user, event.time)  # so that those of users who buy nothing do not add up
+            self._settle(event.user, event.time)  # keeps the lists of users without targets short
 
-    def at(self, event: Event) -> tuple[int, int] | None:
-        """How much older than `event`, in milliseconds, the event is that it came of, and that one's place."""
+    def at(self, event: PlayedEvent) -> tuple[int, int] | None:
+        """The recommendation that counts at `event`: its age in milliseconds, and the place of the event that caused it."""
         self._settle(event.user, event.time)
         newest = self._newest.get(event.user)
         return None if newest is None else (event.time - newest[0], newest[1])
@@ -188,8 +199,8 @@ class _Known:
             self._newest[user] = waiting.pop(0)
 
 
-class _Popular:
-    """How often each category was a target's, at a moment."""
+class _Popularity:
+    """How many targets had each category, as of the current event."""
 
     def __init__(self, prior: NDArray[np.float32], top: int, delay: int) -> None:
         self._prior, self._top, self._delay = prior, top, delay
@@ -202,7 +213,7 @@ class _Popular:
         self._waiting.append((time, tuple(labels)))
 
     def at(self, time: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The most frequent categories and their shares of the targets; the prior's before there is any."""
+        """The most frequent categories and their shares of the targets; before the first target, those of the prior."""
         changed = False
         while self._waiting and _is_before(self._waiting[0][0], time, self._delay):
             self._counts[list(self._waiting.popleft()[1])] += 1
@@ -214,11 +225,11 @@ class _Popular:
 
 
 class _Figures:
-    """The figures of one method, a block of targets at a time."""
+    """The figures of one method, computed in batches of targets."""
 
     def __init__(self, categories: int, rules: Rules) -> None:
         self._rules = rules
-        self._scores = np.full((ROWS, categories), NOWHERE, np.float32)
+        self._scores = np.full((ROWS, categories), NOT_LISTED, np.float32)
         self._labels = np.zeros((ROWS, categories), bool)
         self._filled = 0
         self._rows: list[NDArray[np.float32]] = []
@@ -246,7 +257,7 @@ class _Figures:
     def _measure(self) -> None:
         scores, labels = self._scores[: self._filled], self._labels[: self._filled]
         ranked = metrics.rank(scores, labels)
-        named = np.take_along_axis(scores, ranked.order, axis=1) > NOWHERE
+        named = np.take_along_axis(scores, ranked.order, axis=1) > NOT_LISTED
         ks = self._rules.ks
         found = (ranked.relevance & named).any(axis=1)
         columns = [
@@ -260,7 +271,7 @@ class _Figures:
         self._rows.append(np.stack(columns, axis=1).astype(np.float32))
         for k, shown in self._shown.items():
             shown[np.unique(ranked.order[:, :k])] = True
-        self._scores[:], self._labels[:], self._filled = NOWHERE, False, 0
+        self._scores[:], self._labels[:], self._filled = NOT_LISTED, False, 0
 
 
 def _best(scores: NDArray[np.float32], top: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

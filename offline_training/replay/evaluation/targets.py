@@ -1,9 +1,9 @@
-"""`targets.parquet`: a row for each target of a run, in the order of the stream, with each figure of each method.
+"""`targets.parquet`: one row per target of a run, in the order of the stream, with all figures of all methods.
 
-    user, place, origin, time, bag_size, age, events_of_user, labels    as in `prequential.Measured`; age in milliseconds
+    user, place, origin, time, bag_size, age, events_of_user, labels    as in `prequential.MeasuredTargets`; age in milliseconds
     METHOD: FIGURE                                                      float32, such as `recommended: hit@5`
 
-Two runs over the same events are compared by it, target by target.
+`tastestream replay compare` uses it to compare runs target by target.
 """
 
 from importlib import import_module
@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from offline_training.datasets.parquet import parquet_module
+from offline_training.replay.evaluation.prequential import MeasuredTargets
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.prequential import Measured
 
 TARGETS = "targets.parquet"
 COLUMNS = {
@@ -27,12 +27,12 @@ COLUMNS = {
     "events_of_user": ("activity", np.int32),
     "labels": ("labels", np.int32),
 }
-"""Columns by their names: the attribute of `Measured`, and its type."""
-KEY = b"tastestream"  # of the schema's metadata
+"""The attribute of `MeasuredTargets` and the type of each column."""
+KEY = b"tastestream"  # in the metadata of the schema
 
 
-class _Told(msgspec.Struct):
-    """What the columns do not say."""
+class _Metadata(msgspec.Struct):
+    """What the columns do not hold."""
 
     methods: list[str]
     figures: list[str]
@@ -40,8 +40,17 @@ class _Told(msgspec.Struct):
     without_known_category: int
 
 
-def write(measured: Measured, figures: tuple[str, ...], path: Path) -> None:
-    """figures: the names of `measured.figures`' columns. Raises ReplayError when there is no place for it."""
+def write(measured: MeasuredTargets, figures: tuple[str, ...], path: Path) -> None:
+    """Write the figures of a run.
+
+    Args:
+        measured: the targets and their figures.
+        figures: the names of the columns of `measured.figures`.
+        path: the file to write.
+
+    Raises:
+        ReplayError: the file cannot be written.
+    """
     arrow = import_module("pyarrow")
     names = arrow.array(measured.names, arrow.string())
     columns: dict[str, Any] = {"user": arrow.DictionaryArray.from_arrays(measured.users, names)}
@@ -51,39 +60,39 @@ def write(measured: Measured, figures: tuple[str, ...], path: Path) -> None:
             f"{method}: {figure}": arrow.array(np.ascontiguousarray(values[:, number]))
             for number, figure in enumerate(figures)
         }
-    told = _Told(list(measured.figures), list(figures), measured.coverage, measured.without_known_category)
-    table = arrow.table(columns).replace_schema_metadata({KEY: msgspec.json.encode(told)})
+    metadata = _Metadata(list(measured.figures), list(figures), measured.coverage, measured.without_known_category)
+    table = arrow.table(columns).replace_schema_metadata({KEY: msgspec.json.encode(metadata)})
     try:
         parquet_module().write_table(table, path)
     except OSError as error:
         raise ReplayError(f"{path} cannot be written: {error}: make room, and run it again") from error
 
 
-def read(path: Path) -> tuple[Measured, tuple[str, ...]]:
-    """What `write` wrote, and the figures' names. Raises ReplayError for anything else."""
+def read(path: Path) -> tuple[MeasuredTargets, tuple[str, ...]]:
+    """Read the figures of a run, and the names of their columns. Raises ReplayError for any other file."""
     parquet = parquet_module()
     try:
         table = parquet.read_table(path)
-        told = msgspec.json.decode((table.schema.metadata or {}).get(KEY, b""), type=_Told)
+        metadata = msgspec.json.decode((table.schema.metadata or {}).get(KEY, b""), type=_Metadata)
         users = table["user"].combine_chunks()
         users = users.chunk(0) if hasattr(users, "chunk") else users
         columns = {
             attribute: table[name].to_numpy().astype(kind, copy=False) for name, (attribute, kind) in COLUMNS.items()
         }
         figures = {
-            method: np.stack([table[f"{method}: {figure}"].to_numpy() for figure in told.figures], axis=1)
-            for method in told.methods
+            method: np.stack([table[f"{method}: {figure}"].to_numpy() for figure in metadata.figures], axis=1)
+            for method in metadata.methods
         }
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ReplayError(
-            f"{path}: expected what `tastestream replay` writes, found {error}: run the same replay again, which plays nothing"
+            f"{path}: expected what `tastestream replay` writes, found {error}: run the same replay again; it only evaluates again"
         ) from error
-    measured = Measured(
+    measured = MeasuredTargets(
         names=users.dictionary.to_pylist(),
         users=users.indices.to_numpy().astype(np.int32),
         figures=figures,
-        coverage=told.coverage,
-        without_known_category=told.without_known_category,
+        coverage=metadata.coverage,
+        without_known_category=metadata.without_known_category,
         **columns,
     )
-    return measured, tuple(told.figures)
+    return measured, tuple(metadata.figures)

@@ -1,4 +1,4 @@
-"""Pictures that are files, or in archives, are served to the workers, and nothing else is."""
+"""Local pictures of the data set are served to the workers, and nothing else is."""
 
 import asyncio
 import socket
@@ -10,8 +10,8 @@ import pytest
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.serving import served_pictures
-from offline_training.replay.source import PlayedItem
+from offline_training.replay.play.events import PlayedItem
+from offline_training.replay.play.picture_server import served_pictures
 from tests.offline_training.datasets.zips import damage, encrypt, write_zip
 
 PICTURE = b"\xff\xd8\xff a picture"
@@ -24,7 +24,7 @@ def items(folder: Path) -> dict[str, PlayedItem]:
     return {name: PlayedItem(number, PictureRef(picture), ()) for number, (name, picture) in enumerate(found.items())}
 
 
-async def test_a_file_has_an_address_and_a_url_stays(tmp_path: Path) -> None:
+async def test_a_file_gets_a_url_and_a_url_stays(tmp_path: Path) -> None:
     known = items(tmp_path)
     async with served_pictures(known, "127.0.0.1", 0) as address, aiohttp.ClientSession() as client:
         assert address(known["tie"]) == "https://shop.example/tie.jpg"
@@ -36,7 +36,7 @@ async def test_a_file_has_an_address_and_a_url_stays(tmp_path: Path) -> None:
                 assert response.status == 404, path
 
 
-async def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
+async def test_a_port_in_use_is_an_error_that_names_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ReplayError, match=f"--serve-on 127.0.0.1:{port}: .*in use"):
@@ -44,14 +44,14 @@ async def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
                 pass
 
 
-async def test_without_files_nothing_is_served(tmp_path: Path) -> None:
+async def test_without_local_pictures_nothing_is_served(tmp_path: Path) -> None:
     only = {"tie": items(tmp_path)["tie"]}
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with served_pictures(only, "127.0.0.1", taken.getsockname()[1]) as address:
             assert address(only["tie"]) == "https://shop.example/tie.jpg"
 
 
-async def test_pictures_in_an_archive_are_served_from_it_side_by_side(tmp_path: Path) -> None:
+async def test_pictures_in_an_archive_are_served_concurrently(tmp_path: Path) -> None:
     members = {f"in/{number}.jpg": bytes([number]) * 3000 for number in range(100)}
     archive = write_zip(tmp_path / "a.zip", members)
     known = {name: PlayedItem(number, PictureRef(f"{archive}!/{name}"), ()) for number, name in enumerate(members)}
@@ -65,7 +65,7 @@ async def test_pictures_in_an_archive_are_served_from_it_side_by_side(tmp_path: 
         assert await asyncio.gather(*map(got, members)) == list(members.values())
 
 
-async def test_a_member_that_cannot_be_had_is_refused_and_the_others_are_served(tmp_path: Path) -> None:
+async def test_an_unreadable_member_is_refused_and_the_others_are_served(tmp_path: Path) -> None:
     names = ["large.jpg", "secret.jpg", "broken.jpg", "good.jpg"]
     archive = write_zip(tmp_path / "a.zip", dict.fromkeys(names, PICTURE) | {"large.jpg": bytes(5000)})
     encrypt(archive, "secret.jpg")
@@ -86,7 +86,7 @@ async def test_a_member_that_cannot_be_had_is_refused_and_the_others_are_served(
     assert found == {"large.jpg": 413, "secret.jpg": 404, "broken.jpg": 404, "good.jpg": 200, "gone.jpg": 404}
 
 
-async def test_an_archive_that_is_none_is_named_before_anything_is_played(tmp_path: Path) -> None:
+async def test_an_unreadable_archive_is_an_error_before_anything_is_played(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone.zip: No such file"):
         async with served_pictures(
             {"hat": PlayedItem(0, PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"), ())}, "127.0.0.1", 0

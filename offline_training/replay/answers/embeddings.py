@@ -1,7 +1,6 @@
-"""The embeddings of a run's pictures, computed here: from files and archives, or fetched as the embed worker does it."""
+"""The embeddings of the pictures of a run, computed here. Pictures at URLs are fetched as the embed worker fetches them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -11,50 +10,63 @@ from model.bundle import Bundle
 from model.embedder import Embedder
 from model.quantization import quantize
 from offline_training.datasets.picture_ref import PictureRef
+from offline_training.progress import Advance, Step
 from offline_training.tasks.catalogue import embed_files
 from streams.settings import Settings
 from streams.warm.collecting import embed_urls
 
-Show = Callable[[str, int], AbstractContextManager[Callable[[], object]]]
-"""A title and a number of steps; gives what is called after each, for as long as it is shown."""
-
 
 def embedded_pictures(
-    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], advance: Callable[[], object]
+    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], advance: Advance
 ) -> dict[PictureRef, bytes]:
-    """The embeddings as they are stored, by picture; without those that cannot be had."""
+    """Embed distinct pictures.
+
+    Args:
+        settings: the settings of the workers, for fetching and for the maximum size of a picture.
+        embedder: makes the embeddings.
+        pictures: local pictures and URLs.
+        advance: told of every picture that is done.
+
+    Returns:
+        The embeddings, quantized as the workers store them, by picture. Pictures that cannot be read are missing.
+    """
     files = [picture for picture in pictures if not picture.is_url]
     urls = [picture.text for picture in pictures if picture.is_url]
     outcomes: Iterable[tuple[PictureRef, NDArray[np.float32] | tuple[str, str]]] = embed_files(
         embedder, files, settings.fetch_max_bytes
     )
     if urls:
-        outcomes = chain(outcomes, ((PictureRef(url), one) for url, one in embed_urls(settings, embedder, urls)))
-    found: dict[PictureRef, bytes] = {}
+        outcomes = chain(outcomes, ((PictureRef(url), found) for url, found in embed_urls(settings, embedder, urls)))
+    embedded: dict[PictureRef, bytes] = {}
     for picture, outcome in outcomes:
-        advance()
+        advance(1)
         if not isinstance(outcome, tuple):
-            found[picture] = quantize(outcome)
-    return found
+            embedded[picture] = quantize(outcome)
+    return embedded
 
 
-class Embeddings:
-    """Embeddings by picture, each made once for each embedder. Holds those of one embedder at a time: the last that was asked for."""
+class PictureEmbeddings:
+    """Embeddings by picture. Each is computed once per embedder; memory holds those of the last embedder that was asked for."""
 
-    def __init__(self, settings: Settings, show: Show) -> None:
+    def __init__(self, settings: Settings, step: Step) -> None:
         self._settings = settings
-        self._show = show
+        self._step = step
         self._version = ""
         self._tried: set[PictureRef] = set()
         self._found: dict[PictureRef, bytes] = {}
 
     def of(self, bundle: Bundle, pictures: Iterable[PictureRef]) -> Mapping[PictureRef, bytes]:
-        """As they are stored, of `pictures` and perhaps more; without those that cannot be had."""
+        """Embed pictures with the embedder of a bundle.
+
+        Returns:
+            The embeddings of `pictures`, and perhaps more, quantized as the workers store them. Pictures that cannot be read are
+            missing.
+        """
         if bundle.embedder_version != self._version:
             self._version, self._tried, self._found = bundle.embedder_version, set(), {}
         if missing := list(dict.fromkeys(picture for picture in pictures if picture not in self._tried)):
             embedder = bundle.embedder(self._settings.model_threads)
-            with self._show(f"pictures of {bundle.name}", len(missing)) as advance:
+            with self._step(f"pictures of {bundle.name}", len(missing)) as advance:
                 self._found |= embedded_pictures(self._settings, embedder, missing, advance)
             self._tried.update(missing)
         return self._found

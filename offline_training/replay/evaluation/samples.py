@@ -1,4 +1,4 @@
-"""Some users to look at: what their bag was when they bought, which of its items spoke, and what they bought then. Pure."""
+"""A few users to look at: their bags when they bought something, the attention on the items, and what they bought. Pure."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -6,17 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.replay.prequential import Measured
-from offline_training.replay.source import Event, PlayedItem
+from offline_training.replay.evaluation.prequential import MeasuredTargets
+from offline_training.replay.play.events import PlayedEvent, PlayedItem
 from streams.messages import Recommendation
 
-USERS, STEPS = 4, 5  # steps of a user are spread over the history
-ENOUGH = 3  # steps that a history has, to be preferred
-GUESSES = 5  # categories that are shown
+USERS = 4  # users that are shown
+STEPS = 5  # points of a user that are shown, spread over the history
+ENOUGH = 3  # points that a user needs to be preferred
+GUESSES = 5  # recommended categories that are shown
 
 
 @dataclass
-class Guess:
+class SampleGuess:
     """A recommended category, and whether something that was bought then has it."""
 
     category: str
@@ -26,30 +27,43 @@ class Guess:
 
 @dataclass
 class SamplePoint:
-    """A time at which the user bought something, and the recommendation that counted then."""
+    """A time at which the user bought something, and the recommendation that counted then.
+
+    Attributes:
+        time: milliseconds since the epoch.
+        age: event time since the event that caused the recommendation, milliseconds.
+        bag_size: number of items in the bag.
+        attention: items of the bag with their weights, heaviest first, as the recommendation lists them.
+        guesses: the best categories of the recommendation.
+        bought: items that were bought.
+        missed: their categories that the bundle knows and that are not among the guesses.
+    """
 
     time: int
     age: int
-    """Milliseconds of event time since the event that the recommendation came of."""
     bag_size: int
     attention: list[tuple[str, float]]
-    """Items of the bag and their weights as they were published: the heaviest first, and no more than a message names."""
-    guesses: list[Guess]
+    guesses: list[SampleGuess]
     bought: list[str]
-    """Items."""
     missed: list[str]
-    """Their categories that the bundle knows, and that are not among the guesses."""
 
     @property
     def alike(self) -> bool:
-        """Whether all items that are listed weigh the same."""
+        """Whether all listed items have the same weight."""
         weights = [weight for _, weight in self.attention]
         return len(weights) > 1 and max(weights) - min(weights) < 0.001
 
 
 @dataclass
-class Sample:
-    """A user. events: in the whole stream."""
+class SampleUser:
+    """A user who is shown.
+
+    Attributes:
+        user: the user's name in the data set.
+        events: number of the user's events in the whole stream.
+        targets: number of the user's targets.
+        moments: some of the times at which the user bought something.
+    """
 
     user: str
     events: int
@@ -57,19 +71,19 @@ class Sample:
     moments: list[SamplePoint]
 
 
-Chosen = list[tuple[int, list[NDArray[np.intp]]]]
-"""Users by number, and for each of their moments the rows of its targets."""
+ChosenUsers = list[tuple[int, list[NDArray[np.intp]]]]
+"""Numbers of users, with the rows of the targets of each of their times."""
 
 
-def choose(measured: Measured, seed: int = 0) -> Chosen:
-    """Users drawn by chance among those who bought at some moments with a bag; those with one or two come last."""
+def choose(measured: MeasuredTargets, seed: int = 0) -> ChosenUsers:
+    """Draw users at random who bought something with a bag. Users with fewer than `ENOUGH` such times come last."""
     warm = np.flatnonzero(measured.bag_sizes > 0)
     users = np.unique(measured.users[warm])
     moments = np.unique(np.stack([measured.users[warm], measured.times[warm]], axis=1), axis=0)[:, 0]
     counts = np.bincount(moments, minlength=len(measured.names))[users]
     drawn = np.random.default_rng(seed).permutation(len(users))
     first = drawn[np.argsort(counts[drawn] < ENOUGH, kind="stable")][:USERS]
-    chosen: Chosen = []
+    chosen: ChosenUsers = []
     for user in users[first].tolist():
         rows = warm[measured.users[warm] == user]
         times = np.unique(measured.times[rows])
@@ -79,26 +93,30 @@ def choose(measured: Measured, seed: int = 0) -> Chosen:
 
 
 def sample(
-    measured: Measured,
-    chosen: Chosen,
-    events: Mapping[int, Event],
+    measured: MeasuredTargets,
+    chosen: ChosenUsers,
+    events: Mapping[int, PlayedEvent],
     messages: Mapping[int, Recommendation],
     *,
     items: Mapping[str, PlayedItem],
     known: Collection[str],
-) -> list[Sample]:
-    """What there is to tell of the chosen users.
+) -> list[SampleUser]:
+    """Describe the chosen users.
+
+    A user whose bags differ from those of the run is left out: a picture can no longer be read.
 
     Args:
-        events: by place; all targets of theirs are there.
-        messages: by the place of the event that each came of. A user whose bags are not those of the run, since a picture cannot
-            be had any more, is left out.
-        known: the bundle's categories; items may have others, which nothing is asked of.
+        measured: the targets.
+        chosen: the users and the rows of their targets.
+        events: the events of these users, by place.
+        messages: recommendations, by the place of the event that caused them.
+        items: the items, by id.
+        known: the categories of the bundle; others of an item are ignored.
     """
-    found: list[Sample] = []
+    found: list[SampleUser] = []
     for user, moments in chosen:
         whole = True
-        told: list[SamplePoint] = []
+        points: list[SamplePoint] = []
         for rows in moments:
             message = messages.get(int(measured.origins[rows[0]]))
             whole &= message is not None and message.bag_size == measured.bag_sizes[rows[0]]
@@ -106,15 +124,15 @@ def sample(
                 break
             bought = list(dict.fromkeys(events[place].item for place in measured.places[rows].tolist()))
             time, age = int(measured.times[rows[0]]), int(measured.ages[rows[0]])
-            told.append(_moment(message, bought, time=time, age=age, items=items, known=known))
+            points.append(_point(message, bought, time=time, age=age, items=items, known=known))
         if whole:
             targets = measured.users == user
             activity = int(measured.activity[targets][0])
-            found.append(Sample(measured.names[user], activity, int(targets.sum()), told))
+            found.append(SampleUser(measured.names[user], activity, int(targets.sum()), points))
     return found
 
 
-def _moment(
+def _point(
     message: Recommendation,
     bought: list[str],
     *,
@@ -125,7 +143,7 @@ def _moment(
 ) -> SamplePoint:
     all_of_them = dict.fromkeys(category for item in bought for category in items[item].categories)
     wanted = [category for category in all_of_them if category in known]
-    guesses = [Guess(one.category, one.score, one.category in wanted) for one in message.categories[:GUESSES]]
+    guesses = [SampleGuess(one.category, one.score, one.category in wanted) for one in message.categories[:GUESSES]]
     named = {guess.category for guess in guesses}
     return SamplePoint(
         time=time,

@@ -1,0 +1,11 @@
+"""The third stage: from answers to figures.
+
+prequential   which recommendation counts at each target, and its figures
+targets       `targets.parquet`: the figures of each target
+summaries     means over groups of targets, with intervals over users
+samples       a few users, with their bags and recommendations
+beside        other bundles, measured at the same targets without being served
+evaluate      all of the above, for one run
+results       `results.json`
+comparing     results of several runs over the same events
+"""
