@@ -25,7 +25,11 @@ from offline_training.progress import Advance
 SHOWN_LABELS = 8
 NO_LABELS = "no labels: it can be replayed, but accuracy cannot be measured"
 
-app = typer.Typer(help="Convert a data set to the folder that training and replay read.", no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    help="Convert a data set to the folder that training and replay read.",
+    no_args_is_help=True,
+)
 
 Out = Annotated[Path, typer.Option(help="Folder to write. A data set in it is replaced.", file_okay=False)]
 Levels = Annotated[

@@ -12,7 +12,7 @@ from streams.console import USAGE, fail, read, stdout, window
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import CRASHED, UNAVAILABLE
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 compare_app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
 
 
@@ -97,15 +97,17 @@ def replay(
 ) -> None:
     """Play a data set as a stream of events, and measure the recommendations before each purchase.
 
-    Both workers must be running, with the settings of this command. Missing topics are created. If the broker goes down, the
-    replay waits for it.
+    Both workers must be running, with the settings of this command. Missing
+    topics are created. If the broker goes down, the replay waits for it.
 
-    Stop it with Ctrl-C or SIGTERM, and resume it with the same command. When everything has been played, the same command only
-    evaluates again.
+    Stop it with Ctrl-C or SIGTERM, and resume it with the same command. When
+    everything has been played, the same command only evaluates again.
 
-    [bold]tastestream replay compare RUN RUN ...[/bold] shows finished runs side by side; see its --help.
+    [bold]tastestream replay compare RUN RUN ...[/bold] shows finished runs side by
+    side; see its --help.
 
-    Exit codes: 0: played and measured; 1: an error, or --check found a difference; 69: the broker is unreachable; 130: stopped.
+    Exit codes: 0: played and measured; 1: an error, or --check found a
+    difference; 69: the broker is unreachable; 130: stopped.
     """
     from offline_training.replay.evaluation.prequential import Rules
     from offline_training.replay.play.events import EventSelection
@@ -164,9 +166,11 @@ def compare(
 ) -> None:
     """Show finished replays of the same events side by side, with the difference of each to the first.
 
-    The runs must have the same data set, the same users and times, and the same --targets, --delay and --k.
+    The runs must have the same data set, the same users and times, and the same
+    --targets, --delay and --k.
 
-    Exit codes: 0: compared; 2: a run cannot be read, or the runs are not comparable.
+    Exit codes: 0: compared; 2: a run cannot be read, or the runs are not
+    comparable.
     """
     from offline_training.replay.compare import run_compare
 

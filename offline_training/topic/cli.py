@@ -54,9 +54,10 @@ def topic(  # noqa: PLR0917  (options all)
 ) -> None:
     """Convert the interactions topic of your Kafka, up to its end now. The settings name the broker.
 
-    --from and --until select events by the time they were sent. Events of a user before that user's erasure are left out, even if
-    the erasure is outside these times. The picture of an item is the URL in its newest event. Items without categories are kept:
-    they can be replayed, but not measured.
+    --from and --until select events by the time they were sent. Events of a
+    user before that user's erasure are left out, even if the erasure is outside
+    these times. The picture of an item is the URL in its newest event. Items
+    without categories are kept: they can be replayed, but not measured.
 
     Exit code 69: the broker is unreachable.
     """
