@@ -242,7 +242,9 @@ def make_default_bundle(
     )
 
 
-def make_base(*, weights: Path, photos: list[LabelledPicture], path: Path, recipe: BundleRecipe, seed: int, step: Step) -> None:
+def make_base(
+    *, weights: Path, photos: list[LabelledPicture], path: Path, recipe: BundleRecipe, seed: int, step: Step
+) -> None:
     """Round MobileNet to int8 and export it.
 
     Args:
@@ -269,7 +271,13 @@ def make_base(*, weights: Path, photos: list[LabelledPicture], path: Path, recip
 
 
 def embed_sources(
-    sources: list[list[LabelledPicture]], embedder: Embedder, views: Mapping[str, int], *, cache: Path, seed: int, step: Step
+    sources: list[list[LabelledPicture]],
+    embedder: Embedder,
+    views: Mapping[str, int],
+    *,
+    cache: Path,
+    seed: int,
+    step: Step,
 ) -> list[PhotoEmbeddings]:
     """Embed the training photos in `views` (by source), and all other photos as they are."""
     parts: list[PhotoEmbeddings] = []

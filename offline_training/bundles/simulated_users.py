@@ -43,7 +43,9 @@ class Pool:
     categories: int
 
 
-def make_pool(parts: list[tuple[list[LabelledPicture], int]], categories: list[str], split: Split, source: str = "") -> Pool:
+def make_pool(
+    parts: list[tuple[list[LabelledPicture], int]], categories: list[str], split: Split, source: str = ""
+) -> Pool:
     """Gather the pictures of one split.
 
     Args:

@@ -45,7 +45,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One item of each category of the shipped bundle, and users who take three of them; with embeddings.npz."""
     folder, bundle = tmp_path_factory.mktemp("shop"), Bundle.load()
     chance, rng = random.Random(0), np.random.default_rng(0)
-    items = [DatasetItem(str(number), "", ((category,),)) for number, category in enumerate(bundle.categories)]
+    items = [DatasetItem(str(number), None, ((category,),)) for number, category in enumerate(bundle.categories)]
     events = [
         DatasetEvent(f"user-{user}", item.item, "purchase", time)
         for user in range(USERS)

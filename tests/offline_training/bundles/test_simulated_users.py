@@ -61,7 +61,9 @@ def test_the_same_seed_gives_the_same_users(pool: Pool) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_pool_holds_only_pictures_of_its_split_and_source(pictures: list[LabelledPicture], table: list[LabelledPicture]) -> None:
+def test_a_pool_holds_only_pictures_of_its_split_and_source(
+    pictures: list[LabelledPicture], table: list[LabelledPicture]
+) -> None:
     parts = [(pictures[:60], VIEWS), (pictures[60:], 1)]
     rows = make_pool(parts, CATEGORIES, "train", "colours").rows
     assert {CATEGORIES[category] for category in rows} == set(SOURCES["colours"])
