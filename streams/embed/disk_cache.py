@@ -1,5 +1,7 @@
-"""Embeddings on disk, keyed by embedder version and URL: bounded in bytes, and forgetful. All of it can be computed again,
-so there is no changelog, and whatever cannot be read is dropped: an entry where that is enough, else the whole folder.
+"""Embeddings on disk, keyed by embedder version and URL, bounded in bytes and age.
+
+Every entry can be computed again. So the cache has no changelog topic, and what cannot be read is dropped: a single entry where
+that is enough, otherwise the whole folder.
 """
 
 import logging
@@ -13,69 +15,80 @@ from streams.exceptions import StateError
 
 logger = logging.getLogger(__name__)
 
-_TIME = struct.Struct(">d")  # seconds since the epoch when the embedding was made
+_TIME = struct.Struct(">d")  # when the embedding was made, seconds since the epoch
 _VERSION_END = b"\x00"
-_WRITE_BUFFER = 8 * 1024**2  # also the size of a file, the unit in which the oldest embeddings go
+_WRITE_BUFFER = 8 * 1024**2  # bytes; also the size of a file, and FIFO compaction drops whole files
+_BLOCK_CACHE = 8 * 1024**2  # bytes
 
 
 class DiskCache:
-    """RocksDB with FIFO compaction: over `max_bytes`, the oldest files go."""
+    """RocksDB with FIFO compaction: above `max_bytes`, the oldest files are dropped."""
 
-    def __init__(self, folder: Path, *, embedder: str, length: int, max_bytes: int, max_age: float) -> None:
-        """length: bytes of an embedding; an entry of another length is none. max_age: seconds for which one is used.
+    def __init__(self, folder: Path, *, embedder_version: str, length: int, max_bytes: int, max_age: float) -> None:
+        """Open the cache, or create it.
 
-        Raises StateError when there is no room for a cache.
+        Args:
+            folder: where it is.
+            embedder_version: the embedder whose embeddings are read and written. Those of others stay, unseen.
+            length: bytes of an embedding. An entry of another length is ignored.
+            max_bytes: bytes on disk.
+            max_age: seconds for which an embedding is used.
+
+        Raises:
+            StateError: the cache cannot be created.
         """
         self.max_age = max_age
-        self.unwritten = ""  # why the last embedding that could not be written could not
-        self._prefix = embedder.encode() + _VERSION_END
+        self.write_error = ""  # why the last failed write failed
+        self._prefix = embedder_version.encode() + _VERSION_END
         self._length = _TIME.size + length
         self._max_bytes = max(max_bytes, _WRITE_BUFFER)
         try:
             self._database = _open(folder, self._max_bytes)
-        except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for whatever RocksDB reports
-            logger.warning("the cache in %s cannot be read and is dropped: %s", folder, error)
-            self._database = _made_anew(folder, self._max_bytes)
+        except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for all that RocksDB reports
+            logger.warning("dropped the embedding cache in %s, which cannot be read: %s", folder, error)
+            self._database = _recreate(folder, self._max_bytes)
 
     def get(self, url: str, *, now: float) -> bytes | None:
-        """The embedding's bytes, or None if there is none that is young enough."""
+        """The bytes of an embedding, or None if there is none within `max_age`. `now`: seconds since the epoch."""
         try:
             value = self._database.get(self._prefix + url.encode())
-        except Exception as error:  # noqa: BLE001 -- as above; what cannot be read is computed again
-            logger.warning("the cache could not be read: %s", error)
+        except Exception as error:  # noqa: BLE001 -- as above; the embedding is computed again
+            logger.warning("cannot read an entry of the embedding cache: %s", error)
             return None
         if value is None or len(value) != self._length:
             return None
-        (made,) = _TIME.unpack_from(value)
-        return value[_TIME.size :] if now - made <= self.max_age else None
+        (made_at,) = _TIME.unpack_from(value)
+        return value[_TIME.size :] if now - made_at <= self.max_age else None
 
     def put(self, url: str, embedding: bytes, *, now: float) -> None:
+        """Write an embedding. A failure is logged and kept in `write_error`, not raised."""
         try:
             self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
         except Exception as error:  # noqa: BLE001 -- as above; a full disk must not turn good events into dead letters
-            self.unwritten = str(error)
-            logger.warning("the cache could not be written: %s", error)
+            self.write_error = str(error)
+            logger.warning("cannot write to the embedding cache: %s", error)
 
     @property
     def full(self) -> bool:
-        """Whether a new embedding costs an old one its place, now or when the next file is written."""
+        """Whether a new embedding displaces an old one, now or when the next file is written."""
         used = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
         return used > self._max_bytes - _WRITE_BUFFER
 
     def close(self) -> None:
+        """Close the database."""
         self._database.close()
 
 
-def _made_anew(folder: Path, max_bytes: int) -> rocksdict.Rdict:
+def _recreate(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     try:
         _empty(folder)
         return _open(folder, max_bytes)
     except Exception as error:  # as above
-        raise StateError(f"the cache in {folder} cannot be made: {error}") from error
+        raise StateError(f"cannot create the embedding cache in {folder}: {error}") from error
 
 
 def _empty(folder: Path) -> None:
-    """Make room for a new cache. A folder stays: it may be a link to another disk."""
+    """Remove what is in the folder. The folder itself stays, because it may be a link to another disk."""
     if not folder.is_dir():
         folder.unlink(missing_ok=True)
         return
@@ -91,7 +104,7 @@ def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     fifo = rocksdict.FifoCompactOptions()
     fifo.max_table_files_size = max_bytes
     table = rocksdict.BlockBasedOptions()
-    table.set_block_cache(rocksdict.Cache(8 * 1024**2))
+    table.set_block_cache(rocksdict.Cache(_BLOCK_CACHE))
     table.set_bloom_filter(10, False)
     options = rocksdict.Options(raw_mode=True)
     options.create_if_missing(True)
@@ -100,7 +113,7 @@ def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     options.set_block_based_table_factory(table)
     options.set_write_buffer_size(_WRITE_BUFFER)
     options.set_max_write_buffer_number(2)
-    options.set_max_open_files(-1)  # FIFO compaction asks for it; max_bytes / write buffer is how many there are
+    options.set_max_open_files(-1)  # FIFO compaction requires it; there are at most max_bytes / _WRITE_BUFFER files
     options.set_keep_log_file_num(2)
-    options.set_max_log_file_size(1024**2)  # statistics go there every ten minutes, for as long as the worker lives
+    options.set_max_log_file_size(1024**2)  # RocksDB logs statistics every ten minutes, for as long as the worker runs
     return rocksdict.Rdict(str(folder), options=options)

@@ -1,6 +1,7 @@
-"""From a URL to an embedding: memory, then disk, then made anew (`making`). One flight for each URL, failures remembered.
+"""From a URL to an embedding: memory, then disk, then the pipeline.
 
-What comes out are `model.quantization`'s bytes, the same wherever they were found.
+Concurrent requests for one URL share one computation, and failures are remembered for a while. The result is the bytes of
+`model.quantization`, the same wherever they are found.
 """
 
 import asyncio
@@ -16,31 +17,33 @@ from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
 
 ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory cache, roughly
-MEMORY_AGE = 3600.0  # seconds after which the disk is asked again
-MAX_FAILURES = 10_000
+MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
+MAX_FAILURES = 10_000  # failures that are remembered
 
 
-class Memory:
-    """The embeddings used last, at most `max_bytes` of them, each for at most `max_age` seconds; then the disk knows better."""
+class MemoryCache:
+    """The embeddings used last: at most `max_bytes` bytes, each for at most `max_age` seconds."""
 
     def __init__(self, max_bytes: int, max_age: float = MEMORY_AGE, clock: Callable[[], float] = time) -> None:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._clock = clock
         self._bytes = 0
-        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # expiry and embedding
 
     def get(self, url: str) -> bytes | None:
-        until, embedding = self._entries.get(url, (0.0, None))
+        """The embedding, or None."""
+        expiry, embedding = self._entries.get(url, (0.0, None))
         if embedding is None:
             return None
-        if self._clock() > until:
+        if self._clock() > expiry:
             self._drop(url)
             return None
         self._entries.move_to_end(url)
         return embedding
 
     def put(self, url: str, embedding: bytes) -> None:
+        """Keep an embedding. Drops the ones used longest ago when there is no room."""
         self._drop(url)
         self._entries[url] = (self._clock() + self._max_age, embedding)
         self._bytes += _size(url, embedding)
@@ -58,47 +61,55 @@ def _size(url: str, embedding: bytes) -> int:
 
 
 class _Failure(NamedTuple):
-    """Why a picture could not be had. Not the exception: its traceback would keep the picture's bytes."""
+    """Why there is no embedding. Not the exception itself, whose traceback would keep the bytes of the picture."""
 
-    until: float
+    expiry: float
     reason: str
     message: str
     transient: bool
 
 
 class EmbeddingCache:
-    """Where embeddings come from."""
+    """Gives the embedding of the picture at a URL, and computes it if no cache has it."""
 
     def __init__(
         self,
-        maker: EmbeddingPipeline,
+        pipeline: EmbeddingPipeline,
         disk: DiskCache,
         *,
         memory: int,
         failure_age: float,
         clock: Callable[[], float] = time,
     ) -> None:
-        """memory: bytes. failure_age: seconds a failure is remembered."""
-        self._maker = maker
+        """Create a cache.
+
+        Args:
+            pipeline: computes embeddings.
+            disk: keeps them over restarts.
+            memory: bytes of embeddings kept in memory.
+            failure_age: seconds for which a failure is remembered.
+            clock: seconds since the epoch.
+        """
+        self._pipeline = pipeline
         self._disk = disk
-        self._memory = Memory(memory, min(MEMORY_AGE, disk.max_age), clock)
+        self._memory = MemoryCache(memory, min(MEMORY_AGE, disk.max_age), clock)
         self._failure_age = failure_age
         self._clock = clock
-        self._flights: dict[str, asyncio.Task[bytes]] = {}
-        self._failures: OrderedDict[str, _Failure] = OrderedDict()
+        self._in_flight: dict[str, asyncio.Task[bytes]] = {}  # by URL
+        self._failures: OrderedDict[str, _Failure] = OrderedDict()  # by URL, oldest first
 
     @property
     def full(self) -> bool:
-        """Whether new embeddings cost old ones their place on the disk."""
+        """Whether new embeddings displace old ones on disk."""
         return self._disk.full
 
     @property
-    def unwritten(self) -> str:
-        """Why an embedding is not on the disk; "" when all are."""
-        return self._disk.unwritten
+    def write_error(self) -> str:
+        """Why an embedding could not be written to disk; "" if all were written."""
+        return self._disk.write_error
 
     def cached(self, url: str) -> bytes | None:
-        """The embedding of the picture at `url` if it is here already."""
+        """The embedding if it is in memory or on disk, else None."""
         found = self._memory.get(url)
         if found is not None:
             metrics.pictures.labels("memory").inc()
@@ -110,46 +121,52 @@ class EmbeddingCache:
         return found
 
     async def embedding(self, url: str) -> bytes:
-        """The embedding of the picture at `url`. Raises EventError when it cannot be had."""
+        """The embedding of the picture at `url`.
+
+        Cancelling one caller does not cancel the computation that others wait for.
+
+        Raises:
+            EventError: there is no embedding; usually a FetchError.
+        """
         found = self.cached(url)
         if found is not None:
             return found
-        self._raise_remembered(url)
-        flight = self._flights.get(url)
-        if flight is None:
-            flight = self._flights[url] = asyncio.create_task(self._make(url))
-            flight.add_done_callback(lambda _: self._flights.pop(url, None))
-        return await asyncio.shield(flight)
+        self._raise_remembered_failure(url)
+        task = self._in_flight.get(url)
+        if task is None:
+            task = self._in_flight[url] = asyncio.create_task(self._compute(url))
+            task.add_done_callback(lambda _: self._in_flight.pop(url, None))
+        return await asyncio.shield(task)
 
     async def close(self) -> None:
-        """Give up the flights that are under way: nobody waits for them any more."""
-        flights = list(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        """Cancel the computations in flight. Call it when no caller waits any more."""
+        tasks = list(self._in_flight.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make(self, url: str) -> bytes:
+    async def _compute(self, url: str) -> bytes:
         try:
-            embedding = quantize(await self._maker.embedding(url))
+            embedding = quantize(await self._pipeline.embedding(url))
         except FetchError as error:
-            self._remember(url, error)
+            self._remember_failure(url, error)
             raise
         self._memory.put(url, embedding)
         self._disk.put(url, embedding, now=self._clock())
         metrics.pictures.labels("fetch").inc()
         return embedding
 
-    def _remember(self, url: str, error: FetchError) -> None:
+    def _remember_failure(self, url: str, error: FetchError) -> None:
         metrics.pictures.labels("failure").inc()
-        until = self._clock() + self._failure_age
-        self._failures[url] = _Failure(until, error.reason, str(error), error.transient)
+        expiry = self._clock() + self._failure_age
+        self._failures[url] = _Failure(expiry, error.reason, str(error), error.transient)
         if len(self._failures) > MAX_FAILURES:
             self._failures.popitem(last=False)
 
-    def _raise_remembered(self, url: str) -> None:
+    def _raise_remembered_failure(self, url: str) -> None:
         failure = self._failures.get(url)
         if failure is None:
             return
-        if self._clock() < failure.until:
+        if self._clock() < failure.expiry:
             raise FetchError(failure.reason, failure.message, transient=failure.transient)
         del self._failures[url]

@@ -1,6 +1,4 @@
-"""Opens what pictures need, from the fetcher to the model, as the settings say: for the embed worker, `tastestream warm`, and
-`tastestream train embed`.
-"""
+"""Opens the embedding pipeline and cache from the settings: for the embed worker, `tastestream warm` and `tastestream train embed`."""
 
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,14 +15,15 @@ from streams.embed.pipeline import EmbeddingPipeline
 from streams.runtime.process import yield_to_others
 from streams.settings import Settings
 from streams.web.addresses import AddressPolicy
-from streams.web.fetch import Fetcher, FetchLimits
-from streams.web.hosts import HostLimits, Hosts
+from streams.web.fetch import Fetcher
+from streams.web.host_limiter import HostLimiter, HostLimits
+from streams.web.limits import FetchLimits
 
-DECODERS = 2  # threads; Pillow releases the GIL. They are ahead of the model, and must not slow it down
+DECODERS = 2  # threads. Pillow releases the GIL. Two threads keep ahead of the model without slowing it down
 
 
 def new_fetcher(settings: Settings) -> Fetcher:
-    """A fetcher as the settings say."""
+    """A fetcher with the limits and rules of the settings."""
     limits = FetchLimits(
         max_bytes=settings.fetch_max_bytes,
         total_timeout=settings.fetch_timeout,
@@ -43,7 +42,7 @@ async def open_pipeline(
     attempted: Callable[[], None] = lambda: None,
     crowded: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[EmbeddingPipeline]:
-    """What makes embeddings, without a cache. For the rest see EmbeddingPipeline."""
+    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted` and `crowded`."""
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
         decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode", initializer=yield_to_others))
@@ -53,9 +52,9 @@ async def open_pipeline(
             EmbeddingBatcher(embedder, model, settings.embed_batch),
             image_size=embedder.image_size,
             max_pixels=settings.fetch_max_pixels,
-            hosts=Hosts(HostLimits(unproven=max(1, settings.fetch_connections // 2))),
-            places=settings.fetch_connections,
-            large=settings.fetch_large,
+            host_limiter=HostLimiter(HostLimits(unproven=max(1, settings.fetch_connections // 2))),
+            max_in_flight=settings.fetch_connections,
+            max_large=settings.fetch_large,
             attempts=settings.fetch_attempts,
             decoders=decoders,
             attempted=attempted,
@@ -72,22 +71,28 @@ async def open_embedding_cache(
     attempted: Callable[[], None] = lambda: None,
     crowded: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[EmbeddingCache]:
-    """EmbeddingCache with their cache in `folder`, which is the caller's alone (`locked_folder`). For the rest see EmbeddingPipeline.
+    """Open an embedding cache with its pipeline. `EmbeddingPipeline` describes `attempted` and `crowded`.
 
-    Raises StateError when there is no room for the cache.
+    Args:
+        settings: limits and sizes.
+        bundle: the model.
+        folder: the worker's folder, which the caller has locked (`locked_folder`). The cache is in `cache` below it.
+
+    Raises:
+        StateError: the cache cannot be created.
     """
     async with AsyncExitStack() as stack:
-        maker = await stack.enter_async_context(
+        pipeline = await stack.enter_async_context(
             open_pipeline(settings, bundle.embedder(settings.model_threads), attempted=attempted, crowded=crowded)
         )
         disk = DiskCache(
             folder / "cache",
-            embedder=bundle.embedder_version,
+            embedder_version=bundle.embedder_version,
             length=HEADER_BYTES + bundle.embedding_size,
             max_bytes=settings.cache_disk,
             max_age=settings.cache_max_age,
         )
         stack.callback(disk.close)
-        pictures = EmbeddingCache(maker, disk, memory=settings.cache_memory, failure_age=settings.cache_failure_age)
-        stack.push_async_callback(pictures.close)
-        yield pictures
+        cache = EmbeddingCache(pipeline, disk, memory=settings.cache_memory, failure_age=settings.cache_failure_age)
+        stack.push_async_callback(cache.close)
+        yield cache

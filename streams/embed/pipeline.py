@@ -1,7 +1,7 @@
-"""Makes the embedding of the picture at a URL: fetch + decode + embed, tried again where time may heal a failure.
+"""Makes the embedding of the picture at a URL: fetch, decode, embed. Transient failures are retried.
 
-Nothing is kept here: `Pictures` does that for the embed worker and `tastestream warm`, and `tastestream train embed` in a file
-of its own.
+Nothing is kept here. `EmbeddingCache` keeps embeddings for the embed worker and `tastestream warm`; `tastestream train embed`
+keeps them in a file of its own.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from model.exceptions import PictureError
 from model.preprocessing import decode_picture
 from streams.embed.batcher import EmbeddingBatcher
 from streams.exceptions import FetchError
-from streams.web.addresses import host_of, shown
+from streams.web.addresses import display_url, host_and_port
 from streams.web.fetch import Fetcher
-from streams.web.hosts import Hosts
+from streams.web.host_limiter import HostLimiter
 
-PATIENCE = 60.0  # seconds after which no other attempt at a picture begins
+RETRY_TIMEOUT = 60.0  # seconds after which no other attempt at a picture begins
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled with each
-JITTER = 0.25  # of a pause, so that those who wait for one host do not come all at once
+JITTER = 0.25  # share of a pause, so that pictures that wait for one host do not all come back at once
 
 
 class EmbeddingPipeline:
-    """Many pictures side by side, each on its own."""
+    """Makes embeddings of many pictures concurrently. Each picture succeeds or fails on its own."""
 
     def __init__(
         self,
@@ -39,25 +39,38 @@ class EmbeddingPipeline:
         *,
         image_size: int,
         max_pixels: int,
-        hosts: Hosts,
-        places: int,
-        large: int,
+        host_limiter: HostLimiter,
+        max_in_flight: int,
+        max_large: int,
         attempts: int,
         decoders: ThreadPoolExecutor,
         attempted: Callable[[], None] = lambda: None,
         crowded: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """places: pictures on their way at a time, from the question to the embedding. large: those of them with more than
-        `SMALL` bytes that are read and decoded. attempted: called at the end of each attempt at a picture. crowded: whether so
-        much waits that a failure is final."""
+        """Create a pipeline.
+
+        Args:
+            fetcher: fetches the pictures.
+            batcher: calls the model.
+            image_size: side of the square that the model takes, pixels.
+            max_pixels: width x height over which a picture is refused.
+            host_limiter: limits the requests to each host.
+            max_in_flight: pictures in flight at a time, from the request to the embedding.
+            max_large: of these, pictures over `LARGE_PICTURE_BYTES` that are read and decoded at a time. Bounds memory.
+            attempts: attempts at a picture, for transient failures.
+            decoders: threads that decode.
+            attempted: called at the end of each attempt.
+            crowded: whether so many events wait that a failure is not retried.
+            sleep: waits between attempts, seconds.
+        """
         self._fetcher = fetcher
         self._batcher = batcher
         self._image_size = image_size
         self._max_pixels = max_pixels
-        self._hosts = hosts
-        self._places = asyncio.Semaphore(places)
-        self._large = asyncio.Semaphore(large)
+        self._host_limiter = host_limiter
+        self._in_flight = asyncio.Semaphore(max_in_flight)
+        self._large = asyncio.Semaphore(max_large)
         self._attempts = attempts
         self._decoders = decoders
         self._attempted = attempted
@@ -65,16 +78,20 @@ class EmbeddingPipeline:
         self._sleep = sleep
 
     async def embedding(self, url: str) -> NDArray[np.float32]:
-        """The embedding, float32 [d]. Raises FetchError when it cannot be had; after the last attempt where there are several."""
-        host, end = host_of(url), monotonic() + PATIENCE
+        """The embedding of the picture at `url`, float32 [d].
+
+        Raises:
+            FetchError: the picture cannot be fetched or decoded; the error of the last attempt.
+        """
+        host, deadline = host_and_port(url), monotonic() + RETRY_TIMEOUT
         for number in count(1):
             try:
                 return await self._attempt(url, host)
             except PictureError as error:
-                raise FetchError(error.reason, f"image_url {shown(url)}: {error}") from error
+                raise FetchError(error.reason, f"image_url {display_url(url)}: {error}") from error
             except FetchError as error:
                 pause = _pause(number, error.retry_after)
-                if not error.transient or number >= self._attempts or self._crowded() or monotonic() + pause > end:
+                if not error.transient or number >= self._attempts or self._crowded() or monotonic() + pause > deadline:
                     raise
             finally:
                 self._attempted()
@@ -82,24 +99,27 @@ class EmbeddingPipeline:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, url: str, host: str) -> NDArray[np.float32]:
-        """A place is held until there is an embedding; what waits for the model is bounded, too."""
-        async with AsyncExitStack() as place:
-            picture = await self._picture(url, host, place)
+        """One attempt. It counts as in flight until the embedding is there, so that the queue of the model is bounded, too."""
+        async with AsyncExitStack() as in_flight:
+            picture = await self._picture(url, host, in_flight)
             return await self._batcher.embed(picture)
 
-    async def _picture(self, url: str, host: str, place: AsyncExitStack) -> NDArray[np.uint8]:
-        """The host's turn ends with its answer. One that hangs or drips costs a place and few bytes, nothing that others need."""
+    async def _picture(self, url: str, host: str, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
+        """Fetch and decode. The slot at the host is free again as soon as the body is read.
+
+        A host that hangs or sends a byte at a time costs one picture in flight and little memory.
+        """
         async with AsyncExitStack() as large:
-            async with self._hosts.turn(host):
-                await place.enter_async_context(self._places)
-                async with self._fetcher.answer(url) as answer:
-                    data = await answer.body(beyond=partial(large.enter_async_context, self._large))
+            async with self._host_limiter.slot(host):
+                await in_flight.enter_async_context(self._in_flight)
+                async with self._fetcher.stream(url) as response:
+                    data = await response.read(before_large=partial(large.enter_async_context, self._large))
             return await asyncio.get_running_loop().run_in_executor(
                 self._decoders, decode_picture, data, self._image_size, self._max_pixels
             )
 
 
-def _pause(attempts: int, asked_for: float) -> float:
-    """Seconds until the next attempt. asked_for: by the host, 0 when it said nothing."""
-    seconds = asked_for or min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
-    return seconds * uniform(1, 1 + JITTER)  # noqa: S311 -- no secret
+def _pause(attempts: int, retry_after: float) -> float:
+    """Seconds until the next attempt. `retry_after`: seconds that the host asks for; 0 if it does not ask."""
+    seconds = retry_after or min(FIRST_PAUSE * 2 ** (attempts - 1), LONGEST_PAUSE)
+    return seconds * uniform(1, 1 + JITTER)  # noqa: S311 -- not a secret

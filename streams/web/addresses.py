@@ -1,10 +1,11 @@
-"""Which addresses a picture may be fetched from.
+"""Which URLs and addresses pictures may be fetched from. Pure; `guards` and `fetch` apply these rules.
 
-The URL in an event is written by a stranger, and the worker that fetches it stands inside the operator's network:
-without a rule, an event could make it call the cloud's metadata service, or a database next door. The rule is that only
-the public internet may be called, on the ports of the web, and the networks that the operator names; the operator may
-narrow it to a list of hosts. This module is the rule, with no I/O; `fetch` applies it to the text of the URL, to the
-answer of the resolver, and to the socket about to be connected.
+A stranger writes the URL in an event, and the worker that fetches it runs inside the operator's network. Without rules, an
+event could make the worker call the cloud's metadata service, or a database next door (server-side request forgery). So a
+worker calls public addresses only, on the ports of the web, and the networks that the operator allows. The operator can
+restrict it further to a list of hosts.
+
+The rules are checked against the text of the URL, the addresses that its name resolves to, and the address of the socket.
 """
 
 import re
@@ -18,19 +19,19 @@ from yarl import URL
 from streams.exceptions import FetchError
 
 WEB_PORTS = (80, 443)
-MAX_URL_LENGTH = 2048  # characters; what browsers and caches agree to carry
-SHOWN_URL_LENGTH = 200  # characters of a URL in a message
+MAX_URL_LENGTH = 2048  # characters; browsers and caches all accept this many
+DISPLAYED_URL_LENGTH = 200  # characters of a URL in a message
 
-# IANA's special-purpose registry, where it does not say "globally reachable", and multicast. Written out, because what
-# `ipaddress.is_global` says differs between patch releases of Python.
+# The blocks of IANA's special-purpose registry that are not globally reachable, and multicast. The list is written out here
+# because `ipaddress.is_global` differs between patch releases of Python.
 NOT_PUBLIC_IPV4 = tuple(
     IPv4Network(network)
     for network in (
-        "0.0.0.0/8",  # this host on this network; Linux takes 0.0.0.0 for itself
+        "0.0.0.0/8",  # this host on this network; Linux connects 0.0.0.0 to itself
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # shared by carriers (CGNAT); some clouds keep their metadata service here
         "127.0.0.0/8",  # this host
-        "168.63.129.16/32",  # a public address by its number, but inside Azure the platform's own control service
+        "168.63.129.16/32",  # looks public, but is the platform's control service inside Azure
         "169.254.0.0/16",  # link-local; most clouds keep their metadata service here
         "172.16.0.0/12",  # private
         "192.0.0.0/24",  # protocol assignments; one cloud keeps its metadata service here
@@ -45,7 +46,7 @@ NOT_PUBLIC_IPV4 = tuple(
     )
 )
 
-# In IPv6 only 2000::/3 has been given out for the public internet: all else is loopback, local, multicast or unused.
+# Only 2000::/3 is assigned to the public internet in IPv6. All else is loopback, local, multicast or unused.
 PUBLIC_IPV6 = IPv6Network("2000::/3")
 NOT_PUBLIC_IPV6 = tuple(
     IPv6Network(network)
@@ -57,46 +58,52 @@ NOT_PUBLIC_IPV6 = tuple(
     )
 )
 
-# Addresses that are an IPv4 address in other words: the rule for that one applies. A network's own NAT64 prefix
-# (RFC 6052) cannot be told from an ordinary one.
+# IPv6 addresses that stand for an IPv4 address; the rules for the IPv4 address apply. A network's own NAT64 prefix (RFC 6052)
+# looks like any other prefix and cannot be recognised.
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
 
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?\Z")
-ENDS_IN_A_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?\Z")  # what the C library and browsers take for IPv4
+ENDS_IN_A_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?\Z")  # the C library and browsers read these as IPv4
 
 
-def unwrapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The IPv4 address that an IPv4-mapped or NAT64 address stands for; any other address itself."""
+def unwrap_ipv4(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address that an IPv4-mapped or NAT64 address stands for; any other address unchanged."""
     if isinstance(ip, IPv6Address) and (ip in IPV4_MAPPED or ip in NAT64):
         return IPv4Address(int(ip) & 0xFFFF_FFFF)
     return ip
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
-    """Whether an address belongs to the public internet. When in doubt it does not."""
-    ip = unwrapped(ip)
+    """Whether an address belongs to the public internet. False when in doubt."""
+    ip = unwrap_ipv4(ip)
     if isinstance(ip, IPv4Address):
         return not any(ip in network for network in NOT_PUBLIC_IPV4)
     return ip.scope_id is None and ip in PUBLIC_IPV6 and not any(ip in network for network in NOT_PUBLIC_IPV6)
 
 
 class Refusal(NamedTuple):
-    """Why an address may not be called: the reason of the dead letter, and the fact."""
+    """Why an address may not be called.
+
+    Attributes:
+        reason: the reason of the dead letter.
+        detail: the sentence of the message.
+    """
 
     reason: str
-    fact: str
+    detail: str
 
 
 @dataclass(frozen=True)
 class AddressPolicy:
-    """The public internet on the ports of the web, and what the operator names.
+    """Which addresses, ports and hosts may be called: the public internet, and what the operator allows.
 
-    allow_networks: networks that may be called besides the public internet, there on any port (FETCH_ALLOW_NETWORKS).
-    ports: of the public internet (FETCH_PORTS).
-    allow_hosts: the only hosts that a URL may name, as `host_pattern` writes them; all hosts if empty (FETCH_ALLOW_HOSTS).
-        It narrows, and never widens: the address of such a host has to be permitted all the same.
+    Attributes:
+        allow_networks: networks that may be called besides the public internet, on any port (FETCH_ALLOW_NETWORKS).
+        ports: ports that may be called on the public internet (FETCH_PORTS).
+        allow_hosts: the only hosts that a URL may name, in the form of `host_pattern`; empty for all hosts
+            (FETCH_ALLOW_HOSTS). It only restricts: the address of such a host must be permitted as well.
     """
 
     allow_networks: tuple[IPv4Network | IPv6Network, ...] = ()
@@ -104,19 +111,19 @@ class AddressPolicy:
     allow_hosts: tuple[str, ...] = ()
 
     def refusal(self, ip: IPv4Address | IPv6Address, port: int) -> Refusal | None:
-        """Why a connection to this address and port is not permitted; None if it is."""
-        if any(unwrapped(ip) in network or ip in network for network in self.allow_networks):
+        """Why a connection to this address and port is not permitted; None if it is permitted."""
+        if any(unwrap_ipv4(ip) in network or ip in network for network in self.allow_networks):
             return None
         if not is_public(ip):
-            return Refusal("address_not_public", f"{ip} is not an address of the public internet")
+            return Refusal("address_not_public", f"{ip} is not a public address, nor in FETCH_ALLOW_NETWORKS")
         return self._port_refusal(port)
 
-    def name_refusal(self, port: int) -> Refusal | None:
-        """The same for a name, before it is looked up: its address may yet be in a network that the operator named."""
+    def refusal_before_lookup(self, port: int) -> Refusal | None:
+        """Why a name may not be called on this port, whatever address it resolves to; None if that depends on the address."""
         return None if self.allow_networks else self._port_refusal(port)
 
     def permits_host(self, host: str) -> bool:
-        """Whether a URL may name this host, written in ASCII and lower case."""
+        """Whether a URL may name this host, given in ASCII and lower case."""
         host = host.removesuffix(".")
         return not self.allow_hosts or any(
             host.endswith(pattern) if pattern.startswith(".") else host == pattern for pattern in self.allow_hosts
@@ -125,51 +132,52 @@ class AddressPolicy:
     def _port_refusal(self, port: int) -> Refusal | None:
         if port in self.ports:
             return None
-        return Refusal("port_not_allowed", f"port {port} is not one of FETCH_PORTS, {', '.join(map(str, self.ports))}")
+        return Refusal("port_not_allowed", f"port {port} is not in FETCH_PORTS ({', '.join(map(str, self.ports))})")
 
 
 PUBLIC_ONLY = AddressPolicy()
 
 
 def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
-    """The URL, parsed, when a picture may be asked for there as far as its text tells.
+    """Parse the URL of a picture, and check all that its text tells.
 
-    Raises FetchError: `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`, or `address_not_public` when
-    the host is an address, in any of the spellings that a C library understands (`127.1`, `2130706433`, `0x7f.1`), that
-    the policy does not permit.
+    Raises:
+        FetchError: `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`, or `address_not_public` if the host
+            is an address that the policy does not permit, in any spelling that a C library understands (`127.1`,
+            `2130706433`, `0x7f.1`).
     """
     if len(url) > MAX_URL_LENGTH:
-        raise _refusal("url_invalid", url, f"{len(url)} characters, and at most {MAX_URL_LENGTH} are allowed")
+        raise _refusal("url_invalid", url, f"the URL has {len(url)} characters; the limit is {MAX_URL_LENGTH}")
     try:
         parsed = parse_url(url)
     except ValueError as e:
         raise _refusal("url_invalid", url, str(e)) from e
     if parsed.scheme not in ("http", "https"):
-        raise _refusal("url_scheme", url, f"the scheme is {parsed.scheme!r}, and only http and https are allowed")
+        raise _refusal("url_scheme", url, f"the scheme is {parsed.scheme!r}; only http and https are allowed")
     if parsed.user is not None or parsed.password is not None:
-        bare = str(parsed.with_user(None))  # a password has no place in a message
-        raise _refusal("url_invalid", bare, "a user name or password is in it, and none is allowed")
+        bare = str(parsed.with_user(None))  # a message must not repeat a password
+        raise _refusal("url_invalid", bare, "the URL contains a user name or password, which is not allowed")
     host = parsed.raw_host
     if not host:
-        raise _refusal("url_invalid", url, "no host is in it")
+        raise _refusal("url_invalid", url, "the URL has no host")
     _check_host(url, host, parsed.port or 0, policy)
     return parsed
 
 
 def parse_url(url: str) -> URL:
-    """A URL, absolute or relative. Raises ValueError when it is none."""
-    if CONTROL.search(url):  # looked for in the text as it came: the parser drops some of them
-        raise ValueError("a control character, or half a surrogate pair, is in it")
+    """Parse a URL, absolute or relative. Raises ValueError if it is not one."""
+    if CONTROL.search(url):  # checked before parsing, because the parser drops some of them
+        raise ValueError("the URL contains a control character or half a surrogate pair")
     try:
         parsed = URL(url)
-        _ = parsed.host  # decodes an internationalized name: an invalid one fails here and not later
-    except IndexError as e:  # what yarl raises for some broken hosts: "http://[]@"
-        raise ValueError("the host is broken") from e
+        _ = parsed.host  # decodes an internationalized name, so that an invalid one fails here and not later
+    except IndexError as e:  # yarl raises it for some invalid hosts, such as "http://[]@"
+        raise ValueError("the host is invalid") from e
     return parsed
 
 
-def host_of(url: str) -> str:
-    """Host and port of a URL; "" when it has none that can be read."""
+def host_and_port(url: str) -> str:
+    """`host:port` of a URL; "" if the URL cannot be parsed."""
     try:
         parsed = parse_url(url)
     except ValueError:
@@ -177,15 +185,18 @@ def host_of(url: str) -> str:
     return f"{parsed.raw_host}:{parsed.port}"
 
 
-def shown(url: str) -> str:
+def display_url(url: str) -> str:
     """A URL for a message: quoted, on one line, and shortened."""
-    return repr(url if len(url) <= SHOWN_URL_LENGTH else url[: SHOWN_URL_LENGTH - 1] + "…")
+    return repr(url if len(url) <= DISPLAYED_URL_LENGTH else url[: DISPLAYED_URL_LENGTH - 1] + "…")
 
 
 def host_pattern(text: str) -> str:
-    """One host of `AddressPolicy.allow_hosts`, as hosts are compared: ASCII, lower case, no dot at the end.
+    """Normalise one entry of `AddressPolicy.allow_hosts`: ASCII, lower case, no dot at the end.
 
-    `.cdn.example` and `*.cdn.example` are all names below cdn.example, itself not among them. Raises ValueError.
+    `.cdn.example` and `*.cdn.example` match all names below cdn.example, but not cdn.example itself.
+
+    Raises:
+        ValueError: the text is not a host name.
     """
     name = text.removeprefix("*") if text.startswith("*.") else text
     below, name = name.startswith("."), name.removeprefix(".")
@@ -205,30 +216,30 @@ def host_pattern(text: str) -> str:
 
 
 def check_proxy(url: str) -> None:
-    """Raises ValueError unless `url` is `http://host:port`. A password has no place in it, for settings are shown."""
+    """Raise ValueError unless `url` is `http://host:port`. A password is refused, because settings are printed."""
     parsed = parse_url(url)
     if parsed.user is not None or parsed.password is not None:
-        raise ValueError("a user name or password is in it, and none is supported")
+        raise ValueError("the URL contains a user name or password, which is not supported")
     if parsed.scheme != "http" or not parsed.raw_host or not parsed.port or parsed != parsed.origin():
-        raise ValueError("it has to be http://host:port")
+        raise ValueError("expected http://host:port")
 
 
 def _check_host(url: str, host: str, port: int, policy: AddressPolicy) -> None:
-    ip = _literal(url, host)
+    ip = _ip_literal(url, host)
     if ip is None and not HOST_NAME.match(host):
         raise _refusal("url_invalid", url, f"{host!r} is not a host name")
     if not policy.permits_host(host if ip is None else str(ip)):
-        raise _refusal("host_not_allowed", url, f"{host} is not one of FETCH_ALLOW_HOSTS")
-    refusal = policy.name_refusal(port) if ip is None else policy.refusal(ip, port)
+        raise _refusal("host_not_allowed", url, f"{host} is not in FETCH_ALLOW_HOSTS")
+    refusal = policy.refusal_before_lookup(port) if ip is None else policy.refusal(ip, port)
     if refusal is not None:
-        spelled = "" if ip is None or str(ip) == host else f" (written {host})"
-        raise _refusal(refusal.reason, url, refusal.fact + spelled)
+        spelling = "" if ip is None or str(ip) == host else f" (written {host})"
+        raise _refusal(refusal.reason, url, refusal.detail + spelling)
     if isinstance(ip, IPv4Address) and str(ip) != host:
-        raise _refusal("url_invalid", url, f"{host} has to be written {ip}")
+        raise _refusal("url_invalid", url, f"write the address {host} as {ip}")
 
 
-def _literal(url: str, host: str) -> IPv4Address | IPv6Address | None:
-    """The address that a host is, however it is spelled; None when it is a name."""
+def _ip_literal(url: str, host: str) -> IPv4Address | IPv6Address | None:
+    """The address that a host spells, in any notation; None if the host is a name."""
     if ":" in host:
         try:
             return IPv6Address(host)
@@ -242,5 +253,5 @@ def _literal(url: str, host: str) -> IPv4Address | IPv6Address | None:
         raise _refusal("url_invalid", url, f"{host!r} is neither an address nor a host name") from e
 
 
-def _refusal(reason: str, url: str, fact: str) -> FetchError:
-    return FetchError(reason, f"image_url {shown(url)}: {fact}")
+def _refusal(reason: str, url: str, detail: str) -> FetchError:
+    return FetchError(reason, f"image_url {display_url(url)}: {detail}")

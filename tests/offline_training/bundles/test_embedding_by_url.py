@@ -92,7 +92,7 @@ def test_urls_and_files_are_embedded_and_each_failure_is_reported_with_its_reaso
     assert done.code == 0, done.err
     assert shop.asked == {"1": 1, "2": 1, "gone": 1, "text": 1}
     for reason in (
-        f"http_status 1, the first: gone: image_url '{shop.url}/gone': the answer was 404",
+        f"http_status 1, the first: gone: image_url '{shop.url}/gone': the server answered with status 404",
         "not_a_picture 1, the first: text: ",
         "address_not_public 1, the first: inside: ",
         "url_scheme 2, the first: ",

@@ -1,4 +1,4 @@
-"""One model for many who ask at the same time."""
+"""One model serves many concurrent requests in micro-batches."""
 
 import asyncio
 from collections.abc import Generator
@@ -15,7 +15,7 @@ SIZE = 4
 
 
 class Model:
-    """Stands where the network is: the mean of each picture, and a gate to hold a call at."""
+    """A fake model that returns the mean of each picture. The gate holds a call."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -48,17 +48,17 @@ def model() -> Model:
 @pytest.fixture
 def batcher(model: Model) -> Generator[EmbeddingBatcher]:
     with ThreadPoolExecutor(1) as executor:
-        yield EmbeddingBatcher(model, executor, 8)  # pyright: ignore[reportArgumentType] -- it is asked for embed alone
+        yield EmbeddingBatcher(model, executor, 8)  # pyright: ignore[reportArgumentType] -- only embed is called
 
 
-async def test_what_waits_while_the_model_is_busy_goes_into_its_next_calls(
+async def test_pictures_that_wait_while_the_model_is_busy_share_its_next_calls(
     batcher: EmbeddingBatcher, model: Model
 ) -> None:
     model.gate.clear()
     asked = [asyncio.create_task(batcher.embed(picture(0)))]
     assert await asyncio.to_thread(model.called.wait, 10)
     asked += [asyncio.create_task(batcher.embed(picture(grey))) for grey in range(1, 12)]
-    await asyncio.sleep(0)  # each of them asks
+    await asyncio.sleep(0)  # each request is queued
     model.gate.set()
     found = await asyncio.gather(*asked)
     assert model.calls == [1, 8, 3]
@@ -70,11 +70,11 @@ async def test_the_model_goes_on_while_the_event_loop_is_busy(batcher: Embedding
     asked = [asyncio.create_task(batcher.embed(picture(grey))) for grey in range(20)]
     assert await asyncio.to_thread(model.called.wait, 10)
     model.gate.set()
-    assert model.twenty.wait(10)  # the loop does not turn meanwhile
+    assert model.twenty.wait(10)  # the event loop is blocked meanwhile
     await asyncio.gather(*asked)
 
 
-async def test_a_call_that_fails_is_the_failure_of_those_in_it_alone(batcher: EmbeddingBatcher, model: Model) -> None:
+async def test_a_failed_call_fails_only_the_pictures_in_it(batcher: EmbeddingBatcher, model: Model) -> None:
     model.broken = True
     with pytest.raises(MemoryError, match="no room for this call"):
         await batcher.embed(picture(1))
@@ -82,14 +82,14 @@ async def test_a_call_that_fails_is_the_failure_of_those_in_it_alone(batcher: Em
     assert (await batcher.embed(picture(7))).tolist() == [7, 7, 7]
 
 
-async def test_nothing_is_computed_for_who_gave_up(batcher: EmbeddingBatcher, model: Model) -> None:
+async def test_a_cancelled_request_is_not_computed(batcher: EmbeddingBatcher, model: Model) -> None:
     model.gate.clear()
     first = asyncio.create_task(batcher.embed(picture(0)))
     assert await asyncio.to_thread(model.called.wait, 10)
-    given_up, last = (asyncio.create_task(batcher.embed(picture(grey))) for grey in (1, 2))
-    await asyncio.sleep(0)  # both ask
-    given_up.cancel()
-    await asyncio.wait({given_up})
+    cancelled, last = (asyncio.create_task(batcher.embed(picture(grey))) for grey in (1, 2))
+    await asyncio.sleep(0)  # both requests are queued
+    cancelled.cancel()
+    await asyncio.wait({cancelled})
     model.gate.set()
     assert [(await first).tolist(), (await last).tolist()] == [[0, 0, 0], [2, 2, 2]]
     assert model.calls == [1, 1]

@@ -1,4 +1,4 @@
-"""Where an embedding comes from: memory, disk, or one flight to a real local server; failures are remembered for a while."""
+"""An embedding comes from memory, disk, or one fetch from a real local server. Failures are remembered for a while."""
 
 import asyncio
 import gc
@@ -23,11 +23,13 @@ from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.disk_cache import DiskCache
-from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Memory
+from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, MemoryCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
-from streams.web.fetch import SMALL, Fetcher, FetchLimits
-from streams.web.hosts import FAILURES, HostLimits, Hosts
+from streams.web.circuit_breaker import FAILURES_TO_OPEN
+from streams.web.fetch import Fetcher
+from streams.web.host_limiter import HostLimiter, HostLimits
+from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
 from tests.streams.web.servers import LOOPBACK, serving
 
 FAILURE_AGE = 30.0  # seconds
@@ -48,10 +50,10 @@ def png(seed: int) -> bytes:
 
 @dataclass
 class Shop:
-    """A server of pictures that counts who asks for what. /N is a picture, /text and /cut are none, /missing is a 404."""
+    """A picture server that counts requests. /N is a picture, /text and /cut are not, /missing is a 404."""
 
     asked: Counter[str] = field(default_factory=Counter[str])
-    answers_wait: asyncio.Event = field(default_factory=asyncio.Event)
+    may_respond: asyncio.Event = field(default_factory=asyncio.Event)
     broken: int = 0  # how many more requests are answered with 503
     retry_after: int | None = None  # seconds that those ask for
     url: str = ""
@@ -59,7 +61,7 @@ class Shop:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         name = request.path.strip("/")
         self.asked[name] += 1
-        await self.answers_wait.wait()
+        await self.may_respond.wait()
         if self.broken:
             self.broken -= 1
             return web.Response(
@@ -82,7 +84,7 @@ class Clock:
 @pytest.fixture
 async def shop() -> AsyncGenerator[Shop]:
     shop = Shop()
-    shop.answers_wait.set()
+    shop.may_respond.set()
     async with serving(shop.answer) as shop.url:
         yield shop
 
@@ -95,94 +97,94 @@ async def opened(
     *,
     memory: int = MEMORY,
     attempts: int = 1,
-    places: int = 64,
-    large: int = 4,
+    max_in_flight: int = 64,
+    max_large: int = 4,
     crowded: bool = False,
     pauses: list[float] | None = None,
 ) -> AsyncGenerator[EmbeddingCache]:
-    """The real thing, from the fetcher to the model. pauses: where those between attempts go, which are not waited for."""
+    """The real cache, from the fetcher to the model. The pauses between attempts are appended to `pauses`, and skipped."""
 
-    async def passed(seconds: float) -> None:
+    async def skip(seconds: float) -> None:
         (pauses if pauses is not None else []).append(seconds)
 
     disk = DiskCache(
         folder,
-        embedder=bundle.embedder_version,
+        embedder_version=bundle.embedder_version,
         length=HEADER_BYTES + bundle.embedding_size,
         max_bytes=1024**2,
         max_age=MAX_AGE,
     )
     with ThreadPoolExecutor(3) as threads:
         async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
-            maker = EmbeddingPipeline(
+            pipeline = EmbeddingPipeline(
                 fetcher,
                 EmbeddingBatcher(bundle.embedder(), threads, 8),
                 image_size=bundle.image_size,
                 max_pixels=10_000,
-                hosts=Hosts(),
-                places=places,
-                large=large,
+                host_limiter=HostLimiter(),
+                max_in_flight=max_in_flight,
+                max_large=max_large,
                 attempts=attempts,
                 decoders=threads,
                 crowded=lambda: crowded,
-                sleep=passed,
+                sleep=skip,
             )
-            yield EmbeddingCache(maker, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)
+            yield EmbeddingCache(pipeline, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)
     disk.close()
 
 
-async def failure(pictures: EmbeddingCache, url: str) -> FetchError:
+async def failure(cache: EmbeddingCache, url: str) -> FetchError:
     with pytest.raises(FetchError) as failed:
-        await pictures.embedding(url)
+        await cache.embedding(url)
     return failed.value
 
 
-async def test_the_embedding_is_the_models_quantized(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        found = await pictures.embedding(f"{shop.url}/7")
+async def test_the_result_is_the_quantized_embedding_of_the_model(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        found = await cache.embedding(f"{shop.url}/7")
     [direct] = bundle.embedder().embed(decode_picture(png(7), bundle.image_size)[None])
     assert found == quantize(direct)
 
 
-async def test_many_who_want_one_url_share_one_flight(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        await pictures.embedding(f"{shop.url}/8")  # a host that has answered gets two attempts at a time
-        shop.answers_wait.clear()
-        wanted = [asyncio.create_task(pictures.embedding(f"{shop.url}/{number % 2}")) for number in range(20)]
+async def test_concurrent_requests_for_one_url_share_one_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        await cache.embedding(f"{shop.url}/8")  # a host that has responded gets one more request at a time
+        shop.may_respond.clear()
+        requests = [asyncio.create_task(cache.embedding(f"{shop.url}/{number % 2}")) for number in range(20)]
         async with asyncio.timeout(10):
             while len(shop.asked) < 3:
-                await asyncio.wait(wanted, timeout=0.01)
-        shop.answers_wait.set()
-        found = await asyncio.gather(*wanted)
+                await asyncio.wait(requests, timeout=0.01)
+        shop.may_respond.set()
+        found = await asyncio.gather(*requests)
     assert shop.asked == {"8": 1, "0": 1, "1": 1}
     assert len(set(found)) == 2
 
 
-async def test_one_who_gives_up_does_not_take_the_flight_of_others_down(
+async def test_a_cancelled_request_does_not_cancel_the_fetch_of_others(
     bundle: Bundle, tmp_path: Path, shop: Shop
 ) -> None:
-    shop.answers_wait.clear()
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        first, second = (asyncio.create_task(pictures.embedding(f"{shop.url}/1")) for _ in range(2))
+    shop.may_respond.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        first, second = (asyncio.create_task(cache.embedding(f"{shop.url}/1")) for _ in range(2))
         async with asyncio.timeout(10):
             while not shop.asked:
                 await asyncio.wait({first}, timeout=0.01)
         first.cancel()
-        shop.answers_wait.set()
+        shop.may_respond.set()
         assert await second
     assert shop.asked == {"1": 1}
 
 
 def found_in(where: str) -> float:
-    """How often the metric says that an embedding was found there."""
+    """The count of embeddings found in one place, from the metric."""
     return REGISTRY.get_sample_value("tastestream_pictures_total", {"where": where}) or 0
 
 
-async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_memory_and_then_disk_save_a_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     memory, disk, fetch = (found_in(where) for where in ("memory", "disk", "fetch"))
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        first = await pictures.embedding(f"{shop.url}/1")
-        assert await pictures.embedding(f"{shop.url}/1") == first
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        first = await cache.embedding(f"{shop.url}/1")
+        assert await cache.embedding(f"{shop.url}/1") == first
     assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 1, disk, fetch + 1)
     async with opened(bundle, tmp_path / "c", Clock()) as restarted:
         assert await restarted.embedding(f"{shop.url}/1") == first
@@ -191,39 +193,39 @@ async def test_memory_and_then_disk_save_the_flight(bundle: Bundle, tmp_path: Pa
     assert shop.asked == {"1": 1}
 
 
-async def test_a_flight_that_nobody_waits_for_ends_when_the_pictures_are_closed(
+async def test_a_fetch_that_no_caller_waits_for_ends_when_the_cache_is_closed(
     bundle: Bundle, tmp_path: Path, shop: Shop
 ) -> None:
-    shop.answers_wait.clear()
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
+    shop.may_respond.clear()
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
         before = asyncio.all_tasks()
-        waiting = asyncio.create_task(pictures.embedding(f"{shop.url}/1"))
+        waiting = asyncio.create_task(cache.embedding(f"{shop.url}/1"))
         async with asyncio.timeout(10):
             while not shop.asked:
                 await asyncio.wait({waiting}, timeout=0.01)
         waiting.cancel()
-        await pictures.close()
+        await cache.close()
         assert [task for task in asyncio.all_tasks() - before if "EmbeddingCache" in repr(task)] == []
 
 
-async def test_a_picture_over_its_age_is_fetched_again_although_it_is_in_memory(
+async def test_a_picture_over_the_maximum_age_is_fetched_again_although_it_is_in_memory(
     bundle: Bundle, tmp_path: Path, shop: Shop
 ) -> None:
     clock = Clock()
-    async with opened(bundle, tmp_path / "c", clock) as pictures:
-        await pictures.embedding(f"{shop.url}/1")
+    async with opened(bundle, tmp_path / "c", clock) as cache:
+        await cache.embedding(f"{shop.url}/1")
         clock.now += MAX_AGE
-        assert pictures.cached(f"{shop.url}/1")
+        assert cache.cached(f"{shop.url}/1")
         clock.now += 1
-        assert pictures.cached(f"{shop.url}/1") is None
-        await pictures.embedding(f"{shop.url}/1")
+        assert cache.cached(f"{shop.url}/1") is None
+        await cache.embedding(f"{shop.url}/1")
     assert shop.asked == {"1": 2}
 
 
-async def test_without_room_in_memory_the_disk_answers(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_without_room_in_memory_the_disk_is_read(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     before = found_in("disk")
-    async with opened(bundle, tmp_path / "c", Clock(), memory=0) as pictures:
-        assert await pictures.embedding(f"{shop.url}/1") == await pictures.embedding(f"{shop.url}/1")
+    async with opened(bundle, tmp_path / "c", Clock(), memory=0) as cache:
+        assert await cache.embedding(f"{shop.url}/1") == await cache.embedding(f"{shop.url}/1")
     assert found_in("disk") == before + 1
     assert shop.asked == {"1": 1}
 
@@ -231,84 +233,82 @@ async def test_without_room_in_memory_the_disk_answers(bundle: Bundle, tmp_path:
 @pytest.mark.parametrize(
     ("path", "reason"), [("missing", "http_status"), ("text", "not_a_picture"), ("cut", "truncated_picture")]
 )
-async def test_a_failure_is_remembered_for_its_age_and_then_tried_again(
+async def test_a_failure_is_remembered_for_a_while_and_then_retried(
     bundle: Bundle, tmp_path: Path, shop: Shop, path: str, reason: str
 ) -> None:
     clock = Clock()
-    async with opened(bundle, tmp_path / "c", clock) as pictures:
-        first = await failure(pictures, f"{shop.url}/{path}")
+    async with opened(bundle, tmp_path / "c", clock) as cache:
+        first = await failure(cache, f"{shop.url}/{path}")
         clock.now += FAILURE_AGE - 1
-        again = await failure(pictures, f"{shop.url}/{path}")
+        again = await failure(cache, f"{shop.url}/{path}")
         assert shop.asked == {path: 1}
         clock.now += 1
-        await failure(pictures, f"{shop.url}/{path}")
+        await failure(cache, f"{shop.url}/{path}")
         assert shop.asked == {path: 2}
     assert (first.reason, str(first)) == (again.reason, str(again))
     assert first.reason == reason
     assert f"image_url '{shop.url}/{path}'" in str(first)
 
 
-async def test_a_failure_is_remembered_without_what_came(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        await failure(pictures, f"{shop.url}/long-text")
+async def test_a_remembered_failure_does_not_keep_the_bytes(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        await failure(cache, f"{shop.url}/long-text")
         tracemalloc.start()
         try:
-            for number in range(20):  # of a megabyte each
-                await failure(pictures, f"{shop.url}/long-text?{number}")
+            for number in range(20):  # a megabyte each
+                await failure(cache, f"{shop.url}/long-text?{number}")
             gc.collect()
             kept, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-    assert kept < 5_000_000  # the last ones may still be in hand
+    assert kept < 5_000_000  # the last bytes may still be referenced
 
 
-async def test_a_failure_says_nothing_about_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    async with opened(bundle, tmp_path / "c", Clock()) as pictures:
-        await failure(pictures, f"{shop.url}/missing")
-        assert await pictures.embedding(f"{shop.url}/1")
+async def test_a_failure_does_not_affect_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        await failure(cache, f"{shop.url}/missing")
+        assert await cache.embedding(f"{shop.url}/1")
 
 
-async def test_what_time_may_heal_is_tried_again_after_growing_pauses(
-    bundle: Bundle, tmp_path: Path, shop: Shop
-) -> None:
+async def test_a_transient_failure_is_retried_after_growing_pauses(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     shop.broken = 2
     pauses: list[float] = []
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, pauses=pauses) as pictures:
-        assert await pictures.embedding(f"{shop.url}/1")
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, pauses=pauses) as cache:
+        assert await cache.embedding(f"{shop.url}/1")
     assert shop.asked == {"1": 3}
     first, second = pauses
     assert 0.2 <= first <= 0.25 and 0.4 <= second <= 0.5
 
 
-async def test_a_host_says_itself_when_it_wants_to_be_asked_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_the_pause_follows_retry_after(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     shop.broken, shop.retry_after = 1, 3
     pauses: list[float] = []
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=2, pauses=pauses) as pictures:
-        await failure(pictures, f"{shop.url}/1")  # no time has passed, and so the host is not asked
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=2, pauses=pauses) as cache:
+        await failure(cache, f"{shop.url}/1")  # the pause was skipped, so the breaker is still open
     assert shop.asked == {"1": 1}
     assert 3 <= pauses[0] <= 3.75
 
 
-async def test_what_time_does_not_heal_is_not_tried_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
-        await failure(pictures, f"{shop.url}/missing")
+async def test_a_permanent_failure_is_not_retried(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        await failure(cache, f"{shop.url}/missing")
     assert shop.asked == {"missing": 1}
 
 
-async def test_the_attempts_have_an_end(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_the_number_of_attempts_is_limited(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     shop.broken = 10
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as pictures:
-        error = await failure(pictures, f"{shop.url}/1")
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        error = await failure(cache, f"{shop.url}/1")
     assert (error.reason, error.transient) == ("http_status", True)
     assert shop.asked == {"1": 3}
 
 
-# The memory
+# Memory
 
 
-def test_memory_holds_as_many_bytes_as_it_may_and_drops_what_was_used_longest_ago() -> None:
+def test_memory_is_bounded_and_drops_the_least_recently_used() -> None:
     size = len("url-0") + 100 + ENTRY_OVERHEAD
-    memory = Memory(3 * size)
+    memory = MemoryCache(3 * size)
     for number in range(3):
         memory.put(f"url-{number}", bytes(100))
     memory.get("url-0")
@@ -317,7 +317,7 @@ def test_memory_holds_as_many_bytes_as_it_may_and_drops_what_was_used_longest_ag
 
 
 def test_memory_counts_bytes_and_not_entries() -> None:
-    memory = Memory(10_000)
+    memory = MemoryCache(10_000)
     kept: list[bytes] = []
     for number in range(1000):
         memory.put(f"url-{number % 500}", bytes(number % 700))
@@ -326,90 +326,90 @@ def test_memory_counts_bytes_and_not_entries() -> None:
     assert len(kept) >= 10
 
 
-def test_what_is_larger_than_the_memory_is_not_kept() -> None:
-    memory = Memory(100)
+def test_an_entry_larger_than_the_memory_is_not_kept() -> None:
+    memory = MemoryCache(100)
     memory.put("url", bytes(200))
     assert memory.get("url") is None
 
 
-async def test_a_host_that_hangs_holds_no_slot_and_nobody_else_back(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_a_host_that_hangs_does_not_delay_other_hosts(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     hanging = Shop()
     async with (
         serving(hanging.answer) as hanging.url,
-        opened(bundle, tmp_path / "c", Clock(), large=1) as pictures,
+        opened(bundle, tmp_path / "c", Clock(), max_large=1) as cache,
     ):
-        waiting = [asyncio.create_task(pictures.embedding(f"{hanging.url}/{number}")) for number in range(20)]
+        waiting = [asyncio.create_task(cache.embedding(f"{hanging.url}/{number}")) for number in range(20)]
         async with asyncio.timeout(10):
             while not hanging.asked:
                 await asyncio.wait(waiting, timeout=0.01)
         for number in range(3):
-            await pictures.embedding(f"{shop.url}/{number}")
-        assert not any(task.done() for task in waiting), "they still wait"
-        assert sum(hanging.asked.values()) <= HostLimits().first, "and few of them at the host"
+            await cache.embedding(f"{shop.url}/{number}")
+        assert not any(task.done() for task in waiting), "they still wait for the host"
+        assert sum(hanging.asked.values()) <= HostLimits().initial, "the host gets few of them"
         for task in waiting:
             task.cancel()
-        hanging.answers_wait.set()
+        hanging.may_respond.set()
 
 
 @dataclass
 class Slow:
-    """A server whose pictures begin with so many bytes at once; the rest comes when it is told."""
+    """A server that sends `size` bytes at once and ends the response when told to."""
 
     size: int
-    begun: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
-    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    may_end: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
         await response.write(b"x" * self.size)
-        self.begun.release()
-        await self.goes_on.wait()
+        self.started.release()
+        await self.may_end.wait()
         return response
 
-    async def all_begun(self, number: int) -> None:
+    async def all_started(self, number: int) -> None:
         async with asyncio.timeout(10):
             for _ in range(number):
-                await self.begun.acquire()
+                await self.started.acquire()
 
 
-@pytest.mark.parametrize(("size", "free"), [(1000, True), (SMALL + 100_000, False)])
-async def test_answers_that_do_not_end_hold_up_large_pictures_only_when_they_are_large(
+@pytest.mark.parametrize(("size", "free"), [(1000, True), (LARGE_PICTURE_BYTES + 100_000, False)])
+async def test_an_unfinished_response_delays_large_pictures_only_if_it_is_large(
     bundle: Bundle, tmp_path: Path, size: int, free: bool
 ) -> None:
-    slow, large = Slow(size), Slow(SMALL + 100_000)
-    large.goes_on.set()
+    slow, large = Slow(size), Slow(LARGE_PICTURE_BYTES + 100_000)
+    large.may_end.set()
     async with (
         serving(slow.answer) as slow_url,
         serving(large.answer) as large_url,
-        opened(bundle, tmp_path / "c", Clock(), large=2) as pictures,
+        opened(bundle, tmp_path / "c", Clock(), max_large=2) as cache,
     ):
-        waiting = [asyncio.create_task(pictures.embedding(f"{slow_url}/{number}")) for number in range(2)]
-        await slow.all_begun(2)
-        another = asyncio.create_task(failure(pictures, f"{large_url}/1"))
+        waiting = [asyncio.create_task(cache.embedding(f"{slow_url}/{number}")) for number in range(2)]
+        await slow.all_started(2)
+        another = asyncio.create_task(failure(cache, f"{large_url}/1"))
         done, _ = await asyncio.wait([another], timeout=5 if free else 0.3)
         assert bool(done) is free
-        slow.goes_on.set()
+        slow.may_end.set()
         assert (await another).reason == "not_a_picture"
         await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_small_pictures_pass_large_ones_that_do_not_end(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
-    slow = Slow(SMALL + 100_000)
-    async with serving(slow.answer) as url, opened(bundle, tmp_path / "c", Clock(), large=2) as pictures:
-        waiting = [asyncio.create_task(failure(pictures, f"{url}/{number}")) for number in range(4)]
-        await slow.all_begun(4)
+async def test_small_pictures_pass_unfinished_large_ones(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    slow = Slow(LARGE_PICTURE_BYTES + 100_000)
+    async with serving(slow.answer) as url, opened(bundle, tmp_path / "c", Clock(), max_large=2) as cache:
+        waiting = [asyncio.create_task(failure(cache, f"{url}/{number}")) for number in range(4)]
+        await slow.all_started(4)
         for number in range(3):
-            assert await pictures.embedding(f"{shop.url}/{number}")
+            assert await cache.embedding(f"{shop.url}/{number}")
         assert not any(task.done() for task in waiting)
-        slow.goes_on.set()
+        slow.may_end.set()
         assert [error.reason for error in await asyncio.gather(*waiting)] == ["not_a_picture"] * 4
 
 
-async def test_no_more_pictures_wait_for_the_model_than_there_are_places(
+async def test_the_queue_of_the_model_is_bounded(
     bundle: Bundle, tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a model that is slower than the shop's server fills the memory with pixels."""
+    """Otherwise a model that is slower than the picture server would fill the memory with pixels."""
     waiting = 0
     most = 0
     embed = EmbeddingBatcher.embed
@@ -424,23 +424,23 @@ async def test_no_more_pictures_wait_for_the_model_than_there_are_places(
             waiting -= 1
 
     monkeypatch.setattr(EmbeddingBatcher, "embed", watched)
-    async with opened(bundle, tmp_path / "c", Clock(), places=5) as pictures:
-        await asyncio.gather(*(pictures.embedding(f"{shop.url}/{number}") for number in range(40)))
+    async with opened(bundle, tmp_path / "c", Clock(), max_in_flight=5) as cache:
+        await asyncio.gather(*(cache.embedding(f"{shop.url}/{number}") for number in range(40)))
     assert 1 < most <= 5
 
 
-async def test_of_a_host_that_fails_only_so_many_pictures_are_asked_for(
+async def test_a_failing_host_gets_few_requests_before_its_circuit_breaker_opens(
     bundle: Bundle, tmp_path: Path, shop: Shop
 ) -> None:
     shop.broken = 1_000_000
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=1) as pictures:
-        reasons = [(await failure(pictures, f"{shop.url}/{number}")).reason for number in range(20)]
-    assert reasons == ["http_status"] * FAILURES + ["host_unavailable"] * (20 - FAILURES)
-    assert sum(shop.asked.values()) == FAILURES
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=1) as cache:
+        reasons = [(await failure(cache, f"{shop.url}/{number}")).reason for number in range(20)]
+    assert reasons == ["http_status"] * FAILURES_TO_OPEN + ["host_unavailable"] * (20 - FAILURES_TO_OPEN)
+    assert sum(shop.asked.values()) == FAILURES_TO_OPEN
 
 
-async def test_when_it_is_crowded_a_failure_is_final(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+async def test_a_failure_is_not_retried_while_it_is_crowded(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     shop.broken = 1
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, crowded=True) as pictures:
-        assert (await failure(pictures, f"{shop.url}/1")).reason == "http_status"
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, crowded=True) as cache:
+        assert (await failure(cache, f"{shop.url}/1")).reason == "http_status"
     assert shop.asked == {"1": 1}

@@ -1,4 +1,4 @@
-"""What is opened for pictures is closed with them, whatever is under way."""
+"""Closing the embedding cache closes all that was opened for it, even while fetches are in flight."""
 
 import asyncio
 from ipaddress import ip_network
@@ -12,7 +12,7 @@ from streams.settings import read_settings
 from tests.streams.web.servers import serving
 
 
-async def test_no_flight_outlives_what_it_uses(tmp_path: Path) -> None:
+async def test_closing_the_cache_ends_all_fetches(tmp_path: Path) -> None:
     asked = asyncio.Event()
 
     async def broken(_: web.BaseRequest) -> web.Response:
@@ -21,9 +21,9 @@ async def test_no_flight_outlives_what_it_uses(tmp_path: Path) -> None:
 
     settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),), fetch_attempts=100)
     async with serving(broken) as url:
-        async with open_embedding_cache(settings, Bundle.load(), tmp_path) as pictures:
-            waiting = asyncio.create_task(pictures.embedding(f"{url}/1"))
+        async with open_embedding_cache(settings, Bundle.load(), tmp_path) as cache:
+            waiting = asyncio.create_task(cache.embedding(f"{url}/1"))
             async with asyncio.timeout(10):
                 await asked.wait()
             waiting.cancel()
-        assert [task for task in asyncio.all_tasks() if "Pictures" in repr(task)] == []
+        assert [task for task in asyncio.all_tasks() if "EmbeddingCache" in repr(task)] == []

@@ -315,13 +315,13 @@ def test_a_port_that_is_not_a_number_is_named(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("value", ["proxy:3128", "https://proxy:3128", "http://proxy:3128/path"])
 def test_a_proxy_that_is_not_host_and_port_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", value)
-    assert refusal() == "setting TASTESTREAM_FETCH_PROXY: it has to be http://host:port"
+    assert refusal() == "setting TASTESTREAM_FETCH_PROXY: expected http://host:port"
 
 
 def test_a_password_in_a_proxy_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", "http://ann:hush-hush@proxy:3128")
     message = refusal()
-    assert message == "setting TASTESTREAM_FETCH_PROXY: a user name or password is in it, and none is supported"
+    assert message == "setting TASTESTREAM_FETCH_PROXY: the URL contains a user name or password, which is not supported"
 
 
 # The files

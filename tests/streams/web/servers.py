@@ -1,4 +1,4 @@
-"""Servers for the tests of fetching: real ones, on addresses of this host, and name servers that say as told."""
+"""Real local servers, and resolvers with given answers, for the tests of fetching."""
 
 import asyncio
 import socket
@@ -31,7 +31,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 async def serving(
     handler: Handler, address: str = "127.0.0.1", tls: SSLContext | None = None
 ) -> AsyncGenerator[str, None]:
-    """A server that gives every request to `handler`; its URL, without a slash at the end."""
+    """A server that passes every request to `handler`. Gives its URL, without a slash at the end."""
     runner = web.ServerRunner(web.Server(handler), shutdown_timeout=0.1)
     await runner.setup()
     try:
@@ -45,7 +45,7 @@ async def serving(
 
 @asynccontextmanager
 async def talking(talk: Talk, address: str = "127.0.0.1") -> AsyncGenerator[str, None]:
-    """A server below HTTP, that gives every connection to `talk`, for as long as the block lasts; its URL."""
+    """A TCP server that passes every connection to `talk` until the block ends. Gives its URL."""
     talks: set[asyncio.Task[None]] = set()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +55,7 @@ async def talking(talk: Talk, address: str = "127.0.0.1") -> AsyncGenerator[str,
         try:
             await talk(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the client has gone, or the test is over
+            pass  # the client is gone, or the test is over
         finally:
             talks.discard(task)
             writer.close()
@@ -72,7 +72,7 @@ async def talking(talk: Talk, address: str = "127.0.0.1") -> AsyncGenerator[str,
 
 @dataclass
 class Canary:
-    """Sockets that nobody may connect to. They listen, and never answer."""
+    """Listening sockets that no test may connect to. They never answer."""
 
     port: int
     sockets: list[socket.socket]
@@ -80,7 +80,7 @@ class Canary:
 
     @property
     def connections(self) -> int:
-        """How many have connected so far. The kernel keeps even one that has gone again without a word."""
+        """How many clients have connected so far. The kernel queues even a connection that is closed again at once."""
         for listening in self.sockets:
             while True:
                 try:
@@ -94,7 +94,7 @@ class Canary:
 
 @contextmanager
 def canary() -> Generator[Canary, None, None]:
-    """A canary on 127.0.0.1 and, where there is IPv6, on the same port of ::1."""
+    """A canary on 127.0.0.1 and, if there is IPv6, on the same port of ::1."""
     bird = Canary(0, [])
     try:
         for address, family in (("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6))[: 1 + IPV6]:
@@ -109,7 +109,7 @@ def canary() -> Generator[Canary, None, None]:
 
 
 class Answers(AbstractResolver):
-    """Gives one list of addresses after another, whatever the name; the last one for ever."""
+    """A resolver that returns one list of addresses after another, whatever the name, and then repeats the last."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers)

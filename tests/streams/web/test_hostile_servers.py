@@ -1,6 +1,6 @@
-"""The corpus of hostile servers: what a stranger's server may answer, and what it ends as.
+"""The corpus of hostile servers: what a server may send, and how the fetch fails.
 
-Behind each name stand what the server says, the reason of the dead letter, and whether the fetch may be tried again.
+Each name is followed by what the server sends, the reason of the dead letter, and whether the failure is transient.
 `test_hostile_urls` has the addresses.
 """
 
@@ -16,11 +16,13 @@ from collections.abc import Callable
 
 import pytest
 
-from streams.web.fetch import HAS_BROTLI, Fetcher, FetchLimits
+from streams.web.fetch import HAS_BROTLI, Fetcher
+from streams.web.limits import FetchLimits
 from tests.streams.web.servers import LOOPBACK, PICTURE, Talk, failure, talking
 
 PATIENT = FetchLimits(max_bytes=100_000)
-SHORT = FetchLimits(max_bytes=100_000, connect_timeout=0.5, idle_timeout=0.5, total_timeout=1.0)
+SHORT = FetchLimits(max_bytes=100_000, connect_timeout=0.3, idle_timeout=0.2, total_timeout=0.4)
+DRIP = 0.02  # seconds between two bytes that arrive too fast for the idle timeout
 OK = b"HTTP/1.1 200 OK\r\n"
 ZEROS = bytes(50_000_000)
 
@@ -39,7 +41,7 @@ def says(answer: bytes) -> Talk:
 
 
 def repeats(start: bytes, again: bytes, pause: float = 0.0) -> Talk:
-    """`start` once, and then `again` for ever, with a pause of so many seconds before each."""
+    """Sends `start` once and then `again` forever, with a pause in seconds before each."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asked(reader)
@@ -88,46 +90,50 @@ HOSTILE: dict[str, tuple[Talk, str, bool]] = {
     "never answers": (never_answers, "timeout", True),
     "stops after half a status line": (repeats(b"HTTP/1.1 20", b"", 60), "timeout", True),
     "stops after the headers": (repeats(OK + b"Content-Length: 5\r\n\r\n", b"", 60), "timeout", True),
-    # Drops
+    # A byte at a time
     "a byte a second, in the body": (repeats(OK + b"\r\n", b"x", 1), "timeout", True),
     "a byte a second, in a header": (repeats(OK + b"X: ", b"x", 1), "timeout", True),
-    "drops too fast for the idle time-out": (repeats(OK + b"\r\n", b"x", 0.1), "timeout", True),
-    "headers that drop": (repeats(OK, b"X: y\r\n", 0.1), "timeout", True),
-    "chunks that drop": (repeats(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.1), "timeout", True),
-    "compressed nothing that drops": (
-        repeats(OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10], b"\x00\x00\x00\xff\xff", 0.1),
+    "drips too fast for the idle timeout": (repeats(OK + b"\r\n", b"x", DRIP), "timeout", True),
+    "headers that drip": (repeats(OK, b"X: y\r\n", DRIP), "timeout", True),
+    "chunks that drip": (repeats(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", DRIP), "timeout", True),
+    "compressed nothing that drips": (
+        repeats(OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"")[:10], b"\x00\x00\x00\xff\xff", DRIP),
         "timeout",
         True,
     ),
-    # No HTTP
+    # Not HTTP
     "HTTP/0.9": (says(b"<html>hello</html>\n"), "response_broken", True),
     "another protocol": (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "response_broken", True),
     "null bytes": (says(bytes(1000)), "response_broken", True),
     "TLS in plain HTTP": (says(b"\x15\x03\x01\x00\x02\x02\x46"), "response_broken", True),
-    "status that is no number": (says(b"HTTP/1.1 abc OK\r\n\r\n"), "response_broken", True),
+    "status that is not a number": (says(b"HTTP/1.1 abc OK\r\n\r\n"), "response_broken", True),
     "HTTP/2": (says(b"HTTP/2 200\r\n\r\n"), "response_broken", True),
     "bare line break in a header": (says(OK + b"X: a\rSet-Cookie: b\r\n\r\n"), "response_broken", True),
     "null in a header": (says(OK + b"X: a\x00b\r\nContent-Length: 1\r\n\r\nx"), "response_broken", True),
     # Headers
     "huge header": (says(OK + b"X: " + b"x" * 100_000 + b"\r\n\r\n"), "response_broken", True),
-    "header without end": (repeats(OK + b"X: ", b"x" * 10_000), "response_broken", True),
-    "status line without end": (repeats(b"HTTP/1.1 200 ", b"x" * 10_000), "response_broken", True),
-    "headers without end": (repeats(OK, b"X: y\r\n" * 100), "response_broken", True),
-    "interim answers without end": (repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10), "timeout", True),
+    "endless header": (repeats(OK + b"X: ", b"x" * 10_000), "response_broken", True),
+    "endless status line": (repeats(b"HTTP/1.1 200 ", b"x" * 10_000), "response_broken", True),
+    "endless headers": (repeats(OK, b"X: y\r\n" * 100), "response_broken", True),
+    "endless interim responses": (repeats(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10), "timeout", True),
     # Length
     "announces more than it sends": (says(OK + b"Content-Length: 100\r\n\r\nshort"), "response_broken", True),
     "announces more than is allowed": (says(OK + b"Content-Length: 100001\r\n\r\n"), "picture_too_many_bytes", False),
     "announces a gigabyte": (says(OK + b"Content-Length: 1000000000\r\n\r\n"), "picture_too_many_bytes", False),
-    "announces more than there is": (says(OK + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n"), "response_broken", True),
-    "announces less than nothing": (says(OK + b"Content-Length: -1\r\n\r\nx"), "response_broken", True),
+    "announces a length of 30 digits": (
+        says(OK + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n"),
+        "response_broken",
+        True,
+    ),
+    "announces a negative length": (says(OK + b"Content-Length: -1\r\n\r\nx"), "response_broken", True),
     "announces two lengths": (says(OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxy"), "response_broken", True),
-    "body without length and end": (repeats(OK + b"\r\n", b"x" * 10_000), "picture_too_many_bytes", False),
-    "chunks without end": (
+    "endless body without a length": (repeats(OK + b"\r\n", b"x" * 10_000), "picture_too_many_bytes", False),
+    "endless chunks": (
         repeats(OK + b"Transfer-Encoding: chunked\r\n\r\n", b"3e8\r\n" + b"x" * 1000 + b"\r\n"),
         "picture_too_many_bytes",
         False,
     ),
-    "chunk without end": (
+    "endless chunk": (
         repeats(OK + b"Transfer-Encoding: chunked\r\n\r\nffffffff\r\n", b"x" * 10_000),
         "picture_too_many_bytes",
         False,
@@ -137,26 +143,26 @@ HOSTILE: dict[str, tuple[Talk, str, bool]] = {
         "response_broken",
         True,
     ),
-    "chunk whose length is none": (says(OK + b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n"), "response_broken", True),
-    "chunks that break off": (says(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"), "response_broken", True),
-    # Content encodings: we ask for none
+    "chunk with an invalid length": (says(OK + b"Transfer-Encoding: chunked\r\n\r\nzzz\r\n"), "response_broken", True),
+    "chunks that stop early": (says(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab"), "response_broken", True),
+    # Content encodings; the request asks for none
     "gzip bomb": (encoded("gzip", gzip.compress(ZEROS)), "picture_too_many_bytes", False),
     "gzip bomb in members": (encoded("gzip", gzip.compress(bytes(90_000)) * 500), "picture_too_many_bytes", False),
     "deflate bomb": (encoded("deflate", zlib.compress(ZEROS)), "picture_too_many_bytes", False),
     "deflate bomb without a header": (encoded("deflate", raw_deflate(ZEROS)), "picture_too_many_bytes", False),
-    "gzip that is none": (encoded("gzip", b"no gzip"), "response_broken", True),
+    "gzip that is not gzip": (encoded("gzip", b"no gzip"), "response_broken", True),
     "gzip twice": (encoded("gzip, gzip", gzip.compress(gzip.compress(PICTURE))), "content_encoding", False),
     "gzip in two headers": (
         says(OK + b"Content-Encoding: gzip\r\nContent-Encoding: gzip\r\n\r\nx"),
         "content_encoding",
         False,
     ),
-    "encoding nobody knows": (encoded("rot13", PICTURE), "content_encoding", False),
+    "unknown encoding": (encoded("rot13", PICTURE), "content_encoding", False),
     "encoding with control characters": (encoded("a\tb", PICTURE), "content_encoding", False),
     # Statuses
     "204, no content": (says(b"HTTP/1.1 204 No Content\r\n\r\n"), "empty_body", False),
     "200 without a body": (says(OK + b"Content-Length: 0\r\n\r\n"), "empty_body", False),
-    "206, a part that nobody asked for": (
+    "206, a part that was not requested": (
         says(b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\n\xff\xd8"),
         "http_status",
         False,
@@ -169,7 +175,7 @@ HOSTILE: dict[str, tuple[Talk, str, bool]] = {
         False,
     ),
     "status 999": (says(b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"), "http_status", True),
-    # Redirects; where they lead is in `test_hostile_urls`
+    # Redirects; `test_hostile_urls` has their targets
     "redirects to itself": (says(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"), "too_many_redirects", False),
     "redirects to nothing": (says(b"HTTP/1.1 302 Found\r\nLocation: \r\n\r\n"), "too_many_redirects", False),
     "redirects nowhere": (says(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"), "http_status", False),
@@ -193,7 +199,7 @@ HOSTILE: dict[str, tuple[Talk, str, bool]] = {
         "response_broken",
         True,
     ),
-    "redirects with bytes that are no text": (
+    "redirects with bytes that are not UTF-8": (
         says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\xff\xfe\r\n\r\n"),
         "url_invalid",
         False,
@@ -219,28 +225,28 @@ async def test_a_hostile_server_fails_in_bounded_time_and_memory(talk: Talk, rea
     assert str(failed).isprintable()
 
 
-async def test_tls_to_a_plain_port() -> None:
+async def test_https_to_a_plain_port_fails_as_transient() -> None:
     async with talking(says(OK + b"\r\n")) as url, Fetcher(SHORT, LOOPBACK) as fetcher:
         failed = await failure(fetcher, url.replace("http:", "https:"))
     assert failed.transient
     assert failed.reason in ("host_unreachable", "timeout")  # the server waits for a line that never ends
 
 
-async def test_an_encoding_without_a_decoder_is_named() -> None:
+async def test_the_message_names_an_encoding_without_a_decoder() -> None:
     async with talking(encoded("zstd" if HAS_BROTLI else "br", b"x")) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
         failed = await failure(fetcher, url)
     assert (failed.reason, failed.transient) == ("content_encoding", False)
     assert "zstd" in str(failed) or "brotli" in str(failed)
 
 
-@pytest.mark.skipif(not HAS_BROTLI, reason="no decoder of brotli is installed")
+@pytest.mark.skipif(not HAS_BROTLI, reason="no brotli decoder is installed")
 async def test_a_brotli_bomb_is_stopped_at_the_limit() -> None:
     bomb = pytest.importorskip("brotli").compress(ZEROS)
     async with talking(encoded("br", bomb)) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
         assert (await failure(fetcher, url)).reason == "picture_too_many_bytes"
 
 
-# What is odd, and fine
+# Odd but valid
 
 
 @pytest.mark.parametrize(
@@ -255,7 +261,7 @@ async def test_a_brotli_bomb_is_stopped_at_the_limit() -> None:
         b"Set-Cookie: a=b\r\n",
     ],
 )
-async def test_what_a_server_says_of_a_body_is_a_hint_that_nobody_takes(headers: bytes) -> None:
+async def test_headers_that_describe_the_body_are_ignored(headers: bytes) -> None:
     answer = OK + headers + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
     async with talking(says(answer)) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
         assert await fetcher.fetch(url) == PICTURE
@@ -265,12 +271,12 @@ async def test_what_a_server_says_of_a_body_is_a_hint_that_nobody_takes(headers:
     ("encoding", "compress"),
     [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate), ("identity", bytes), ("", bytes)],
 )
-async def test_an_encoding_that_is_understood_is_undone(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+async def test_a_known_encoding_is_decoded(encoding: str, compress: Callable[[bytes], bytes]) -> None:
     async with talking(encoded(encoding, compress(PICTURE))) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
         assert await fetcher.fetch(url) == PICTURE
 
 
-async def test_a_redirect_with_a_body_without_end_is_followed() -> None:
+async def test_a_redirect_with_an_endless_body_is_followed() -> None:
     answers = itertools.chain(
         [repeats(b"HTTP/1.1 302 Found\r\nLocation: /next\r\n\r\n", b"x" * 10_000)],
         itertools.repeat(says(OK + b"\r\n" + PICTURE)),
@@ -283,7 +289,7 @@ async def test_a_redirect_with_a_body_without_end_is_followed() -> None:
         assert await fetcher.fetch(url) == PICTURE
 
 
-async def test_bytes_after_the_announced_length_are_not_the_answer_to_the_next_question() -> None:
+async def test_bytes_after_the_announced_length_are_not_taken_as_the_next_response() -> None:
     forged = OK + b"Content-Length: 6\r\n\r\nforged"
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

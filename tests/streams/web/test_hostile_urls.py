@@ -1,8 +1,8 @@
-"""The corpus of hostile URLs: what a stranger may write into `image_url` or into a redirect, and what it ends as.
+"""The corpus of hostile URLs: what a stranger may write into `image_url` or a redirect, and how the fetch fails.
 
-Each URL aims at a canary, a server on 127.0.0.1 and ::1 that nobody may connect to; {port} is its port, and every name
-resolves to it. The policy is the one of production, but for the canary's port, which is allowed: only the addresses
-keep the fetcher away. Behind each name stands the reason of the dead letter.
+Each URL aims at a canary: a server on 127.0.0.1 and ::1 that must not be called. {port} is its port, and every name resolves to
+it. The policy is that of production, except that the canary's port is allowed, so that only the rules for addresses protect it.
+Each URL is followed by the reason of the dead letter.
 """
 
 import asyncio
@@ -13,7 +13,9 @@ import pytest
 from aiohttp import web
 
 from streams.web.addresses import AddressPolicy
-from streams.web.fetch import Fetcher, FetchLimits, GuardedResolver
+from streams.web.fetch import Fetcher
+from streams.web.guards import GuardedResolver
+from streams.web.limits import FetchLimits
 from tests.streams.web.servers import (
     LOOPBACK,
     ONLY_2,
@@ -28,10 +30,10 @@ from tests.streams.web.servers import (
     to,
 )
 
-QUICK = FetchLimits(connect_timeout=0.5, idle_timeout=0.5, total_timeout=1.0)
+QUICK = FetchLimits(connect_timeout=0.5, idle_timeout=0.3, total_timeout=1.0)
 
 INSIDE = {
-    # An address that is not public, and its spellings.
+    # Spellings of an address that is not public.
     "loopback": "http://127.0.0.1:{port}/",
     "loopback, another of its addresses": "http://127.8.9.10:{port}/",
     "loopback in upper case": "HTTP://127.0.0.1:{port}/",
@@ -62,7 +64,7 @@ INSIDE = {
     "circled decimal": "http://②１③0706433:{port}/",
     "mathematical digits": "http://𝟏𝟐𝟕.𝟎.𝟎.𝟏:{port}/",
     "superscript digits": "http://¹²⁷.⁰.⁰.¹:{port}/",
-    # IPv6, and IPv4 in words of IPv6.
+    # IPv6, and IPv4 written as IPv6.
     "IPv6 loopback": "http://[::1]:{port}/",
     "IPv6 loopback in full": "http://[0:0:0:0:0:0:0:1]:{port}/",
     "IPv6 loopback with a zone": "http://[::1%25lo]:{port}/",
@@ -85,7 +87,7 @@ INSIDE = {
     "IPv6 site-local": "http://[fec0::1]:{port}/",
     "IPv6 unique local": "http://[fd00::1]:{port}/",
     "IPv6 multicast": "http://[ff02::1]:{port}/",
-    # What lies behind them.
+    # Internal services and networks.
     "metadata service": "http://169.254.169.254:{port}/latest/meta-data/",
     "metadata service, decimal": "http://2852039166:{port}/latest/meta-data/",
     "metadata service, octal": "http://0251.0376.0251.0376:{port}/",
@@ -101,7 +103,7 @@ INSIDE = {
     "broadcast": "http://255.255.255.255:{port}/",
     "benchmarks": "http://198.18.0.1:{port}/",
     "documentation": "http://203.0.113.7:{port}/",
-    # The host is another one than it seems.
+    # The host is not the one it seems to be.
     "fragment that looks like a host": "http://127.0.0.1:{port}#@shop.example/",
     "query that looks like a host": "http://127.0.0.1:{port}?@shop.example/",
     "space in front": " http://127.0.0.1:{port}/",
@@ -111,7 +113,7 @@ INSIDE = {
 }
 
 NAMES = {
-    # Their address is inside, or nobody but the tests' own resolver knows them.
+    # They resolve to an internal address, or only in the resolver of these tests.
     "localhost": "http://localhost:{port}/",
     "localhost in upper case": "http://LOCALHOST:{port}/",
     "localhost, dot at the end": "http://localhost.:{port}/",
@@ -120,7 +122,7 @@ NAMES = {
     "name with an address in it": "http://127.0.0.1.nip.example:{port}/",
     "name that ends like an address": "http://127.0.0.1\u2024nip.example:{port}/",
     "name of the metadata service": "http://metadata.google.internal:{port}/",
-    "digits that are no ASCII": "http://\u0660:{port}/",
+    "digits that are not ASCII": "http://\u0660:{port}/",
     "IP literal of the future": "http://[v1.x]:{port}/",
 }
 
@@ -151,9 +153,9 @@ NOT_A_URL = {
     "no host, no slashes": "http:127.0.0.1:{port}/",
     "port out of range": "http://127.0.0.1:99999/",
     "negative port": "http://127.0.0.1:-1/",
-    "port that is no number": "http://127.0.0.1:x/",
+    "port that is not a number": "http://127.0.0.1:x/",
     "two ports": "http://127.0.0.1:80:{port}/",
-    "octal digit that is none": "http://08.0.0.1:{port}/",
+    "invalid octal digit": "http://08.0.0.1:{port}/",
     "decimal over 32 bits": "http://4294967297:{port}/",
     "huge decimal": "http://999999999999:{port}/",
     "five parts": "http://1.2.3.4.5:{port}/",
@@ -195,7 +197,7 @@ NOT_A_URL = {
 }
 
 ODD_PORTS = {
-    # Public addresses, which nobody here may call: the port has to be refused first.
+    # Public addresses, which no test may call: the port must be refused first.
     "SSH": "http://8.8.8.8:22/",
     "SMTP": "http://8.8.8.8:25/",
     "Redis": "http://8.8.8.8:6379/",
@@ -206,7 +208,7 @@ ODD_PORTS = {
     "port over IPv6": "http://[2606:4700::1111]:6379/",
 }
 
-NO_SCHEME = {  # a redirect may be written so; an event's URL may not
+NO_SCHEME = {  # valid in a redirect, but not in an event
     "nothing": "",
     "path": "/a.jpg",
     "relative path": "a.jpg",
@@ -223,14 +225,14 @@ HOSTILE = {
 REDIRECTED = {
     name: (location, reason)
     for name, (location, reason) in HOSTILE.items()
-    if not any(c in location for c in "\r\n\x00")  # which end a header; `test_hostile_servers` has such answers
-    and name != "port of a name"  # which is looked up; see below
+    if not any(c in location for c in "\r\n\x00")  # these end a header; `test_hostile_servers` has such responses
+    and name != "port of a name"  # which is resolved; see below
 } | {
     "host without scheme": ("//127.0.0.1:{port}/", "address_not_public"),
     "host without scheme, decimal": ("//2130706433:{port}/", "address_not_public"),
     "host without scheme, a name": ("//localhost:{port}/", "address_not_public"),
     "user without scheme": ("//ann:hush@127.0.0.1:{port}/", "url_invalid"),
-    # Without a host of their own these lead to the server that redirects, and round in a circle.
+    # These have no host, so they lead back to the server that redirects, in a circle.
     "no host": ("http:///a.jpg", "too_many_redirects"),
     "no host, slash in front of it": ("http:/127.0.0.1:{port}/", "too_many_redirects"),
     "no host, no slashes": ("http:127.0.0.1:{port}/", "too_many_redirects"),
@@ -240,7 +242,7 @@ REDIRECTED = {
 
 
 def redirecting(location: str) -> Talk:
-    """Redirects to there; no server of a library would write all of these."""
+    """Redirects to `location`. Written by hand, because no HTTP library would send all of these."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -251,7 +253,7 @@ def redirecting(location: str) -> Talk:
 
 
 @pytest.mark.parametrize(("url", "reason"), HOSTILE.values(), ids=HOSTILE)
-async def test_a_hostile_url_reaches_nobody(url: str, reason: str) -> None:
+async def test_a_hostile_url_reaches_no_server(url: str, reason: str) -> None:
     with canary() as bird:
         url = url.replace("{port}", str(bird.port))
         policy = AddressPolicy(ports=(80, 443, bird.port))
@@ -260,12 +262,12 @@ async def test_a_hostile_url_reaches_nobody(url: str, reason: str) -> None:
         assert bird.connections == 0
     assert (failed.reason, failed.transient) == (reason, False)
     message = str(failed)
-    message.encode()  # it can be written to a header
+    message.encode()  # the message fits into a header
     assert "\n" not in message and "hush" not in message and len(message) < 900
 
 
 @pytest.mark.parametrize("url", NO_SCHEME.values(), ids=NO_SCHEME)
-async def test_a_url_without_a_scheme_reaches_nobody(url: str) -> None:
+async def test_a_url_without_a_scheme_reaches_no_server(url: str) -> None:
     with canary() as bird:
         async with Fetcher(QUICK, AddressPolicy(ports=(bird.port,)), resolver=Answers(["127.0.0.1"])) as fetcher:
             failed = await failure(fetcher, url.replace("{port}", str(bird.port)))
@@ -274,7 +276,7 @@ async def test_a_url_without_a_scheme_reaches_nobody(url: str) -> None:
 
 
 @pytest.mark.parametrize(("location", "reason"), REDIRECTED.values(), ids=REDIRECTED)
-async def test_a_hostile_redirect_reaches_nobody(location: str, reason: str) -> None:
+async def test_a_hostile_redirect_reaches_no_server(location: str, reason: str) -> None:
     with canary() as bird:
         location = location.replace("{port}", str(bird.port))
         policy = AddressPolicy(ONLY_2.allow_networks, ports=(80, 443, bird.port))
@@ -290,7 +292,7 @@ async def test_a_hostile_redirect_reaches_nobody(location: str, reason: str) -> 
     assert "hush" not in str(failed)
 
 
-async def test_the_canary_notices_whoever_is_let_through() -> None:
+async def test_the_canary_notices_every_connection() -> None:
     with canary() as bird:
         async with Fetcher(QUICK, LOOPBACK) as fetcher:
             assert (await failure(fetcher, f"http://127.0.0.1:{bird.port}/")).reason == "timeout"
@@ -303,8 +305,8 @@ async def test_the_canary_notices_whoever_is_let_through() -> None:
 # Names that change their address: DNS rebinding
 
 
-async def test_a_name_that_is_public_at_first_and_inside_later_is_refused_then() -> None:
-    """Each fetch looks up anew, as after a minute: the client remembers an answer for seconds."""
+async def test_a_name_that_later_resolves_to_an_internal_address_is_refused() -> None:
+    """Each fetcher resolves the name again, as one fetcher does after a while: aiohttp caches an answer for seconds."""
     resolver = Answers(["127.0.0.2"], ["127.0.0.1"])
     with canary() as bird:
         async with serving(picture, "127.0.0.2") as url:
@@ -317,7 +319,7 @@ async def test_a_name_that_is_public_at_first_and_inside_later_is_refused_then()
     assert resolver.asked == ["rebound.example"] * 2
 
 
-async def test_a_redirect_to_a_name_that_is_inside_by_then_is_refused() -> None:
+async def test_a_redirect_to_a_name_that_now_resolves_to_an_internal_address_is_refused() -> None:
     async def redirect(request: web.BaseRequest) -> web.Response:
         return to(f"http://rebound.example:{bird.port}/")
 
@@ -331,10 +333,10 @@ async def test_a_redirect_to_a_name_that_is_inside_by_then_is_refused() -> None:
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1"], ["127.0.0.1", "127.0.0.3", "::1"]])
-async def test_an_answer_that_changes_between_check_and_use_is_refused_at_the_socket(
+async def test_an_address_that_changes_after_the_check_is_refused_at_the_socket(
     answer: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the guarded resolver let through: the socket's own address decides."""
+    """The address of the socket decides, whatever the resolver returned."""
     monkeypatch.setattr(GuardedResolver, "resolve", Answers(answer).resolve)
     with canary() as bird:
         async with Fetcher(QUICK, ONLY_2) as fetcher:
@@ -343,10 +345,10 @@ async def test_an_answer_that_changes_between_check_and_use_is_refused_at_the_so
     assert (failed.reason, failed.transient) == ("address_not_public", False)
 
 
-async def test_the_operating_system_is_asked_once_and_its_answer_is_the_one_that_is_connected(
+async def test_a_name_is_resolved_once_and_that_address_is_connected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A second look-up, at the time of the connection, would be answered with an address inside."""
+    """A second look-up, when connecting, would return an internal address."""
     answers = ["127.0.0.2", "127.0.0.1"]
     asked: list[Any] = []
 
@@ -362,20 +364,20 @@ async def test_the_operating_system_is_asked_once_and_its_answer_is_the_one_that
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], ["::1", "127.0.0.2"]])
-async def test_of_a_mixed_answer_the_permitted_address_is_called_and_no_other(answer: list[str]) -> None:
+async def test_only_the_permitted_address_of_a_mixed_answer_is_called(answer: list[str]) -> None:
     with canary() as bird, socket.create_server(("127.0.0.2", bird.port)) as permitted:
         async with Fetcher(QUICK, ONLY_2, resolver=Answers(answer)) as fetcher:
             url = f"http://mixed.example:{bird.port}/"
-            assert (await failure(fetcher, url)).reason == "timeout"  # it listens, and says nothing
+            assert (await failure(fetcher, url)).reason == "timeout"  # it listens but does not answer
         permitted.setblocking(False)
         permitted.accept()[0].close()
         assert bird.connections == 0
 
 
-async def test_of_a_mixed_answer_no_other_address_is_tried_when_the_permitted_one_is_closed() -> None:
+async def test_no_other_address_of_a_mixed_answer_is_tried_when_the_permitted_one_is_closed() -> None:
     with canary() as bird:
         async with Fetcher(QUICK, ONLY_2, resolver=Answers(["127.0.0.2", "127.0.0.1", "::1"])) as fetcher:
             failed = await failure(fetcher, f"http://mixed.example:{bird.port}/")
-        await asyncio.sleep(0.3)  # a second try in parallel starts a quarter of a second later
+        await asyncio.sleep(0.3)  # aiohttp starts a parallel attempt after 0.25 s
         assert bird.connections == 0
     assert failed.reason == "host_unreachable"

@@ -1,6 +1,6 @@
-"""Behind a proxy: what the URL says and what its name resolves to is checked before the proxy is asked, at each redirect.
+"""Behind a proxy, the URL and the addresses of its name are checked before each request, also after a redirect.
 
-The proxy of these tests stands at 127.0.0.3, which the policy does not permit: only the setting makes it reachable.
+The proxy of these tests is at 127.0.0.3, which the policy does not permit. Only the setting makes it reachable.
 """
 
 import asyncio
@@ -12,7 +12,9 @@ import pytest
 from yarl import URL
 
 from streams.web.addresses import AddressPolicy
-from streams.web.fetch import Fetcher, FetchLimits, OnlyProxy
+from streams.web.fetch import Fetcher
+from streams.web.guards import OnlyProxy
+from streams.web.limits import FetchLimits
 from tests.streams.web.servers import ONLY_2, PICTURE, Answers, canary, failure, talking
 
 QUICK = FetchLimits(connect_timeout=0.5, idle_timeout=0.5, total_timeout=1.0)
@@ -21,7 +23,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
 
 @asynccontextmanager
 async def proxying(answer: bytes = OK) -> AsyncGenerator[tuple[str, list[str]], None]:
-    """A proxy that gives every request one answer: its URL, and the first lines of what it was asked."""
+    """A proxy that answers every request alike. Gives its URL, and the first line of each request."""
     asked: list[str] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -43,7 +45,7 @@ async def test_a_picture_is_fetched_through_the_proxy() -> None:
     assert asked == ["GET http://shop.example/a.jpg HTTP/1.1", "GET http://8.8.8.8/b.jpg HTTP/1.1"]
 
 
-async def test_https_goes_through_a_tunnel_that_the_proxy_may_refuse() -> None:
+async def test_https_uses_a_tunnel_that_the_proxy_may_refuse() -> None:
     forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     resolver = Answers(["8.8.8.8"])
     async with proxying(forbidden) as (proxy, asked), Fetcher(QUICK, resolver=resolver, proxy=proxy) as fetcher:
@@ -68,7 +70,7 @@ async def test_https_goes_through_a_tunnel_that_the_proxy_may_refuse() -> None:
     ],
 )
 @pytest.mark.parametrize("redirected", [False, True])
-async def test_the_proxy_is_not_asked_for_what_is_inside(
+async def test_the_proxy_is_not_asked_for_internal_addresses(
     url: str, answer: list[str], reason: str, redirected: bool
 ) -> None:
     start = "http://8.8.8.8/"
@@ -84,7 +86,7 @@ async def test_the_proxy_is_not_asked_for_what_is_inside(
     assert asked == [f"GET {start} HTTP/1.1"] * redirected
 
 
-async def test_a_name_in_a_network_of_the_operator_may_be_asked_for_on_any_port() -> None:
+async def test_the_proxy_may_be_asked_for_any_port_in_an_allowed_network() -> None:
     async with (
         proxying() as (proxy, asked),
         Fetcher(QUICK, ONLY_2, resolver=Answers(["127.0.0.2"]), proxy=proxy) as fetcher,
@@ -93,7 +95,7 @@ async def test_a_name_in_a_network_of_the_operator_may_be_asked_for_on_any_port(
     assert asked == ["GET http://cdn.example:6379/a.jpg HTTP/1.1"]
 
 
-async def test_a_host_that_is_not_listed_is_not_asked_for() -> None:
+async def test_the_proxy_is_not_asked_for_a_host_that_is_not_allowed() -> None:
     async with proxying() as (proxy, asked):
         policy = AddressPolicy(allow_hosts=("cdn.example",))
         async with Fetcher(QUICK, policy, resolver=Answers(["8.8.8.8"]), proxy=proxy) as fetcher:
@@ -101,7 +103,7 @@ async def test_a_host_that_is_not_listed_is_not_asked_for() -> None:
     assert asked == []
 
 
-async def test_nobody_else_is_connected_to_even_when_the_proxy_is_down() -> None:
+async def test_no_other_server_is_called_when_the_proxy_is_down() -> None:
     async with proxying() as (down, _):
         pass
     with canary() as bird:
@@ -112,15 +114,15 @@ async def test_nobody_else_is_connected_to_even_when_the_proxy_is_down() -> None
     assert (failed.reason, failed.transient) == ("host_unreachable", True)
 
 
-async def test_a_name_that_cannot_be_looked_up_here_is_not_asked_for() -> None:
+async def test_the_proxy_is_not_asked_for_a_name_that_does_not_resolve_here() -> None:
     async with proxying() as (proxy, asked), Fetcher(QUICK, proxy=proxy) as fetcher:
         failed = await failure(fetcher, "http://nowhere.invalid/")
     assert (failed.reason, failed.transient, asked) == ("host_unreachable", True, [])
 
 
-async def test_only_the_proxy_is_looked_up_and_connected_to() -> None:
+async def test_only_the_proxy_is_resolved_and_connected() -> None:
     only = OnlyProxy(Answers(["10.0.0.9"]), URL("http://proxy.example:3128"))
-    assert only.refusal(ip_address("10.0.0.9"), 3128) is not None  # not looked up yet
+    assert only.refusal(ip_address("10.0.0.9"), 3128) is not None  # not resolved yet
     await only.resolve("proxy.example", 3128)
     assert only.refusal(ip_address("10.0.0.9"), 3128) is None
     for address, port in [("10.0.0.9", 80), ("10.0.0.8", 3128), ("8.8.8.8", 80)]:

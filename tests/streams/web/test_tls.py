@@ -1,4 +1,4 @@
-"""HTTPS: a certificate that nobody vouches for, or that is another host's, is refused before anything is asked."""
+"""HTTPS: a certificate that is not trusted, or belongs to another host, is refused before a request is sent."""
 
 import shutil
 import ssl
@@ -13,14 +13,16 @@ from aiohttp import web
 from streams.web.fetch import Fetcher
 from tests.streams.web.servers import LOOPBACK, PICTURE, Answers, failure, serving
 
-pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: no certificate")
+pytestmark = pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl, which makes the certificate, is not installed"
+)
 
 Certificate = tuple[Path, ssl.SSLContext]
 
 
 @pytest.fixture
 def self_signed(tmp_path: Path) -> Callable[..., Certificate]:
-    """Makes a certificate for 127.0.0.1 and shop.example: its file, and the context of a server that shows it."""
+    """Makes a certificate for 127.0.0.1 and shop.example. Gives its file, and the context of a server that uses it."""
 
     def make(days: int = 1) -> Certificate:
         key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
@@ -36,12 +38,12 @@ def self_signed(tmp_path: Path) -> Callable[..., Certificate]:
 
 
 def trust(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a certificate in the place of the system's authorities."""
+    """Trust this certificate instead of the system's authorities."""
     context = ssl.create_default_context(cafile=str(certificate))
     monkeypatch.setattr(aiohttp.connector, "_SSL_CONTEXT_VERIFIED", context)
 
 
-async def test_a_certificate_that_signs_itself_is_refused(self_signed: Callable[..., Certificate]) -> None:
+async def test_a_self_signed_certificate_is_refused(self_signed: Callable[..., Certificate]) -> None:
     asked: list[web.BaseRequest] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
@@ -55,7 +57,7 @@ async def test_a_certificate_that_signs_itself_is_refused(self_signed: Callable[
     assert not asked
 
 
-async def test_a_certificate_counts_for_the_host_that_it_names(
+async def test_a_certificate_is_valid_only_for_the_hosts_it_names(
     self_signed: Callable[..., Certificate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def handler(_: web.BaseRequest) -> web.Response:
@@ -74,11 +76,14 @@ async def test_a_certificate_counts_for_the_host_that_it_names(
     assert "other.example" in str(failed)
 
 
-async def test_plain_http_to_a_tls_port(self_signed: Callable[..., Certificate]) -> None:
+async def test_http_to_a_tls_port_fails_as_transient(self_signed: Callable[..., Certificate]) -> None:
     async def handler(_: web.BaseRequest) -> web.Response:
         return web.Response(body=PICTURE)
 
     async with serving(handler, tls=self_signed()[1]) as url, Fetcher(policy=LOOPBACK) as fetcher:
         failed = await failure(fetcher, url.replace("https:", "http:"))
     assert failed.transient
-    assert failed.reason in ("host_unreachable", "response_broken")  # the server hangs up, or says so in TLS
+    assert failed.reason in (
+        "host_unreachable",
+        "response_broken",
+    )  # the server closes the connection, or sends a TLS alert

@@ -31,7 +31,7 @@ def fill_cache(settings: Settings, bundle: Bundle, embeddings: Mapping[str, byte
     """The embed worker's cache on disk, as `tastestream warm` leaves it."""
     cache = DiskCache(
         settings.data_dir / "embed" / "cache",
-        embedder=bundle.embedder_version,
+        embedder_version=bundle.embedder_version,
         length=HEADER_BYTES + bundle.embedding_size,
         max_bytes=settings.cache_disk,
         max_age=settings.cache_max_age,

@@ -1,6 +1,6 @@
-"""Who answers a name is filtered, no proxy is found by chance, and no more connections are held than may be.
+"""Answers of name servers are filtered, the environment's proxy is ignored, and connections are limited.
 
-Whom a fetch never calls is in `test_hostile_urls`.
+`test_hostile_urls` has the addresses that a fetch never calls.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from aiohttp import web
 from streams.embed.opening import new_fetcher
 from streams.settings import read_settings
 from streams.web.addresses import AddressPolicy
-from streams.web.fetch import AddressRefused, Fetcher, FetchLimits, GuardedResolver, ThreadedResolver
+from streams.web.fetch import Fetcher
+from streams.web.guards import AddressRefused, GuardedResolver, ThreadedResolver
+from streams.web.limits import FetchLimits
 from tests.streams.web.servers import IPV6, LOOPBACK, ONLY_2, PICTURE, Answers, canary, failure, picture, serving, to
 
 
-async def test_of_what_a_name_resolves_to_the_permitted_addresses_are_left() -> None:
+async def test_the_resolver_returns_only_permitted_addresses() -> None:
     resolver = GuardedResolver(Answers(["10.0.0.1", "127.0.0.2", "::1"], ["10.0.0.1"], []), ONLY_2)
     assert [found["host"] for found in await resolver.resolve("shop.example", 80)] == ["127.0.0.2"]
-    with pytest.raises(
-        AddressRefused, match=r"shop\.example resolves to 10\.0\.0\.1: none is an address of the public"
-    ):
+    with pytest.raises(AddressRefused, match=r"shop\.example resolves to 10\.0\.0\.1: none is a public address"):
         await resolver.resolve("shop.example", 80)
     with pytest.raises(AddressRefused, match=r"shop\.example resolves to no address"):
         await resolver.resolve("shop.example", 80)
@@ -36,7 +36,7 @@ async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.Monkey
         assert bird.connections == 0
 
 
-async def test_the_operating_systems_resolver_finds_this_host() -> None:
+async def test_the_threaded_resolver_resolves_localhost() -> None:
     resolver = ThreadedResolver(timeout=5)
     assert "127.0.0.1" in [found["host"] for found in await resolver.resolve("localhost", 80)]
     await resolver.close()
@@ -45,21 +45,21 @@ async def test_the_operating_systems_resolver_finds_this_host() -> None:
 # Ports
 
 
-async def test_a_name_in_a_network_of_the_operator_may_have_any_port() -> None:
+async def test_a_name_in_an_allowed_network_may_use_any_port() -> None:
     async with serving(picture, "127.0.0.2") as url, Fetcher(policy=ONLY_2, resolver=Answers(["127.0.0.2"])) as fetcher:
         assert await fetcher.fetch(url) == PICTURE
         assert await fetcher.fetch(url.replace("127.0.0.2", "cdn.example")) == PICTURE
 
 
 @pytest.mark.parametrize("answer", [["8.8.8.8"], ["10.0.0.1", "8.8.8.8"]])
-async def test_a_name_outside_of_them_may_not(answer: list[str]) -> None:
+async def test_a_name_outside_of_the_allowed_networks_may_not_use_any_port(answer: list[str]) -> None:
     async with Fetcher(policy=ONLY_2, resolver=Answers(answer)) as fetcher:
         failed = await failure(fetcher, "http://shop.example:6379/")
     assert (failed.reason, failed.transient) == ("port_not_allowed", False)
-    assert "port 6379 is not one of FETCH_PORTS, 80, 443" in str(failed)
+    assert "port 6379 is not in FETCH_PORTS (80, 443)" in str(failed)
 
 
-async def test_the_socket_refuses_a_port_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_socket_factory_also_refuses_a_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GuardedResolver, "resolve", Answers(["8.8.8.8"]).resolve)
     async with Fetcher(policy=ONLY_2) as fetcher:
         assert (await failure(fetcher, "http://shop.example:6379/")).reason == "port_not_allowed"
@@ -84,7 +84,7 @@ async def test_the_socket_refuses_a_port_too(monkeypatch: pytest.MonkeyPatch) ->
         "http://evil.example:{port}#cdn.example",
     ],
 )
-async def test_a_host_that_is_not_listed_is_not_called_not_even_by_redirect(url: str) -> None:
+async def test_a_host_that_is_not_allowed_is_not_called_even_after_a_redirect(url: str) -> None:
     async def handler(_: web.BaseRequest) -> web.Response:
         return to(hostile)
 
@@ -102,7 +102,7 @@ async def test_a_host_that_is_not_listed_is_not_called_not_even_by_redirect(url:
 
 
 @pytest.mark.parametrize("host", ["cdn.example", "CDN.Example.", "a.images.example", "a.b.images.example"])
-async def test_a_host_that_is_listed_is_called_if_its_address_is_permitted(host: str) -> None:
+async def test_an_allowed_host_is_called_if_its_address_is_permitted(host: str) -> None:
     hosts = ("cdn.example", ".images.example")
     resolver = Answers(["127.0.0.2"])
     async with serving(picture, "127.0.0.2") as address:
@@ -119,7 +119,7 @@ async def test_a_host_that_is_listed_is_called_if_its_address_is_permitted(host:
 # From the settings
 
 
-async def test_a_worker_fetches_as_its_settings_say() -> None:
+async def test_the_settings_configure_the_fetcher() -> None:
     agents: list[str] = []
 
     async def handler(request: web.BaseRequest) -> web.Response:
@@ -159,7 +159,7 @@ async def test_a_picture_is_fetched_over_ipv6() -> None:
             assert (await failure(fetcher, f"http://six.example:{port}/")).reason == "address_not_public"
 
 
-async def test_connections_are_kept_and_used_again() -> None:
+async def test_connections_are_reused() -> None:
     peers: set[object] = set()
 
     async def handler(request: web.BaseRequest) -> web.Response:
@@ -176,7 +176,7 @@ async def test_connections_are_kept_and_used_again() -> None:
 @pytest.mark.parametrize(
     ("limits", "hosts"), [(FetchLimits(connections_per_host=3), 1), (FetchLimits(connections=3), 30)]
 )
-async def test_so_many_requests_at_once_and_no_more(limits: FetchLimits, hosts: int) -> None:
+async def test_the_number_of_concurrent_requests_is_limited(limits: FetchLimits, hosts: int) -> None:
     now = most = 0
 
     async def handler(_: web.BaseRequest) -> web.Response:

@@ -1,0 +1,166 @@
+"""Limits the requests to each host: protects the host from us, and the pictures of all other hosts from this one.
+
+Each host has a concurrency limit that adapts: it starts at `initial`, grows by one with each response up to `per_host`, and is
+halved by a transient failure. Each host also has a circuit breaker (`circuit_breaker`): while that is open, requests fail at once.
+
+A host is proven when its last request got a response. Unproven hosts, including new ones, share `unproven` slots. Anybody can
+invent hosts that hang; this leaves the other slots to the hosts that respond.
+
+No I/O: the caller makes the request while it holds a slot.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+
+from streams.exceptions import FetchError
+from streams.web.circuit_breaker import CircuitBreaker, State
+
+KNOWN_HOSTS = 10_000  # hosts that are remembered, some hundred bytes each
+
+
+@dataclass(frozen=True)
+class HostLimits:
+    """How many requests hosts get at a time.
+
+    Attributes:
+        initial: requests at a time to a host that nothing is known of. More than one, because one slow picture must not
+            delay all others of its host.
+        per_host: requests at a time to one host at most.
+        unproven: requests at a time to all unproven hosts together.
+        unproven_wait: seconds that a request waits for one of these slots.
+    """
+
+    initial: int = 4
+    per_host: int = 8
+    unproven: int = 128
+    unproven_wait: float = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Host:
+    name: str
+    limit: int  # requests at a time while the breaker is closed
+    active: int = 0  # requests under way
+    proven: bool = False
+    breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
+
+
+class HostLimiter:
+    """The concurrency limits and circuit breakers of all hosts that one worker fetches pictures from."""
+
+    def __init__(self, limits: HostLimits | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self._limits = limits or HostLimits()
+        self._clock = clock
+        self._hosts: OrderedDict[str, _Host] = OrderedDict()  # least recently used first
+        self._unproven = asyncio.Semaphore(self._limits.unproven)
+
+    @asynccontextmanager
+    async def slot(self, name: str) -> AsyncGenerator[None]:
+        """Hold a slot for one request to a host; waits until the host has a free one.
+
+        A transient FetchError that leaves the block counts as a failure of the host. Anything else but a cancellation
+        counts as a response.
+
+        Args:
+            name: host and port.
+
+        Raises:
+            FetchError: `host_unavailable`, transient. While the breaker of the host is open, `retry_after` says for how
+                long. Otherwise no slot for unproven hosts was free in time.
+        """
+        host = self._known(name)
+        await self._enter(host)
+        try:
+            async with AsyncExitStack() as stack:
+                if not host.proven:
+                    await self._take_unproven_slot(host, stack)
+                stack.push(partial(self._record_outcome, host))
+                yield
+        finally:
+            host.active -= 1
+            self._admit_waiting(host)
+
+    async def _take_unproven_slot(self, host: _Host, stack: AsyncExitStack) -> None:
+        wait = self._limits.unproven_wait
+        try:
+            async with asyncio.timeout(wait):
+                await stack.enter_async_context(self._unproven)
+        except TimeoutError:
+            raise FetchError(
+                "host_unavailable",
+                f"image_url: skipped: no free slot for {host.name} within {wait:g} s, because too many other hosts do not respond",
+                transient=True,
+            ) from None
+
+    def _record_outcome(self, host: _Host, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, FetchError) and error.transient:
+            self._record_failure(host, error)
+        elif not isinstance(error, asyncio.CancelledError):
+            host.proven = True
+            host.breaker.record_success()
+            host.limit = min(host.limit + 1, self._limits.per_host)
+
+    def _record_failure(self, host: _Host, error: FetchError) -> None:
+        host.proven = False
+        host.limit = max(1, host.limit // 2)
+        host.breaker.record_failure(error.reason, self._clock(), retry_after=error.retry_after)
+        if host.breaker.state(self._clock()) is State.OPEN:
+            while host.waiting:
+                waiting = host.waiting.popleft()
+                if not waiting.done():
+                    waiting.set_exception(self._open_error(host))
+
+    async def _enter(self, host: _Host) -> None:
+        if host.breaker.state(self._clock()) is State.OPEN:
+            raise self._open_error(host)
+        if not host.waiting and self._has_free_slot(host):
+            host.active += 1
+            return
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        host.waiting.append(admitted)
+        try:
+            await admitted
+        except asyncio.CancelledError:
+            if admitted.done() and not admitted.cancelled() and not admitted.exception():
+                host.active -= 1  # admitted and cancelled in the same iteration of the loop
+                self._admit_waiting(host)
+            else:
+                with suppress(ValueError):
+                    host.waiting.remove(admitted)
+            raise
+
+    def _admit_waiting(self, host: _Host) -> None:
+        while host.waiting and self._has_free_slot(host):
+            admitted = host.waiting.popleft()
+            if not admitted.done():
+                host.active += 1
+                admitted.set_result(None)
+
+    def _has_free_slot(self, host: _Host) -> bool:
+        closed = host.breaker.state(self._clock()) is State.CLOSED
+        return host.active < (host.limit if closed else 1)  # one trial while the breaker is half-open
+
+    def _open_error(self, host: _Host) -> FetchError:
+        seconds = host.breaker.seconds_open(self._clock())
+        return FetchError(
+            "host_unavailable",
+            f"image_url: skipped: the circuit breaker of {host.name} is open (failures in a row: {host.breaker.failures}, "
+            f"the last: {host.breaker.last_failure}); next attempt in {seconds:.1f} s",
+            transient=True,
+            retry_after=seconds,
+        )
+
+    def _known(self, name: str) -> _Host:
+        host = self._hosts.get(name)
+        if host is None:
+            host = self._hosts[name] = _Host(name, self._limits.initial)
+        self._hosts.move_to_end(name)
+        while len(self._hosts) > KNOWN_HOSTS:
+            self._hosts.popitem(last=False)
+        return host
