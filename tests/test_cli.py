@@ -144,7 +144,7 @@ def test_the_supervisor_imports_nothing_that_only_its_workers_need() -> None:
         (["warm", "urls.txt", "--rate", "0"], "Invalid value for '--rate'"),
         (["warm", "urls.txt", "--format", "xml"], "'xml' is not one of 'csv', 'parquet', 'jsonl', 'txt'"),
         (["warm", "/nowhere.txt"], "/nowhere.txt cannot be read: No such file or directory"),
-        (["warm", "/"], "/ is a folder; URLS is a file that lists URLs"),
+        (["warm", "/"], "/ is a folder; give a file that lists URLs"),
         (["replay"], "Missing argument 'dataset'"),
         (["replay", "shop"], "Missing option '--out'"),
         (["replay", "compare"], "Missing argument 'RUN'"),

@@ -53,7 +53,7 @@ def embed(
         from offline_training.exporting.graphs import open_base  # noqa: PLC0415
         from offline_training.tasks.catalogue import embed_catalogue  # noqa: PLC0415
         from streams.console import read  # noqa: PLC0415
-        from streams.warm.collecting import embed_urls  # noqa: PLC0415
+        from streams.warm.embed_urls import embed_urls  # noqa: PLC0415
 
     console, settings = Console(stderr=True), read()
     with progress(console) as step, interrupted_by_sigterm():

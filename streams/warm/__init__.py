@@ -1,9 +1,10 @@
-"""`tastestream warm`: fills the embedding cache from a list of URLs, so that the first events find their pictures there.
+"""`tastestream warm`: fills the embedding cache from a list of URLs, so that the first events find their embeddings there.
 
-lists.py     the entries of a list: CSV, Parquet, JSON lines, or one URL a line
-ahead.py     reads them in a thread, a bounded number ahead
-warming.py   has the embedding of each found or made, and counts
-commands.py  the lock, the progress bar, the signals, the summary
+url_list.py    the entries of a list: CSV, Parquet, JSON lines, or one URL a line
+read_ahead.py  reads them in a thread, a bounded number ahead
+job.py         embeds the pictures of all entries concurrently, and counts the results
+commands.py    the command: lock, progress bar, signals, summary
+cli.py         its options
 
-collecting.py has the same made without a cache, for `tastestream train embed`.
+embed_urls.py runs the same job without a cache, for `tastestream train embed` and `tastestream replay`.
 """

@@ -1,4 +1,4 @@
-"""`tastestream warm`: its options, and what is wrong with them in one line."""
+"""The options of `tastestream warm`."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,53 +11,70 @@ from streams.console import USAGE, fail, read, stdout
 from streams.exceptions import ListError, StateError
 from streams.runtime.process import CRASHED, MISCONFIGURED
 from streams.warm.commands import failures_file, run_warm
-from streams.warm.lists import Format, open_list
+from streams.warm.url_list import Format, open_url_list
 
-app = typer.Typer(rich_markup_mode="rich")
+app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
 
 @app.command(epilog="Example: tastestream warm catalogue.csv --column image_url --failures failed.jsonl")
 def warm(
     urls: Annotated[
         str,
-        typer.Argument(metavar="URLS", help="The list: .csv, .jsonl, .txt (also .gz), .parquet; - is standard input."),
+        typer.Argument(
+            metavar="URLS", help="File with URLs: .csv, .jsonl, .txt (each also .gz) or .parquet; - for standard input."
+        ),
     ],
     *,
     column: Annotated[
         str | None,
-        typer.Option(help="Where the URLs are; image_url, url, image and the like are found.", show_default=False),
+        typer.Option(
+            help="Column of the URLs. Without it, a common name such as image_url is looked for.",
+            metavar="NAME",
+            show_default=False,
+        ),
     ] = None,
-    form: Annotated[
-        Format | None, typer.Option("--format", help="What URLS is, if its name does not tell.", show_default=False)
+    file_format: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="csv, parquet, jsonl or txt, if the suffix of URLS does not tell.",
+            metavar="FORMAT",
+            show_default=False,
+        ),
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Pictures a second that are begun at most.", min=0.01, show_default=False)
+        float | None,
+        typer.Option(help="Maximum number of pictures started per second.", metavar="N", min=0.01, show_default=False),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first N of the list.", metavar="N", min=1, show_default=False)
+        int | None, typer.Option(help="Read only the first N entries.", metavar="N", min=1, show_default=False)
     ] = None,
     failures: Annotated[
         Path | None,
-        typer.Option(help="File for what could not be had: JSON lines, a list for another run.", show_default=False),
+        typer.Option(
+            help="Write failed URLs to this file (JSON lines). It is a list for another run.",
+            metavar="FILE",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Fill the embedding cache from a list of URLs, before the first events ask for these pictures.
+    """Fill the embedding cache from a list of URLs, before the first events need these pictures.
 
-    It uses the embed worker's settings and its folder, DATA_DIR/embed, so it runs while that worker does not.
+    Uses the settings and the folder of the embed worker (DATA_DIR/embed), so stop that worker first.
 
-    What is in the cache is passed over: run it again, and it goes on where it stopped, and tries again what failed.
+    Skips URLs that are already cached. Run it again to go on after an interruption, or to retry failed URLs.
 
-    Exit code 0: all are there; 1: some could not be had; 130: stopped by Ctrl-C or SIGTERM.
+    Exit code 0: all pictures are cached; 1: some failed; 130: stopped by Ctrl-C or SIGTERM.
     """
     settings = read()
     with ExitStack() as stack:
         try:
-            listed = open_list(urls, form, column)
-            report = stack.enter_context(failures_file(failures, urls))
+            url_list = open_url_list(urls, file_format, column)
+            on_failure = stack.enter_context(failures_file(failures, urls))
         except ListError as error:
             fail(f"{error}. See: tastestream warm --help", USAGE)
         try:
-            code = run_warm(settings, listed, stdout(), limit=limit, rate=rate, report=report)
+            code = run_warm(settings, url_list, stdout(), limit=limit, rate=rate, on_failure=on_failure)
         except TastestreamError as error:
             fail(str(error), CRASHED if isinstance(error, StateError | ListError) else MISCONFIGURED)
     raise typer.Exit(code)

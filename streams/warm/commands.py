@@ -1,4 +1,4 @@
-"""What `tastestream warm` does: under the embed worker's lock, with a progress bar on standard error, until a signal or the end."""
+"""Runs `tastestream warm` under the embed worker's lock, with a progress bar on standard error, until the end or a signal."""
 
 import asyncio
 import logging
@@ -20,94 +20,116 @@ from streams.embed.opening import open_embedding_cache
 from streams.exceptions import ListError
 from streams.runtime.process import configure_logging, locked_folder, stop_event, unless_stopped
 from streams.settings import Settings
-from streams.warm.ahead import ReadAhead
-from streams.warm.lists import Entry, UrlList
-from streams.warm.warming import DRAIN_TIMEOUT, Warming
+from streams.warm.job import EmbeddingJob
+from streams.warm.read_ahead import ReadAhead
+from streams.warm.url_list import Entry, UrlList
 
 logger = logging.getLogger(__name__)
 
-STOPPED = 130  # as a shell says it of Ctrl-C
-MAX_SHOWN_URL = 4096  # characters; what is longer is no URL
+DRAIN_TIMEOUT = 4.0  # seconds that a stopped run waits for the pictures in flight
+STOPPED = 130  # exit code after Ctrl-C, as a shell reports it
+MAX_URL_LENGTH = 4096  # characters of a URL in the file of failures; a longer text is not a URL
+BAR_INTERVAL, LOG_INTERVAL = 0.2, 30.0  # seconds between two updates of the progress bar, and between two log lines
 
-Report = Callable[[Entry], object]
+OnFailure = Callable[[Entry], object]
 
 
 def run_warm(
-    settings: Settings, listed: UrlList, console: Console, *, limit: int | None, rate: float | None, report: Report
+    settings: Settings,
+    url_list: UrlList,
+    console: Console,
+    *,
+    limit: int | None,
+    rate: float | None,
+    on_failure: OnFailure,
 ) -> int:
-    """Have all pictures of a list in the cache, and print what came of it, whatever ends it.
+    """Fill the embedding cache from a list, and print a summary, however the run ends.
 
-    report: called with each entry that could not be had. Gives the exit code: 0 when all could be had, 1 when some could not, 130
-    when a signal ended it. Raises TastestreamError: DataFolderError above all, when the embed worker runs.
+    Args:
+        settings: those of the embed worker.
+        url_list: the open list.
+        console: where the summary goes.
+        limit: entries to read; None for all.
+        rate: pictures started a second; None for no limit.
+        on_failure: called with each entry that has no embedding.
+
+    Returns:
+        The exit code: 0 if all pictures have an embedding, 1 if some do not, 130 after a signal.
+
+    Raises:
+        DataFolderError: the embed worker, or another run, uses the folder.
+        TastestreamError: the bundle, the cache or the list cannot be used.
     """
     configure_logging(settings)
     with locked_folder(settings.data_dir, "embed") as folder:
-        return asyncio.run(_warm(settings, folder, listed, console, limit=limit, rate=rate, report=report))
+        return asyncio.run(_warm(settings, folder, url_list, console, limit=limit, rate=rate, on_failure=on_failure))
 
 
 async def _warm(
     settings: Settings,
     folder: Path,
-    listed: UrlList,
+    url_list: UrlList,
     console: Console,
     *,
     limit: int | None,
     rate: float | None,
-    report: Report,
+    on_failure: OnFailure,
 ) -> int:
     stop = stop_event(with_parent=False)
     bundle = Bundle.load(settings.bundle)
-    # Within one run a failure is final, so that a URL that comes again costs nothing; the next run tries all of them again.
+    # Within one run a failure is final, so that a repeated URL costs nothing. The next run tries all failed URLs again.
     settings = settings.model_copy(update={"cache_failure_age": math.inf})
-    async with open_embedding_cache(settings, bundle, folder) as pictures:
+    async with open_embedding_cache(settings, bundle, folder) as cache:
         in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
-        warming = Warming(pictures, in_flight=in_flight, rate=rate, failed=report)
-        ahead = ReadAhead(_first(listed.entries, limit))
-        showing = asyncio.create_task(_show(listed, limit, ahead, warming))
+        job = EmbeddingJob(cache, in_flight=in_flight, rate=rate, on_failure=on_failure)
+        ahead = ReadAhead(_first(url_list.entries, limit))
+        progress = asyncio.create_task(_show_progress(url_list, limit, ahead, job))
         started, complete = monotonic(), False
         try:
-            await unless_stopped(warming.run(ahead.items()), stop)
+            await unless_stopped(job.run(ahead.items()), stop)
             complete = not stop.is_set()
         finally:
-            await warming.finish(DRAIN_TIMEOUT)
-            showing.cancel()
+            await job.drain(DRAIN_TIMEOUT)
+            progress.cancel()
             with suppress(asyncio.CancelledError):
-                await showing
-            _say(console, summary(warming, monotonic() - started, complete=complete))
-            if warming.failed:
-                _say(console, f"  failed: {_counts(warming.failed)}")
-            if warming.new and pictures.full:
-                _say(
+                await progress
+            _print(console, summary(job, monotonic() - started, complete=complete))
+            if job.failed:
+                _print(console, f"  failed: {_by_reason(job.failed)}")
+            if job.new and cache.full:
+                _print(
                     console,
-                    f"  the cache is full, and the oldest go: TASTESTREAM_CACHE_DISK is {settings.cache_disk:,} bytes",
+                    "  the cache is full, so new embeddings displace old ones; "
+                    f"TASTESTREAM_CACHE_DISK is {settings.cache_disk:,} bytes",
                 )
     if not complete:
         return STOPPED
-    return 1 if warming.failed else 0
+    return 1 if job.failed else 0
 
 
-def summary(warming: Warming, seconds: float, *, complete: bool) -> str:
-    """One line: what there is now, and how fast it came."""
-    rate = warming.done / seconds if seconds else 0.0
+def summary(job: EmbeddingJob, seconds: float, *, complete: bool) -> str:
+    """The results of a run in one line, with its speed."""
+    rate = job.done / seconds if seconds else 0.0
     return (
-        f"{'' if complete else 'stopped: '}{warming.done:,} picture{'' if warming.done == 1 else 's'}: {warming.new:,} new, "
-        f"{warming.found:,} already there, {warming.failed.total():,} failed, in {seconds:.1f} s ({rate:,.1f} a second)"
+        f"{'' if complete else 'stopped: '}{job.done:,} picture{'' if job.done == 1 else 's'}: {job.new:,} new, "
+        f"{job.found:,} already cached, {job.failed.total():,} failed, in {seconds:.1f} s ({rate:,.1f}/s)"
     )
 
 
 @contextmanager
-def failures_file(path: Path | None, source: str) -> Generator[Report]:
-    """Writes entries to a file, as JSON lines that `warm` can read again; nowhere for None.
+def failures_file(path: Path | None, source: str) -> Generator[OnFailure]:
+    """Write entries to a file, as JSON lines that `warm` can read again; discard them if `path` is None.
 
-    Raises ListError when it cannot be opened, or is the list itself.
+    Raises:
+        ListError: the file cannot be opened, or is the list itself.
     """
     if path is None:
         yield lambda _: None
         return
     if path.exists() and Path(source).exists() and path.samefile(source):
-        raise ListError(f"--failures {path} is the list itself; it would be overwritten")
+        raise ListError(f"--failures {path} is the list itself and would be overwritten; choose another file")
     try:
-        file = path.open("w", encoding="utf-8", buffering=1)  # by lines: they stay when the process is killed
+        file = path.open("w", encoding="utf-8", buffering=1)  # line by line, so that a kill loses no line
     except OSError as error:
         raise ListError(f"--failures {path} cannot be written: {error.strerror}") from error
     with file:
@@ -115,7 +137,7 @@ def failures_file(path: Path | None, source: str) -> Generator[Report]:
 
 
 def _write(file: TextIO, entry: Entry) -> None:
-    url = entry.url[:MAX_SHOWN_URL].encode(errors="replace").decode() or None
+    url = entry.url[:MAX_URL_LENGTH].encode(errors="replace").decode() or None
     row = {"url": url, "reason": entry.reason, "error": entry.error, "line": entry.line}
     file.write(msgspec.json.encode(row).decode() + "\n")
 
@@ -127,53 +149,53 @@ def _first(entries: Generator[Entry], limit: int | None) -> Generator[Entry]:
         entries.close()
 
 
-async def _show(listed: UrlList, limit: int | None, ahead: ReadAhead[Entry], warming: Warming) -> None:
-    """Keep a bar up to date, on a terminal; else say in the log how far it is."""
+async def _show_progress(url_list: UrlList, limit: int | None, ahead: ReadAhead[Entry], job: EmbeddingJob) -> None:
+    """Update a progress bar on a terminal; otherwise log the progress now and then."""
     console = Console(stderr=True)
     on_terminal = console.is_terminal
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,}{task.fields[of]}"),
-        TextColumn("{task.fields[rate]}/s  in the cache {task.fields[found]:,}  failed {task.fields[failed]:,}"),
+        TextColumn("{task.fields[rate]}/s  cached {task.fields[found]:,}  failed {task.fields[failed]:,}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        redirect_stdout=False,  # to standard error it would be
+        redirect_stdout=False,  # rich would redirect it to standard error
         redirect_stderr=False,
         disable=not on_terminal,
     ) as progress:
-        bar = progress.add_task(f"warming from {listed.name}", total=None, of="", rate="-", found=0, failed=0)
+        bar = progress.add_task(f"warming from {url_list.name}", total=None, of="", rate="-", found=0, failed=0)
         while True:
-            total = _total(listed, limit, ahead)
+            total = _total(url_list, limit, ahead)
             speed = progress.tasks[0].speed
             progress.update(
                 bar,
-                total=max(total, warming.done) if total is not None else None,
-                completed=warming.done,
-                of="" if total is None else f"/{max(total, warming.done):,}",
+                total=max(total, job.done) if total is not None else None,
+                completed=job.done,
+                of="" if total is None else f"/{max(total, job.done):,}",
                 rate="-" if speed is None else f"{speed:,.1f}",
-                found=warming.found,
-                failed=warming.failed.total(),
+                found=job.found,
+                failed=job.failed.total(),
             )
-            await asyncio.sleep(0.2 if on_terminal else 30.0)
+            await asyncio.sleep(BAR_INTERVAL if on_terminal else LOG_INTERVAL)
             if not on_terminal:
                 logger.info(
-                    "%d%s pictures: %d new, %d already there, %d failed",
-                    warming.done, "" if total is None else f" of about {total}", warming.new, warming.found, warming.failed.total(),
+                    "%d%s pictures: %d new, %d already cached, %d failed",
+                    job.done, "" if total is None else f" of about {total}", job.new, job.found, job.failed.total(),
                 )  # fmt: skip
 
 
-def _total(listed: UrlList, limit: int | None, ahead: ReadAhead[Entry]) -> int | None:
+def _total(url_list: UrlList, limit: int | None, ahead: ReadAhead[Entry]) -> int | None:
     if ahead.ended:
         return ahead.read
-    total = listed.expected(ahead.read)
+    total = url_list.expected_total(ahead.read)
     return total if limit is None or total is None else min(total, limit)
 
 
-def _counts(failed: Counter[str]) -> str:
+def _by_reason(failed: Counter[str]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in failed.most_common())
 
 
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -1,6 +1,7 @@
-"""Embeddings of pictures by their URLs, for whoever keeps them in a place of his own: `tastestream train embed`.
+"""Embeddings of pictures by their URLs, without a cache, for callers that keep the embeddings themselves.
 
-Fetched, decoded and embedded as the embed worker does it, under its settings, and side by side as `tastestream warm` does it.
+Pictures are fetched, decoded and embedded as in the embed worker, under the same settings, as many at a time as in
+`tastestream warm`.
 """
 
 import asyncio
@@ -17,51 +18,60 @@ from streams.embed.opening import open_pipeline
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.runtime.process import unless_stopped
 from streams.settings import Settings
-from streams.warm.lists import Entry
-from streams.warm.warming import Warming
+from streams.warm.job import EmbeddingJob
+from streams.warm.url_list import Entry
 
 Outcome = tuple[str, NDArray[np.float32] | tuple[str, str]]
-"""A URL and its embedding, float32 [d], or the reason and the message why there is none."""
+"""A URL and its embedding, float32 [d], or the reason and the message of a failure."""
 
 
 def embed_urls(settings: Settings, embedder: Embedder, urls: Sequence[str]) -> Generator[Outcome]:
-    """What comes of each URL, in any order; a URL stands in `urls` once.
+    """Embed the pictures at some URLs.
 
-    The event loop runs in a thread of its own, so that whoever takes the outcomes may be slow. When the generator is closed, the
-    pictures that are under way are given up.
+    The event loop runs in a thread of its own, so the caller may be slow. Closing the generator cancels the pictures in flight.
+
+    Args:
+        settings: limits of fetching.
+        embedder: the model.
+        urls: each URL once.
+
+    Yields:
+        One outcome for each URL, in any order.
     """
     outcomes: SimpleQueue[Outcome | None] = SimpleQueue()
     stop = asyncio.Event()
 
     async def work() -> None:
         try:
-            await unless_stopped(_all(settings, embedder, urls, outcomes.put), stop)
+            await unless_stopped(_embed_all(settings, embedder, urls, outcomes.put), stop)
         finally:
             outcomes.put(None)
 
-    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1, "collect") as thread:
+    with closing(asyncio.new_event_loop()) as loop, ThreadPoolExecutor(1, "embed-urls") as thread:
         working = thread.submit(loop.run_until_complete, work())
         try:
             while (outcome := outcomes.get()) is not None:
                 yield outcome
         finally:
             loop.call_soon_threadsafe(stop.set)
-        working.result()  # raises what went wrong
+        working.result()  # raises what the thread raised
 
 
-async def _all(settings: Settings, embedder: Embedder, urls: Sequence[str], told: Callable[[Outcome], object]) -> None:
+async def _embed_all(
+    settings: Settings, embedder: Embedder, urls: Sequence[str], emit: Callable[[Outcome], object]
+) -> None:
     in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
-    async with open_pipeline(settings, embedder) as maker:
-        warming = Warming(
-            _Told(maker, told),
+    async with open_pipeline(settings, embedder) as pipeline:
+        job = EmbeddingJob(
+            _Uncached(pipeline, emit),
             in_flight=in_flight,
             rate=None,
-            failed=lambda entry: told((entry.url, (entry.reason, entry.error))),
+            on_failure=lambda entry: emit((entry.url, (entry.reason, entry.error))),
         )
         try:
-            await warming.run(_entries(urls))
+            await job.run(_entries(urls))
         finally:
-            await warming.finish(0)
+            await job.drain(0)
 
 
 async def _entries(urls: Sequence[str]) -> AsyncGenerator[Entry]:
@@ -69,17 +79,17 @@ async def _entries(urls: Sequence[str]) -> AsyncGenerator[Entry]:
         yield Entry(line, url)
 
 
-class _Told:
-    """Embeddings that are told of when they are made, and not kept."""
+class _Uncached:
+    """Emits each embedding instead of keeping it."""
 
-    unwritten = ""
+    write_error = ""
 
-    def __init__(self, maker: EmbeddingPipeline, told: Callable[[Outcome], object]) -> None:
-        self._maker = maker
-        self._told = told
+    def __init__(self, pipeline: EmbeddingPipeline, emit: Callable[[Outcome], object]) -> None:
+        self._pipeline = pipeline
+        self._emit = emit
 
     def cached(self, url: str) -> None:
         del url
 
     async def embedding(self, url: str) -> None:
-        self._told((url, await self._maker.embedding(url)))
+        self._emit((url, await self._pipeline.embedding(url)))

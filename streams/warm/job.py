@@ -1,4 +1,4 @@
-"""Has the embedding of each entry of a list found in the cache or made, side by side, and counts what came of it."""
+"""Embeds the pictures of all entries of a URL list concurrently, and counts the results."""
 
 import asyncio
 import logging
@@ -9,115 +9,135 @@ from time import monotonic
 from typing import Protocol
 
 from streams.exceptions import EventError, StateError
-from streams.warm.lists import Entry
+from streams.warm.url_list import Entry
+from streams.web.addresses import display_url
 
 logger = logging.getLogger(__name__)
 
-DRAIN_TIMEOUT = 4.0  # seconds for the pictures in flight
-TURN = 64  # entries that are found without a pause, before others of the event loop have their turn
+YIELD_EVERY = 64  # entries after which other tasks of the event loop get a turn, even if all were cached
 
 
-class Embeddings(Protocol):
-    """Where embeddings come from: `Pictures`, or whoever keeps them elsewhere."""
+class EmbeddingSource(Protocol):
+    """Where embeddings come from: `EmbeddingCache`, or a pipeline whose embeddings are kept elsewhere."""
 
     @property
-    def unwritten(self) -> str:
-        """Why an embedding could not be kept; "" when all could."""
+    def write_error(self) -> str:
+        """Why an embedding could not be written; "" if all were written."""
         ...
 
     def cached(self, url: str) -> object | None:
-        """The embedding if it is here already."""
+        """The embedding if it is cached, else None."""
         ...
 
     async def embedding(self, url: str) -> object:
-        """The embedding. Raises EventError when it cannot be had."""
+        """The embedding. Raises EventError if there is none."""
         ...
 
 
-class Warming:
-    """At most `in_flight` pictures are being made at a time, and at most `rate` are begun in a second."""
+class EmbeddingJob:
+    """Embeds a list: at most `in_flight` pictures at a time, and at most `rate` new ones a second.
+
+    Attributes:
+        new: entries whose embedding was computed.
+        found: entries that were cached, or repeat an earlier entry.
+        failed: entries without an embedding, by reason.
+    """
 
     def __init__(
-        self, pictures: Embeddings, *, in_flight: int, rate: float | None, failed: Callable[[Entry], object]
+        self, source: EmbeddingSource, *, in_flight: int, rate: float | None, on_failure: Callable[[Entry], object]
     ) -> None:
-        """failed: called with each entry that has no embedding, and why."""
-        self._pictures = pictures
-        self._places = asyncio.Semaphore(in_flight)
-        self._pause = 1 / rate if rate else 0.0
-        self._next = 0.0  # the moment of the next picture, on the monotonic clock
-        self._report = failed
+        """Create a job.
+
+        Args:
+            source: where embeddings come from.
+            in_flight: pictures in flight at a time.
+            rate: pictures started a second; None for no limit.
+            on_failure: called with each entry that has no embedding, and why.
+        """
+        self._source = source
+        self._slots = asyncio.Semaphore(in_flight)
+        self._interval = 1 / rate if rate else 0.0  # seconds between two starts
+        self._next_start = 0.0  # monotonic seconds
+        self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
-        self._urls: set[str] = set()  # of the pictures that are being made
+        self._urls: set[str] = set()  # in flight
         self.new = 0
-        self.found = 0  # in the cache, or made for an earlier entry
-        self.failed: Counter[str] = Counter()  # by reason
+        self.found = 0
+        self.failed: Counter[str] = Counter()
 
     @property
     def done(self) -> int:
+        """Entries that are finished, with or without an embedding."""
         return self.new + self.found + self.failed.total()
 
     async def run(self, entries: AsyncGenerator[Entry]) -> None:
-        """All entries. Raises what `entries` raises, and StateError when the cache cannot be written."""
+        """Embed all entries.
+
+        Raises:
+            StateError: an embedding could not be written.
+            Exception: whatever `entries` raises.
+        """
         seen = 0
         async with aclosing(entries):
             async for entry in entries:
-                self._check()
+                self._check_written()
                 if entry.reason:
                     self._fail(entry)
-                elif self._pictures.cached(entry.url) is not None:
+                elif self._source.cached(entry.url) is not None:
                     self.found += 1
                 else:
-                    await self._begin(entry)
+                    await self._start(entry)
                 seen += 1
-                if seen % TURN == 0:
+                if seen % YIELD_EVERY == 0:
                     await asyncio.sleep(0)
         if self._tasks:
             await asyncio.wait(self._tasks)
-        self._check()
+        self._check_written()
 
-    async def finish(self, timeout: float) -> None:
-        """Let the pictures that are being made be made, for so many seconds; give up the rest."""
+    async def drain(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for the pictures in flight, then cancel the rest."""
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=timeout)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
 
-    async def _begin(self, entry: Entry) -> None:
-        await self._places.acquire()
+    async def _start(self, entry: Entry) -> None:
+        await self._slots.acquire()
         repeated = entry.url in self._urls
-        if not repeated and self._pause:
-            await asyncio.sleep(self._next - monotonic())
-            self._next = max(self._next, monotonic()) + self._pause
+        if not repeated and self._interval:
+            await asyncio.sleep(self._next_start - monotonic())
+            self._next_start = max(self._next_start, monotonic()) + self._interval
         self._urls.add(entry.url)
-        task = asyncio.create_task(self._make(entry, repeated=repeated))
+        task = asyncio.create_task(self._embed(entry, repeated=repeated))
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._places.release()
+        self._slots.release()
 
-    async def _make(self, entry: Entry, *, repeated: bool) -> None:
-        here = repeated or self._pictures.cached(entry.url) is not None  # made while this one waited for its place
+    async def _embed(self, entry: Entry, *, repeated: bool) -> None:
+        # An earlier entry may have been embedded while this one waited for its slot.
+        found = repeated or self._source.cached(entry.url) is not None
         try:
-            await self._pictures.embedding(entry.url)
+            await self._source.embedding(entry.url)
         except EventError as error:
             self._fail(entry._replace(reason=error.reason, error=str(error)))
-        except Exception as error:  # our defect must not end the others
-            logger.exception("an unexpected error")
+        except Exception as error:  # a defect of ours must not end the whole job
+            logger.exception("unexpected error for the picture at %s", display_url(entry.url))
             self._fail(entry._replace(reason="internal_error", error=repr(error)))
         else:
-            self.found += here
-            self.new += not here
+            self.found += found
+            self.new += not found
         finally:
             if not repeated:
                 self._urls.discard(entry.url)
 
     def _fail(self, entry: Entry) -> None:
         self.failed[entry.reason] += 1
-        self._report(entry)
+        self._on_failure(entry)
 
-    def _check(self) -> None:
-        if self._pictures.unwritten:
-            raise StateError(f"the cache cannot be written: {self._pictures.unwritten}")
+    def _check_written(self) -> None:
+        if self._source.write_error:
+            raise StateError(f"cannot write to the embedding cache: {self._source.write_error}")

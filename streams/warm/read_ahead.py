@@ -1,4 +1,4 @@
-"""Reads in a thread what may block, a bounded number of items ahead of who wants them."""
+"""Reads items in a thread, because reading may block, a bounded number ahead of the consumer."""
 
 import asyncio
 import queue
@@ -9,37 +9,37 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-AHEAD = 1024  # items
+MAX_AHEAD = 1024  # items
 
 
 class ReadAhead(Generic[T]):
-    """The items of a generator, for the event loop.
+    """The items of a blocking generator, as an asynchronous generator.
 
-    The thread ends with the process: nobody can wake it where it waits for a pipe into which nobody writes.
+    The thread is a daemon and ends with the process: nothing can wake it while it waits for an open pipe.
     """
 
     def __init__(self, source: Generator[T]) -> None:
         self._source = source
-        self._items: queue.Queue[T] = queue.Queue(AHEAD)
+        self._items: queue.Queue[T] = queue.Queue(MAX_AHEAD)
         self._more = asyncio.Event()
         self._abandoned = False
         self._ended = False
         self._error: Exception | None = None
-        self.read = 0  # items
+        self.read = 0  # items read so far
 
     @property
     def ended(self) -> bool:
-        """Whether `read` is all there is."""
+        """Whether the source has ended, so that `read` is the total."""
         return self._ended
 
     async def items(self) -> AsyncGenerator[T]:
-        """One after the other; at the end raises what the source raised."""
+        """All items in order; at the end raises what the source raised."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._run, args=(loop,), name="read-ahead", daemon=True).start()
         try:
             while True:
                 self._more.clear()
-                ended = self._ended  # before the look at the items: the last one comes before the end
+                ended = self._ended  # read before the queue: the source puts its last item before it ends
                 try:
                     yield self._items.get_nowait()
                 except queue.Empty:
@@ -48,7 +48,7 @@ class ReadAhead(Generic[T]):
                     await self._more.wait()
         finally:
             self._abandoned = True
-            with suppress(queue.Empty):
+            with suppress(queue.Empty):  # makes room, so that the thread does not wait in `put`
                 while True:
                     self._items.get_nowait()
         if self._error is not None:
@@ -63,10 +63,10 @@ class ReadAhead(Generic[T]):
                     break
                 if not self._more.is_set():
                     loop.call_soon_threadsafe(self._more.set)
-        except Exception as error:  # noqa: BLE001 -- belongs to who wants the items
+        except Exception as error:  # noqa: BLE001 -- the consumer raises it
             self._error = error
         finally:
             self._source.close()
             self._ended = True
-            with suppress(RuntimeError):  # the loop is gone
+            with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(self._more.set)

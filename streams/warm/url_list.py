@@ -1,6 +1,6 @@
-"""Lists of picture URLs, read entry by entry, so that they may be larger than memory.
+"""Lists of picture URLs, read entry by entry, so that a list may be larger than memory.
 
-A line that is broken is an entry too, and says why. Whether a URL may be fetched is not for this module to say.
+A broken line is an entry as well, and says why. Whether a URL may be fetched is checked elsewhere (`streams.web`).
 """
 
 import csv
@@ -20,18 +20,20 @@ import msgspec
 from model.gzipped import unpacked
 from streams.exceptions import ListError
 
-COLUMNS = (  # names that shops give to the column, the likeliest first
+COLUMNS = (  # common names of the column, the likeliest first
     "image_url", "imageurl", "image_link", "img_url", "picture_url", "photo_url", "image_src",
     "url", "image", "img", "picture", "photo",
 )  # fmt: skip
 STDIN = "-"
-MAX_LINE = 1024**2  # bytes; what is longer is cut, so that a file without line ends does not fill the memory
-HEAD = 100  # lines of JSON that are looked at for the column, since not every object need have it
-PARQUET_ROWS = 1024  # read in one step
-MAX_SHOWN = 500  # characters of the columns' names in a message
+MAX_LINE = 1024**2  # bytes; a longer line is cut, so that a file without line breaks does not fill the memory
+HEAD = 100  # lines of JSON that are searched for the column, because the first objects may lack it
+PARQUET_ROWS = 1024  # rows read in one step
+MAX_DISPLAYED = 500  # characters of the column names in a message
 
 
 class Format(StrEnum):
+    """The formats of a list."""
+
     csv = "csv"
     parquet = "parquet"
     jsonl = "jsonl"
@@ -45,51 +47,68 @@ SUFFIXES = {
 
 
 class Entry(NamedTuple):
-    """One entry of a list: a URL, or `reason` and `error` why there is none."""
+    """One entry of a list: a URL, or the `reason` and `error` why it has none."""
 
-    line: int  # from 1; in Parquet the row
+    line: int  # counted from 1; the row in Parquet
     url: str
     reason: str = ""
     error: str = ""
 
 
 class UrlList(NamedTuple):
-    """An open list."""
+    """An open list.
+
+    Attributes:
+        name: the name of the file, for messages.
+        column: the column of the URLs; "" if the list has no columns.
+        entries: the entries. Raises ListError if the rest of the list cannot be read.
+        expected_total: estimates the number of entries from the number read so far; None if it is unknown.
+    """
 
     name: str
-    column: str  # "" when it has none
-    entries: Generator[Entry]  # raises ListError when it cannot be read on
-    expected: Callable[
-        [int], int | None
-    ]  # how many entries there are, roughly, when so many have been read; None: unknown
+    column: str
+    entries: Generator[Entry]
+    expected_total: Callable[[int], int | None]
 
 
-def open_list(source: str, form: Format | None = None, column: str | None = None) -> UrlList:
-    """Open a file, or standard input for `-`, and find its column. The form is told by the suffix if it is not given.
+def open_url_list(source: str, file_format: Format | None = None, column: str | None = None) -> UrlList:
+    """Open a list and find its column.
 
-    Raises ListError when there is no such file, form or column, or when reading it needs an extra.
+    Args:
+        source: the path of a file; `-` for standard input.
+        file_format: None to tell it from the suffix.
+        column: None to pick a column whose name is common for URLs of pictures.
+
+    Raises:
+        ListError: there is no such file or column, the format is unknown, or reading it needs an extra.
     """
-    form = form or _form(source)
-    if form is Format.txt and column is not None:
-        raise ListError(f"{_name(source)} has no columns: it is read as one URL a line (--format, --column)")
+    file_format = file_format or _format_of(source)
+    if file_format is Format.txt and column is not None:
+        raise ListError(
+            f"--column {column}: {_name(source)} is read as one URL a line and has no columns; choose another --format"
+        )
     try:
-        if form is Format.parquet:
+        if file_format is Format.parquet:
             return _open_parquet(source, column)
         raw, file, damage = _open(source)
         lines = _lines(file, damage)
-        if form is Format.csv:
+        if file_format is Format.csv:
             found, entries = _csv(_name(source), lines, column)
-        elif form is Format.jsonl:
+        elif file_format is Format.jsonl:
             found, entries = _json(_name(source), lines, column)
         else:
             found, entries = "", _text(lines)
     except (OSError, EOFError, zlib.error) as error:
-        raise ListError(f"{_name(source)} cannot be read: {_why(error)}") from error
-    return UrlList(_name(source), found, _until_unreadable(_name(source), entries, file), _by_bytes(raw))
+        raise ListError(f"{_name(source)} cannot be read: {_cause(error)}") from error
+    return UrlList(_name(source), found, _with_list_errors(_name(source), entries, file), _total_by_bytes(raw))
 
 
 def choose_column(name: str, columns: Sequence[str], wanted: str | None) -> str:
-    """The wanted column, or the likeliest. Raises ListError, naming those that there are."""
+    """The wanted column, or else the likeliest one.
+
+    Raises:
+        ListError: there is none; the message names the columns.
+    """
     if wanted is not None:
         if wanted in columns:
             return wanted
@@ -99,56 +118,61 @@ def choose_column(name: str, columns: Sequence[str], wanted: str | None) -> str:
         for likely in COLUMNS:
             if likely in plain:
                 return plain[likely]
-        problem = "has no column that is called like a picture's URL"
-    shown = ", ".join(columns)
-    shown = shown if len(shown) <= MAX_SHOWN else shown[:MAX_SHOWN] + " ..."
-    hint = "; one URL a line is --format txt" if any("://" in column for column in columns) else ""
-    raise ListError(f"{name} {problem}; it has: {shown} (--column){hint}")
+        problem = f"has no column with a common name for URLs of pictures, such as {COLUMNS[0]}"
+    names = ", ".join(columns)
+    names = names if len(names) <= MAX_DISPLAYED else names[:MAX_DISPLAYED] + " ..."
+    hint = ". For one URL a line, use --format txt" if any("://" in column for column in columns) else ""
+    raise ListError(f"{name} {problem}; choose one with --column, it has: {names}{hint}")
 
 
-def _form(source: str) -> Format:
+def _format_of(source: str) -> Format:
     if source == STDIN:
         return Format.txt
     suffix = Path(source.lower().removesuffix(".gz")).suffix
     if suffix not in SUFFIXES and Path(source).is_file():
-        raise ListError(f"{source}: its name does not tell what it is; --format {'|'.join(Format)} does")
-    return SUFFIXES.get(suffix, Format.txt)  # what is no file at all is said where it is opened
+        raise ListError(f"{source}: the suffix does not tell the format; use --format {'|'.join(Format)}")
+    return SUFFIXES.get(suffix, Format.txt)  # a missing file is reported when it is opened
 
 
 def _name(source: str) -> str:
     return "standard input" if source == STDIN else source
 
 
-def _why(error: Exception) -> str:
+def _cause(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _open(source: str) -> tuple[io.FileIO, BinaryIO, list[Exception]]:
-    """The file as it is, for its position; what is in it, unpacked; and, at the end of that, why it ended early if it did."""
+    """Open a file, compressed or not.
+
+    Returns:
+        The raw file, for its position; its content, decompressed; and a list that holds the error once the content has ended
+        early.
+    """
     if source != STDIN and Path(source).is_dir():
-        raise ListError(f"{source} is a folder; URLS is a file that lists URLs, not the pictures themselves")
-    raw = (
-        io.FileIO(0, closefd=False) if source == STDIN else io.FileIO(source)
-    )  # not sys.stdin: exit would wait for a reader
+        raise ListError(f"{source} is a folder; give a file that lists URLs")
+    # Not sys.stdin: at exit Python would wait for the thread that reads it.
+    raw = io.FileIO(0, closefd=False) if source == STDIN else io.FileIO(source)
     damage: list[Exception] = []
     return raw, unpacked(io.BufferedReader(raw, 64 * 1024), damage.append), damage
 
 
-def _by_bytes(raw: io.FileIO) -> Callable[[int], int | None]:
-    """As many entries in the rest of the file, byte for byte, as in what was read of it."""
+def _total_by_bytes(raw: io.FileIO) -> Callable[[int], int | None]:
+    """Estimates the total from the share of the bytes that has been read."""
     status = os.fstat(raw.fileno())
     size = status.st_size if stat.S_ISREG(status.st_mode) else 0
 
-    def expected(read: int) -> int | None:
+    def expected_total(read: int) -> int | None:
         if raw.closed or not size:
             return None
         position = raw.tell()
         return read * size // position if position else None
 
-    return expected
+    return expected_total
 
 
-def _until_unreadable(name: str, entries: Iterable[Entry], file: BinaryIO) -> Generator[Entry]:
+def _with_list_errors(name: str, entries: Iterable[Entry], file: BinaryIO) -> Generator[Entry]:
+    """The entries; errors of reading become a ListError that names the last good line. Closes the file."""
     last = 0
     with file:
         try:
@@ -156,11 +180,11 @@ def _until_unreadable(name: str, entries: Iterable[Entry], file: BinaryIO) -> Ge
                 last = entry.line
                 yield entry
         except (OSError, EOFError, zlib.error) as error:
-            raise ListError(f"{name} cannot be read on after line {last}: {_why(error)}") from error
+            raise ListError(f"{name} cannot be read after line {last}: {_cause(error)}") from error
 
 
 def _lines(file: BinaryIO, damage: Sequence[Exception]) -> Iterator[bytes]:
-    """Whole lines. Raises what `damage` says when they have ended: the last one is cut then, and might look whole."""
+    """Whole lines. At their end raises the error in `damage`, if any; the last line is then dropped, because it may be cut."""
     first = True
     while line := file.readline(MAX_LINE):
         if damage and not line.endswith(b"\n"):
@@ -178,8 +202,10 @@ def _lines(file: BinaryIO, damage: Sequence[Exception]) -> Iterator[bytes]:
 def _entry(line: int, value: Any) -> Entry:
     if isinstance(value, str):
         url = value.strip()
-        return Entry(line, url) if url else Entry(line, "", "no_url", "it is empty")
-    return Entry(line, "", "no_url", "it is null" if value is None else f"it is no text but a {type(value).__name__}")
+        return Entry(line, url) if url else Entry(line, "", "no_url", "the URL is empty")
+    return Entry(
+        line, "", "no_url", "the URL is null" if value is None else f"the URL is not text but a {type(value).__name__}"
+    )
 
 
 def _text(lines: Iterator[bytes]) -> Iterator[Entry]:
@@ -189,22 +215,22 @@ def _text(lines: Iterator[bytes]) -> Iterator[Entry]:
 
 
 def _decoded(line: bytes) -> str:
-    return line.decode("utf-8", "surrogateescape")  # another column may be in whatever encoding
+    return line.decode("utf-8", "surrogateescape")  # other columns may have any encoding
 
 
 def _csv(name: str, lines: Iterator[bytes], column: str | None) -> tuple[str, Iterator[Entry]]:
     first = _decoded(next(lines, b""))
     if not first.strip():
-        raise ListError(f"{name}: its first line is empty, but has to name the columns")
+        raise ListError(f"{name}: the first line is empty; it must name the columns")
     delimiter = max(",;\t|", key=first.count)
-    # Strict: else a quote that is never closed swallows the lines behind it without a word.
+    # Strict: otherwise a quote that is never closed would swallow the following lines silently.
     rows = csv.reader(chain([first], map(_decoded, lines)), delimiter=delimiter, strict=True)
     try:
         columns = next(rows)
     except csv.Error as error:
-        raise ListError(f"{name}: its first line has to name the columns, but is broken: {error}") from error
+        raise ListError(f"{name}: the first line, which must name the columns, is broken: {error}") from error
     found = choose_column(name, columns, column)
-    place = columns.index(found)
+    index = columns.index(found)
 
     def entries() -> Iterator[Entry]:
         while True:
@@ -215,11 +241,11 @@ def _csv(name: str, lines: Iterator[bytes], column: str | None) -> tuple[str, It
             except csv.Error as error:
                 yield Entry(rows.line_num, "", "broken_line", str(error))
                 continue
-            if len(row) > place:
-                yield _entry(rows.line_num, row[place])
+            if len(row) > index:
+                yield _entry(rows.line_num, row[index])
             elif row:
-                fact = f"it has {len(row)} of {len(columns)} columns"
-                yield Entry(rows.line_num, "", "broken_line", fact)
+                error = f"the line has {len(row)} of {len(columns)} columns"
+                yield Entry(rows.line_num, "", "broken_line", error)
 
     return found, entries()
 
@@ -228,7 +254,7 @@ def _json(name: str, lines: Iterator[bytes], column: str | None) -> tuple[str, I
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     head: list[bytes] = []
     columns: dict[str, None] = {}
-    found, problem = None, ListError(f"{name}: there is no JSON object in its first {HEAD} lines")
+    found, problem = None, ListError(f"{name}: no JSON object in the first {HEAD} lines")
     while found is None and len(head) < HEAD and (line := next(lines, b"")):
         head.append(line)
         try:
@@ -240,33 +266,33 @@ def _json(name: str, lines: Iterator[bytes], column: str | None) -> tuple[str, I
             problem = error
     if found is None:
         raise problem
-    place = found
+    key = found
 
     def entries() -> Iterator[Entry]:
         for number, line in enumerate(chain(head, lines), 1):
             if not line.strip():
                 continue
             try:
-                yield _entry(number, decode(line).get(place))
+                yield _entry(number, decode(line).get(key))
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                yield Entry(number, "", "broken_line", f"it is not a JSON object: {error}")
+                yield Entry(number, "", "broken_line", f"the line is not a JSON object: {error}")
 
     return found, entries()
 
 
 def _open_parquet(source: str, column: str | None) -> UrlList:
     if source == STDIN:
-        raise ListError("Parquet cannot be read from standard input: its index is at its end")
+        raise ListError("Parquet cannot be read from standard input, because its index is at the end; give a file")
     try:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError as error:
         raise ListError("Parquet needs pyarrow: pip install 'tastestream[parquet]'") from error
     if Path(source).is_dir():
-        raise ListError(f"{source} is a folder; URLS is one file")
+        raise ListError(f"{source} is a folder; give one file")
     try:
-        # In pieces: a row group may be larger than memory.
+        # Read in pieces, because a row group may be larger than memory.
         file = parquet.ParquetFile(source, buffer_size=MAX_LINE, pre_buffer=False)
-    except ValueError as error:  # what pyarrow reports about the content
+    except ValueError as error:  # pyarrow reports invalid content so
         raise ListError(f"{source} cannot be read: {error}") from error
     columns = {field.name: str(field.type) for field in file.schema_arrow}
     text = [
@@ -275,7 +301,7 @@ def _open_parquet(source: str, column: str | None) -> UrlList:
         if "string" in kind.partition("<")[0] or kind.startswith("dictionary<values=string")
     ]
     if column in columns and column not in text:
-        raise ListError(f"{source}: column {column!r} holds no text but {columns[column]} (--column)")
+        raise ListError(f"--column {column}: the column of {source} is not text but {columns[column]}")
     found = choose_column(source, text or list(columns), column)
 
     def entries() -> Generator[Entry]:
@@ -283,14 +309,14 @@ def _open_parquet(source: str, column: str | None) -> UrlList:
         try:
             with file:
                 for batch in file.iter_batches(PARQUET_ROWS, columns=[found], use_threads=False):
-                    for row, value in enumerate(batch.column(0).to_pylist(), row + 1):  # noqa: B020 -- goes on counting
+                    for row, value in enumerate(batch.column(0).to_pylist(), row + 1):  # noqa: B020 -- goes on counting from the last row
                         yield _entry(row, value)
         except (OSError, ValueError) as error:
-            raise ListError(f"{source} cannot be read on after row {row}: {error}") from error
+            raise ListError(f"{source} cannot be read after row {row}: {error}") from error
 
     total = int(file.metadata.num_rows)
 
-    def expected(read: int) -> int:  # noqa: ARG001 -- the index of the file knows without
+    def expected_total(read: int) -> int:  # noqa: ARG001 -- the index of the file has the total
         return total
 
-    return UrlList(source, found, entries(), expected)
+    return UrlList(source, found, entries(), expected_total)

@@ -13,7 +13,7 @@ from offline_training.datasets.picture_ref import PictureRef
 from offline_training.progress import Advance, Step
 from offline_training.tasks.catalogue import embed_files
 from streams.settings import Settings
-from streams.warm.collecting import embed_urls
+from streams.warm.embed_urls import embed_urls
 
 
 def embedded_pictures(

@@ -1,4 +1,4 @@
-"""A shop's picture server, in a thread of its own: it counts who asks for what, and can be told to be slow."""
+"""A picture server in a thread of its own. It counts requests, and can fail or hang."""
 
 import asyncio
 import io
@@ -24,17 +24,17 @@ def _picture() -> bytes:
 
 @dataclass
 class Shop:
-    """/N is a picture, /text is none, what `pictures` names is what it says; all else is a 404.
+    """/N is a picture, /text is not, and `pictures` has others by name. All other paths are a 404.
 
-    After `patience` answers it gives no more for a minute.
+    After `patience` responses, each request hangs for a minute.
     """
 
     url: str = ""
     asked: Counter[str] = field(default_factory=Counter[str])
-    broken: bool = False  # then every answer is a 503
+    broken: bool = False  # then every response is a 503
     patience: int = 1_000_000
-    busy: int = 0
-    busiest: int = 0  # the most requests at a time
+    active: int = 0  # requests being served
+    max_active: int = 0
     picture: bytes = field(default_factory=_picture)
     pictures: dict[str, bytes] = field(default_factory=dict[str, bytes])
 
@@ -44,12 +44,12 @@ class Shop:
     async def answer(self, request: web.BaseRequest) -> web.Response:
         name = request.path.strip("/")
         self.asked[name] += 1
-        self.busy += 1
-        self.busiest = max(self.busy, self.busiest)
+        self.active += 1
+        self.max_active = max(self.active, self.max_active)
         try:
             await asyncio.sleep(0.005 if self.asked.total() <= self.patience else 60)
         finally:
-            self.busy -= 1
+            self.active -= 1
         if self.broken:
             return web.Response(status=503)
         if name in self.pictures:
@@ -80,7 +80,7 @@ def open_shop() -> Generator[Shop]:
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Until a thread or a process of the test has come so far."""
+    """Wait until a condition holds in another thread or process."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""Embeddings by URL for whoever keeps them: one outcome for each URL, and no work for those who have gone."""
+"""Each URL has one outcome, and no more pictures are fetched once the caller has stopped."""
 
 import threading
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from model.bundle import Bundle
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from streams.settings import Settings, read_settings
-from streams.warm.collecting import embed_urls
+from streams.warm.embed_urls import embed_urls
 from tests.streams.warm.shop import Shop, open_shop
 
 
@@ -48,10 +48,10 @@ def test_each_url_has_one_outcome(shop: Shop, embedder: Embedder, settings: Sett
     assert list(embed_urls(settings, embedder, [])) == []
 
 
-def test_nothing_more_is_fetched_for_who_has_gone(shop: Shop, embedder: Embedder, settings: Settings) -> None:
+def test_closing_the_generator_stops_fetching(shop: Shop, embedder: Embedder, settings: Settings) -> None:
     outcomes = embed_urls(settings, embedder, shop.urls(3000))
     for _ in range(5):
         next(outcomes)
     outcomes.close()
     assert shop.asked.total() < 300
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("collect", "decode", "embed"))]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("embed-urls", "decode", "embed"))]

@@ -1,4 +1,4 @@
-"""Reading ahead: all items in order, a bounded number ahead, and never in the way of the event loop."""
+"""All items come in order, a bounded number is read ahead, and the event loop is never blocked."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import pytest
 
-from streams.warm.ahead import AHEAD, ReadAhead
+from streams.warm.read_ahead import MAX_AHEAD, ReadAhead
 
 
 async def collected(items: AsyncGenerator[int]) -> list[int]:
@@ -18,7 +18,7 @@ def numbers(count: int) -> Generator[int]:
     yield from range(count)
 
 
-@pytest.mark.parametrize("count", [0, 1, AHEAD, 5 * AHEAD + 1])
+@pytest.mark.parametrize("count", [0, 1, MAX_AHEAD, 5 * MAX_AHEAD + 1])
 async def test_all_items_come_in_order(count: int) -> None:
     ahead = ReadAhead(numbers(count))
     async with asyncio.timeout(20):
@@ -26,7 +26,7 @@ async def test_all_items_come_in_order(count: int) -> None:
     assert (ahead.read, ahead.ended) == (count, True)
 
 
-async def test_what_the_source_raises_comes_after_its_items() -> None:
+async def test_an_error_of_the_source_is_raised_after_its_items() -> None:
     def source() -> Generator[int]:
         yield 1
         raise ValueError("broken")
@@ -37,15 +37,15 @@ async def test_what_the_source_raises_comes_after_its_items() -> None:
         await anext(items)
 
 
-async def test_no_more_than_its_bound_is_read_ahead() -> None:
-    ahead = ReadAhead(numbers(100 * AHEAD))
+async def test_a_bounded_number_of_items_is_read_ahead() -> None:
+    ahead = ReadAhead(numbers(100 * MAX_AHEAD))
     async with aclosing(ahead.items()) as items:
         assert await anext(items) == 0
         await asyncio.sleep(0.2)
-        assert ahead.read <= AHEAD + 2
+        assert ahead.read <= MAX_AHEAD + 2
 
 
-async def test_a_source_that_blocks_does_not_hold_the_loop_and_each_item_comes_at_once() -> None:
+async def test_a_source_that_blocks_does_not_block_the_loop_and_each_item_comes_at_once() -> None:
     reading, writing = os.pipe()
 
     def source() -> Generator[int]:
@@ -64,13 +64,13 @@ async def test_a_source_that_blocks_does_not_hold_the_loop_and_each_item_comes_a
     os.close(reading)
 
 
-async def test_a_source_is_closed_when_nobody_wants_more() -> None:
+async def test_the_source_is_closed_when_the_consumer_stops() -> None:
     closed = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def source() -> Generator[int]:
         try:
-            yield from range(100 * AHEAD)
+            yield from range(100 * MAX_AHEAD)
         finally:
             loop.call_soon_threadsafe(closed.set)
 
