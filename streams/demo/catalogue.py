@@ -1,4 +1,4 @@
-"""The demo's products and the story of its shoppers. The photos and their credits lie in `catalogue/`."""
+"""The products of the demo and the story of its shoppers. The photos and their credits are in `catalogue/`."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ CATALOGUE = Path(__file__).parent / "catalogue"
 
 
 class Product(Struct, frozen=True):
-    """One thing of the shop. Photos with split `train` made the shipped bundle; only those with `demo` are bought here."""
+    """A product. Photos of split `train` trained the shipped bundle; the story uses only those of split `demo`."""
 
     item_id: str
     name: str
@@ -22,14 +22,14 @@ class Product(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """Something that a shopper does."""
+    """One interaction of a shopper."""
 
     type: Literal["view", "cart", "purchase", "return"]
     item_id: str
 
 
 class Shopper(Struct, frozen=True):
-    """One of the three."""
+    """A shopper and their interactions, in order."""
 
     user_id: str
     name: str
@@ -46,19 +46,22 @@ class _Story(Struct, frozen=True):
 
 
 def read_products(folder: Path = CATALOGUE) -> dict[str, Product]:
-    """All products by item id."""
+    """All products, by item id."""
     catalogue = msgspec.json.decode((folder / "catalogue.json").read_bytes(), type=_Catalogue)
     return {product.item_id: product for product in catalogue.products}
 
 
 def read_shoppers(folder: Path = CATALOGUE) -> list[Shopper]:
-    """The shoppers, each with the steps in order."""
+    """All shoppers of the story."""
     return msgspec.json.decode((folder / "story.json").read_bytes(), type=_Story).users
 
 
 def interleaved(shoppers: list[Shopper]) -> list[tuple[Shopper, Step]]:
-    """The steps of all shoppers, in turn."""
+    """The steps of all shoppers, taking turns."""
     longest = max(len(shopper.steps) for shopper in shoppers)
     return [
-        (shopper, shopper.steps[turn]) for turn in range(longest) for shopper in shoppers if turn < len(shopper.steps)
+        (shopper, shopper.steps[number])
+        for number in range(longest)
+        for shopper in shoppers
+        if number < len(shopper.steps)
     ]

@@ -1,4 +1,4 @@
-"""The web server that the demo's photos come from, on 127.0.0.1."""
+"""A web server on 127.0.0.1 for the photos of the demo."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from streams.demo.catalogue import CATALOGUE
 
 @asynccontextmanager
 async def picture_server() -> AsyncGenerator[str]:
-    """Serve the catalogue's photos; gives the URL of their folder."""
+    """Serve the photos of the catalogue. Gives the URL of their folder."""
     server = web.Application()
     server.router.add_static("/pictures", CATALOGUE)
     runner = web.AppRunner(server, access_log=None)

@@ -1,4 +1,4 @@
-"""The processes that the demo starts: a broker and the workers. Each writes to a log file and is stopped by its process id."""
+"""Runs the processes of the demo: a broker and the workers. Each writes to a log file."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ STOP_TIMEOUT = 12.0  # seconds between SIGTERM and SIGKILL
 
 
 def free_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody uses right now."""
+    """A TCP port on 127.0.0.1 that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -21,7 +21,10 @@ def free_port() -> int:
 async def running(
     *command: str, log: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Run a command in the folder of its log. Its standard input ends when we do, however we end."""
+    """Run a command in the folder of its log, and stop it at the end of the block.
+
+    Its standard input ends when this process ends, even by a kill. Commands that watch it stop then.
+    """
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command,

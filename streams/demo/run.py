@@ -1,4 +1,4 @@
-"""Runs the demo: broker, workers, pictures; plays the story event by event; stops what it started, and says what was seen."""
+"""Runs the demo: starts a broker, workers and a picture server, plays the story event by event, and stops everything."""
 
 import asyncio
 import os
@@ -25,20 +25,24 @@ from streams.demo.processes import free_port, running
 from streams.demo.screen import Screen
 from streams.settings import PREFIX, Settings
 
-READY_TIMEOUT = 60.0  # seconds for the workers to be ready
-ANSWER_TIMEOUT = 20.0  # seconds for one recommendation
-PLAIN_WIDTH = 110  # characters of a line when the output is not a terminal's
+READY_TIMEOUT = 60.0  # seconds until the workers must be ready
+ANSWER_TIMEOUT = 20.0  # seconds until a recommendation must arrive
+PLAIN_WIDTH = 110  # characters of a line if the output is not a terminal
 
 
 class DemoError(TastestreamError):
-    """Something that the demo started did not do its part."""
+    """A process of the demo failed or did not answer in time."""
 
 
 def run_demo(*, keep: bool, pace: float) -> int:
-    """Run the demo. Gives the exit code.
+    """Run the demo.
 
-    keep: go on after the story, and show what outside producers cause, until Ctrl-C.
-    pace: seconds to look at each event.
+    Args:
+        keep: keep running after the story, and show the recommendations for events of other producers, until Ctrl-C.
+        pace: seconds between two events.
+
+    Returns:
+        The exit code.
     """
     console = Console()
     if not console.is_terminal:
@@ -58,20 +62,20 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
     products, shoppers = read_products(), read_shoppers()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tastestream-demo-")))
-        with console.status("starting a broker, a picture server and two workers ..."):
+        with console.status("Starting a broker, a picture server and two workers ..."):
             broker = await stack.enter_async_context(embedded_broker(folder / "broker.log"))
             pictures = await stack.enter_async_context(picture_server())
             await stack.enter_async_context(_workers(broker, folder))
             shop = await stack.enter_async_context(_Shop(broker, pictures, products))
         console.print(
-            f"broker on [bold]{broker}[/bold], photos on [bold]{pictures}/[/bold], ready after {monotonic() - started:.1f} s\n"
+            f"Ready after {monotonic() - started:.1f} s. Broker: [bold]{broker}[/bold]\nPictures: [bold]{pictures}/[/bold]\n"
         )
         with Screen(console, shoppers, products) as screen:
             waits = [await _play(shop, screen, shopper, step, pace) for shopper, step in interleaved(shoppers)]
         console.print(
-            f"\n{len(waits)} events, {len(waits)} recommendations, none lost. "
-            f"From event to recommendation: median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms;\n"
-            "nearly all of it is the embedded broker, which looks for new records four times a second. The README has Kafka's figures."
+            f"\n{len(waits)} events, {len(waits)} recommendations, none lost.\n"
+            f"From event to recommendation: median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms. "
+            "Nearly all of it is the embedded broker, which looks for new records four times a second. The README has Kafka's figures."
         )
         if keep:
             await _keep(console, screen, shop, broker, pictures)
@@ -83,28 +87,29 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
 
 
 async def _play(shop: "_Shop", screen: Screen, shopper: Shopper, step: Step, pace: float) -> float:
-    begun = perf_counter()
-    recommendation = await shop.answer(await shop.send(shopper.user_id, step))
-    milliseconds = (perf_counter() - begun) * 1000
-    screen.event(shopper, step, recommendation, milliseconds)
+    started = perf_counter()
+    recommendation = await shop.recommendation(await shop.send(shopper.user_id, step))
+    milliseconds = (perf_counter() - started) * 1000
+    screen.show_event(shopper, step, recommendation, milliseconds)
     await asyncio.sleep(pace)
     return milliseconds
 
 
 async def _keep(console: Console, screen: Screen, shop: "_Shop", broker: str, pictures: str) -> None:
     console.print(
-        f"\nGoing on until Ctrl-C. Produce JSON to [bold]user-interactions[/bold] on [bold]{broker}[/bold], for example\n"
+        f"\nRunning until Ctrl-C. Produce JSON to [bold]user-interactions[/bold] on [bold]{broker}[/bold], for example\n"
         f'  {{"user_id": "me", "item_id": "pink-orchid", "type": "purchase", "timestamp": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", '
         f'"image_url": "{pictures}/pink-orchid.jpg"}}\n',
         highlight=False,
+        soft_wrap=True,  # so that the example can be copied as one line
     )
-    async for recommendation in shop.all():
-        screen.outside(recommendation)
+    async for recommendation in shop.recommendations():
+        screen.show_other(recommendation)
 
 
 @asynccontextmanager
 async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
-    """`tastestream worker all` as a process of its own, until it is ready; stopped at the end."""
+    """Run `tastestream worker all` as a process, and wait until both workers are ready."""
     ports = {"embed": free_port(), "profile": free_port()}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {
@@ -113,7 +118,7 @@ async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
         f"{PREFIX}PARTITIONS": "2",
         f"{PREFIX}EMBED_PORT": str(ports["embed"]),
         f"{PREFIX}PROFILE_PORT": str(ports["profile"]),
-        f"{PREFIX}IDEMPOTENCE": "false",  # the embedded broker knows no producer ids
+        f"{PREFIX}IDEMPOTENCE": "false",  # the embedded broker does not support producer ids
         f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     log = folder / "workers.log"
@@ -129,8 +134,10 @@ async def _until_ready(process: asyncio.subprocess.Process, ports: list[int], lo
     async with aiohttp.ClientSession() as client:
         while waiting:
             if process.returncode is not None or monotonic() > deadline:
-                state = "ended" if process.returncode is not None else f"are not ready after {READY_TIMEOUT:.0f} s"
-                raise DemoError(f"the workers {state}. Their last words:\n{log.read_text(errors='replace')[-2000:]}")
+                state = "stopped" if process.returncode is not None else f"are not ready after {READY_TIMEOUT:.0f} s"
+                raise DemoError(
+                    f"the workers {state}. The end of their log:\n{log.read_text(errors='replace')[-2000:]}"
+                )
             for port in list(waiting):
                 try:
                     async with client.get(f"http://127.0.0.1:{port}/ready") as response:
@@ -142,10 +149,10 @@ async def _until_ready(process: asyncio.subprocess.Process, ports: list[int], lo
 
 
 class _Shop:
-    """A producer of interactions and a consumer of recommendations. An asynchronous context manager."""
+    """Produces interactions and consumes recommendations. An asynchronous context manager."""
 
     def __init__(self, broker: str, pictures: str, products: Mapping[str, Product]) -> None:
-        settings = Settings.model_construct()  # the defaults, whatever the environment says, as for the workers
+        settings = Settings.model_construct()  # the defaults, as for the workers; the environment is ignored
         self._topic = settings.interactions_topic
         self._pictures = pictures
         self._products = products
@@ -164,7 +171,7 @@ class _Shop:
         await self._producer.stop()
 
     async def send(self, user_id: str, step: Step) -> str:
-        """Produce the event of a step; gives its id."""
+        """Produce the event of a step. Returns its event id."""
         now = datetime.now(UTC)
         event_id = f"{user_id}-{now:%H%M%S%f}"
         event = {
@@ -178,19 +185,19 @@ class _Shop:
         await self._producer.send_and_wait(self._topic, msgspec.json.encode(event), key=user_id.encode())
         return event_id
 
-    async def answer(self, event_id: str) -> Mapping[str, Any]:
-        """The recommendation that the event caused. Raises DemoError if it does not come."""
+    async def recommendation(self, event_id: str) -> Mapping[str, Any]:
+        """The recommendation that the event caused. Raises DemoError if it does not arrive in time."""
         try:
             async with asyncio.timeout(ANSWER_TIMEOUT):
-                async for recommendation in self.all():
+                async for recommendation in self.recommendations():
                     if recommendation["event_id"] == event_id:
                         return recommendation
         except TimeoutError:
             pass
         raise DemoError(f"no recommendation for event {event_id} within {ANSWER_TIMEOUT:.0f} s")
 
-    async def all(self) -> AsyncIterator[Mapping[str, Any]]:
-        """Recommendations as they come."""
+    async def recommendations(self) -> AsyncIterator[Mapping[str, Any]]:
+        """Recommendations as they arrive."""
         async for record in self._consumer:
             if record.value is not None:
                 yield msgspec.json.decode(record.value)

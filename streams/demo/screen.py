@@ -1,4 +1,4 @@
-"""What the demo shows: a line for each event, and below it a live table of the three shoppers."""
+"""What the demo shows: a line for each event, and below it a live table of the shoppers. Fits a terminal of 80 x 24."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,28 +11,29 @@ from rich.text import Text
 
 from streams.demo.catalogue import Product, Shopper, Step
 
-TOP = 3  # categories shown
-VERBS = {"view": "looks at", "cart": "puts into the cart", "purchase": "buys", "return": "returns"}
+TOP = 3  # categories, and items by attention, in the table
+BAG_LINES = 4  # lines of a bag; three shoppers then fit into 24 lines
+VISIBLE_CHANGE = 0.02  # of a score; smaller changes get no arrow
+VERBS = {"view": "views", "cart": "adds to cart", "purchase": "buys", "return": "returns"}
 MARKS = {"view": "[dim]o[/dim]", "cart": "[yellow]+[/yellow]", "purchase": "[green]$[/green]", "return": "[red]-[/red]"}
 BAR = 5  # characters of a full bar
 
 
 @dataclass
 class _Row:
-    last: str = "is on the way"
-    bag: dict[str, str] = field(default_factory=dict[str, str])  # product name by item id
-    before: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    after: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    bag: dict[str, str] = field(default_factory=dict[str, str])  # product name by item id, oldest first
+    before: dict[str, float] = field(default_factory=dict[str, float])  # score by category, before the last event
+    categories: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     attention: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     cold_start: bool = False
 
 
 class Screen:
-    """Keeps what is known of each shopper, and draws it. A context manager."""
+    """Keeps the last recommendation of each shopper, and draws them. A context manager."""
 
     def __init__(self, console: Console, shoppers: list[Shopper], products: Mapping[str, Product]) -> None:
         self._console = console
-        self._shoppers = {shopper.user_id: shopper for shopper in shoppers}
+        self._names = {shopper.user_id: shopper.name for shopper in shoppers}
         self._products = products
         self._rows = {shopper.user_id: _Row() for shopper in shoppers}
         self._live = Live(self._table(), console=console, auto_refresh=False)
@@ -48,19 +49,18 @@ class Screen:
         else:
             self._console.print(self._table())
 
-    def event(self, shopper: Shopper, step: Step, recommendation: Mapping[str, Any], milliseconds: float) -> None:
-        """Show what a step did."""
+    def show_event(self, shopper: Shopper, step: Step, recommendation: Mapping[str, Any], milliseconds: float) -> None:
+        """Show an event of the story and the recommendation that it caused."""
         product = self._products[step.item_id]
         row = self._rows[shopper.user_id]
-        row.last = f"{VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
-        if step.type == "return":
-            row.bag.pop(step.item_id, None)
-        else:
+        row.bag.pop(step.item_id, None)
+        if step.type != "return":
             row.bag[step.item_id] = product.name
-        row.before, row.after = row.after, recommendation["categories"]
+        row.before = {one["category"]: one["score"] for one in row.categories}
+        row.categories = recommendation["categories"]
         row.attention = recommendation["attention"]
         row.cold_start = recommendation["cold_start"]
-        best = row.after[0]
+        best = row.categories[0]
         self._console.print(
             f"{MARKS[step.type]} [bold]{shopper.name}[/bold] {VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
             f" → {best['category']} [cyan]{best['score']:.2f}[/cyan] [dim]{milliseconds:.0f} ms[/dim]",
@@ -68,27 +68,23 @@ class Screen:
         )
         self._live.update(self._table(), refresh=self._console.is_terminal)
 
-    def outside(self, recommendation: Mapping[str, Any]) -> None:
-        """Show a recommendation for somebody who is not in the story."""
+    def show_other(self, recommendation: Mapping[str, Any]) -> None:
+        """Show a recommendation for a user who is not in the story."""
         best = ", ".join(f"{one['category']} {one['score']:.2f}" for one in recommendation["categories"][:TOP])
         self._console.print(
-            f"[bold]{recommendation['user_id']}[/bold]  →  {best}  [dim]event {recommendation['event_id']}[/dim]"
+            f"[bold]{recommendation['user_id']}[/bold] → {best} [dim](event {recommendation['event_id']})[/dim]"
         )
 
     def _table(self) -> Table:
         table = Table(expand=True, show_lines=True, title="What each shopper is likely to want next")
-        table.add_column("shopper and bag", ratio=6)
-        for heading in ("before", "after", "which items spoke"):
-            table.add_column(heading, ratio=5, no_wrap=True, overflow="ellipsis")
+        table.add_column("shopper and bag", ratio=5, no_wrap=True)
+        table.add_column("score before → after", ratio=7, no_wrap=True)
+        table.add_column("attention to items", ratio=6, no_wrap=True)
         for user_id, row in self._rows.items():
-            shopper = self._shoppers[user_id]
-            earlier = {one["category"]: one["score"] for one in row.before}
-            bag = ", ".join(row.bag.values()) or "empty"
             table.add_row(
-                Group(f"[bold]{shopper.name}[/bold] {row.last}", f"[dim]bag: {bag}[/dim]"),
-                Group(*(_category(one, None) for one in row.before[:TOP])),
+                Group(f"[bold]{self._names[user_id]}[/bold]", *_bag_lines(list(row.bag.values()))),
                 Group(
-                    *(_category(one, earlier) for one in row.after[:TOP]),
+                    *(_category(one, row.before) for one in row.categories[:TOP]),
                     *(["[dim]cold start[/dim]"] if row.cold_start else []),
                 ),
                 Group(*(self._item(one) for one in row.attention[:TOP])),
@@ -97,17 +93,29 @@ class Screen:
 
     def _item(self, item: Mapping[str, Any]) -> Text:
         product = self._products.get(item["item_id"])
-        return _bar(item["weight"], product.name if product else item["item_id"], "magenta")
+        return Text.assemble(
+            *_bar(item["weight"], "magenta"), f" {item['weight']:.2f} ", product.name if product else item["item_id"]
+        )
 
 
-def _category(category: Mapping[str, Any], earlier: Mapping[str, float] | None) -> Text:
-    """A bar, and an arrow if the score moved visibly against the `earlier` ones."""
-    change = category["score"] - (earlier or {}).get(category["category"], 0.0)
-    moved = earlier is not None and abs(change) >= 0.02
-    mark = ("▲", "green") if change > 0 else ("▼", "red")
-    return _bar(category["score"], category["category"], "cyan", mark if moved else (" ", ""))
+def _bag_lines(names: list[str]) -> list[Text]:
+    """The newest items first, and how many more there are."""
+    newest = names[::-1]
+    if len(newest) > BAG_LINES:
+        newest = [*newest[: BAG_LINES - 1], f"and {len(newest) - BAG_LINES + 1} more"]
+    return [Text(name, style="dim") for name in newest or ["(empty)"]]
 
 
-def _bar(share: float, name: str, colour: str, mark: tuple[str, str] = ("", "")) -> Text:
+def _category(category: Mapping[str, Any], before: Mapping[str, float]) -> Text:
+    """A bar, the score before and after the last event, and an arrow if the score changed visibly."""
+    name, score = category["category"], category["score"]
+    earlier = before.get(name)
+    change = 0.0 if earlier is None else score - earlier
+    mark = ("▲", "green") if change >= VISIBLE_CHANGE else ("▼", "red") if change <= -VISIBLE_CHANGE else (" ", "")
+    scores = f" {'     ' if earlier is None else f'{earlier:.2f}→'}{score:.2f}"
+    return Text.assemble(*_bar(score, "cyan"), scores, mark, f" {name}")
+
+
+def _bar(share: float, colour: str) -> tuple[tuple[str, str], tuple[str, str]]:
     filled = round(share * BAR)
-    return Text.assemble(("█" * filled, colour), ("░" * (BAR - filled), "dim"), f" {share:.2f}", mark, f" {name}")
+    return ("█" * filled, colour), ("░" * (BAR - filled), "dim")

@@ -1,0 +1,36 @@
+"""The demo fits a terminal of 80 x 24."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from streams.demo.catalogue import interleaved, read_products, read_shoppers
+from streams.demo.screen import Screen
+
+STORY = interleaved(read_shoppers())
+CATEGORIES = sorted({read_products()[step.item_id].category for _, step in STORY}, key=len, reverse=True)
+
+
+def recommendation(item_id: str, number: int) -> dict[str, Any]:
+    """A recommendation with the longest category names first, in which every score changes."""
+    scores = [{"category": name, "score": 0.5 + 0.1 * (number % 4)} for name in CATEGORIES]
+    attention = [{"item_id": item, "weight": 0.2} for item in (item_id, *list(read_products())[:4])]
+    return {"categories": scores, "attention": attention, "cold_start": False}
+
+
+@pytest.mark.parametrize("width", [80, 110, 200])
+def test_the_table_fits_24_lines_and_shows_whole_categories(width: int) -> None:
+    output = io.StringIO()
+    console = Console(file=output, width=width, height=24)
+    products, shoppers = read_products(), read_shoppers()
+    with Screen(console, shoppers, products) as screen:
+        for number, (shopper, step) in enumerate(STORY):
+            screen.show_event(shopper, step, recommendation(step.item_id, number), 123.4)
+        output.truncate(0)
+    lines = output.getvalue().strip("\0").splitlines()
+    assert len(lines) <= 23, "one line is left for the last event"
+    assert max(map(len, lines)) <= width
+    for category in CATEGORIES[:3]:
+        assert sum(category in line for line in lines) == len(shoppers)
