@@ -1,6 +1,6 @@
-"""Whatever stands on a topic: a bad record becomes one dead letter that says why, and the good one behind it goes on.
+"""A bad record on a topic becomes one dead letter that says why, and the good event behind it is processed.
 
-All of them are produced at once, each followed by a good event on the same partition; each is then a test of its own.
+All records are produced at once, each followed by a good event on the same partition. Then each is a test of its own.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from PIL import Image
 from model.bundle import Bundle
 from tests.kafka.system import Record, System, picture_server
 
-PICTURES = "{pictures}"  # stands for the picture server in what the cases say
+PICTURES = "{pictures}"  # placeholder for the URL of the picture server
 PARTITIONS = 4
 GOOD: dict[str, Any] = {
     "event_id": "e1",
@@ -36,7 +36,7 @@ GOOD: dict[str, Any] = {
 
 
 class Bad(NamedTuple):
-    """A record that must become a dead letter; its name is its key, and in a header."""
+    """A record that must become a dead letter. Its name is its key, and is in a header."""
 
     name: str
     value: bytes | None
@@ -51,7 +51,7 @@ class Bad(NamedTuple):
 
 
 def but(**fields: object) -> bytes:
-    """The good event with other fields."""
+    """The good event with some fields replaced."""
     return json.dumps(GOOD | fields).encode()
 
 
@@ -65,7 +65,7 @@ def from_url(name: str, url: str, reason: str) -> Bad:
 
 WHOLE = [
     Bad("broken JSON", b'{"user_id": "anna", "type"', "invalid_json"),
-    Bad("no UTF-8", b'{"user_id": "\xff\xfe"}', "invalid_json"),
+    Bad("not UTF-8", b'{"user_id": "\xff\xfe"}', "invalid_json"),
     Bad("null value", None, "empty_message"),
     Bad("neither key nor value", None, "empty_message", keyed=False),
     Bad("empty value", b"", "empty_message"),
@@ -111,7 +111,7 @@ URLS = [
 
 
 def embedded(**fields: object) -> bytes:
-    """An embedded interaction as the embed worker makes it, with other fields."""
+    """An embedded interaction as the embed worker publishes it, with some fields replaced."""
     bundle = Bundle.load()
     record = {
         "event_id": "e1", "user_id": "anna", "item_id": "shoe", "type": "purchase", "timestamp": 1_400_000_000_000,
@@ -144,7 +144,7 @@ def make_pictures(folder: Path) -> None:
         whole = io.BytesIO()
         noise.save(whole, "JPEG" if name.endswith("jpg") else "PNG")
         (folder / name).write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
-    (folder / "text.jpg").write_text("this is no picture")
+    (folder / "text.jpg").write_text("this is not a picture")
     (folder / "empty.jpg").touch()
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
@@ -190,7 +190,7 @@ async def produce_all(system: System, found: Outcome) -> None:
     async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
         for number, bad in enumerate(CASES):
             partition = number % PARTITIONS
-            batch = producer.create_batch()  # `send` would not take a record of nothing
+            batch = producer.create_batch()  # `send` refuses a record with neither key nor value
             headers = [("name", bad.name.encode()), ("trace", b"7")]
             batch.append(timestamp=None, key=bad.key, value=found.original(bad), headers=headers)
             sent = await (await producer.send_batch(batch, bad.topic, partition=partition))
@@ -202,7 +202,7 @@ async def produce_all(system: System, found: Outcome) -> None:
 
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.name)
-def test_a_bad_record_becomes_one_dead_letter_that_says_why(outcome: Outcome, bad: Bad) -> None:
+def test_a_bad_record_becomes_one_dead_letter_with_its_reason(outcome: Outcome, bad: Bad) -> None:
     assert bad.name in outcome.letters, "no dead letter"
     [letter] = outcome.letters[bad.name]
     headers = {name.removeprefix("tastestream-"): value for name, value in letter.headers.items()}
@@ -213,26 +213,26 @@ def test_a_bad_record_becomes_one_dead_letter_that_says_why(outcome: Outcome, ba
     assert headers["worker"] == ("embed" if bad in [*WHOLE, *FIELDS, *URLS] else "profile")
     assert headers["trace"] == "7", "the headers of the original are kept"
     assert headers["error"]
-    assert bad.field in headers["error"], "the sentence names the field"
+    assert bad.field in headers["error"], "the message names the field"
     assert headers["error"].isprintable()
     assert len(headers["error"]) <= 1000
     assert abs(time.time() - time.mktime(time.strptime(headers["at"][:19], "%Y-%m-%dT%H:%M:%S")) + time.timezone) < 600
 
 
 @pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.name)
-def test_the_good_event_behind_a_bad_one_is_recommended(outcome: Outcome, bad: Bad) -> None:
+def test_the_good_event_behind_a_bad_record_is_recommended(outcome: Outcome, bad: Bad) -> None:
     assert outcome.recommended.get(f"behind {bad.name}") == 1
 
 
-def test_nothing_else_comes_out(outcome: Outcome) -> None:
+def test_there_are_no_other_dead_letters_or_recommendations(outcome: Outcome) -> None:
     assert outcome.letters.keys() == {bad.name for bad in CASES}
     assert outcome.recommended.keys() == {f"behind {bad.name}" for bad in CASES}
 
 
-def test_nothing_is_left_uncommitted(outcome: Outcome) -> None:
+def test_all_records_are_committed(outcome: Outcome) -> None:
     assert outcome.lag == 0
 
 
-def test_a_password_in_a_url_does_not_reach_the_message(outcome: Outcome) -> None:
+def test_a_password_in_a_url_is_not_repeated_in_the_message(outcome: Outcome) -> None:
     [letter] = outcome.letters["password in the URL"]
     assert "hush" not in letter.headers["tastestream-error"]

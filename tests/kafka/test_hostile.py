@@ -1,7 +1,7 @@
-"""What strangers may write, send and serve, through a running worker: each ends as its dead letter, and nobody inside is called.
+"""Hostile input through a running worker: each case becomes its dead letter, and no internal server is called.
 
-The three corpora of the fetcher and of the decoder, all at once: URLs, and redirects to them, servers, and files. Whatever
-answers is on 127.0.0.2, the one address inside that the worker may call; on 127.0.0.1 and ::1 sits a canary.
+The cases are the corpora of the fetcher and the decoder, all at once: URLs, redirects to them, servers, and files. The servers are
+on 127.0.0.2, the only internal address that the worker may call. On 127.0.0.1 and ::1 is a canary.
 """
 
 import asyncio
@@ -22,17 +22,17 @@ from tests.usage import peak_resident_mb, reset_peak, resident_mb
 
 INSIDE = "127.0.0.2"
 GROWTH_MB = 100
-LARGEST = 7_000_000  # bytes; some of the files that are only strange are almost as large
+LARGEST = 7_000_000  # bytes; some of the odd but valid files are almost as large
 
 
 class Case(NamedTuple):
-    """An event whose picture a stranger chose; its name is also its user's."""
+    """An event with a picture of a stranger's choice. The name is also the user id."""
 
     name: str
-    url: str  # {server} and {port} stand for the stranger's server and the canary's port
-    reason: str | None  # of the dead letter; None: there is a picture
-    talk: Talk | None = None  # how the server answers
-    location: str | None = None  # or where it redirects to
+    url: str  # {server} is the stranger's server, {port} the port of the canary
+    reason: str | None  # of the dead letter; None if the picture is valid
+    talk: Talk | None = None  # what the server sends
+    location: str | None = None  # or where the server redirects to
 
     def event(self, server: str, port: int) -> dict[str, object]:
         return {
@@ -45,7 +45,7 @@ class Case(NamedTuple):
         }
 
     def server(self, port: int) -> Talk | None:
-        """What answers; None: nobody is asked."""
+        """What the server sends; None if there is no server."""
         if self.location is None:
             return self.talk
         return test_hostile_urls.redirecting(self.location.replace("{port}", str(port)))
@@ -64,7 +64,7 @@ REDIRECTS = [
 SERVERS = [
     Case(f"server: {name}", "{server}", reason, talk)
     for name, (talk, reason, _) in test_hostile_servers.HOSTILE.items()
-    if name != "announces more than is allowed"  # by a byte, where a smaller limit is
+    if name != "announces more than is allowed"  # one byte more than the smaller limit of the other test
 ]
 FILES = [serves(f"file: {name}", *file) for name, file in hostile_pictures().items()]
 CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES]
@@ -73,7 +73,7 @@ SOUND = [serves(f"sound {name}", sound(name), None) for name in FORMATS]
 
 @dataclass
 class Outcome:
-    """What came of them."""
+    """What the topics and the worker held in the end."""
 
     port: int = 0
     letters: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]])  # by user
@@ -85,7 +85,7 @@ class Outcome:
 
 
 async def run(system: System, cases: list[Case], port: int) -> None:
-    """Serve and produce these, and wait until they are done with."""
+    """Serve and produce the cases, and wait until the worker has finished them."""
     async with AsyncExitStack() as stack:
         events: list[dict[str, object]] = []
         for case in cases:
@@ -100,9 +100,9 @@ async def follow(system: System, found: Outcome) -> None:
     await run(system, SOUND, found.port)
     reset_peak(pid)
     before = resident_mb(pid)
-    begun = time.monotonic()
+    started = time.monotonic()
     await run(system, CASES, found.port)
-    found.seconds = time.monotonic() - begun
+    found.seconds = time.monotonic() - started
     found.grown_mb = peak_resident_mb(pid) - before
     found.lag = await system.lag()
     for letter in await system.read("user-interactions-dlq"):
@@ -129,21 +129,21 @@ def outcome(system: System) -> Outcome:
 
 
 def reasons(case: Case, port: int) -> set[str]:
-    """Why the event may be refused."""
+    """The reasons for which the event may be refused."""
     assert case.reason
     event = case.event("http://192.0.2.1/", port)
     try:
         parse_interaction(System.encoded(event), now=time.time(), max_future=0)
-    except EventError as error:  # what stands in no message of JSON comes no further
+    except EventError as error:  # text that is not valid in a message is refused there
         return {error.reason}
-    looked_up = {*test_hostile_urls.NAMES, "port of a name"}  # and found or not, as the system has it
+    looked_up = {*test_hostile_urls.NAMES, "port of a name"}  # the result depends on the resolver of this machine
     if case.name.partition(": ")[2] in looked_up:
         return {case.reason, "host_unreachable", "host_unavailable"}
     return {case.reason}
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.reason], ids=lambda case: case.name)
-def test_what_is_hostile_becomes_one_dead_letter_that_says_why(outcome: Outcome, case: Case) -> None:
+def test_a_hostile_case_becomes_one_dead_letter_with_its_reason(outcome: Outcome, case: Case) -> None:
     assert case.name in outcome.letters, "no dead letter"
     [letter] = outcome.letters[case.name]
     headers = {name.removeprefix("tastestream-"): value for name, value in letter.headers.items()}
@@ -152,19 +152,19 @@ def test_what_is_hostile_becomes_one_dead_letter_that_says_why(outcome: Outcome,
     assert headers["error"].isprintable()
 
 
-def test_what_is_only_strange_is_recommended_and_nothing_else(outcome: Outcome) -> None:
-    strange = {case.name for case in [*SOUND, *CASES] if case.reason is None}
-    assert outcome.recommended == strange
-    assert outcome.letters.keys() == {case.name for case in CASES} - strange
+def test_only_odd_but_valid_pictures_are_recommended(outcome: Outcome) -> None:
+    valid = {case.name for case in [*SOUND, *CASES] if case.reason is None}
+    assert outcome.recommended == valid
+    assert outcome.letters.keys() == {case.name for case in CASES} - valid
 
 
-def test_nobody_inside_is_called(outcome: Outcome) -> None:
+def test_no_internal_server_is_called(outcome: Outcome) -> None:
     assert outcome.connections == 0
 
 
-def test_nothing_is_left_uncommitted(outcome: Outcome) -> None:
+def test_all_events_are_committed(outcome: Outcome) -> None:
     assert outcome.lag == 0
 
 
-def test_the_worker_does_not_grow(outcome: Outcome) -> None:
+def test_the_memory_of_the_worker_stays_bounded(outcome: Outcome) -> None:
     assert 0 <= outcome.grown_mb < GROWTH_MB

@@ -16,7 +16,7 @@ NOW = 1_400_000_000.0
 URL = "https://shop.example/shoe.jpg"
 LENGTH = 8 * 1024  # bytes; longer than a real embedding, so that few entries fill a file
 EMBEDDING = np.random.default_rng(1).bytes(LENGTH)  # does not compress
-MANY = 2_500  # entries; they fill more than one file
+MANY = 3_500  # entries; they fill three write buffers, so that at least two are files
 MIB = 1024**2
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import Image
 from prometheus_client import REGISTRY
 
 from model.bundle import Bundle
+from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
@@ -40,6 +42,12 @@ MAX_AGE = 1000.0  # seconds
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     return Bundle.load()
+
+
+@cache
+def open_embedder() -> Embedder:
+    """The embedder of the shipped bundle, opened once for all tests."""
+    return Bundle.load().embedder()
 
 
 def png(seed: int) -> bytes:
@@ -118,7 +126,7 @@ async def opened(
         async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
             pipeline = EmbeddingPipeline(
                 fetcher,
-                EmbeddingBatcher(bundle.embedder(), threads, 8),
+                EmbeddingBatcher(open_embedder(), threads, 8),
                 image_size=bundle.image_size,
                 max_pixels=10_000,
                 host_limiter=HostLimiter(),
@@ -142,7 +150,7 @@ async def failure(cache: EmbeddingCache, url: str) -> FetchError:
 async def test_the_result_is_the_quantized_embedding_of_the_model(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
         found = await cache.embedding(f"{shop.url}/7")
-    [direct] = bundle.embedder().embed(decode_picture(png(7), bundle.image_size)[None])
+    [direct] = open_embedder().embed(decode_picture(png(7), bundle.image_size)[None])
     assert found == quantize(direct)
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,10 +47,14 @@ def settings(**others: str) -> dict[str, str]:
     return {f"TASTESTREAM_{name.upper()}": value for name, value in named.items()}
 
 
+load_once = cache(Bundle.load)  # a bundle opens two networks, which takes longer than most runs
+
+
 @pytest.fixture
 def warm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Done]:
     """Runs the command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Bundle, "load", load_once)
     command = Command(monkeypatch, capsys)
     return lambda *arguments, **others: command("warm", *map(str, arguments), **settings(**others))
 
