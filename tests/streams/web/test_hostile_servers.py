@@ -22,7 +22,7 @@ from tests.streams.web.servers import LOOPBACK, PICTURE, Talk, failure, talking
 
 PATIENT = FetchLimits(max_bytes=100_000)
 SHORT = FetchLimits(max_bytes=100_000, connect_timeout=0.3, idle_timeout=0.2, total_timeout=0.4)
-DRIP = 0.02  # seconds between two bytes that arrive too fast for the idle timeout
+DRIP = 0.05  # seconds between two pieces that arrive too fast for the idle timeout; `tests.kafka` waits for 100 of them
 OK = b"HTTP/1.1 200 OK\r\n"
 ZEROS = bytes(50_000_000)
 
