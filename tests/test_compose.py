@@ -12,7 +12,7 @@ import yaml
 from streams import cli
 from streams.runtime import process
 from streams.settings import PREFIX, Settings, read_settings
-from tests.kafka.broker import KAFKA_VERSION
+from tests.kafka.distribution import KAFKA_VERSION
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text("utf-8"))

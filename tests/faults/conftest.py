@@ -14,7 +14,7 @@ from streams.demo.catalogue import CATALOGUE
 from tests.faults.pictures import PictureServer
 from tests.faults.stage import Stage, staged
 from tests.faults.verdict import Row
-from tests.kafka.broker import KafkaUnavailable
+from tests.kafka.distribution import KafkaUnavailable
 from tests.oracle import Oracle
 
 HERE = Path(__file__).parent

@@ -270,7 +270,7 @@ def staged(
     folder: Path, pictures: PictureServer, oracle: Oracle, row: Row, breaks: tuple[str, ...] = ()
 ) -> Generator[Stage]:
     """A stage with a fresh broker and its topics."""
-    broker = KafkaBroker(folder / "kafka")
+    broker = KafkaBroker(folder / "kafka", brief=True)
     broker.start()
     try:
         asyncio.run(ensure_topics(read_settings(broker=broker.bootstrap, partitions=PARTITIONS)))

@@ -1,27 +1,59 @@
-"""One real Kafka for each test module, so that no module sees what another one left on the topics."""
+"""One real Kafka for all test modules of a process. Each module finds it without topics."""
 
+import asyncio
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.kafka.broker import KafkaBroker, KafkaUnavailable
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.distribution import KafkaUnavailable
 from tests.kafka.system import System
 
+CLEANED = 60.0  # seconds until the broker has deleted all topics, at most
 
-@pytest.fixture(scope="module")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A broker and a data folder; the test starts the workers."""
-    folder: Path = tmp_path_factory.mktemp("system")
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker that runs until the last module has ended."""
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka") / "broker", brief=True)
     try:
-        broker = KafkaBroker(folder / "kafka")
         broker.start()
     except KafkaUnavailable as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(f"no Kafka for the test: {error}")
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def system(broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A broker without topics, and an empty data folder. The test starts the workers."""
+    yield System(broker, tmp_path_factory.mktemp("system"))
+    if not broker.running:  # a test killed it and failed
+        broker.start()
+    asyncio.run(clean(broker))
+
+
+async def clean(broker: KafkaBroker) -> None:
+    """Delete all topics except Kafka's own, and wait until their committed offsets are gone too."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.bootstrap)
+    await admin.start()
+
+    async def topics() -> list[str]:
+        return [topic for topic in await admin.list_topics() if not topic.startswith("__")]
+
+    async def offsets() -> bool:
+        groups = [group for group, *_ in await admin.list_consumer_groups()]
+        return any([await admin.list_consumer_group_offsets(group) for group in groups])
+
     try:
-        yield System(broker, folder)
+        if left := await topics():
+            await admin.delete_topics(left)
+        async with asyncio.timeout(CLEANED):
+            while await topics() or await offsets():  # noqa: ASYNC110 -- Kafka sends no notice
+                await asyncio.sleep(0.05)
     finally:
-        broker.stop()
+        await admin.close()

@@ -14,11 +14,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tests.kafka.broker import KafkaBroker, KafkaUnavailable
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.distribution import KafkaUnavailable
 
 
 async def test_a_message_survives_stop_kill_and_start(tmp_path: Path) -> None:
-    with KafkaBroker(tmp_path) as broker:
+    with KafkaBroker(tmp_path, brief=True) as broker:
         await create_topic(broker, "things")
         await produce(broker, "things", b"before the stop")
         broker.stop()
@@ -36,7 +37,7 @@ async def test_a_message_survives_stop_kill_and_start(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_dies_says_why(tmp_path: Path) -> None:
-    broker = KafkaBroker(tmp_path)
+    broker = KafkaBroker(tmp_path, brief=True)
     broker.start()
     broker.stop()
     with (tmp_path / "server.properties").open("a") as properties:
@@ -50,7 +51,7 @@ def test_no_broker_outlives_the_process_that_started_it(tmp_path: Path) -> None:
     script = f"""
 import pathlib, sys, time
 from tests.kafka.broker import KafkaBroker
-broker = KafkaBroker(pathlib.Path({str(tmp_path)!r}))
+broker = KafkaBroker(pathlib.Path({str(tmp_path)!r}), brief=True)
 broker.start()
 print(broker._broker.pid, flush=True)
 time.sleep(600)
