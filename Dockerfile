@@ -3,7 +3,7 @@
 #     docker build -t tastestream .
 #     docker run --rm -e TASTESTREAM_BROKER=kafka://broker:9092 -v tastestream-embed:/data tastestream worker embed
 #
-# What a worker keeps lies in /data; each worker needs a volume of its own.
+# A worker keeps its state in /data. Each worker needs a volume of its own.
 
 FROM python:3.12-slim-bookworm AS build
 
@@ -14,10 +14,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 WORKDIR /src
 RUN python -m venv /opt/tastestream
 
-# Dependencies have a layer of their own: a change of the code does not install them again. Wheels only: there is no compiler here.
-COPY pyproject.toml ./
-RUN python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > requirements.txt \
-    && /opt/tastestream/bin/pip install --quiet --only-binary=:all: --requirement requirements.txt
+# Dependencies have a layer of their own: a change of the code does not install them again. The lock file pins every version
+# and hash; `make lock` writes it. Wheels only: there is no compiler here.
+COPY requirements/run.txt ./
+RUN /opt/tastestream/bin/pip install --quiet --only-binary=:all: --require-hashes --requirement run.txt
 
 COPY . .
 RUN /opt/tastestream/bin/pip install --quiet --no-deps . \

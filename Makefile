@@ -5,28 +5,46 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 CODE = streams model offline_training tests
+# Test processes at a time. Each takes up to 1 GB of memory, with its Kafka.
+JOBS = 2
+# Percent of lines and branches that the tests without Kafka have to run.
+FLOOR = 90
+PYTEST = $(BIN)/python -m pytest
+PARALLEL = -n $(JOBS) --dist loadfile
+LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 | \2/p' Makefile | awk -F '|' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1 | \2/p' Makefile | awk -F '|' '{ printf "%-17s%s\n", $$1, $$2 }'
 
 demo: $(VENV)/.demo ## Watch three shoppers: broker, workers, pictures and events, all on this machine
 	@$(BIN)/tastestream demo
 
-test: lint types ## Everything: lint, types, all tests (real Kafka too: needs java and mvn)
-	@$(BIN)/python -m pytest
+test: lint types docs unit kafka ## Everything that CI checks (needs java and mvn for the tests on Kafka)
 
-unit: $(VENV)/.test ## The tests that need no Kafka
-	@$(BIN)/python -m pytest --ignore=tests/kafka --ignore=tests/faults
+unit: $(VENV)/.test ## The tests that need no Kafka; COVERAGE=yes measures, and fails below the floor
+	@$(PYTEST) $(PARALLEL) --ignore=tests/kafka --ignore=tests/faults $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
-lint: $(VENV)/.test ## ruff: rules and format
+kafka: $(VENV)/.test ## The tests on real Kafka: side by side, and then those that measure time
+	@$(PYTEST) $(PARALLEL) -m 'not alone' tests/kafka tests/faults
+	@$(PYTEST) -m alone tests/kafka tests/faults
+
+lint: $(VENV)/.test ## ruff: rules and format; import-linter: what may import what
 	@$(BIN)/ruff check $(CODE)
 	@$(BIN)/ruff format --check $(CODE)
+	@$(BIN)/lint-imports --no-logo --no-cache
+
+format: $(VENV)/.test ## Format the code, and repair what ruff can repair
+	@$(BIN)/ruff check --fix-only $(CODE)
+	@$(BIN)/ruff format $(CODE)
 
 types: $(VENV)/.test ## pyright, strict
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: $(VENV)/.test ## Build the documentation into build/docs; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict  # --quiet would hide the warnings that strict mode counts
+
 faults: $(VENV)/.test ## Whatever dies, nothing is lost: all scenarios with three seeds, and one table (about two hours)
-	@$(BIN)/python -m pytest tests/faults -q --faults all --seeds 3 $(FAULTS)
+	@$(PYTEST) tests/faults -q --faults all --seeds 3 $(FAULTS)
 
 bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 	@for file in tests/benchmarks/[a-z]*.py tests/benchmarks/[a-z]*/__main__.py; do \
@@ -35,32 +53,29 @@ bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 		$(BIN)/python -m tests.benchmarks.$$name || exit 1; \
 	done
 
-docs: $(VENV)/.docs ## Build the documentation into build/docs; a broken link fails
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-
 reference: $(VENV)/.test ## Write docs/reference from the code
 	@$(BIN)/python -m tests.docs.reference
 
+lock: $(VENV)/.test ## Pin all dependencies in requirements/, after a change of pyproject.toml; UPGRADE=yes takes newer versions
+	@$(LOCK) --all-extras --output-file requirements/dev.txt
+	@$(LOCK) --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/run.txt
+
 clean: ## Remove what make and the tests made; data/ stays
-	@rm -rf $(VENV) .cache .hypothesis .pytest_cache .ruff_cache build dist
+	@rm -rf $(VENV) .cache .hypothesis .pytest_cache .ruff_cache .coverage .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml requirements/demo.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; name one with PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing tastestream and its demo into $(VENV) ... (first time only)"
-	@$(PIP) install -e '.[demo]'
+	@$(PIP) install --require-hashes -r requirements/demo.txt
+	@$(PIP) install --no-deps -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.demo
+$(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@echo "installing what the tests need, torch among it: some minutes ... (first time only)"
-	@$(PIP) install -e '.[demo,dev,train,bench]'
+	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-$(VENV)/.docs: $(VENV)/.demo
-	@echo "installing what the documentation needs ... (first time only)"
-	@$(PIP) install -e '.[docs]'
-	@touch $@
-
-.PHONY: docs reference
-.PHONY: help demo test unit lint types faults bench clean
+.PHONY: help demo test unit kafka lint format types docs reference faults bench lock clean

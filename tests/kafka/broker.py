@@ -4,7 +4,6 @@ For tests only: no replication, no security. `distribution.py` says what has to 
 """
 
 import asyncio
-import os
 import random
 import shutil
 import signal

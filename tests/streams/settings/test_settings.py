@@ -321,7 +321,9 @@ def test_a_proxy_that_is_not_host_and_port_is_refused(monkeypatch: pytest.Monkey
 def test_a_password_in_a_proxy_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_FETCH_PROXY", "http://ann:hush-hush@proxy:3128")
     message = refusal()
-    assert message == "setting TASTESTREAM_FETCH_PROXY: the URL contains a user name or password, which is not supported"
+    assert (
+        message == "setting TASTESTREAM_FETCH_PROXY: the URL contains a user name or password, which is not supported"
+    )
 
 
 # The files
