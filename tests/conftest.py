@@ -1,28 +1,33 @@
-"""Options that have to be known whichever part of the tests is run."""
+"""Settings and options of all tests."""
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# How fast a machine that others use as well makes up its examples says nothing about the code.
+# Test processes that run side by side (pytest-xdist) use one thread each for arithmetic: more would only wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How fast Hypothesis makes examples on a busy machine says nothing about the code.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
-    group.addoption("--seeds", type=int, default=1, help="how many seeds each fault scenario is played with")
+    group.addoption("--seeds", type=int, default=1, help="number of seeds of each fault scenario")
+    group.addoption("--faults", choices=("short", "all", "long"), default="short", help="which fault scenarios run")
+    group.addoption("--rows", type=Path, default=None, help="file to which each scenario adds a line of JSON")
     group.addoption(
-        "--faults", choices=("short", "all", "long"), default="short", help="which fault scenarios are played"
-    )
-    group.addoption("--rows", type=Path, default=None, help="a file to add a line to for each scenario, as JSON")
-    group.addoption(
-        "--broken", action="store_true", help="play each scenario with the break that it has to find, and expect it to"
+        "--broken",
+        action="store_true",
+        help="run each scenario with the deliberate break that it has to find, and expect it to fail",
     )
     group.addoption(
         "--break",
         action="append",
         default=[],
-        help="a fault point of tests/faults/points.py or breaks.py for all workers",
+        help="a fault point of tests/faults/points.py or breaks.py, for all workers",
     )

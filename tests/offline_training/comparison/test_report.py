@@ -169,7 +169,8 @@ def test_markup_in_a_label_does_not_break_the_page(found: Comparison, folder: Pa
 def test_markup_in_a_method_name_does_not_break_charts_or_tables(found: Comparison) -> None:
     runs = [msgspec.structs.replace(run, method=SCRIPT) if run.method == "average" else run for run in found.runs]
     methods = {SCRIPT if name == "average" else name: text for name, text in found.methods.items()}
-    made = section(msgspec.structs.replace(found, runs=runs, methods=methods, costs={}))
+    leads = {SCRIPT if name == "average" else name: lead for name, lead in found.leads.items()}
+    made = section(msgspec.structs.replace(found, runs=runs, methods=methods, leads=leads, costs={}))
     for chart in (chart for block in made.blocks for chart in block.charts):
         assert SCRIPT in texts_of(chart.svg)
     page = render([made])
