@@ -212,3 +212,12 @@ async def test_a_cancelled_request_leaves_its_slot_to_the_next(limiter: HostLimi
     await asyncio.gather(first, second, return_exceptions=True)
     await asyncio.wait_for(succeed(limiter), 1)
     assert limiter._hosts[A].active == 0
+
+
+async def test_a_half_open_breaker_lets_one_trial_through_although_the_limit_is_higher(clock: Clock) -> None:
+    limiter = HostLimiter(HostLimits(initial=32, per_host=32), clock)
+    for _ in range(FAILURES_TO_OPEN):
+        await fail(limiter)
+    clock.now += FIRST_OPEN_SECONDS
+    async with requests(limiter, A, 5) as active:
+        assert len(active) == 1
