@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from streams.exceptions import MessageError
 
@@ -79,7 +79,7 @@ class Interaction(Struct, frozen=True, kw_only=True):
 class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An interaction with the embedding of its picture, as the embed worker publishes it (MessagePack).
 
-    `embedding` holds the bytes of `model.quantization`, and `embedder` is the version of the embedder that made them. Both
+    `embedding` holds the bytes of `model.quantization`, and `embedder_version` says which embedder made them. Both
     are empty for `return` and `erase`, which need no picture. Ids and timestamps have the same bounds as in an interaction,
     because they become keys of rows.
     """
@@ -90,7 +90,7 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
     type: InteractionType
     timestamp: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
     image_url: str = ""
-    embedder: str = ""
+    embedder_version: str = field(default="", name="embedder")  # the name on the topic
     embedding: bytes = b""
 
 
@@ -204,7 +204,7 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
         raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
 
 
-def with_embedding(interaction: Interaction, embedder: str, embedding: bytes) -> EmbeddedInteraction:
+def with_embedding(interaction: Interaction, embedder_version: str, embedding: bytes) -> EmbeddedInteraction:
     """An interaction with the embedding that this embedder made of its picture; b"" for a type without a picture."""
     return EmbeddedInteraction(
         event_id=interaction.event_id,
@@ -213,7 +213,7 @@ def with_embedding(interaction: Interaction, embedder: str, embedding: bytes) ->
         type=interaction.type,
         timestamp=interaction.timestamp,
         image_url=interaction.image_url,
-        embedder=embedder if embedding else "",
+        embedder_version=embedder_version if embedding else "",
         embedding=embedding,
     )
 

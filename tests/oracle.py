@@ -72,7 +72,7 @@ class Oracle:
             type=event.type,
             timestamp=event.timestamp,
             image_url=event.image_url,
-            embedder=self.bundle.embedder_version if pictured else "",
+            embedder_version=self.bundle.embedder_version if pictured else "",
             embedding=quantize(self.embeddings[event.image_url]) if pictured else b"",
         )
 

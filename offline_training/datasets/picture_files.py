@@ -13,11 +13,11 @@ from typing import Self
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from model.exceptions import PictureError
+from model.limits import MAX_PICTURE_BYTES
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".avif"})
-MAX_BYTES = 10 * 1024**2  # of a decompressed member; the default of FETCH_MAX_BYTES, the limit of the workers
 METHODS = frozenset({ZIP_STORED, ZIP_DEFLATED})  # decompressing others may take gigabytes of memory
 ENCRYPTED = 0x1  # flag of a member
 BROKEN = (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -58,7 +58,7 @@ class PictureFiles:
     Memory holds the member lists of the archives, and one picture at a time from each archive.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int = MAX_PICTURE_BYTES) -> None:
         """Set the limits.
 
         Args:

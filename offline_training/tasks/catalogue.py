@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from model.embedder import Embedder
 from model.exceptions import PictureError
+from model.limits import MAX_PICTURE_BYTES
 from model.preprocessing import decode_picture
 from offline_training.datasets.parquet import parquet_module
-from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
+from offline_training.datasets.picture_files import PictureFiles
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import ITEMS, SUMMARY, DatasetSummary
 from offline_training.datasets.records import DatasetError, Dropped
@@ -141,7 +142,7 @@ EmbedUrls = Callable[[Sequence[str]], Generator[Outcome]]
 
 
 def embed_catalogue(
-    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedUrls, max_bytes: int = MAX_BYTES
+    folder: Path, embedder: Embedder, out: Path, step: Step, *, by_url: EmbedUrls, max_bytes: int = MAX_PICTURE_BYTES
 ) -> Dropped:
     """Embed the pictures of a prepared data set and write them to `out`, which `read_catalogue` reads.
 
@@ -202,7 +203,7 @@ def _embed_urls(by_url: EmbedUrls, pictures: Sequence[PictureRef]) -> Generator[
 
 
 def embed_files(
-    embedder: Embedder, pictures: Sequence[PictureRef], max_bytes: int = MAX_BYTES
+    embedder: Embedder, pictures: Sequence[PictureRef], max_bytes: int = MAX_PICTURE_BYTES
 ) -> Generator[tuple[PictureRef, Embedded]]:
     """Embed distinct local pictures. The outcomes come in any order.
 

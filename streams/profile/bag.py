@@ -98,7 +98,7 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_versi
     moment = Moment(event.timestamp, event.event_id, event.item_id, event.type)
     if bag.floor is not None and moment <= bag.floor:
         return bag
-    picture = Picture(moment, event.embedder, event.image_url, event.embedding) if event.embedding else None
+    picture = Picture(moment, event.embedder_version, event.image_url, event.embedding) if event.embedding else None
     alone = Slot(event.item_id, {event.type: moment}, picture)
     before = bag.slots.get(event.item_id)
     after = alone if before is None else join(before, alone, embedder_version=embedder_version)

@@ -167,13 +167,13 @@ class ProfileWorker:
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:
         """Decode an embedded interaction. Raises MessageError, also for an embedding that does not fit the bundle."""
         interaction = parse_embedded(value)
-        if not interaction.embedding or interaction.embedder != self._bundle.embedder_version:
+        if not interaction.embedding or interaction.embedder_version != self._bundle.embedder_version:
             return interaction
         expected = HEADER_BYTES + self._bundle.embedding_size
         if len(interaction.embedding) != expected:
             raise MessageError(
                 "invalid_field",
-                f"embedding has {len(interaction.embedding)} bytes; embedder {interaction.embedder} makes {expected}",
+                f"embedding has {len(interaction.embedding)} bytes; embedder {interaction.embedder_version} makes {expected}",
                 field="embedding",
             )
         if not np.isfinite(np.frombuffer(interaction.embedding, "<f4", 2)).all():

@@ -23,6 +23,7 @@ from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
 from streams.settings.brokers import Broker, SecurityProtocol, common_protocol, parse_broker
 from streams.settings.values import pairs, parts, unquoted
 from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
+from streams.web.limits import LARGE_PICTURE_BYTES
 
 PREFIX = "TASTESTREAM_"
 
@@ -257,7 +258,7 @@ class Settings(BaseSettings):
     fetch_large: int = Field(
         16,
         ge=1,
-        description="Maximum number of pictures above 128 KiB, among those, that are read and decoded at a time. "
+        description=f"Maximum number of pictures above {LARGE_PICTURE_BYTES // 1024} KiB, among those, that are read and decoded at a time. "
         "Lower it to save memory, raise it if most pictures are large.",
     )
     embed_batch: int = Field(

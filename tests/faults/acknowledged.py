@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Place = tuple[TopicPartition, int]
 
 
-def acknowledged_early(given: "Input", seen: Seen, embedder: str) -> list[str]:
+def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> list[str]:
     """The events that were committed too early, in words."""
     letters = _letters(seen)
     passed_on: dict[str, Place] = {}
@@ -62,7 +62,7 @@ def acknowledged_early(given: "Input", seen: Seen, embedder: str) -> list[str]:
                 there = [target.topic for target, place in places if place < sample.ends[target]]
                 if not there:
                     early.append(f"{where}, with nothing behind it")
-                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], embedder):
+                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], embedder_version):
                     early.append(f"{where}, not in the changelog")
     return early
 
@@ -99,10 +99,10 @@ class _Changelog:
             else:
                 rows[key] = record.value
 
-    def hold(self, one: Embedded, embedder: str) -> bool:
+    def hold(self, one: Embedded, embedder_version: str) -> bool:
         """Whether an event is folded in the rows."""
         event = one.event
         if event is None:
             return True
         bag = decode_bag(self._users.get((one.partition, event.user_id), {}).items())
-        return fold(bag, event, max_slots=MAX_SLOTS, embedder_version=embedder) is bag
+        return fold(bag, event, max_slots=MAX_SLOTS, embedder_version=embedder_version) is bag

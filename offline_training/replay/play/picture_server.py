@@ -12,7 +12,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from model.exceptions import PictureError
-from offline_training.datasets.picture_files import MAX_BYTES, PictureFiles
+from model.limits import MAX_PICTURE_BYTES
+from offline_training.datasets.picture_files import PictureFiles
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import PlayedItem
@@ -27,7 +28,7 @@ PictureUrl = Callable[[PlayedItem], str]
 
 @asynccontextmanager
 async def served_pictures(
-    items: Mapping[str, PlayedItem], host: str, port: int, *, max_bytes: int = MAX_BYTES
+    items: Mapping[str, PlayedItem], host: str, port: int, *, max_bytes: int = MAX_PICTURE_BYTES
 ) -> AsyncGenerator[PictureUrl]:
     """Serve the local pictures of `items` while the context is open.
 

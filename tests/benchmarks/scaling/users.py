@@ -76,7 +76,7 @@ class Shop:
                 type="purchase",
                 timestamp=moment,
                 image_url=self._url(item),
-                embedder=self._bundle.embedder_version,
+                embedder_version=self._bundle.embedder_version,
                 embedding=self._embedding(),
             )
             made.append((user.encode(), encode_embedded(event)))

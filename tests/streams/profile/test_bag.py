@@ -20,7 +20,7 @@ def event(kind: str, timestamp: int, item: str = "i", event_id: str = "", **fiel
         item_id="" if kind == "erase" else item,
         type=kind,  # pyright: ignore[reportArgumentType]
         timestamp=timestamp,
-        **{"image_url": "http://x/i.jpg", "embedder": EMBEDDER, "embedding": b"e", **fields} if picture else {},  # pyright: ignore[reportArgumentType]
+        **{"image_url": "http://x/i.jpg", "embedder_version": EMBEDDER, "embedding": b"e", **fields} if picture else {},  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -43,7 +43,7 @@ events = st.lists(
         timestamp=st.integers(1, 6),
         item=st.sampled_from("abcde"),
         event_id=st.sampled_from(["1", "2", "3"]),
-        embedder=st.sampled_from([EMBEDDER, "e0", "e2"]),
+        embedder_version=st.sampled_from([EMBEDDER, "e0", "e2"]),
         embedding=st.sampled_from([b"x", b"y"]),
         image_url=st.sampled_from(["http://x/1", "http://x/2"]),
     ),
@@ -131,7 +131,7 @@ def test_late_and_replayed_events_do_not_bring_an_erased_user_back() -> None:
 
 
 def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:
-    bag = fold_all([event("view", 1, "mine"), event("view", 2, "other", embedder="e0")])
+    bag = fold_all([event("view", 1, "mine"), event("view", 2, "other", embedder_version="e0")])
 
     assert in_bag(bag) == ["mine"]
     assert set(bag.slots) == {"mine", "other"}
@@ -139,6 +139,9 @@ def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_of_two_embeddings_of_one_event_that_of_the_embedder_in_use_wins(order: tuple[int, int]) -> None:
-    twice = [event("view", 1, embedder="zz", event_id="1"), event("view", 1, embedder=EMBEDDER, event_id="1")]
+    twice = [
+        event("view", 1, embedder_version="zz", event_id="1"),
+        event("view", 1, embedder_version=EMBEDDER, event_id="1"),
+    ]
 
     assert in_bag(fold_all([twice[index] for index in order])) == ["i"]

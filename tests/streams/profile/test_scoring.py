@@ -48,7 +48,7 @@ def event(
         item_id=item or f"item-{number}",
         type=kind,
         timestamp=NOON + days * DAY,
-        embedder=bundle.embedder_version,
+        embedder_version=bundle.embedder_version,
         embedding=quantize(pixels) if kind in WEIGHTS else b"",
     )
 
@@ -169,7 +169,7 @@ def test_an_item_embedded_by_another_model_is_not_scored_with_ours(bundle: Bundl
         item_id="other",
         type="purchase",
         timestamp=NOON,
-        embedder="another",
+        embedder_version="another",
         embedding=b"\0" * 9,
     )
     assert one(bundle, options(), bag_of(bundle, other)).cold_start
