@@ -258,7 +258,7 @@ class Settings(BaseSettings):
     fetch_large: int = Field(
         16,
         ge=1,
-        description=f"Maximum number of pictures above {LARGE_PICTURE_BYTES // 1024} KiB, among those, that are read and decoded at a time. "
+        description=f"Maximum number of pictures above {LARGE_PICTURE_BYTES // 1024} KiB that are read and decoded at a time. "
         "Lower it to save memory, raise it if most pictures are large.",
     )
     embed_batch: int = Field(
