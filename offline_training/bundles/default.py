@@ -26,9 +26,10 @@ from offline_training.aggregators.interface import Config
 from offline_training.aggregators.item_model import ItemModel
 from offline_training.bundles.embedding import embed_pictures
 from offline_training.bundles.simulated_users import MAX_BAG, Pool, make_pool, of_one_category, simulate
-from offline_training.embedders import mobilenet, pictures
-from offline_training.embedders.pictures import LabelledPicture
-from offline_training.embedders.rounding import round_weights
+from offline_training.embedders.backbones import mobilenet
+from offline_training.embedders.backbones.rounding import round_weights
+from offline_training.embedders.training_data import pictures
+from offline_training.embedders.training_data.pictures import LabelledPicture
 from offline_training.exporting import export
 from offline_training.exporting.bundle_files import make_bundle
 from offline_training.item_network.network import ItemRecipe

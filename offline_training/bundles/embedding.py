@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import dequantize, quantize
-from offline_training.embedders.augmentation import AUGMENTATION, random_view
-from offline_training.embedders.pictures import LabelledPicture
+from offline_training.embedders.training_data.augmentation import AUGMENTATION, random_view
+from offline_training.embedders.training_data.pictures import LabelledPicture
 from offline_training.progress import Advance
 
 BATCH = 32  # pictures in one call of the embedder

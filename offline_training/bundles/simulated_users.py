@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from offline_training.embedders.pictures import LabelledPicture, Split
+from offline_training.embedders.training_data.pictures import LabelledPicture, Split
 from offline_training.tasks.bags import Bags, make_bags
 from streams.settings import DEFAULT_TYPE_WEIGHTS, WeightedType
 

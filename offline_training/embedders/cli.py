@@ -81,10 +81,10 @@ def embedder(  # noqa: PLR0917  (options all)
     --unfreeze last --out embedders/clothing --work .cache/train
     """
     with extra():
-        from offline_training.embedders.backbones import load_backbone  # noqa: PLC0415
+        from offline_training.embedders.backbones.backbones import load_backbone  # noqa: PLC0415
         from offline_training.embedders.finetuning import recipe_with  # noqa: PLC0415
-        from offline_training.embedders.labelled import read_labelled  # noqa: PLC0415
         from offline_training.embedders.recipe import FinetuningOptions, make_embedder, unfreeze_of  # noqa: PLC0415
+        from offline_training.embedders.training_data.labelled import read_labelled  # noqa: PLC0415
 
     with progress(Console(stderr=True)) as step:
         report = make_embedder(

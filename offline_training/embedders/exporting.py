@@ -13,10 +13,10 @@ from torch import Tensor
 from model.bundle import file_sha256
 from model.embedder import Embedder
 from model.sessions import open_session
-from offline_training.embedders.backbones import Backbone
-from offline_training.embedders.mobilenet import FoldedConvolution
-from offline_training.embedders.rounding import round_layers
-from offline_training.embedders.views import Pixels, batches
+from offline_training.embedders.backbones.backbones import Backbone
+from offline_training.embedders.backbones.mobilenet import FoldedConvolution
+from offline_training.embedders.backbones.rounding import round_layers
+from offline_training.embedders.training_data.views import Pixels, batches
 from offline_training.exporting.export import export_float_embedder, quantize_embedder
 
 ROUNDING_PICTURES = 64
@@ -29,8 +29,8 @@ THREADS = 1
 def export(backbone: Backbone, float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
     """Write the network in float (`float_path`) and in int8 (`path`).
 
-    The weights of v1 lose too much accuracy when rounded to nearest, so `offline_training.embedders.rounding` rounds them. The
-    weights of the other networks are rounded to nearest.
+    The weights of v1 lose too much accuracy when rounded to nearest, so `backbones/rounding.py` rounds them. The weights of the
+    other networks are rounded to nearest.
 
     Args:
         backbone: Network on any device. It is not changed.

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.embedders.backbones import Backbone
+from offline_training.embedders.backbones.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.probe import Accuracy, LinearClassifier, Standardization, measure
-from offline_training.embedders.views import Views, batches
+from offline_training.embedders.training_data.views import Views, batches
 
 EMBEDDING_BATCH = 64  # pictures per call
 

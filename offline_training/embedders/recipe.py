@@ -16,13 +16,13 @@ from torch import Tensor
 
 from model.bundle import EMBEDDER, file_sha256
 from offline_training.embedders import exporting, probe
-from offline_training.embedders.backbones import Backbone
+from offline_training.embedders.backbones.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
 from offline_training.embedders.finetuning import Epoch, FinetuningRecipe, LabelledViews, Tuned, embed_views, fine_tune
-from offline_training.embedders.labelled import categories_of
-from offline_training.embedders.pictures import LabelledPicture, Split
 from offline_training.embedders.probe import Accuracy, LabelledEmbeddings, LinearClassifier, Standardization
-from offline_training.embedders.views import Pixels, Views, cached_activations
+from offline_training.embedders.training_data.labelled import categories_of
+from offline_training.embedders.training_data.pictures import LabelledPicture, Split
+from offline_training.embedders.training_data.views import Pixels, Views, cached_activations
 from offline_training.progress import Step
 
 Unfreeze = Literal["frozen", "last", "all"]

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from offline_training.embedders.pictures import LabelledPicture, read_clothing, read_grocery
+from offline_training.embedders.training_data.pictures import LabelledPicture, read_clothing, read_grocery
 from streams.kafka.topics import BAGS_CHANGELOG
 from tests.data import DATA
 from tests.kafka.broker import KafkaBroker

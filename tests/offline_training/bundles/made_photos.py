@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from offline_training.embedders.mobilenet import BLOCKS, WEIGHTS_FILE
+from offline_training.embedders.backbones.mobilenet import BLOCKS, WEIGHTS_FILE
 
 COLOURS = {
     "camera": (230, 40, 40),

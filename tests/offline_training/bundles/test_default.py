@@ -15,7 +15,7 @@ from offline_training.aggregators.fitting import FitRecipe  # noqa: E402
 from offline_training.bundles import default  # noqa: E402
 from offline_training.bundles.default import BASELINES, KS, RECIPE, SOURCES, BundleRecipe, make_default_bundle  # noqa: E402
 from offline_training.bundles.embedding import embed_pictures  # noqa: E402
-from offline_training.embedders.pictures import LabelledPicture, read_clothing  # noqa: E402
+from offline_training.embedders.training_data.pictures import LabelledPicture, read_clothing  # noqa: E402
 from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from tests.offline_training.bundles.made_photos import COLOURS, photo, write_all  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402

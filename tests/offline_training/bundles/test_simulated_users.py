@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from offline_training.bundles.simulated_users import Pool, make_pool, of_one_category, simulate
-from offline_training.embedders.pictures import LabelledPicture, category_names
+from offline_training.embedders.training_data.pictures import LabelledPicture, category_names
 from offline_training.tasks.bags import PADDING
 
 CATEGORIES = ["red", "green", "blue", "cup", "pan"]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from offline_training.embedders.backbones import Backbone
-from offline_training.embedders.mobilenet import BLOCKS, EMBEDDING_SIZE
+from offline_training.embedders.backbones.backbones import Backbone
+from offline_training.embedders.backbones.mobilenet import BLOCKS, EMBEDDING_SIZE
 
 SIZE = 32
 COLOURS = {"blue": (40, 60, 220), "green": (60, 200, 60), "red": (220, 60, 40)}

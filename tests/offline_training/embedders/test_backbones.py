@@ -15,13 +15,13 @@ from torchvision.transforms.functional import normalize  # noqa: E402
 
 from model.exceptions import TastestreamError  # noqa: E402
 from offline_training.embedders import exporting  # noqa: E402
-from offline_training.embedders.backbones import (  # noqa: E402
+from offline_training.embedders.backbones.backbones import (  # noqa: E402
     Backbone,
     load_backbone,
     make_torchvision,
     make_v1,
 )
-from offline_training.embedders.mobilenet import MobileNet  # noqa: E402
+from offline_training.embedders.backbones.mobilenet import MobileNet  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 SIDE = 64  # pixels; the networks are convolutions, so smaller pictures work too, and faster

@@ -23,7 +23,7 @@ from offline_training.embedders.finetuning import (  # noqa: E402
     smoothed_loss,
 )
 from offline_training.embedders.probe import Accuracy, LinearClassifier, Standardization  # noqa: E402
-from offline_training.embedders.views import CachedActivations  # noqa: E402
+from offline_training.embedders.training_data.views import CachedActivations  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 RECIPE = FinetuningRecipe(epochs=4, batch=8, block_rate=1e-2, layer_rate=1e-2)

@@ -12,7 +12,7 @@ from offline_training.datasets.formats.folders import ClassFolder
 from offline_training.datasets.formats.tables import Tables
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import prepare
-from offline_training.embedders.labelled import categories_of, read_labelled
+from offline_training.embedders.training_data.labelled import categories_of, read_labelled
 from tests.data import DATA, needs
 from tests.offline_training.datasets.sources import no_step
 

@@ -17,7 +17,7 @@ from model.embedder import Embedder  # noqa: E402
 from model.sessions import open_session  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.embedders import cli, recipe  # noqa: E402
-from offline_training.embedders.backbones import Backbone  # noqa: E402
+from offline_training.embedders.backbones.backbones import Backbone  # noqa: E402
 from offline_training.embedders.recipe import EmbedderReport, FinetuningOptions, device_of  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
@@ -64,7 +64,7 @@ def with_small_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def load(*_: object) -> Backbone:
         return small.backbone()
 
-    monkeypatch.setattr("offline_training.embedders.backbones.load_backbone", load)
+    monkeypatch.setattr("offline_training.embedders.backbones.backbones.load_backbone", load)
 
 
 @pytest.fixture(scope="module")

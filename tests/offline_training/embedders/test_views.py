@@ -10,9 +10,9 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from torch import Tensor  # noqa: E402
 
 from model.exceptions import TastestreamError  # noqa: E402
-from offline_training.embedders import views  # noqa: E402
-from offline_training.embedders.labelled import read_labelled  # noqa: E402
-from offline_training.embedders.views import CachedActivations, Pixels, cached_activations  # noqa: E402
+from offline_training.embedders.training_data import views  # noqa: E402
+from offline_training.embedders.training_data.labelled import read_labelled  # noqa: E402
+from offline_training.embedders.training_data.views import CachedActivations, Pixels, cached_activations  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
 VIEWS, CUT = 3, 2

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from offline_training.embedders.mobilenet import FoldedConvolution, MobileNet
+from offline_training.embedders.backbones.mobilenet import FoldedConvolution, MobileNet
 
 LEVELS = 127  # largest int8 level; the grid is symmetric
 

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from model.exceptions import PictureError
 from model.preprocessing import PREPROCESSING, decode_picture
-from offline_training.embedders.augmentation import AUGMENTATION, random_view
-from offline_training.embedders.backbones import Backbone
+from offline_training.embedders.backbones.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.pictures import LabelledPicture
+from offline_training.embedders.training_data.augmentation import AUGMENTATION, random_view
+from offline_training.embedders.training_data.pictures import LabelledPicture
 from offline_training.progress import Advance
 
 BATCH = 16  # pictures per call

@@ -1,6 +1,6 @@
 """The networks that an embedder can use, behind one interface: pictures to pooled features, block by block.
 
-MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.embedders.mobilenet`), v2 and v3 from torchvision. All
+MobileNet v1 comes from TensorFlow's ImageNet arrays (`offline_training.embedders.backbones.mobilenet`), v2 and v3 from torchvision. All
 stay in evaluation mode, even in training. The batch norms of v1 are folded. v2 and v3 keep the batch norm statistics of
 ImageNet, because the batches of fine-tuning are small and of one domain, and their statistics would be noise.
 """
@@ -23,8 +23,8 @@ from torchvision.models import (
     WeightsEnum,
 )
 
+from offline_training.embedders.backbones.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet
 
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of red, green and blue in [0, 1], for the weights of torchvision."""

@@ -11,7 +11,7 @@ from offline_training.datasets.labels import SEPARATOR
 from offline_training.datasets.prepare import ITEMS
 from offline_training.datasets.records import DatasetItem, Dropped
 from offline_training.embedders.exceptions import EmbedderError
-from offline_training.embedders.pictures import GROCERY_CLASSES, LabelledPicture, Split, read_grocery
+from offline_training.embedders.training_data.pictures import GROCERY_CLASSES, LabelledPicture, Split, read_grocery
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",

@@ -1,0 +1,1 @@
+"""Pictures for fine-tuning: their categories and splits, augmentation, and views as pixels or cached activations."""
