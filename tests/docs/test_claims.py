@@ -20,7 +20,7 @@ ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [*(ROOT / name for name in ROOT_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 TOP = ("streams/", "model/", "offline_training/", "tests/", "docs/", ".github/", ".ci/")
-RAISERS = ("MessageError", "EventError", "FetchError", "PictureError", "Refusal", "_failure", "_refusal")
+RAISERS = ("MessageError", "EventError", "FetchError", "PictureError", "Refusal", "_error", "_refusal")
 
 
 @pytest.mark.parametrize("name", NAMES)
