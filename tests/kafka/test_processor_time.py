@@ -6,12 +6,16 @@ does so much less. `python -m tests.benchmarks.throughput` measures in earnest.
 
 from pathlib import Path
 
+import pytest
+
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Stand
 from tests.benchmarks.throughput.workload import Shop
 from tests.kafka.system import System, picture_server
+
+pytestmark = pytest.mark.alone
 
 RECORDED = 0.35  # the workers' processor time for an event / the bare application's, by this test
 ALLOWED = 1.25  # times that: more than rounds differ by

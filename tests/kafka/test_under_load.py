@@ -3,12 +3,16 @@
 import asyncio
 import time
 
+import pytest
+
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
 from streams.messages import parse_interaction
 from streams.profile.bag import Bag
 from tests.kafka.system import System, picture_server, stop
 from tests.oracle import Oracle
+
+pytestmark = pytest.mark.alone
 
 USERS = 40
 
