@@ -1,8 +1,8 @@
-"""Whether anything was committed ahead of its effects: each sample of the committed offsets, held against where the next
-topics ended a moment later.
+"""Finds events that were committed before their effects.
 
-For the embed worker an effect is the embedded event or the dead letter. For the profile worker it is the recommendation or
-the dead letter and, in the changelog, rows in which the event is folded: folding it again changes nothing.
+Each sample of the committed offsets is compared with the ends of the next topics, read a moment later. An effect of the embed
+worker is the embedded event or the dead letter. An effect of the profile worker is the recommendation or the dead letter and,
+in the changelog, rows that contain the event: folding it again changes nothing.
 """
 
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ Place = tuple[TopicPartition, int]
 
 
 def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> list[str]:
-    """The events that were committed too early, in words."""
+    """Describe the events that were committed too early."""
     letters = _letters(seen)
     passed_on: dict[str, Place] = {}
     for one in seen.embedded:
@@ -61,14 +61,14 @@ def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> lis
                 where = f"{event_id} at {tp.topic} {tp.partition}/{offset}"
                 there = [target.topic for target, place in places if place < sample.ends[target]]
                 if not there:
-                    early.append(f"{where}, with nothing behind it")
+                    early.append(f"{where}, without any effect")
                 elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], embedder_version):
                     early.append(f"{where}, not in the changelog")
     return early
 
 
 def _letters(seen: Seen) -> dict[Place, list[Place]]:
-    """Where the dead letters stand, by the place of their originals."""
+    """The places of the dead letters, by the place of their originals."""
     found: dict[Place, list[Place]] = {}
     for letter in seen.letters:
         headers = letter.headers
@@ -80,7 +80,7 @@ def _letters(seen: Seen) -> dict[Place, list[Place]]:
 
 
 class _Changelog:
-    """The rows as recovery would find them at some offset."""
+    """The rows that recovery would find at some offset."""
 
     def __init__(self, changelog: list[Record]) -> None:
         self._ahead: dict[int, list[Record]] = {}
@@ -100,7 +100,7 @@ class _Changelog:
                 rows[key] = record.value
 
     def hold(self, one: Embedded, embedder_version: str) -> bool:
-        """Whether an event is folded in the rows."""
+        """Whether the rows contain an event."""
         event = one.event
         if event is None:
             return True

@@ -1,11 +1,11 @@
-"""`python -m tests.faults.armed POINT[:N] ... -- worker profile` is `tastestream worker profile` with fault points.
+"""`python -m tests.faults.armed POINT[:N] ... -- worker profile` runs `tastestream worker profile` with fault points.
 
-What they do is in `points.py` and `breaks.py`; N is 1 where it is not given.
+`points.py` and `breaks.py` define them. N is 1 by default.
 """
 
 import sys
 
-from tests.faults.breaks import POINTS  # with those of points.py
+from tests.faults.breaks import POINTS  # includes those of points.py
 
 
 def main(arguments: list[str]) -> None:

@@ -1,6 +1,6 @@
-"""Options, the stage, and the table at the end.
+"""The stage of the fault scenarios, and the table of their results.
 
-`--faults` says which scenarios are played: the short ones, unless it says all of them, or the long one.
+`--faults` selects scenarios: the short ones (the default), all, or the long one.
 """
 
 import os
@@ -24,9 +24,9 @@ COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "short: a fault scenario that is played with the whole suite")
-    config.addinivalue_line("markers", "long: a fault scenario that is played only when asked for")
-    config.addinivalue_line("markers", "broken_by(point): the deliberate break that a fault scenario has to find")
+    config.addinivalue_line("markers", "short: a fault scenario that is part of the whole suite")
+    config.addinivalue_line("markers", "long: a fault scenario that runs only on request")
+    config.addinivalue_line("markers", "broken_by(point): the deliberate break that the fault scenario has to find")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -59,7 +59,7 @@ def every_picture() -> Iterator[PictureServer]:
 
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
-    """One for all scenarios: each photo is embedded once."""
+    """One oracle for all scenarios, so that each photo is embedded once."""
     return Oracle(Bundle.load(), lambda url: (CATALOGUE / url.rsplit("/", 1)[1]).read_bytes())
 
 
@@ -102,22 +102,22 @@ def pytest_runtest_makereport(
         row.passed = report.passed
         if report.failed:
             row.note = row.note or str(call.excinfo.value if call.excinfo else "").partition("\n")[0][:120]
-        if report.failed and not row.events:  # it broke off before its verdict
+        if report.failed and not row.events:  # it failed before its verdict
             stage: Stage = item.funcargs["stage"]  # pyright: ignore[reportAttributeAccessIssue]
-            report.sections.append(("the verdict all the same", stage.account()))
+            report.sections.append(("verdict after the failure", stage.account()))
         if row.broken_by:
             expect_failure(report, row)
     return report
 
 
 def expect_failure(report: pytest.TestReport, row: Row) -> None:
-    """The scenario was played with a deliberate break: turn the report round."""
+    """Invert the report of a scenario that ran with a deliberate break."""
     row.passed = report.failed
     row.note = f"{row.broken_by}: {row.note if report.failed else 'not found'}"
     if report.failed:
         report.outcome, report.longrepr, report.sections = "passed", None, []
     elif report.passed:
-        report.outcome, report.longrepr = "failed", f"{row.scenario} has not found {row.broken_by}"
+        report.outcome, report.longrepr = "failed", f"{row.scenario} did not find {row.broken_by}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,6 +1,6 @@
-"""A load with a seed: many users, few of them busy; all types of interaction; ties in time; and whatever else a mix asks for.
+"""A seeded load: many users, few of them busy, all types of interaction, equal timestamps, and what a mix adds.
 
-The same seed gives the same events. They are produced in the background, at a steady rate, until told to stop.
+The same seed gives the same events. A thread produces them at a steady rate until it is stopped.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ PHOTOS = tuple(sorted(path.name for path in CATALOGUE.glob("*.jpg")))
 TYPES = ("view", "cart", "purchase")
 START = 1_700_000_000_000  # milliseconds: the time of the first event
 TIES = 3  # events that share a millisecond
-LATE = 86_400_000  # milliseconds: how old an old event is at most
-TICK = 0.02  # seconds between two looks at what is due
-DELIVERY = 180.0  # seconds that a record may wait for a broker that is away
-BEHIND = 1.0  # seconds behind its rate at which a load gives up catching up: a shop does not buy twice as fast after an outage
+LATE = 86_400_000  # milliseconds: maximum age of an old event
+TICK = 0.02  # seconds between two batches
+DELIVERY = 180.0  # seconds that a record may wait for an unreachable broker
+BEHIND = 1.0  # seconds of delay that a load catches up at most: after an outage, shoppers do not buy twice as fast
 POISON = (
     b'{"user_id": "anna", "type"',
     b'{"user_id": "\xff\xfe"}',
@@ -37,15 +37,15 @@ POISON = (
 
 @dataclass(frozen=True)
 class Mix:
-    """What the events are. Shares are of all events."""
+    """What the events are. Shares refer to all events."""
 
     users: int = 80
     returns: float = 0.1
     erasures: float = 0.003
-    duplicates: float = 0.0  # an event of before, again, byte for byte
-    old: float = 0.0  # a new event with a time of up to a day ago
+    duplicates: float = 0.0  # an earlier event again, byte for byte
+    old: float = 0.0  # a new event whose timestamp is up to a day old
     poison: float = 0.0
-    who: str = "user"  # what the names of the users begin with
+    who: str = "user"  # prefix of the user ids
     photos: tuple[str, ...] = PHOTOS
 
 
@@ -74,7 +74,7 @@ def events(seed: int, pictures: str, mix: Mix = USUAL, name: str = "e") -> Itera
         if chance < mix.duplicates + mix.poison:
             yield Produced(b"poison", random.choice(POISON))
             continue
-        # Squared: a tenth of the users has a third of the events.
+        # Squared, so that a tenth of the users has a third of the events.
         user = f"{mix.who}-{int(random.random() ** 2 * mix.users)}"
         late = random.randrange(LATE) if random.random() < mix.old else 0
         event: dict[str, Any] = {
@@ -98,11 +98,13 @@ def events(seed: int, pictures: str, mix: Mix = USUAL, name: str = "e") -> Itera
 
 
 class Load:
-    """Produces events in a thread of its own, from `with` to its end or for `count` events. Everything that it gave to the
-    broker is acknowledged when the block ends."""
+    """Produces events in a thread, from the start of the `with` block to its end, or `count` events.
+
+    When the block ends, the broker has acknowledged all of them.
+    """
 
     def __init__(self, bootstrap: str, source: Iterator[Produced], *, rate: float, count: int | None = None) -> None:
-        """rate: events/s, at most."""
+        """rate: maximum, events/s."""
         self.acknowledged = 0
         self.begun = self.ended = 0.0  # monotonic
         self._bootstrap = bootstrap
@@ -130,7 +132,7 @@ class Load:
         return self._thread.is_alive()
 
     def wait(self, timeout: float = DELIVERY + 60) -> None:
-        """Until all is produced."""
+        """Wait until all events are produced."""
         self._thread.join(timeout)
         assert not self._thread.is_alive(), f"the load did not end within {timeout:.0f} s"
         if self._failure:
@@ -139,7 +141,7 @@ class Load:
     def _run(self) -> None:
         try:
             asyncio.run(self._produce())
-        except BaseException as error:  # noqa: BLE001 -- told to whoever waits
+        except BaseException as error:  # noqa: BLE001 -- `wait` raises it
             self._failure = error
         self.ended = monotonic()
 
@@ -167,7 +169,7 @@ class Load:
             await producer.stop()
 
     async def _connected(self) -> AIOKafkaProducer:
-        """A producer that has found its broker, which may be away yet."""
+        """A connected producer. Waits for the broker if it is not up yet."""
         deadline = monotonic() + DELIVERY
         while True:
             producer = AIOKafkaProducer(

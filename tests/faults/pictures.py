@@ -1,4 +1,4 @@
-"""A picture server that can be told, while it runs, to be slow, to refuse, to drip or to fail, and that counts what it was asked."""
+"""A picture server that counts requests, and that can be switched to slow, reset, dripping or failing answers while it runs."""
 
 import socket
 import struct
@@ -9,17 +9,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Self
 
-CHUNK = 64  # bytes that a dripping answer sends at a time
+CHUNK = 64  # bytes of each piece of a dripping answer
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing the socket sends RST
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How a request is answered."""
+    """How the server answers a request."""
 
     delay: float = 0.0  # seconds before the first byte
     status: int = 200
-    reset: bool = False  # the connection is reset instead
+    reset: bool = False  # reset the connection instead
     pause: float = 0.0  # seconds between two chunks of the body
 
 
@@ -40,14 +40,14 @@ def failing(status: int) -> Answer:
 
 
 class PictureServer:
-    """Serves the files of a folder over HTTP on 127.0.0.1, as told."""
+    """Serves the files of a folder over HTTP on 127.0.0.1."""
 
     def __init__(self, folder: Path) -> None:
         self.asked: Counter[str] = Counter()  # requests by file name
         self._folder = folder
         self._everything = NORMAL
         self._one: dict[str, Answer] = {}
-        self._changed = threading.Event()  # ends the waits of answers that are under way
+        self._changed = threading.Event()  # ends the delays of current answers
         handler = type("Handler", (_Handler,), {"pictures": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -64,14 +64,14 @@ class PictureServer:
         self._thread.join()
 
     def tell(self, answer: Answer, *names: str) -> None:
-        """From now on answer so: for these files, or for all that were not named."""
+        """Set the answer for these files, or for all files that have none of their own."""
         if names:
             self._one |= dict.fromkeys(names, answer)
         else:
             self._everything = answer
 
     def forget(self) -> None:
-        """Serve everything as it is, and count from 0."""
+        """Go back to normal answers, and count from 0."""
         self._everything = NORMAL
         self._one.clear()
         self.asked.clear()
@@ -79,7 +79,7 @@ class PictureServer:
         self._changed = threading.Event()
 
     def answer(self, name: str) -> tuple[Answer, bytes | None]:
-        """How to answer a request for a file, and the file's bytes; None when there is no such file."""
+        """The answer for a file, and its bytes; None if there is no such file."""
         self.asked[name] += 1
         path = self._folder / name
         return self._one.get(name, self._everything), path.read_bytes() if path.is_file() else None
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     pictures: PictureServer
 
     def do_GET(self) -> None:
-        # The fragment of a name after "?" makes two items share a photo.
+        # Items that share a photo differ in the part after "?".
         answer, body = self.pictures.answer(Path(self.path.partition("?")[0]).name)
         if answer.reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.pictures.wait(answer.pause)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
-        """Quiet."""
+        """Print nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -124,4 +124,4 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is what these tests are about."""
+        """Ignore clients that went away: the tests kill them."""

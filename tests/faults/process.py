@@ -1,4 +1,4 @@
-"""A worker of a scenario: a process that can be killed, stopped, frozen and started again, with its data folder and its log."""
+"""A worker of a scenario: a process that can be killed, stopped, frozen and restarted, with its data folder and its log."""
 
 import os
 import signal
@@ -10,21 +10,21 @@ from tests.kafka.system import System
 from tests.usage import resident_mb
 
 STOP = 10.0  # seconds that a worker may take to end
-LOG_TAIL = 40  # lines of the log that a failure shows
-MISCONFIGURED = 78  # the exit code of a worker that a restart would not help
+LOG_TAIL = 40  # lines of the log in a failure message
+MISCONFIGURED = 78  # exit code of a worker that a restart would not repair
 
 
 class Worker:
-    """One worker: a process that can be killed and started again, its data folder, its log."""
+    """One worker: its process, its data folder and its log."""
 
     def __init__(self, kind: str, system: System, always: tuple[str, ...]) -> None:
         self.kind = kind
         self.system = system
-        self.crashes: list[int] = []  # exit codes of the times it ended by itself
-        self.hits = 0  # times it died at a fault point
-        self.kept = True  # whether it is started again when it ends by itself
+        self.crashes: list[int] = []  # exit codes, one for each time it ended by itself
+        self.hits = 0  # times that a fault point killed it
+        self.kept = True  # whether `tend` restarts it when it ends by itself
         self.data = system.folder / "data"
-        self._always = always  # fault points of every start
+        self._always = always  # fault points that are active in every process
         self._process: subprocess.Popen[bytes] | None = None
         self._points: tuple[str, ...] = ()
 
@@ -35,7 +35,7 @@ class Worker:
 
     @property
     def bags(self) -> Path:
-        """The folder of the databases."""
+        """Folder of the databases."""
         return self.data / "profile" / "bags"
 
     @property
@@ -52,7 +52,7 @@ class Worker:
 
     @property
     def frozen(self) -> bool:
-        """Stopped by a signal, its own or another's."""
+        """Whether a signal has stopped the process."""
         return self.running and Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
     @property
@@ -65,8 +65,8 @@ class Worker:
         return resident_mb(self.pid)
 
     def start(self, *points: str) -> None:
-        """Start the process. points: of `armed.py`; a start after a crash is without them."""
-        assert not self.wanted, f"{self.kind} runs already"
+        """Start the process. points: fault points of `armed.py`, which a restart after a crash does not get."""
+        assert not self.wanted, f"the {self.kind} worker is already running"
         self._points = points
         self._launch(*points)
 
@@ -77,10 +77,10 @@ class Worker:
         )
 
     def tend(self) -> None:
-        """Start it again if it ended by itself, without its fault points."""
+        """Restart the process, without its fault points, if it ended by itself."""
         if not self.kept or self._process is None or (code := self._process.poll()) is None:
             return
-        assert code != MISCONFIGURED, f"{self.kind} refuses to run:\n{self.tail()}"
+        assert code != MISCONFIGURED, f"the {self.kind} worker refuses to run:\n{self.tail()}"
         self.ended()
         if self._points and code == -signal.SIGKILL:
             self.hits += 1
@@ -90,13 +90,13 @@ class Worker:
         self._launch()
 
     def kill(self) -> None:
-        """kill -9."""
+        """Send SIGKILL."""
         if self._process is not None:
             self._process.kill()
             self.ended()
 
     def ended(self, timeout: float = 30.0) -> int:
-        """Wait for its end; the exit code. It is not started again."""
+        """Wait until the process ends. Returns the exit code; `tend` does not restart it."""
         assert self._process is not None
         code = self._process.wait(timeout)
         if self._process.stdin:
@@ -105,7 +105,7 @@ class Worker:
         return code
 
     def stop(self) -> tuple[int, float]:
-        """SIGTERM; exit code and seconds. SIGKILL when it takes more than twice what it may."""
+        """Send SIGTERM. Returns exit code and seconds. Sends SIGKILL after twice the allowed time."""
         begun = monotonic()
         self.terminate()
         return self._finish(begun)
@@ -131,7 +131,7 @@ class Worker:
         os.kill(self.pid, signal.SIGCONT)
 
     def restart(self, *points: str) -> None:
-        """kill -9 and start."""
+        """Kill and start."""
         self.kill()
         self.start(*points)
 

@@ -1,7 +1,7 @@
-"""A stage for one scenario: a real broker, workers in processes of their own, pictures, loads, a tap, and the verdict.
+"""The stage of a scenario: a real broker, worker processes, a picture server, loads, a tap, and the verdict.
 
-A scenario starts workers, produces, does harm, and asks for the verdict. Nothing here sleeps for its own sake: every wait is
-for a condition, has a deadline, and starts again what ended by itself, as an operator's service manager would.
+A scenario starts workers, produces events, injects a fault, and asks for the verdict. Every wait is for a condition and has a
+deadline. Meanwhile workers that ended by themselves are restarted, as a service manager would do.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from tests.kafka.system import System
 from tests.oracle import Oracle
 
 PARTITIONS = 4
-STALLED = 45.0  # seconds without any commit after which nothing will come any more
-SETTLE = 600.0  # seconds until everything is committed, at most: a backlog takes its time
-FLOW = 60.0  # seconds until output comes again, at most
-POLL = 0.05  # seconds between two looks at a condition
+STALLED = 45.0  # seconds without a commit, after which the system is considered stuck
+SETTLE = 600.0  # maximum seconds until everything is committed; a backlog takes long
+FLOW = 60.0  # maximum seconds until there is output again
+POLL = 0.05  # seconds between two checks of a condition
 
 
 class Stage:
-    """What a scenario works with."""
+    """Everything that a scenario uses."""
 
     def __init__(
         self,
@@ -54,8 +54,8 @@ class Stage:
         self.oracle = oracle
         self.row = row
         self.random = Random(row.seed)
-        self.settings: dict[str, object] = {}  # for the workers made from now on
-        self.notes: list[str] = []  # measured on the way, for the table
+        self.settings: dict[str, object] = {}  # for workers that are created later
+        self.notes: list[str] = []  # measurements for the table
         self.tap = Tap(broker.bootstrap)
         self._breaks = breaks
         self._workers: list[Worker] = []
@@ -64,7 +64,7 @@ class Stage:
     # -- actors
 
     def worker(self, kind: str, *, start: bool = True, ready: bool = True) -> Worker:
-        """A new worker with a data folder of its own, started and ready."""
+        """Create a worker with its own data folder. By default, start it and wait until it is ready."""
         worker = Worker(kind, self.system(f"{kind}-{len(self._workers) + 1}"), self._breaks)
         self._workers.append(worker)
         if start:
@@ -74,7 +74,7 @@ class Stage:
         return worker
 
     def workers(self) -> tuple[Worker, Worker]:
-        """One embed and one profile worker, ready."""
+        """Start one embed and one profile worker, and wait until they are ready."""
         pair = self.worker("embed", ready=False), self.worker("profile", ready=False)
         self.ready()
         return pair
@@ -89,7 +89,7 @@ class Stage:
 
     @contextmanager
     def load(self, *, rate: float = 300, count: int | None = None, mix: Mix = USUAL, name: str = "") -> Generator[Load]:
-        """Events in the background, from here to the end of the block."""
+        """Produce events in the background until the block ends."""
         source = events(self.row.seed, self.pictures.url, mix, name or f"load{len(self._loads)}")
         load = Load(self.broker.bootstrap, source, rate=rate, count=count)
         self._loads.append(load)
@@ -97,14 +97,14 @@ class Stage:
             yield load
 
     def produce(self, records: Iterable[Produced], rate: float = 3000) -> None:
-        """These records, in order, and wait until the broker has them."""
+        """Produce these records in order, and wait until the broker has acknowledged them."""
         load = Load(self.broker.bootstrap, iter(records), rate=rate)
         self._loads.append(load)
         with load:
             load.wait()
 
     def produce_to(self, records: Iterable[tuple[str, int, bytes | None]]) -> None:
-        """Records as they are: topic, partition and value of each."""
+        """Produce raw records, given as topic, partition and value."""
 
         async def send() -> None:
             async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap) as producer:
@@ -116,40 +116,40 @@ class Stage:
     # -- waits
 
     def wait_for(self, condition: Callable[[], bool], timeout: float, what: str) -> None:
-        """Wait for a condition; meanwhile workers that ended by themselves are started again."""
+        """Wait for a condition. Restarts workers that end by themselves meanwhile."""
         deadline = monotonic() + timeout
         while not condition():
             self.tap.check()
             for worker in self._workers:
                 worker.tend()
-            assert monotonic() < deadline, f"within {timeout:.0f} s not {what}\n{self.tails()}"
+            assert monotonic() < deadline, f"not {what} within {timeout:.0f} s\n{self.tails()}"
             threading.Event().wait(POLL)
 
     def ready(self) -> None:
-        """Until every worker that should run is ready."""
+        """Wait until every worker that should run is ready."""
         self.wait_for(lambda: all(one.ready for one in self._workers if one.wanted), FLOW, "ready")
 
     def flow(self, count: int = 300, timeout: float = FLOW) -> None:
-        """Until so many more recommendations have come out."""
+        """Wait for `count` more recommendations."""
         goal = len(self.tap.seen.outputs) + count
-        self.wait_for(lambda: len(self.tap.seen.outputs) >= goal, timeout, f"{count} more recommendations")
+        self.wait_for(lambda: len(self.tap.seen.outputs) >= goal, timeout, f"{count} recommendations further")
 
     def flow_everywhere(self, timeout: float = FLOW) -> None:
-        """Until every partition has given a recommendation again."""
+        """Wait until each partition has produced another recommendation."""
         begun = len(self.tap.seen.outputs)
 
         def flows() -> bool:
             return len({output.partition for output in self.tap.seen.outputs[begun:]}) == PARTITIONS
 
-        self.wait_for(flows, timeout, "output of every partition")
+        self.wait_for(flows, timeout, "at output from every partition")
 
     def elapse(self, seconds: float) -> None:
-        """Let time pass, where the fault itself is a length of time."""
+        """Let time pass, for faults that last a given time."""
         until = monotonic() + seconds
         self.wait_for(lambda: monotonic() >= until, seconds + 1, "later")
 
     def settle(self) -> bool:
-        """Until everything is committed and read. False when nothing moves any more before it is."""
+        """Wait until everything is committed and read. Returns False if the system gets stuck before."""
         deadline = monotonic() + SETTLE
         asked = moved = monotonic()
         state: Any = None
@@ -172,7 +172,7 @@ class Stage:
     # -- the end
 
     def verdict(self, scenario: str, *, may_fail: Callable[[Interaction], bool] = lambda _: False) -> Row:
-        """Settle, stop everything, judge. Fails with all that is wrong; the row is for the table."""
+        """Settle, stop all workers, and judge. Fails with all problems. Returns the row of the table."""
         self.row.scenario = scenario
         self.settle()
         stops = self.stop_workers()
@@ -186,14 +186,14 @@ class Stage:
         return self.row
 
     def account(self) -> str:
-        """The verdict on a scenario that broke off, as far as there can be one."""
+        """Judge a scenario that failed before its verdict, as far as possible."""
         for load in self._loads:
             load.stop()
         try:
             self.settle()
             self.stop_workers()
             found = self._judge(lambda _: False)
-        except Exception as error:  # noqa: BLE001 -- the scenario has failed already
+        except Exception as error:  # noqa: BLE001 -- the scenario has already failed
             self.row.note = f"broke off: {self.row.note}"
             return f"none: {error!r}"
         self.notes.insert(0, f"broke off: {self.row.note}")
@@ -223,7 +223,7 @@ class Stage:
         return {one.system.folder.name: one.crashes for one in self._workers}
 
     def stop_workers(self) -> list[tuple[str, int, float]]:
-        """SIGTERM to all at once; kind, exit code and seconds of each that ran."""
+        """Send SIGTERM to all workers at once. Returns kind, exit code and seconds of each that was running."""
         begun = monotonic()
         running = [one for one in self._workers if one.running]
         for one in running:
@@ -234,7 +234,7 @@ class Stage:
         return stops
 
     def read_to_the_end(self) -> None:
-        """Until the tap has read everything that stands on the topics now."""
+        """Wait until the tap has read everything that is on the topics now."""
         now = monotonic()
         self.wait_for(
             lambda: self.tap.latest is not None and self.tap.latest.at > now and self.tap.caught_up,
@@ -252,7 +252,7 @@ class Stage:
         return "\n".join([f"uncommitted: {lags}", *(one.tail() for one in self._workers)])
 
     def read(self, topic: str) -> list[Any]:
-        """What a topic holds now."""
+        """The current records of a topic."""
         return asyncio.run(self._any_system().read(topic))
 
     def _any_system(self) -> System:
@@ -260,7 +260,7 @@ class Stage:
 
     def close(self) -> None:
         for one in self._workers:
-            one.kill()  # a stopped process too
+            one.kill()  # also ends frozen processes
         for load in self._loads:
             load._stop.set()
 
@@ -269,7 +269,7 @@ class Stage:
 def staged(
     folder: Path, pictures: PictureServer, oracle: Oracle, row: Row, breaks: tuple[str, ...] = ()
 ) -> Generator[Stage]:
-    """A stage with a fresh broker and its topics."""
+    """A stage with a new broker and its topics."""
     broker = KafkaBroker(folder / "kafka", brief=True)
     broker.start()
     try:

@@ -1,5 +1,6 @@
-"""What comes out, seen while it happens: every record behind the workers with its time of arrival, and what the groups have
-committed, again and again. Reads in a thread of its own and belongs to no group, so the system does not notice.
+"""Observes a running system: every record that the workers write, with its time of arrival, and samples of the committed offsets.
+
+It reads in a thread and belongs to no consumer group, so the workers are not affected.
 """
 
 import asyncio
@@ -23,9 +24,9 @@ INPUT, EMBEDDED, OUTPUT, LETTERS = (
     "user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq"
 )  # fmt: skip
 SOURCES = {EMBED_GROUP: INPUT, PROFILE_GROUP: EMBEDDED}
-EVENT_ID_HEADER = "tastestream-event-id"  # on the null after an erasure
-SAMPLE_INTERVAL = 0.25  # seconds between two looks at what is committed
-POLL = 100  # milliseconds that a read waits for records
+EVENT_ID_HEADER = "tastestream-event-id"  # of the null after an erasure
+SAMPLE_INTERVAL = 0.25  # seconds between two samples of the committed offsets
+POLL = 100  # milliseconds that one read waits for records
 START_TIMEOUT = 30.0  # seconds
 
 
@@ -41,7 +42,7 @@ class Output(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """One record of `embedded-interactions`; `event` is None when it cannot be parsed."""
+    """One record of `embedded-interactions`. `event` is None if it cannot be parsed."""
 
     partition: int
     offset: int
@@ -49,7 +50,7 @@ class Embedded(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What the groups had committed and, read a moment later, where the topics ended."""
+    """The committed offsets of both groups and, read a moment later, the ends of the topics."""
 
     committed: dict[TopicPartition, int]
     ends: dict[TopicPartition, int]
@@ -57,7 +58,7 @@ class Sample(NamedTuple):
 
     @property
     def lag(self) -> int:
-        """Events that are not committed. At least: the ends are the younger half."""
+        """Number of uncommitted events. It can be too high, since the ends are read later."""
         return sum(end - self.committed.get(tp, 0) for tp, end in self.ends.items() if tp.topic in SOURCES.values())
 
 
@@ -67,7 +68,7 @@ class _Body(msgspec.Struct):
 
 @dataclass
 class Seen:
-    """All that was read. Lists are in order within each partition."""
+    """Everything read so far. Lists are in order within each partition."""
 
     outputs: list[Output] = field(default_factory=list[Output])
     last: dict[str, bytes | None] = field(default_factory=dict[str, bytes | None])  # newest recommendation by user
@@ -78,7 +79,7 @@ class Seen:
 
 
 class Tap:
-    """Open it when the topics exist. It lives through outages of the broker."""
+    """Reads from a `with` block's start to its end. The topics must exist; the broker may go away meanwhile."""
 
     def __init__(self, bootstrap: str) -> None:
         self.seen = Seen()
@@ -106,7 +107,7 @@ class Tap:
 
     @property
     def caught_up(self) -> bool:
-        """Whether everything that stood on the topics at the latest sample was read."""
+        """Whether everything up to the latest sample has been read."""
         self.check()
         sample = self.latest
         return sample is not None and all(
@@ -114,14 +115,14 @@ class Tap:
         )
 
     def check(self) -> None:
-        """Raise what made the tap fail, if something did."""
+        """Raise the exception that made the tap fail, if there is one."""
         if self._failure:
             raise AssertionError("the tap failed") from self._failure
 
     def _run(self) -> None:
         try:
             asyncio.run(self._watch())
-        except BaseException as error:  # noqa: BLE001 -- told to whoever asks
+        except BaseException as error:  # noqa: BLE001 -- `check` raises it
             self._failure = error
 
     async def _watch(self) -> None:
@@ -151,7 +152,7 @@ class Tap:
             await consumer.stop()
 
     async def _partitions(self, *topics: str) -> list[TopicPartition]:
-        """All partitions of these topics; waits for what was created just now and is not known everywhere yet."""
+        """All partitions of these topics. Waits for topics that were created a moment ago."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
         await admin.start()
         try:
@@ -166,7 +167,7 @@ class Tap:
         return [TopicPartition(one["topic"], number) for one in described for number in range(len(one["partitions"]))]
 
     async def _sample(self) -> None:
-        """Ends are read after what is committed: an effect that is missing below them was missing at the commit."""
+        """Read the committed offsets, then the ends: an effect that is missing below the ends was missing at the commit."""
         tps = await self._partitions(*SOURCES.values(), OUTPUT, LETTERS, BAGS_CHANGELOG)
         while not self._stop.is_set():
             consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, request_timeout_ms=5000)
@@ -175,7 +176,7 @@ class Tap:
                 await admin.start()
                 await consumer.start()
                 await self._sample_until_it_fails(consumer, admin, tps)
-            except (KafkaError, OSError, TimeoutError):  # the broker is away
+            except (KafkaError, OSError, TimeoutError):  # the broker is down
                 await asyncio.sleep(SAMPLE_INTERVAL)
             finally:
                 with suppress(KafkaError, OSError):
@@ -213,9 +214,9 @@ class Tap:
     def _embedded(self, record: Any, _: float) -> None:
         try:
             event = parse_embedded(record.value)
-        except Exception:  # noqa: BLE001 -- a scenario may produce such things
+        except Exception:  # noqa: BLE001 -- some scenarios produce invalid records
             event = None
-        else:  # the same picture gives the same bytes: keep them once
+        else:  # the same picture gives the same bytes, which are kept once
             shared = self._shared.setdefault(event.embedding, event.embedding)
             event = msgspec.structs.replace(event, embedding=shared)
         self.seen.embedded.append(Embedded(record.partition, record.offset, event))

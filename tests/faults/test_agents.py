@@ -1,4 +1,4 @@
-"""An exception leaves an agent: the worker crashes and is started again; no event is lost."""
+"""An exception in an agent crashes its worker. The restarted worker loses no event."""
 
 import pytest
 

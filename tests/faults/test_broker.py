@@ -1,4 +1,4 @@
-"""The broker: killed under load, away at the start, restarted while nobody works."""
+"""The broker is killed under load, down when the workers start, or restarted while they are idle."""
 
 from time import monotonic
 
@@ -9,11 +9,11 @@ OUTAGE = 30.0  # seconds
 
 
 def output_after_return(stage: Stage) -> None:
-    """Start the broker, and note how long after its return every partition gives output again."""
+    """Start the broker, and note how long it takes until every partition has output again."""
     stage.broker.start()
     back = monotonic()
     stage.flow_everywhere(timeout=120)
-    stage.notes.append(f"output {monotonic() - back:.1f} s after the broker's return")
+    stage.notes.append(f"output {monotonic() - back:.1f} s after the broker's start")
 
 
 @broken_by("never-reconnect")
@@ -29,7 +29,7 @@ def test_the_broker_is_killed_under_load(stage: Stage) -> None:
 
 
 @broken_by("read-from-the-end")
-def test_the_broker_is_away_at_the_start(stage: Stage) -> None:
+def test_the_broker_is_down_when_the_workers_start(stage: Stage) -> None:
     stage.broker.stop()
     stage.worker("embed", ready=False)
     stage.worker("profile", ready=False)
@@ -41,7 +41,7 @@ def test_the_broker_is_away_at_the_start(stage: Stage) -> None:
 
 
 @broken_by("never-reconnect")
-def test_the_broker_is_restarted_while_nobody_works(stage: Stage) -> None:
+def test_the_broker_is_restarted_while_the_workers_are_idle(stage: Stage) -> None:
     stage.workers()
     with stage.load(rate=300, count=900) as load:
         load.wait()

@@ -1,4 +1,4 @@
-"""The profile worker's disk: lost, old, damaged, full. The changelog brings the bags back, and the log says so."""
+"""The disk of the profile worker is lost, outdated, damaged or full. The bags are restored from the changelog, and the log says so."""
 
 import shutil
 import subprocess
@@ -27,11 +27,11 @@ def test_the_folder_is_deleted(stage: Stage) -> None:
         profile.start()
         stage.flow_everywhere()
     stage.verdict("data folder deleted")
-    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
+    assert "recover" in profile.log[said:], "the log says that the bags are restored from the changelog"
 
 
 @broken_by("skip-recovery")
-def test_the_folder_is_of_an_older_moment(stage: Stage) -> None:
+def test_the_folder_is_an_older_copy(stage: Stage) -> None:
     _, profile = stage.workers()
     old = stage.folder / "old"
     with stage.load(rate=300):
@@ -47,12 +47,12 @@ def test_the_folder_is_of_an_older_moment(stage: Stage) -> None:
         said = len(profile.log)
         profile.start()
         stage.flow_everywhere()
-    stage.verdict("data folder of an older moment")
-    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
+    stage.verdict("data folder replaced by an older copy")
+    assert "recover" in profile.log[said:], "the log says that the bags are restored from the changelog"
 
 
 def flip(path: Path, random: Random) -> None:
-    """Damage a file in its middle."""
+    """Overwrite some bytes in the middle of a file."""
     content = bytearray(path.read_bytes())
     begin = len(content) // 3
     for place in range(begin, min(begin + 400, len(content))):
@@ -78,7 +78,7 @@ def test_a_file_is_damaged(stage: Stage, file: str) -> None:
     _, profile = stage.workers()
     with stage.load(rate=300):
         stage.flow(BEGUN)
-        profile.restart()  # what RocksDB replays from its log at a start becomes a table
+        profile.restart()  # at a start, RocksDB writes its log to a table
         stage.flow_everywhere()
         stage.flow(BEGUN)
         profile.kill()
@@ -87,25 +87,25 @@ def test_a_file_is_damaged(stage: Stage, file: str) -> None:
         profile.start()
         stage.flow_everywhere()
     stage.verdict(f"damaged: RocksDB's {file}")
-    assert "recover" in profile.log[said:], "the log should say that the bags come from the changelog"
+    assert "recover" in profile.log[said:], "the log says that the bags are restored from the changelog"
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own that can be filled."""
+    """A small file system that the test can fill."""
     folder = tmp_path / "small"
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(folder)], capture_output=True, text=True
     )
     if mounted.returncode:
-        pytest.skip(f"a small disk needs the right to mount one: {mounted.stderr.strip()}")
+        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(ballast: Path) -> None:
-    """Write until nothing more fits."""
+    """Write until the disk is full."""
     with ballast.open("ab", buffering=0) as file:
         try:
             while file.write(b"\0" * 4096):
@@ -127,7 +127,7 @@ def test_the_disk_is_full(small_disk: Path, stage: Stage) -> None:
         said = len(profile.log)
         profile.kept = False
         fill(small_disk / "ballast")
-        stage.wait_for(lambda: not profile.running, 60, "ended by the full disk")
+        stage.wait_for(lambda: not profile.running, 60, "stopped by the full disk")
         code = profile.ended()
         (small_disk / "ballast").unlink()
         log = profile.log[said:]
@@ -135,5 +135,5 @@ def test_the_disk_is_full(small_disk: Path, stage: Stage) -> None:
         profile.start()
         stage.flow_everywhere()
     stage.verdict("disk full")
-    assert code not in (0, -9), f"a full disk ends the worker, but not as a clean stop: {code}"
-    assert "no space left" in log.lower(), f"the log should say that the disk is full:\n{log[-2000:]}"
+    assert code not in (0, -9), f"a full disk ends the worker with an error, not with {code}"
+    assert "no space left" in log.lower(), f"the log says that the disk is full:\n{log[-2000:]}"

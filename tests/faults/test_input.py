@@ -1,4 +1,4 @@
-"""What producers do: send twice, send late, send everything again, send what cannot be processed, ask to be forgotten."""
+"""Producers send duplicates, late events, everything again, poison, and erasures."""
 
 import json
 import shutil
@@ -17,8 +17,8 @@ from tests.faults.topics import compact_soon
 from tests.kafka.system import Record
 from tests.kafka.test_bad_input import CASES, PICTURES, make_pictures
 
-ROUNDING = 2e-6  # of a score, whose last digit is 1e-6: the same bag in another batch is added up in another order
-COMPACTED = 120.0  # seconds until compaction has come round
+ROUNDING = 2e-6  # of a score with 6 digits: in another batch, the same bag is summed in another order
+COMPACTED = 120.0  # maximum seconds until the topics are compacted
 
 
 def again(records: list[Record]) -> list[Produced]:
@@ -40,18 +40,18 @@ def test_duplicates_old_events_and_a_replay_of_everything(stage: Stage) -> None:
     assert after.keys() == before.keys()
     for user, value in before.items():
         found, expected = scores(after[user]), scores(value)
-        assert list(found) == list(expected), f"a replay changes no order of {user}"
-        assert found == pytest.approx(expected, abs=ROUNDING), f"a replay changes no score of {user}"
+        assert list(found) == list(expected), f"a replay keeps the order of the categories of {user}"
+        assert found == pytest.approx(expected, abs=ROUNDING), f"a replay keeps the scores of {user}"
     stage.verdict("duplicates, old events, replay from offset 0")
 
 
 def scores(value: bytes | None) -> dict[str, float]:
-    """By category, best first; of an erased user none."""
+    """Score by category, best first; empty for an erased user."""
     return {one["category"]: one["score"] for one in json.loads(value)["categories"]} if value else {}
 
 
 @broken_by("forget-floor")
-def test_an_erased_user_stays_away(stage: Stage) -> None:
+def test_an_erased_user_stays_erased(stage: Stage) -> None:
     _, profile = stage.workers()
     users = [f"gone-{number}" for number in range(8)]
     with stage.load(rate=300, count=1500, mix=Mix(who="gone", users=len(users), erasures=0)) as load:
@@ -72,7 +72,7 @@ def test_an_erased_user_stays_away(stage: Stage) -> None:
     assert stage.settle()
 
     compact_soon(stage.broker, BAGS_CHANGELOG, OUTPUT)
-    with stage.load(rate=100, mix=Mix(who="other")):  # only what is written later lets a segment be closed
+    with stage.load(rate=100, mix=Mix(who="other")):  # later records close the segments
         stage.wait_for(lambda: not left_of(users, stage), COMPACTED, "compacted")
     stage.verdict("erase, kill, recovery, replay of the old events")
     for user in users:
@@ -80,7 +80,7 @@ def test_an_erased_user_stays_away(stage: Stage) -> None:
 
 
 def left_of(users: list[str], stage: Stage) -> list[Record]:
-    """The records of the compacted topics that still hold something of these users."""
+    """Records of the compacted topics that still contain data of these users."""
     rows = [
         row
         for row in stage.read(BAGS_CHANGELOG)
@@ -104,7 +104,7 @@ def test_poison_of_each_kind_among_good_events(stage: Stage) -> None:
         load.wait()
 
         def may_fail(event: Interaction) -> bool:
-            return event.user_id == "anna"  # who asks for the bad pictures
+            return event.user_id == "anna"  # the user of the bad pictures
 
         stage.verdict("poison of each kind", may_fail=may_fail)
     of_profile = [one for one in stage.tap.seen.letters if one.headers["tastestream-topic"] == EMBEDDED]

@@ -1,4 +1,4 @@
-"""kill -9, again and again, under load."""
+"""Workers are killed with SIGKILL, repeatedly, under load."""
 
 import pytest
 

@@ -1,6 +1,6 @@
-"""The long run: kills at random times, for as long as it takes to produce all events; memory is watched.
+"""The long run: workers are killed at random times until all events are produced. Memory must not grow.
 
-FAULTS_EVENTS and FAULTS_RATE say how many and how fast.
+FAULTS_EVENTS and FAULTS_RATE set the number of events and events/s.
 """
 
 import os
@@ -13,7 +13,7 @@ EVENTS = int(os.environ.get("FAULTS_EVENTS", "200000"))
 RATE = float(os.environ.get("FAULTS_RATE", "400"))
 PAUSES = (5.0, 15.0)  # seconds between two kills
 READY = 60.0  # seconds
-GROWTH = 1.25  # of the resident memory between the first and the last quarter of the run, at most
+GROWTH = 1.25  # maximum ratio of the resident memory in the last quarter to that in the first
 
 
 @pytest.mark.long
@@ -29,7 +29,7 @@ def test_a_long_run_of_random_kills(stage: Stage) -> None:
                 memory[worker.kind].append(worker.memory)
             victim.restart()
             kills += 1
-    # A process that has only begun does not take SIGTERM for a request yet.
+    # A process that has just started does not handle SIGTERM yet.
     stage.wait_for(lambda: all(worker.ready for worker in workers), READY, "ready again")
     stage.notes.append(f"{kills} kills")
     stage.notes += [
@@ -43,6 +43,6 @@ def test_a_long_run_of_random_kills(stage: Stage) -> None:
 
 
 def quarters(sizes: list[float]) -> tuple[list[float], list[float]]:
-    """The first and the last quarter."""
+    """The first and the last quarter of a list."""
     length = max(1, len(sizes) // 4)
     return sizes[:length], sizes[-length:]

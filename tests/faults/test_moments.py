@@ -1,4 +1,4 @@
-"""kill -9 at the worst moments, which the harness alone can arm."""
+"""Workers are killed at the worst moments, which fault points select."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 TIMES = 3
-MOMENTS = {  # the worker that dies, how often it passes the place before, at least and at most, and the break to be found
+MOMENTS = {  # the worker, how often it passes the fault point before it dies (least, most), and the break to find
     "before-disk-write": ("profile", 20, 200, "skip-changelog:5"),
     "after-table-write": ("profile", 20, 200, "acknowledge-early"),
     "after-output": ("profile", 5, 60, "drop-output:5"),

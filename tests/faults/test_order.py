@@ -1,4 +1,4 @@
-"""Pictures that complete out of order, and picture servers in trouble."""
+"""Pictures complete out of order, and picture servers fail."""
 
 import json
 
@@ -30,17 +30,17 @@ def test_the_first_picture_is_slow_then_a_kill(stage: Stage) -> None:
     stage.produce_to((INPUT, number, value) for number, value in enumerate(first))
     with stage.load(rate=300, count=600, mix=Mix(photos=tuple(OTHERS))):
         stage.flow(400)
-        assert stage.pictures.asked[SLOW] == 1, "the slow picture is on its way"
+        assert stage.pictures.asked[SLOW] == 1, "the slow picture has been requested"
         for tp in (TopicPartition(INPUT, number) for number in range(PARTITIONS)):
             committed = stage.tap.latest.committed.get(tp, 0) if stage.tap.latest else 0
-            assert committed == 0, "nothing is committed past the slow picture"
+            assert committed == 0, "nothing is committed before the slow picture"
         embed.restart()
         stage.pictures.tell(NORMAL, SLOW)
     stage.verdict("first picture takes 5 s, then kill -9")
 
 
 @broken_by("drop-letters")
-def test_pictures_that_fail_hold_back_nobody_else(stage: Stage) -> None:
+def test_failing_pictures_do_not_delay_others(stage: Stage) -> None:
     troubled = dict(zip(OTHERS, (failing(404), failing(503), REFUSED, dripping(1.0), slow(30)), strict=False))
     for name, answer in troubled.items():
         stage.pictures.tell(answer, name)
@@ -53,4 +53,4 @@ def test_pictures_that_fail_hold_back_nobody_else(stage: Stage) -> None:
     with stage.load(rate=300, count=3000):
         stage.flow(1000)
     stage.verdict("pictures slow, refused, dripping, failing", may_fail=may_fail)
-    assert stage.tap.seen.letters, "a picture that is nowhere makes a dead letter"
+    assert stage.tap.seen.letters, "a missing picture becomes a dead letter"

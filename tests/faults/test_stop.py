@@ -1,4 +1,4 @@
-"""SIGTERM under load, and a consumer that stalls."""
+"""Workers get SIGTERM under load, or their consumer stalls."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from tests.faults.breaks import broken_by
 from tests.faults.stage import Stage
 
 RATE = 300
-COMMIT_INTERVAL = 1.0  # seconds, the default
+COMMIT_INTERVAL = 1.0  # seconds; the default
 
 
 @broken_by("acknowledge-early")
@@ -22,12 +22,12 @@ def test_sigterm_under_load(stage: Stage, kind: str) -> None:
     row = stage.verdict(f"SIGTERM of the {kind} worker under load")
     assert code == 0
     assert seconds < 10
-    assert row.duplicates <= RATE * COMMIT_INTERVAL, "no duplicates beyond the last commit interval"
+    assert row.duplicates <= RATE * COMMIT_INTERVAL, "only events since the last commit are duplicated"
 
 
 @broken_by("no-watchdog")
 @pytest.mark.parametrize("kind", ["embed", "profile"])
-def test_a_consumer_that_stalls_ends_its_worker(stage: Stage, kind: str) -> None:
+def test_a_stalled_consumer_ends_its_worker(stage: Stage, kind: str) -> None:
     stage.settings["stall_timeout"] = 15
     embed, profile = stage.workers()
     worker = embed if kind == "embed" else profile
@@ -35,7 +35,7 @@ def test_a_consumer_that_stalls_ends_its_worker(stage: Stage, kind: str) -> None
         stage.flow(600)
         said = len(worker.log)
         worker.restart("freeze-consumer:3")
-        stage.wait_for(lambda: bool(worker.crashes), 60, "ended by its watchdog")
+        stage.wait_for(lambda: bool(worker.crashes), 60, "stopped by its watchdog")
         stage.flow_everywhere()
     assert "stall" in worker.log[said:]
     stage.verdict(f"the {kind} worker's consumer freezes")

@@ -1,4 +1,4 @@
-"""Topics on which what is obsolete goes soon."""
+"""Topics that Kafka compacts within seconds."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ SOON = {
 
 
 def compact_soon(broker: KafkaBroker, *topics: str) -> None:
-    """Have these topics compacted within seconds, as far as new records close their segments."""
+    """Compact these topics within seconds. New records are needed, since they close the segments."""
     asyncio.run(_alter(broker.bootstrap, topics))
 
 

@@ -1,10 +1,10 @@
-"""The verdict on a scenario, always the same, from what went in (the oracle) and from what came out (the tap, the disks).
+"""The verdict on a scenario: compares the input (through the oracle) with the output (from the tap and the disks).
 
-conservation    every event is in the output, or a dead letter, or a null where an erasure covers it
+conservation    every event is in the output, or is a dead letter, or a null that an erasure explains
 bags            the bags on disk and in the changelog are the fold of the input topic
-scores          the last recommendation of each user is the direct computation; null where there is nothing left
+scores          the last recommendation of each user equals the direct computation; null for an empty bag
 lag             everything is committed
-acknowledgement nothing was committed before its effects stood on the next topic
+acknowledgement no event was committed before its effects were on the next topic
 """
 
 import json
@@ -43,10 +43,10 @@ class Row:
     lost: int = 0
     differing_bags: int = 0
     silence: float = 0.0  # seconds without output
-    crashes: int = 0  # workers that ended by themselves
+    crashes: int = 0  # times that a worker ended by itself
     passed: bool = False
     note: str = ""
-    broken_by: str = ""  # the deliberate break that it had to find
+    broken_by: str = ""  # the deliberate break that the scenario had to find
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass
 class Input:
-    """What stands on `user-interactions`, parsed."""
+    """The records of `user-interactions`, parsed."""
 
     records: list[Record]
     valid: dict[tuple[int, int], Interaction] = field(default_factory=dict[tuple[int, int], Interaction])
@@ -73,7 +73,7 @@ class Input:
 
 @dataclass
 class Findings:
-    """What is wrong, in sentences, and the counts for the table."""
+    """The problems, in sentences, and the counts for the table."""
 
     problems: list[str] = field(default_factory=list[str])
     duplicates: int = 0
@@ -95,9 +95,15 @@ def judge(
     *,
     may_fail: Callable[[Interaction], bool] = lambda _: False,
 ) -> Findings:
-    """Call it when the workers have stopped and the tap has read to the end.
+    """Judge a scenario whose workers have stopped and whose tap has read everything.
 
-    disks: the `bags` folders of all profile workers. may_fail: events whose picture cannot be had in this scenario.
+    Args:
+        given: the input topic.
+        seen: what the tap read.
+        last: its latest sample.
+        disks: the `bags` folders of all profile workers.
+        oracle: computes the expected bags and scores.
+        may_fail: tells whether an event may become a dead letter, since its picture is not available in this scenario.
     """
     found = Findings()
     lettered = _conservation(given, seen, found, may_fail)
@@ -132,7 +138,7 @@ def judge(
 def _conservation(
     given: Input, seen: Seen, found: Findings, may_fail: Callable[[Interaction], bool]
 ) -> set[tuple[int, int]]:
-    """Counts what is lost and what came twice. Gives the places of valid events that ended as dead letters only."""
+    """Count lost and duplicate events. Returns the places of valid events that became dead letters only."""
     outputs: dict[str, list[Output]] = {}
     for output in seen.outputs:
         outputs.setdefault(output.event_id, []).append(output)
@@ -158,7 +164,7 @@ def _conservation(
     if nulls := _unfounded_nulls(given, outputs):
         found.add(f"{len(nulls)} events became null, but no erasure covers them", nulls)
     if strange := [event_id for event_id in outputs if event_id not in produced]:
-        found.add(f"{len(strange)} outputs of events that nobody produced", strange)
+        found.add(f"{len(strange)} outputs of events that were not produced", strange)
     found.lost = len(lost) + len(refused) + len(nulls)
     found.duplicates = sum(max(0, len(came) - produced[event_id]) for event_id, came in outputs.items())
     return lettered
@@ -178,7 +184,7 @@ def _unfounded_nulls(given: Input, outputs: dict[str, list[Output]]) -> list[str
 
 
 def _letters_by_place(seen: Seen) -> dict[tuple[int, int], Record]:
-    """The dead letters by partition and offset of what they stand for on `user-interactions`."""
+    """The dead letters, by partition and offset of their originals on `user-interactions`."""
     return {
         (int(letter.headers["tastestream-partition"]), int(letter.headers["tastestream-offset"])): letter
         for letter in seen.letters
@@ -187,7 +193,7 @@ def _letters_by_place(seen: Seen) -> dict[tuple[int, int], Record]:
 
 
 def _on_disk(disks: Iterable[Path]) -> dict[str, Bag]:
-    """The bags of the newest database of each partition, wherever it was last."""
+    """The bags of the newest database of each partition, on whichever worker it is."""
     newest: dict[int, tuple[int, Path]] = {}
     for disk in disks:
         for partition in partitions_on_disk(disk):
@@ -209,7 +215,7 @@ def _differing(expected: dict[str, Expected], bags: dict[str, Bag]) -> set[str]:
 
 
 def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: dict[str, bytes | None]) -> str:
-    """What is wrong with the last recommendation of a user; empty when it is right."""
+    """What is wrong with the last recommendation of a user; empty if nothing is."""
     if user not in last:
         return "none"
     value = last[user]
@@ -219,7 +225,7 @@ def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: d
         return ""
     published = json.loads(value)
     if published["bag_size"] != len(expected.items):
-        return f"bag of {published['bag_size']} and not {len(expected.items)}"
+        return f"bag of {published['bag_size']}, expected {len(expected.items)}"
     places = {category: place for place, category in enumerate(bundle.categories)}
     scores = np.array([one["score"] for one in published["categories"]])
     direct = expected.scores[[places[one["category"]] for one in published["categories"]]]
@@ -229,9 +235,12 @@ def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: d
 
 
 def silence(outputs: list[Output], windows: list[tuple[float, float]], partitions: int) -> float:
-    """The longest time in which a partition gave nothing while events were produced (`windows`), in seconds.
+    """The longest time without output of a partition while events were produced, in seconds.
 
-    It begins with an output, or with a window, and ends with the next output, or with the window.
+    Args:
+        outputs: all outputs.
+        windows: start and end of each load. A silence begins and ends with an output or with its window.
+        partitions: number of partitions.
     """
     longest = 0.0
     for begun, ended in windows:
