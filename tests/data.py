@@ -1,4 +1,4 @@
-"""The data sets that some tests measure with. They are not part of the repository: such tests skip where it is missing."""
+"""Data sets that are not part of the repository. Tests that need them are skipped if they are missing."""
 
 import os
 from pathlib import Path
@@ -11,12 +11,12 @@ DATA = Path(os.environ.get("TEST_DATA_DIR", Path(__file__).parents[2] / "shared"
 
 
 def needs(*parts: str) -> pytest.MarkDecorator:
-    """Skip a test where this part of the data is missing."""
+    """Skip a test if this part of the data is missing."""
     missing = [part for part in parts if not (DATA / part).exists()]
     return pytest.mark.skipif(bool(missing), reason=f"needs {', '.join(missing)} in {DATA} (TEST_DATA_DIR)")
 
 
 def photos() -> Path:
-    """A folder of JPEG files for load: thousands of a shop's where the data is, else the demo's."""
+    """A folder of JPEG files for load tests: thousands of a shop if they are available, else those of the demo."""
     shop = DATA / "hm" / "images"
     return shop if shop.exists() else CATALOGUE

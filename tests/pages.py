@@ -1,4 +1,4 @@
-"""Reports as a reader has them: the tags of a page, the cells of its tables and of those in Markdown, the texts of a chart."""
+"""Reads reports: the tags, texts and tables of an HTML page, the tables of Markdown, and the texts of a chart."""
 
 import re
 from html.parser import HTMLParser
@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 
 class Page(HTMLParser):
-    """Tags with attributes, texts, and the cells of tables; fails where tags do not close in order."""
+    """The tags with their attributes, the texts, and the tables of a page. Fails if tags are not closed in order."""
 
     VOID = ("meta", "img")
 
@@ -47,12 +47,12 @@ class Page(HTMLParser):
 
 
 def markdown_tables(text: str) -> list[list[list[str]]]:
-    """Cells of each table, as they read."""
+    """The cells of each table, without escapes."""
     blocks = re.findall(r"(?:^\|.*\|$\n?)+", text, flags=re.MULTILINE)
     rows = [[re.split(r"(?<!\\)\|", line)[1:-1] for line in block.splitlines()] for block in blocks]
     return [[[re.sub(r"\\(.)", r"\1", cell.strip()) for cell in row] for row in table] for table in rows]
 
 
 def texts_of(svg: str) -> set[str]:
-    """Of a chart that is well-formed XML."""
+    """The texts of a chart. Fails if it is not well-formed XML."""
     return {"".join(one.itertext()) for one in ElementTree.fromstring(svg).iter()}  # noqa: S314  (our own)

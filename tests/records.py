@@ -1,4 +1,4 @@
-"""Records as the consumer gives them, for tests that need no broker."""
+"""Records as the consumer returns them, for tests without a broker."""
 
 from collections.abc import Sequence
 
@@ -16,5 +16,5 @@ def record(
     value: bytes | None = None,
     headers: Sequence[tuple[str, bytes]] = (),
 ) -> Record:
-    """A record of a topic; what is not given does not matter."""
+    """A record of a topic. Other fields have arbitrary values."""
     return ConsumerRecord(topic, partition, offset, 0, 0, key, value, None, 0, 0, tuple(headers))

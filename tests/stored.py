@@ -1,4 +1,4 @@
-"""The bags as the workers left them: what stands in databases that nobody has open, and the bags that rows mean."""
+"""Reads bags from the closed databases of a profile worker, and from rows."""
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -19,13 +19,13 @@ def partitions_on_disk(folder: Path) -> list[int]:
 
 
 def closed_offset(folder: Path, partition: int) -> int:
-    """The changelog offset that the database of a partition stands for; -1 when it is new."""
+    """The changelog offset up to which the database of a partition is complete; -1 for a new one."""
     with _closed(folder, partition) as database:
         return offset_in(database)
 
 
 def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
-    """All rows of a partition. Raises what RocksDB reports."""
+    """All rows of a partition. Raises the errors of RocksDB."""
     with _closed(folder, partition) as database:
         return [(key, value) for key, value in items_in(database) if key != OFFSET_KEY]
 
@@ -36,7 +36,7 @@ def rows_on_disk(folder: Path) -> list[tuple[bytes, bytes]]:
 
 
 def by_user(rows: Rows) -> dict[str, list[tuple[bytes, bytes]]]:
-    """Rows, by the user whose they are."""
+    """Group rows by user."""
     users: dict[str, list[tuple[bytes, bytes]]] = {}
     for key, value in rows:
         users.setdefault(user_of(key), []).append((key, value))
@@ -44,7 +44,7 @@ def by_user(rows: Rows) -> dict[str, list[tuple[bytes, bytes]]]:
 
 
 def bags_of(rows: Rows) -> dict[str, Bag]:
-    """The bag of each user in these rows."""
+    """Decode the bag of each user."""
     return {user: decode_bag(found) for user, found in by_user(rows).items()}
 
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml says nothing that the code does not know: its settings, ports, commands and versions are the code's."""
+"""docker-compose.yml fits the code: its settings, ports, commands and versions are those of the code."""
 
 import os
 import re
@@ -24,10 +24,10 @@ WORKERS = [name for name in OURS if SERVICES[name]["command"][0] == "worker"]
 
 
 def settings_of(name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
-    """The settings that the service's process reads: from its environment and the image's, and from nothing else."""
+    """The settings of a service, from its environment and that of the image."""
     for variable in [variable for variable in os.environ if variable.upper().startswith(PREFIX)]:
         monkeypatch.delenv(variable)
-    monkeypatch.chdir(folder)  # away from any .env
+    monkeypatch.chdir(folder)  # a folder without .env
     for variable, value in {**image_environment(), **SERVICES[name]["environment"]}.items():
         monkeypatch.setenv(variable, value)
     return read_settings()
@@ -38,7 +38,7 @@ def image_environment() -> dict[str, str]:
 
 
 def volumes(name: str) -> dict[str, str]:
-    """Where in the container each named volume of a service is, to the volume's name."""
+    """The named volumes of a service, by their path in the container."""
     pairs = (str(volume).split(":") for volume in SERVICES[name].get("volumes", []))
     return {pair[1]: pair[0] for pair in pairs if len(pair) > 1 and pair[0] in COMPOSE["volumes"]}
 
@@ -70,7 +70,7 @@ def test_every_value_of_a_service_is_valid(name: str, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_the_services_talk_to_kafka_where_it_advertises_itself(
+def test_the_services_use_the_address_that_kafka_advertises(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     advertised = KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
@@ -83,14 +83,12 @@ def test_a_service_runs_a_command_of_the_command_line(name: str) -> None:
     group: Any = typer.main.get_command(cli.app)
     words = list(SERVICES[name]["command"])
     context = group.make_context("tastestream", list(words))
-    command, found, arguments = group.resolve_command(context, words)  # raises UsageError on a name that there is not
-    found.make_context(command, arguments, parent=context)  # and this on a bad argument
+    command, found, arguments = group.resolve_command(context, words)  # raises UsageError for an unknown command
+    found.make_context(command, arguments, parent=context)  # raises for a bad argument
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_a_health_check_asks_the_port_that_its_worker_listens_on(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_health_check_uses_the_port_of_its_worker(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = settings_of(name, monkeypatch, tmp_path)
     port = {"embed": settings.embed_port, "profile": settings.profile_port}[SERVICES[name]["command"][1]]
     health = SERVICES[name]["healthcheck"]
@@ -100,7 +98,7 @@ def test_a_health_check_asks_the_port_that_its_worker_listens_on(
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_a_worker_is_restarted_and_has_the_time_to_stop(name: str) -> None:
+def test_a_worker_is_restarted_and_has_enough_time_to_stop(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert seconds(SERVICES[name]["stop_grace_period"]) >= process.STOP_TIMEOUT + 4
     assert SERVICES[name]["mem_limit"]
@@ -124,7 +122,7 @@ def test_no_two_services_share_a_volume() -> None:
     assert sorted(used) == sorted(COMPOSE["volumes"])
 
 
-def test_kafka_is_the_version_that_the_tests_run() -> None:
+def test_kafka_has_the_version_of_the_tests() -> None:
     image, _, version = KAFKA["image"].partition(":")
     assert image == "apache/kafka"
     assert version.split(".")[:2] == KAFKA_VERSION.split(".")[:2]
@@ -134,7 +132,7 @@ def test_kafka_keeps_its_log_in_its_volume() -> None:
     assert KAFKA["environment"]["KAFKA_LOG_DIRS"] in volumes("kafka")
 
 
-def test_ports_are_open_to_this_machine_only() -> None:
+def test_ports_are_open_only_on_this_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports == ["127.0.0.1:9092:9092"]
     assert "HOST://localhost:9092" in KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")

@@ -1,4 +1,4 @@
-"""What a process of this machine uses, as the kernel counts it (Linux)."""
+"""Memory and processor time of a process, from /proc (Linux)."""
 
 import os
 from pathlib import Path
@@ -7,23 +7,23 @@ MB = 1024**2
 
 
 def resident_mb(pid: int | str = "self") -> float:
-    """Resident memory, now."""
+    """Current resident memory, MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / MB
 
 
 def peak_resident_mb(pid: int | str = "self") -> float:
-    """Resident memory at its highest, since the start or `reset_peak`."""
+    """Peak of the resident memory since the start or the last `reset_peak`, MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def reset_peak(pid: int | str = "self") -> None:
-    """The peak of the resident memory begins anew."""
+    """Start a new peak of the resident memory."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def processor_seconds(pid: int | str = "self") -> float:
-    """User and system time so far, of all threads."""
+    """User and system time of all threads so far, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

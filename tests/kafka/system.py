@@ -1,5 +1,6 @@
-"""A whole tastestream for a test: real Kafka, the workers as separate processes started by the public command line, a
-picture server, and the clients to produce and to read. Everything on 127.0.0.1, everything stopped by process id.
+"""A complete system for a test: real Kafka, workers started as processes by the command line, a picture server, and clients.
+
+Everything is on 127.0.0.1, and every process is stopped by its id.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 
 READY_TIMEOUT = 60.0  # seconds
-POLL = 0.1  # seconds between two looks at a condition
+POLL = 0.1  # seconds between two checks of a condition
 READS = {"embed": (EMBED_GROUP, "user-interactions"), "profile": (PROFILE_GROUP, "embedded-interactions")}
 
 
@@ -41,11 +42,11 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: dict[str, str]
-    timestamp: int  # milliseconds, when it was sent
+    timestamp: int  # milliseconds since the epoch, when it was sent
 
 
 class System:
-    """One broker, one data folder, and workers that can be started and stopped."""
+    """A broker, a data folder, and workers that can be started and stopped."""
 
     def __init__(self, broker: KafkaBroker, folder: Path, **settings: object) -> None:
         self.broker = broker
@@ -64,13 +65,13 @@ class System:
         )
 
     def configure(self, **settings: object) -> None:
-        """Settings for the processes that are started from now on."""
+        """Change settings of processes that are started later."""
         self.environment |= {f"TASTESTREAM_{name.upper()}": str(value) for name, value in settings.items()}
 
     # -- processes
 
     def command(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-        """Run `tastestream` to its end."""
+        """Run a `tastestream` command until it ends."""
         return subprocess.run(
             [sys.executable, "-m", "streams", *arguments],
             env=self.environment,
@@ -82,7 +83,7 @@ class System:
 
     @contextmanager
     def worker(self, which: str = "all", *, ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
-        """Run `tastestream worker WHICH`; SIGTERM at the end, SIGKILL if that is not enough. Output goes to worker.log."""
+        """Run `tastestream worker WHICH` during a block, then stop it. Its output goes to worker.log."""
         process = self.launch(which)
         try:
             if ready:
@@ -93,9 +94,11 @@ class System:
             stop(process)
 
     def launch(self, which: str, *, through: Sequence[str] = ("streams",)) -> subprocess.Popen[bytes]:
-        """Start `tastestream worker WHICH` and return at once. It ends when its standard input does.
+        """Start `tastestream worker WHICH` without waiting. It ends when its standard input is closed.
 
-        through: the module that has the command line, and its own arguments.
+        Args:
+            which: kind of worker, or `all`.
+            through: the module to run, and its own arguments.
         """
         with (self.folder / "worker.log").open("ab") as log:
             return subprocess.Popen(
@@ -110,7 +113,7 @@ class System:
     def wait_ready(
         self, kind: str, process: subprocess.Popen[bytes] | None = None, timeout: float = READY_TIMEOUT
     ) -> None:
-        """Wait until /ready of a worker says yes."""
+        """Wait until /ready of a worker answers 200."""
 
         def ready() -> bool:
             if process is not None and process.poll() is not None:
@@ -120,7 +123,7 @@ class System:
         wait_until(ready, timeout, lambda: f"{kind} worker not ready:\n{self.log()[-3000:]}")
 
     def get(self, kind: str, path: str) -> tuple[int, str]:
-        """Status and body of a worker's HTTP page; status 0 when nobody listens."""
+        """Status and body of an HTTP page of a worker. The status is 0 if no one answers."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[kind]}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
@@ -130,26 +133,29 @@ class System:
             return 0, ""
 
     def log(self) -> str:
-        """What the workers printed."""
+        """The output of the workers."""
         return (self.folder / "worker.log").read_text(errors="replace")
 
     def worker_pid(self, kind: str) -> int:
-        """The process that holds a worker's data folder."""
+        """Id of the process that holds the data folder of a worker."""
         return int((self.folder / "data" / kind / "LOCK").read_text())
 
     # -- topics
 
     @staticmethod
     def encoded(event: Mapping[str, Any]) -> bytes:
-        """An event as it is produced."""
+        """An event as JSON."""
         return json.dumps(event).encode()
 
     async def produce(
         self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None, rate: float = math.inf
     ) -> None:
-        """Produce events to `user-interactions`, keyed by user where they have one, and wait until the broker has them.
+        """Produce events to `user-interactions`, keyed by user, and wait until the broker has acknowledged them.
 
-        rate: events a second, at times that do not depend on how long anything takes.
+        Args:
+            events: events, or raw values.
+            partition: where to produce them; by default, the key decides.
+            rate: events/s. The schedule does not depend on how long anything takes.
         """
         async with AIOKafkaProducer(bootstrap_servers=self.broker.bootstrap, linger_ms=5) as producer:
             sent: list[Any] = []
@@ -164,7 +170,7 @@ class System:
                 await delivery
 
     async def read(self, topic: str, since: Mapping[TopicPartition, int] | None = None) -> list[Record]:
-        """All records that a topic holds now, in order within each partition; `since`: from these offsets on."""
+        """All current records of a topic, in order within each partition. since: first offsets, by default the oldest."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:
@@ -195,7 +201,7 @@ class System:
             await consumer.stop()
 
     async def partitions(self, topic: str) -> list[TopicPartition]:
-        """The partitions of a topic. Fails when there is no such topic."""
+        """The partitions of a topic. Fails if there is no such topic."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap)
         await admin.start()
         try:
@@ -206,13 +212,13 @@ class System:
         return [TopicPartition(topic, number) for number in range(len(described["partitions"]))]
 
     async def recommendations(self) -> list[dict[str, Any]]:
-        """The recommendations published so far, without the nulls."""
+        """The recommendations published so far, without nulls."""
         return [
             json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None
         ]
 
     async def ends(self, topic: str) -> dict[TopicPartition, int]:
-        """The offsets that the next records of a topic will have."""
+        """The end offset of each partition of a topic."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap)
         await consumer.start()
         try:
@@ -221,7 +227,7 @@ class System:
             await consumer.stop()
 
     async def lag(self, *kinds: str) -> int:
-        """Events that these workers' groups have not committed yet; both if none is named."""
+        """Number of events that the groups of these workers have not committed; by default, of both."""
         total = 0
         for group, topic in (READS[kind] for kind in kinds or READS):
             consumer = AIOKafkaConsumer(
@@ -238,13 +244,16 @@ class System:
         return total
 
     def stored_bags(self) -> dict[str, Bag]:
-        """The bags on the disk of the profile worker, once it has stopped."""
+        """The bags on the disk of the stopped profile worker."""
         return bags_of(rows_on_disk(self.folder / "data" / "profile" / "bags"))
 
     async def settled(self, *kinds: str, timeout: float = 60.0, pause: float = POLL) -> None:
-        """Wait until these workers' groups, or both, have committed all there is.
+        """Wait until the groups of these workers, by default of both, have committed all events.
 
-        Looks every `pause` seconds. Fails after `timeout` seconds without progress.
+        Args:
+            kinds: kinds of workers.
+            timeout: seconds without progress after which it fails.
+            pause: seconds between two checks.
         """
         least, deadline = -1, 0.0
         while (lag := await self.lag(*kinds)) > 0:
@@ -252,13 +261,13 @@ class System:
             if least < 0 or lag < least:
                 least, deadline = lag, time.monotonic() + timeout
             assert time.monotonic() < deadline, (
-                f"{lag} events are still uncommitted, for {timeout:.0f} s; "
+                f"{lag} events are still uncommitted after {timeout:.0f} s; "
                 f"{ {kind: self.get(kind, '/live') for kind in self.ports} }:\n{self.log()[-3000:]}"
             )
 
 
 def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
-    """SIGTERM, then SIGKILL. Gives the exit code."""
+    """Send SIGTERM and, after `timeout` seconds, SIGKILL. Returns the exit code."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -272,7 +281,7 @@ def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, message: Callable[[], str] = lambda: "") -> None:
-    """Wait for a condition, and fail when it does not come true in time."""
+    """Wait for a condition. Fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, message() or f"not true within {timeout} s"
@@ -283,7 +292,7 @@ class PictureHandler(SimpleHTTPRequestHandler):
     """Serves a folder."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is the base's
-        """Quiet."""
+        """Print nothing."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -293,7 +302,7 @@ class _Server(ThreadingHTTPServer):
 
 @contextmanager
 def picture_server(folder: Path, handler: type[PictureHandler] = PictureHandler) -> Generator[str]:
-    """Serve a folder over HTTP on 127.0.0.1; gives its URL."""
+    """Serve a folder over HTTP on 127.0.0.1. Yields the URL."""
     server = _Server(("127.0.0.1", 0), partial(handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

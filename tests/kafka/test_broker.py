@@ -1,4 +1,4 @@
-"""The broker of the tests is real: what is produced is consumed, also after it went away and came back."""
+"""The test broker is a real Kafka: it keeps messages over a stop and a kill, and it never outlives its test."""
 
 import asyncio
 import os
@@ -63,7 +63,7 @@ time.sleep(600)
     try:
         deadline = time.monotonic() + 20
         while _lives(broker):
-            assert time.monotonic() < deadline, "the broker still runs"
+            assert time.monotonic() < deadline, "the broker is still running"
             time.sleep(0.05)
     finally:
         with suppress(ProcessLookupError):

@@ -198,7 +198,7 @@ async def interrupted(system: System) -> tuple[int, str]:
 
 
 def valid(records: list[Record]) -> list[Interaction]:
-    """What the embed worker can make of them, once the pictures are back."""
+    """The events that the embed worker can process once the pictures are available."""
     values = [record.value or b"" for record in records]
     whole = [value for value in values if value != BROKEN and b"/text.png" not in value and len(value) < 65_536]
     return [parse_interaction(value, now=2e9, max_future=0) for value in whole]
@@ -322,7 +322,7 @@ def test_sending_events_again_and_again_changes_no_bag(story: Story) -> None:
     assert {user: set(bag.slots) for user, bag in first.items()} == {"anna": {"shoe", "lamp"}, "bob": {"sofa"}}
     assert last == first
     assert story.bags == story.expected
-    assert story.redriven[-1].recommended["lamp"] == ROUNDS, "they were sent, though"
+    assert story.redriven[-1].recommended["lamp"] == ROUNDS, "the events were sent each time"
 
 
 def test_an_interrupted_run_prints_how_many_were_sent(story: Story) -> None:

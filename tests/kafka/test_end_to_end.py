@@ -1,4 +1,4 @@
-"""The main job on real Kafka: real purchases of real products, through both workers as separate processes."""
+"""Both workers process real purchases of real products on real Kafka."""
 
 import time
 
@@ -15,7 +15,7 @@ pytestmark = needs("hm/purchases.parquet", "hm/images")
 
 
 def purchases(pictures: str) -> list[dict[str, object]]:
-    """The 3,713 purchases of the 150 users, as events. Times are whole days, so they tie."""
+    """The 3,713 purchases of the 150 users, as events. Their timestamps are days, so many are equal."""
     polars = pytest.importorskip("polars", reason="polars reads the purchases (extra dev)")
     table = polars.read_parquet(DATA / "hm" / "replay_users.parquet")
     return [
@@ -31,7 +31,7 @@ def purchases(pictures: str) -> list[dict[str, object]]:
     ]
 
 
-async def test_every_purchase_comes_out_once_and_the_end_state_is_the_oracles(system: System) -> None:
+async def test_every_purchase_gets_one_recommendation_and_the_final_state_is_the_oracles(system: System) -> None:
     bundle = Bundle.load()
     images = DATA / "hm" / "images"
     with picture_server(images) as pictures:

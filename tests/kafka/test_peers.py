@@ -1,7 +1,4 @@
-"""The contestants of `tests.benchmarks.throughput` do the same job: what they end with is what the oracle computes.
-
-A comparison of rates says something only between systems that give the same answers.
-"""
+"""All peers of `tests.benchmarks.throughput` give the answers that the oracle computes, so that their rates are comparable."""
 
 import json
 import time
@@ -22,7 +19,7 @@ from tests.benchmarks.throughput.workload import BEGIN, Event, Shop
 from tests.kafka.system import Record, System, picture_server
 from tests.oracle import OPTIONS, Oracle
 
-HALF_LIFE = 5 * 24 * 3600.0  # seconds; the events of a shop that is as small as this one lie within some hours
+HALF_LIFE = 5 * 24 * 3600.0  # seconds; all events of this small shop lie within some hours
 TOLERANCE = 1e-5
 QUIX = pytest.param(
     "quix",
@@ -31,12 +28,12 @@ QUIX = pytest.param(
 
 
 def small(base: str) -> Shop:
-    """Bags that overflow, and some pictures that nobody has seen."""
+    """A shop with bags that overflow, and some uncached pictures."""
     return Shop(base, users=20, items=60, bag=8, cached=0.9)
 
 
 def played(shop: Shop) -> list[Event]:
-    """Events of all types, two of them erasures: of a user who comes back, and of one who does not."""
+    """Events of all types. Two users are erased; one of them comes back."""
     events = [*shop.filling("filling"), *shop.events(240, "later")]
     now = int(str(events[-1]["timestamp"]))
     erased: Event = {"type": "erase", "timestamp": now, "user_id": shop.user(0), "event_id": "erased-0"}
@@ -50,7 +47,7 @@ def final(records: Sequence[Record]) -> dict[str, bytes | None]:
 
 
 async def outputs(system: System, name: str, base: str, events: list[Event]) -> list[Record]:
-    """What one contestant publishes for these events."""
+    """What one peer publishes for these events."""
     folder: Path = system.folder / name
     folder.mkdir()
     stand = Stand(system.broker, folder, small(base), Bundle.load(), half_life=HALF_LIFE)
@@ -94,7 +91,7 @@ async def test_each_user_ends_with_what_the_oracle_computes(system: System, name
     assert not expected[shop.user(1)].bag.slots
 
 
-async def test_the_bare_application_gives_each_event_back_once(system: System) -> None:
+async def test_the_bare_application_returns_each_event_once(system: System) -> None:
     with picture_server(CATALOGUE) as base:
         events = small(base).events(300, "bare")
         records = await outputs(system, "bare", base, events)
@@ -102,7 +99,7 @@ async def test_the_bare_application_gives_each_event_back_once(system: System) -
     assert ids == Counter(str(event["event_id"]) for event in events)
 
 
-def test_the_events_depend_on_the_seed_alone() -> None:
+def test_the_events_depend_only_on_the_seed() -> None:
     shop = Shop("http://127.0.0.1:1", users=30, items=60, bag=8, cached=0.95)
     assert shop.events(500, "a") == shop.events(500, "a")
     assert shop.events(500, "a") != Shop(shop.base, users=30, items=60, bag=8, cached=0.95, seed=2).events(500, "a")

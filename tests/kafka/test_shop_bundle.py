@@ -1,4 +1,4 @@
-"""A bundle that `tastestream train bundle` made, in both workers on real Kafka: what is published is what its networks say."""
+"""Both workers run a bundle of `tastestream train bundle` on real Kafka, and publish what its networks compute."""
 
 import time
 from pathlib import Path
@@ -26,7 +26,7 @@ ITEMS, USERS, EVENTS = 60, 100, 200
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """Trained, if on embeddings of chance: what it is good for is measured elsewhere."""
+    """A bundle trained on random embeddings: other tests measure its quality."""
     chance = np.random.default_rng(0)
     base = Bundle.load()
     matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, ITEMS)]

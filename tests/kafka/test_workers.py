@@ -28,24 +28,26 @@ from streams.profile.rows import decode_bag, user_prefix
 from tests.kafka.system import Record, System, picture_server, stop, wait_until
 from tests.stored import by_user, rows_on_disk
 
-CLEAN_STOP = 10.0  # seconds that a stop may take
-RESTART = 40.0  # seconds: the session of the killed worker ends after 6, and a start takes a few on a busy machine
+CLEAN_STOP = 10.0  # maximum seconds of a stop
+RESTART = 40.0  # maximum seconds; the session of a killed worker lasts 6, and a start takes a few on a busy machine
 
 
 @dataclass
 class Story:
-    """What happened, in the order in which it did."""
+    """What happened, in order."""
 
     stops: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])  # exit code, seconds
     bag_sizes: dict[str, int] = field(default_factory=dict[str, int])  # by event id
     recommendations: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])  # by event id
-    published: dict[str, int] = field(default_factory=dict[str, int])  # how often, by event id, after each life
+    published: dict[str, int] = field(
+        default_factory=dict[str, int]
+    )  # number of recommendations by event id, at the end
     after_life: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
     rows: dict[str, list[tuple[bytes, bytes]]] = field(default_factory=dict[str, list[tuple[bytes, bytes]]])  # by user
-    erased: list[Record] = field(default_factory=list[Record])  # what stands under the erased user's key
+    erased: list[Record] = field(default_factory=list[Record])  # recommendations under the key of the erased user
     changelog: dict[bytes, bytes | None] = field(default_factory=dict[bytes, bytes | None])  # newest value by key
-    killed: tuple[int, int] = (0, 0)  # process id of the profile worker before and after
-    crashed: tuple[int, int] = (0, 0)  # the same, of a worker that found somebody else's records in its changelog
+    killed: tuple[int, int] = (0, 0)  # process id of the profile worker, before and after
+    crashed: tuple[int, int] = (0, 0)  # the same, for a worker that found foreign records in its changelog
     pids: list[int] = field(default_factory=list[int])
     orphans: list[int] = field(default_factory=list[int])
     sent: list[str] = field(default_factory=list[str])  # event ids
@@ -54,7 +56,7 @@ class Story:
 
 
 class Shop:
-    """Produces the story's events; times go up with each."""
+    """Produces the events of the story, with increasing timestamps."""
 
     def __init__(self, system: System, pictures: str) -> None:
         self.system = system
@@ -63,7 +65,7 @@ class Shop:
         self.sent: list[str] = []
 
     def send(self, user: str, item: str, event_id: str, kind: str = "purchase", *, earlier: int = 0) -> None:
-        """Produce one event and wait until both workers have committed it. earlier: milliseconds before the last one."""
+        """Produce an event and wait until both workers have committed it. earlier: milliseconds before the last event."""
         self.clock += 1000
         event = {
             "event_id": event_id,
@@ -91,7 +93,7 @@ def story(system: System) -> Iterator[Story]:
 def play(system: System, shop: Shop) -> Story:
     story = Story()
 
-    # The first life ends with SIGTERM.
+    # The first run ends with SIGTERM.
     with system.worker("all") as process:
         shop.send("anna", "shoe", "anna buys")
         shop.send("bert", "hat", "bert buys")
@@ -104,7 +106,7 @@ def play(system: System, shop: Shop) -> Story:
     story.after_life.append(published(system))
     story.rows = by_user(rows_on_disk(system.folder / "data" / "profile" / "bags"))
 
-    # In the second the profile worker is killed; it ends when the parent closes its end of standard input.
+    # In the second run the profile worker is killed, then crashes. The run ends when the parent closes standard input.
     with system.worker("all") as process:
         shop.send("anna", "hat", "anna buys after a stop")
         before = held_by(system, "profile")
@@ -125,7 +127,7 @@ def play(system: System, shop: Shop) -> Story:
         story.stops.append((-1 if process.returncode is None else process.returncode, time.monotonic() - begun))
     story.after_life.append(published(system))
 
-    # The third begins without a disk.
+    # The third run starts without a data folder.
     shutil.rmtree(system.folder / "data")
     with system.worker("all") as process:
         shop.send("anna", "sofa", "anna buys after the disk was lost")
@@ -134,7 +136,7 @@ def play(system: System, shop: Shop) -> Story:
     for record in asyncio.run(system.read(BAGS_CHANGELOG)):
         story.changelog[record.key or b""] = record.value
 
-    # The fourth begins with a changelog topic that is new and empty.
+    # The fourth run starts with a new, empty changelog topic.
     asyncio.run(delete_topic(system, BAGS_CHANGELOG))
     begins = len(system.log())
     with system.worker("all") as process:
@@ -159,7 +161,7 @@ def timed_stop(process: subprocess.Popen[bytes]) -> tuple[int, float]:
 
 
 def published(system: System) -> dict[str, int]:
-    """How often each event id stands on `user-recommendations`, in a body or beside a null."""
+    """Number of records on `user-recommendations` for each event id, nulls included."""
     counts: dict[str, int] = {}
     for record in asyncio.run(system.read("user-recommendations")):
         event_id = record.headers.get("tastestream-event-id") or json.loads(record.value or b"{}")["event_id"]
@@ -168,7 +170,7 @@ def published(system: System) -> dict[str, int]:
 
 
 def held_by(system: System, kind: str) -> int:
-    """The process that holds a worker's folder; 0 while there is none that lives."""
+    """Id of the process that holds the data folder of a worker; 0 if no such process is alive."""
     text = (system.folder / "data" / kind / "LOCK").read_text()
     return int(text) if text and lives(int(text)) else 0
 
@@ -181,7 +183,7 @@ def lives(pid: int) -> bool:
 
 
 async def write_from_outside(system: System) -> None:
-    """Put a record that no worker wrote on each partition of the changelog, as a second owner of them would."""
+    """Write a foreign record to each partition of the changelog, as a second owner of the partitions would."""
     async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
         for tp in await system.partitions(BAGS_CHANGELOG):
             await producer.send_and_wait(
@@ -195,7 +197,7 @@ async def delete_topic(system: System, topic: str) -> None:
     try:
         await admin.delete_topics([topic])
         async with asyncio.timeout(20):
-            while topic in await admin.list_topics():  # noqa: ASYNC110 -- the broker tells nobody
+            while topic in await admin.list_topics():  # noqa: ASYNC110 -- the broker sends no notice
                 await asyncio.sleep(0.1)
     finally:
         await admin.close()
@@ -204,13 +206,13 @@ async def delete_topic(system: System, topic: str) -> None:
 # Stopping and starting
 
 
-def test_sigterm_ends_all_within_ten_seconds_with_code_0(story: Story) -> None:
+def test_sigterm_stops_all_processes_within_ten_seconds_with_code_0(story: Story) -> None:
     code, seconds = story.stops[0]
     assert code == 0
     assert seconds < CLEAN_STOP
 
 
-def test_after_a_clean_stop_no_event_comes_out_twice(story: Story) -> None:
+def test_a_clean_stop_duplicates_no_event(story: Story) -> None:
     first, second = story.after_life
     assert set(first.values()) == {1}
     assert {event: second[event] for event in first} == first
@@ -231,31 +233,31 @@ def test_a_clean_stop_commits_what_was_processed_since_the_last_commit(system: S
     with system.worker("all") as process:
         asyncio.run(system.produce(events))
         wait_until(lambda: {str(one["event_id"]) for one in events} <= published(system).keys(), 30, system.log)
-        assert asyncio.run(system.lag()) > 0, "the stop should have something to commit"
+        assert asyncio.run(system.lag()) > 0, "there is something to commit at the stop"
         assert stop(process) == 0
     assert asyncio.run(system.lag()) == 0
 
 
-def test_every_event_comes_out_and_only_one_whose_work_was_broken_off_comes_out_again(story: Story) -> None:
+def test_every_event_is_published_and_only_an_interrupted_one_twice(story: Story) -> None:
     assert story.published.keys() == set(story.sent)
     assert {event for event, count in story.published.items() if count > 1} <= {"dora buys"}
     assert story.dead_letters == 0
 
 
-def test_a_killed_worker_is_started_again_and_events_go_on(story: Story) -> None:
+def test_a_killed_worker_is_restarted_and_processes_events_again(story: Story) -> None:
     before, after = story.killed
     assert before
     assert after not in (0, before)
     assert "anna buys after a kill" in story.recommendations
 
 
-def test_a_worker_that_crashes_ends_and_is_started_again_and_events_go_on(story: Story) -> None:
+def test_a_crashed_worker_is_restarted_and_processes_events_again(story: Story) -> None:
     before, after = story.crashed
-    assert after not in (0, before), "a second writer of its changelog should have crashed it"
+    assert after not in (0, before), "a second writer of its changelog crashes the worker"
     assert story.bag_sizes["dora buys"] == 1
 
 
-def test_when_the_parent_closes_standard_input_everything_ends(story: Story) -> None:
+def test_all_processes_end_when_the_parent_closes_standard_input(story: Story) -> None:
     code, seconds = story.stops[1]
     assert len(set(story.pids)) == 3
     assert not story.orphans
@@ -266,20 +268,20 @@ def test_when_the_parent_closes_standard_input_everything_ends(story: Story) -> 
 # State
 
 
-def test_the_bag_goes_on_after_a_stop(story: Story) -> None:
+def test_the_bag_survives_a_stop(story: Story) -> None:
     assert (story.bag_sizes["anna buys"], story.bag_sizes["anna buys after a stop"]) == (1, 2)
 
 
-def test_the_bag_goes_on_after_a_kill(story: Story) -> None:
+def test_the_bag_survives_a_kill(story: Story) -> None:
     assert story.bag_sizes["anna buys after a kill"] == 3
 
 
-def test_a_lost_disk_comes_back_from_the_changelog(story: Story) -> None:
+def test_a_lost_disk_is_restored_from_the_changelog(story: Story) -> None:
     assert story.bag_sizes["anna buys after the disk was lost"] == 4
 
 
-def test_a_worker_whose_disk_is_ahead_of_a_new_changelog_says_so_and_starts_anew(story: Story) -> None:
-    assert f"but {BAGS_CHANGELOG} ends at 0: dropped" in story.log
+def test_a_worker_whose_disk_is_ahead_of_a_new_changelog_logs_it_and_drops_the_disk(story: Story) -> None:
+    assert f"but {BAGS_CHANGELOG} ends at 0: the topic was re-created; recovering from it" in story.log
     assert story.bag_sizes["anna buys after the topic was lost"] == 1
     assert story.bag_sizes["anna buys once more"] == 2
 
@@ -287,7 +289,7 @@ def test_a_worker_whose_disk_is_ahead_of_a_new_changelog_says_so_and_starts_anew
 # Returns and erasures
 
 
-def test_when_all_is_returned_the_categories_are_the_prior_best_first(story: Story) -> None:
+def test_after_all_items_are_returned_the_scores_are_the_prior(story: Story) -> None:
     bundle = Bundle.load()
     one = story.recommendations["bert returns"]
     assert story.recommendations["bert buys"]["cold_start"] is False
@@ -297,29 +299,29 @@ def test_when_all_is_returned_the_categories_are_the_prior_best_first(story: Sto
     assert [category["score"] for category in one["categories"]] == pytest.approx(bundle.prior[best], abs=1e-6)
 
 
-def test_an_erasure_gives_null_under_the_users_key_with_the_events_id(story: Story) -> None:
+def test_an_erasure_publishes_null_under_the_key_of_the_user_with_the_event_id(story: Story) -> None:
     nulls = [record.headers for record in story.erased if record.value is None]
     assert nulls[0] == {"tastestream-event-id": "carl leaves"}
 
 
-def test_an_event_from_before_the_erasure_gives_null_again(story: Story) -> None:
+def test_an_event_from_before_the_erasure_publishes_null_again(story: Story) -> None:
     values = {record.headers.get("tastestream-event-id"): record.value for record in story.erased}
     assert values["an old event of carl's"] is None
     assert values["an old event of carl's, again"] is None
-    assert story.erased[-1].value is None, "the newest value of the user stays null"
+    assert story.erased[-1].value is None, "the newest value of the user is still null"
     assert "an old event of carl's" not in story.recommendations
 
 
-def test_of_an_erased_user_only_the_floor_is_on_disk(story: Story) -> None:
+def test_only_the_floor_of_an_erased_user_is_on_disk(story: Story) -> None:
     assert [key for key, _ in story.rows["carl"]] == [user_prefix("carl") + b"\x00"]
     bag = decode_bag(story.rows["carl"])
     assert not bag.slots
     assert bag.floor is not None
-    assert len(story.rows["anna"]) == 1, "others keep theirs"
+    assert len(story.rows["anna"]) == 1, "other users keep their bags"
 
 
-def test_of_an_erased_user_no_row_is_left_in_the_changelog(story: Story) -> None:
+def test_no_row_of_an_erased_user_is_left_in_the_changelog(story: Story) -> None:
     prefix = user_prefix("carl")
     slots = {key: value for key, value in story.changelog.items() if key.startswith(prefix + b"\x01")}
-    assert len(slots) == 2, "the shoe and the pear were there"
+    assert len(slots) == 2, "the shoe and the pear had rows"
     assert set(slots.values()) == {None}
