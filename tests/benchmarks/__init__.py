@@ -1,1 +1,1 @@
-"""Benchmarks: each a command of its own, on real Kafka, with its figures in docs/results/speed.md."""
+"""Benchmarks on real Kafka. Each module is a command; docs/results/speed.md has the figures."""

@@ -1,4 +1,4 @@
-"""What an aggregator costs: a batch of 64 users with bags of 32, and one user, on one core.
+"""The time of an aggregator on one core, for a batch of 64 users with bags of 32 items and for one user.
 
 python -m tests.benchmarks.aggregator [BUNDLE]
 """
@@ -16,13 +16,13 @@ from offline_training.comparison.cost import ITEMS, USERS, milliseconds, state_b
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path, nargs="?", help="the bundle's folder (default: the one that ships)")
+    parser.add_argument("bundle", type=Path, nargs="?", help="folder of the bundle (default: the shipped one)")
     parser.add_argument("--calls", type=int, default=500, help="calls of each size (default 500)")
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     aggregator = bundle.aggregator(threads=1)
-    title = f"{bundle.name} {bundle.version}: {state_bytes(bundle.embedding_size)} bytes of state for an item"
-    table = Table("users", "items of each", "median ms", "p95 ms", title=title)
+    title = f"{bundle.name} {bundle.version}: {state_bytes(bundle.embedding_size)} bytes of state per item"
+    table = Table("users", "items per user", "median ms", "p95 ms", title=title)
     for users in (USERS, 1):
         times = milliseconds(aggregator, users, arguments.calls)
         p95 = statistics.quantiles(times, n=20)[18]

@@ -1,10 +1,10 @@
-"""How much an event adds to the changelog, at bags of several sizes, beside peers that keep a whole bag in one value.
+"""Bytes that an event adds to the changelog, for several bag sizes, compared with peers that store a whole bag in one value.
 
     python -m tests.benchmarks.changelog
 
-Counted are keys and values of the records on the changelog topics, before the broker compresses or compacts anything. Quix Streams
-writes a key once for each checkpoint, however often it has changed, so that its figure depends on the rate and on how
-many users share the events.
+It counts the keys and values of the records on the changelog topics, before the broker compresses or compacts them. Quix Streams
+writes a key once per checkpoint, however often the key has changed. Its figure therefore depends on the rate and on the number of
+users that share the events.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from tests.kafka.system import picture_server
 
 
 async def run(bags: list[int], names: list[str], users: int, count: int) -> dict[str, dict[int, Outcome]]:
-    """By peer and size of the bag."""
+    """Measure all peers. Returns the outcomes by peer and bag size."""
     measured: dict[str, dict[int, Outcome]] = {name: {} for name in names}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -54,15 +54,15 @@ def show(measured: dict[str, dict[int, Outcome]], bags: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=5000, help="of each bag's size (default 5000)")
-    parser.add_argument("--users", type=int, default=250, help="(default 250)")
-    parser.add_argument("--bags", default="8,64", help="sizes (default 8,64)")
+    parser.add_argument("--events", type=int, default=5000, help="events for each bag size (default 5000)")
+    parser.add_argument("--users", type=int, default=250, help="number of users (default 250)")
+    parser.add_argument("--bags", default="8,64", help="bag sizes (default 8,64)")
     installed = [name for name in ("ours", "naive", "quix") if name != "quix" or find_spec("quixstreams")]
-    parser.add_argument("--peers", default=",".join(installed), help=f"(default {','.join(installed)})")
+    parser.add_argument(
+        "--peers", default=",".join(installed), help=f"peers to measure (default {','.join(installed)})"
+    )
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(
-        logging.ERROR
-    )  # topics that were made just now have no leader yet: tried again
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     bags = [int(bag) for bag in arguments.bags.split(",")]
     show(asyncio.run(run(bags, arguments.peers.split(","), arguments.users, arguments.events)), bags)
 

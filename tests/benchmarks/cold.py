@@ -1,11 +1,11 @@
-"""How fast new pictures go through the embed worker, beside the same decoder and model alone: no Kafka, no HTTP, no cache.
+"""The rate of new pictures through the embed worker, compared with the same decoder and model without Kafka, HTTP and cache.
 
     python -m tests.benchmarks.cold
 
-`raw` has all pictures in memory, and as many threads as the worker: two that decode, `--threads` for the model. Each round
-lays as many events on the topic, each with a URL that is new, and starts an embed worker; the pictures come from a server in
-this process. The two take turns. What each process's processors do for a picture is shown beside the rates: broker, worker
-and server share the cores that `raw` has for itself.
+`raw` has all pictures in memory and as many threads as the worker: two for decoding, `--threads` for the model. Each round
+produces one event with a new URL for each picture, and starts an embed worker. A server in this process serves the pictures. `raw`
+and the worker alternate. The table also shows processor time by process, since broker, worker and server share the cores that
+`raw` has for itself.
 """
 
 import argparse
@@ -43,14 +43,14 @@ BATCH: int = Settings.model_fields["embed_batch"].default
 
 
 class Round(NamedTuple):
-    """Pictures a second, and milliseconds of the processors for each, by process."""
+    """Pictures/s, and processor milliseconds per picture, by process."""
 
     rate: float
     used: dict[str, float]
 
 
 def raw(pictures: list[bytes], bundle: Bundle, threads: int) -> Round:
-    """Decode and embed, batch by batch; the decoders are a batch ahead of the model."""
+    """Decode and embed in batches. The decoders are one batch ahead of the model."""
     embedder = bundle.embedder(threads)
     batches = [pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH)]
     used, begun = time.process_time(), time.perf_counter()
@@ -66,7 +66,7 @@ def raw(pictures: list[bytes], bundle: Bundle, threads: int) -> Round:
 
 
 async def through_the_worker(system: System, urls: list[str]) -> Round:
-    """From the first to the last embedded interaction on the topic."""
+    """Measure the embed worker from the first to the last embedded interaction on the topic."""
     await system.produce(
         {
             "user_id": f"user-{number % 100}",
@@ -86,7 +86,9 @@ async def through_the_worker(system: System, urls: list[str]) -> Round:
             used = {name: (processor_seconds(pid) - before[name]) / len(urls) * 1000 for name, pid in pids.items()}
     times = [record.timestamp for record in await system.read(OUTPUT, begin)]
     if len(times) != len(urls):
-        raise SystemExit(f"{len(urls)} pictures were asked for, and {len(times)} came; see {system.folder}/worker.log")
+        raise SystemExit(
+            f"{len(urls)} pictures were requested, but {len(times)} arrived; see {system.folder}/worker.log"
+        )
     return Round(len(times) / (max(times) - min(times)) * 1000, used)
 
 
@@ -104,7 +106,7 @@ async def run(count: int, rounds: int, threads: int) -> dict[str, list[Round]]:
         system.configure(commit_interval=1.0)
         assert system.command("topics").returncode == 0
         async with serving(answer) as base:
-            for turn in range(-1, rounds):  # the first one warms up, the broker above all
+            for turn in range(-1, rounds):  # the first round warms up, mainly the broker
                 urls = [f"{base}/{turn}?n={number}" for number in range(count)]
                 one = {
                     "raw": raw(pictures, bundle, threads),
@@ -119,7 +121,7 @@ async def run(count: int, rounds: int, threads: int) -> dict[str, list[Round]]:
 def show(measured: Mapping[str, list[Round]], threads: int) -> None:
     console = Console(width=120)
     title = f"new pictures, {threads} thread{'s' if threads > 1 else ''} for the model"
-    table = Table("", "pictures/s, median", "each round", "processor ms for a picture, medians", title=title)
+    table = Table("", "pictures/s, median", "each round", "processor ms per picture, medians", title=title)
     for name, found in measured.items():
         shown = ", ".join(f"{one.rate:,.0f}" for one in found)
         used = (f"{part} {statistics.median(one.used[part] for one in found):.2f}" for part in found[0].used)
@@ -140,17 +142,15 @@ def draw(measured: Mapping[str, list[Round]], figure: Any) -> None:
         axes.plot(rates, [place] * len(rates), "o", color="black", markersize=3)
     axes.set_yticks(range(len(measured)), list(measured))
     axes.invert_yaxis()
-    axes.set_xlabel("new pictures a second: median, and each round")
+    axes.set_xlabel("new pictures/s: median, and each round")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=5000, help="pictures in a round (default 5000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, raw and worker in turn (default 5)")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="threads of the model (default 1, as the workers' default)"
-    )
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; raw and worker alternate (default 5)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the model (default 1, as for the workers)")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
     measured = asyncio.run(run(arguments.count, arguments.rounds, arguments.threads))
     show(measured, arguments.threads)

@@ -1,9 +1,9 @@
-"""What it costs to wait for the broker before an event counts as done: the workers as they are, beside ones that do not wait.
+"""The cost of waiting for the broker's acknowledgement: the workers as they are, compared with workers that do not wait.
 
     python -m tests.benchmarks.delivery
 
-Each round lays a backlog of events with cached pictures on the topic, starts one embed and one profile worker, and takes
-the rate from the times of the first and the last recommendation. The two kinds take turns, on the same broker.
+Each round produces a backlog of events with cached pictures, and starts one embed and one profile worker. The rate is computed
+from the times of the first and the last recommendation. Both variants alternate on the same broker.
 """
 
 import argparse
@@ -31,7 +31,7 @@ VARIANTS = {"as it is": (), "without waiting": ("break-do-not-wait",)}
 
 @contextmanager
 def workers(system: System, points: tuple[str, ...]) -> Generator[list[subprocess.Popen[bytes]]]:
-    """One embed and one profile worker with these fault points, ready."""
+    """Run one embed and one profile worker with these fault points."""
     with (system.folder / "worker.log").open("ab") as log:
         running = [
             subprocess.Popen(
@@ -50,7 +50,7 @@ def workers(system: System, points: tuple[str, ...]) -> Generator[list[subproces
 
 
 async def measure(system: System, points: tuple[str, ...], backlog: list[dict[str, object]]) -> tuple[float, float]:
-    """Events a second, and milliseconds of both workers' processors for each."""
+    """Events/s, and processor milliseconds per event, of both workers together."""
     await system.produce(backlog)
     begin = await system.ends(OUTPUT)
     with workers(system, points) as running:
@@ -94,7 +94,7 @@ async def run(count: int, rounds: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=40_000, help="events in a round (default 40000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each kind, in turn (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the variants alternate (default 5)")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.count, arguments.rounds))
 

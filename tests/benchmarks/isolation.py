@@ -1,10 +1,10 @@
-"""What pictures of good hosts cost while other hosts hang, fail and drip, beside the same pictures alone.
+"""Rate and latency of pictures from good hosts while other hosts hang, fail or drip, compared with the good hosts alone.
 
     python -m tests.benchmarks.isolation
 
-100 hosts, all new in each measurement: 20 never answer, 10 answer 503, 5 send a byte a second, 65 are good. `alone`: the events of
-the good ones; `among bad ones`: the same, and those of the others between them. Each round measures both in turn, first with all
-events produced at once (the rate), then with a steady stream (the latency, from produce to recommendation).
+Each measurement has 100 new hosts: 20 never answer, 10 answer 503, 5 send a byte per second, and 65 are good. `alone` has events of
+good hosts only; `among bad ones` adds events of the other hosts between them. Each round measures both: the rate with all events
+produced at once, then the latency from produce to recommendation with a steady stream.
 """
 
 import argparse
@@ -31,12 +31,12 @@ from tests.streams.web.servers import Handler, serving
 
 GOOD, HANGING, FAILING, DRIPPING = 65, 20, 10, 5  # hosts
 INPUT, OUTPUT, LETTERS = "user-interactions", "user-recommendations", "user-interactions-dlq"
-FOR_EVER = 3600.0  # seconds, longer than any measurement
+FOR_EVER = 3600.0  # seconds; longer than any measurement
 
 
 async def hangs(_: web.BaseRequest) -> web.StreamResponse:
     await asyncio.sleep(FOR_EVER)
-    raise AssertionError("nobody waits for so long")
+    raise AssertionError("no client waits for so long")
 
 
 async def fails(_: web.BaseRequest) -> web.StreamResponse:
@@ -46,7 +46,7 @@ async def fails(_: web.BaseRequest) -> web.StreamResponse:
 async def drips(request: web.BaseRequest) -> web.StreamResponse:
     response = web.StreamResponse()
     await response.prepare(request)
-    with suppress(ConnectionError):  # nobody reads any more
+    with suppress(ConnectionError):  # the client is gone
         while True:
             await response.write(b"x")
             await asyncio.sleep(1)
@@ -54,14 +54,14 @@ async def drips(request: web.BaseRequest) -> web.StreamResponse:
 
 
 class Measured(NamedTuple):
-    """Of the good hosts' events."""
+    """Figures of the events of good hosts."""
 
-    rate: float  # events a second, of those that were produced at once
-    waits: list[float]  # milliseconds from produce to recommendation, of the steady stream
+    rate: float  # events/s, when all are produced at once
+    waits: list[float]  # milliseconds from produce to recommendation, in the steady stream
 
 
 class Bench:
-    """One broker and one pair of workers, and hosts of pictures that are ever new."""
+    """A broker, both workers, and picture hosts that are new in each measurement."""
 
     def __init__(self, system: System, seed: int) -> None:
         self.system = system
@@ -74,7 +74,7 @@ class Bench:
         return web.Response(body=self._files[int(request.query["n"]) % len(self._files)], content_type="image/jpeg")
 
     async def events(self, count: int, hosts: AsyncExitStack, *, bad: bool) -> list[dict[str, object]]:
-        """`count` events of good hosts in an order of chance, and as many of the others as they have of the hosts."""
+        """`count` events of good hosts, and a share of events of bad hosts in proportion to their number, shuffled."""
         kinds: dict[str, tuple[Handler, int]] = {"good": (self.good, GOOD)}
         if bad:
             kinds |= {"hanging": (hangs, HANGING), "failing": (fails, FAILING), "dripping": (drips, DRIPPING)}
@@ -90,21 +90,21 @@ class Bench:
         return events
 
     async def at_once(self, count: int, *, bad: bool) -> float:
-        """Good events a second."""
+        """Measure the rate of good events, events/s."""
         async with AsyncExitStack() as hosts:
             times = await self._through(await self.events(count, hosts, bad=bad), rate=math.inf)
         first = min(produced for produced, _ in times)
         return count / (max(answered for _, answered in times) - first) * 1000
 
     async def steady(self, count: int, rate: float, *, bad: bool) -> list[float]:
-        """Milliseconds of each good event; `rate`: of the good ones, a second. Nothing waits for an answer."""
+        """Measure the milliseconds of each good event. rate: of good events, events/s, whatever the answers take."""
         async with AsyncExitStack() as hosts:
             events = await self.events(count, hosts, bad=bad)
             times = await self._through(events, rate=rate * len(events) / count)
         return [answered - produced for produced, answered in times]
 
     async def _through(self, events: list[dict[str, object]], rate: float) -> list[tuple[int, int]]:
-        """When each good event was produced, and when it was answered, in milliseconds."""
+        """The times at which each good event was produced and answered, milliseconds."""
         begin = {topic: await self.system.ends(topic) for topic in (INPUT, OUTPUT, LETTERS)}
         now = int(time.time() * 1000)
         await self.system.produce((event | {"timestamp": now} for event in events), rate=rate)
@@ -129,7 +129,7 @@ async def run(count: int, rate: float, rounds: int) -> tuple[dict[bool, list[Mea
         system.configure(commit_interval=1.0)
         with system.worker("all"):
             bench = Bench(system, seed=1)
-            await bench.at_once(200, bad=False)  # warms up
+            await bench.at_once(200, bad=False)  # warm-up
             measured: dict[bool, list[Measured]] = {False: [], True: []}
             for _ in range(rounds):
                 for bad, found in measured.items():
@@ -140,7 +140,7 @@ async def run(count: int, rate: float, rounds: int) -> tuple[dict[bool, list[Mea
 
 def show(measured: dict[bool, list[Measured]], letters: Counter[str], count: int, rate: float) -> None:
     console = Console(width=120)
-    title = f"events of good hosts: {count:,} at once, then {rate:g} a second"
+    title = f"events of good hosts: {count:,} at once, then {rate:g}/s"
     table = Table("good hosts", "events/s, median", "each round", "p50 ms", "p99 ms", "p99 of each round", title=title)
     p99: dict[bool, list[float]] = {}
     for bad, found in measured.items():
@@ -168,8 +168,10 @@ def shown(ratios: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1300, help="events of good hosts in a measurement (default 1300)")
-    parser.add_argument("--rate", type=float, default=60.0, help="of them, a second, in the steady stream (default 60)")
+    parser.add_argument("--count", type=int, default=1300, help="events of good hosts per measurement (default 1300)")
+    parser.add_argument(
+        "--rate", type=float, default=60.0, help="events/s of good hosts in the steady stream (default 60)"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default 3)")
     arguments = parser.parse_args()
     measured, letters = asyncio.run(run(arguments.count, arguments.rate, arguments.rounds))

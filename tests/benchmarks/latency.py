@@ -1,10 +1,9 @@
-"""How long from producing an event to its recommendation, one event at a time, on an idle system; and what the workers weigh.
+"""Latency from producing an event to its recommendation on an idle system, one event at a time, and memory of the workers.
 
     python -m tests.benchmarks.latency
 
-Real Kafka and both workers on this machine. `fetched`: a picture that no worker has seen, from a local server. `cached`:
-the same pictures again. Pictures are ../shared/data/hm/images where that is there, else the demo's photos, each under
-many URLs.
+Kafka and both workers run on this machine. `fetched`: new pictures, from a local server. `cached`: the same pictures again. The
+pictures are those of the H&M data set if it is available, else the photos of the demo, each under many URLs.
 """
 
 import argparse
@@ -29,7 +28,7 @@ from tests.usage import peak_resident_mb
 
 
 def urls(folder: Path, base: str) -> Iterator[str]:
-    """Ever new URLs of the pictures in a folder."""
+    """An endless supply of new URLs for the pictures of a folder."""
     pictures = sorted(path.name for path in folder.glob("*.jpg"))
     turn = 0
     while True:
@@ -38,7 +37,7 @@ def urls(folder: Path, base: str) -> Iterator[str]:
 
 
 async def measure(system: System, events: list[dict[str, object]]) -> list[float]:
-    """Milliseconds of each event, produced when the one before it was answered."""
+    """Milliseconds of each event. An event is produced when the one before it has been answered."""
     async with AsyncExitStack() as stack:
         producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap))
         consumer = await stack.enter_async_context(
@@ -97,13 +96,13 @@ async def run(count: int, rounds: int) -> None:
         medians = ", ".join(f"{statistics.median(one):.1f}" for one in measured)
         table.add_row(kind, str(len(flat)), f"{cuts[49]:.1f}", f"{cuts[94]:.1f}", f"{cuts[98]:.1f}", medians)
     console.print(table)
-    console.print(", ".join(f"{kind} worker: at most {size:.0f} MB resident" for kind, size in memory.items()))
+    console.print(", ".join(f"{kind} worker: {size:.0f} MB resident at most" for kind, size in memory.items()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=100, help="events of each kind in a round (default 100)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds, fetched and cached in turn (default 3)")
+    parser.add_argument("--count", type=int, default=100, help="events of each kind per round (default 100)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds; fetched and cached alternate (default 3)")
     arguments = parser.parse_args()
     asyncio.run(run(arguments.count, arguments.rounds))
 

@@ -1,12 +1,12 @@
-"""How long from an event's time to its recommendation while the system is under load, and how much load it bears.
+"""Latency from the time of an event to its recommendation under load, and the load that the system sustains.
 
     python -m tests.benchmarks.load
 
-Events come at fixed times that nothing delays: what waits because an earlier event took long is counted from the time at which
-it should have come (no coordinated omission). First the most that both workers get through is measured, then the waits at
-fractions of it, then the highest rate at which 99 % of the recommendations are on their topic within `--limit` ms, by bisection.
-A wait ends when the broker has the recommendation, by its clock, which counts whole milliseconds. Percentiles are of all values, not
-of a histogram. `python -m tests.benchmarks.latency` measures the idle system.
+Events have fixed times. If a slow event delays the next one, the latency of that one still counts from its own time (no
+coordinated omission). The benchmark measures the maximum rate of both workers, then the latency at fractions of it, and then finds,
+by bisection, the highest rate at which 99 % of the recommendations are on their topic within `--limit` ms. A latency ends when the
+broker has the recommendation, by the clock of the broker, in whole milliseconds. Percentiles are those of all values, not of a
+histogram. `python -m tests.benchmarks.latency` measures the idle system.
 """
 
 import argparse
@@ -34,24 +34,24 @@ from tests.benchmarks.throughput.workload import Event, Shop
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import picture_server
 
-WARMING = 2000.0  # events a second that nobody counts
-FRACTIONS = (0.1, 0.25, 0.5, 0.7, 0.9)  # of the most that the workers get through
+WARMING = 2000.0  # events/s of the warm-up
+FRACTIONS = (0.1, 0.25, 0.5, 0.7, 0.9)  # of the maximum rate
 SHARES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest value that at least this share of the values do not exceed."""
+    """The smallest value that is not less than this share of the values."""
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one rate."""
+    """The latencies at one rate."""
 
-    rate: float  # events a second
+    rate: float  # events/s
     waits: list[float]  # milliseconds from the time of an event to its recommendation
-    late: list[float]  # milliseconds of these in which the generator was late
+    late: list[float]  # milliseconds by which the generator was late, included in `waits`
 
     @property
     def p99(self) -> float:
@@ -59,7 +59,7 @@ class Load:
 
 
 class Bench:
-    """Workers that run, and events that never come twice."""
+    """Running workers, and events that are never repeated."""
 
     def __init__(self, stand: Stand, running: Running) -> None:
         self._stand = stand
@@ -72,11 +72,11 @@ class Bench:
         return events
 
     async def most(self, count: int) -> float:
-        """Events a second when all are there at once."""
+        """Measure the rate when all events are produced at once, events/s."""
         return (await self._stand.measured(self._running, self._events(count))).rate
 
     async def at(self, rate: float, seconds: float) -> Load:
-        """The waits at a rate."""
+        """Measure the latencies at a rate."""
         running, events = self._running, self._events(max(int(rate * seconds), 1))
         topic = running.settings.recommendations_topic
         begin = (await running.ends())[topic]
@@ -95,7 +95,7 @@ class Bench:
 async def run(
     shop: dict[str, int], count: int, *, seconds: float, limit: float, steps: int, console: Console
 ) -> tuple[float, list[Load], list[Load]]:
-    """The most, the waits at fractions of it, and those of the search."""
+    """Measure. Returns the maximum rate, the latencies at fractions of it, and those of the bisection."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(KafkaBroker(folder / "kafka"))
@@ -103,8 +103,8 @@ async def run(
         stand = Stand(broker, folder, Shop(base, **shop), Bundle.load())
         async with stand.running(PEERS["ours"]) as running:
             bench = Bench(stand, running)
-            await bench.most(count)  # warms up
-            await bench.at(WARMING, seconds)  # the broker's compiler is at work for half a minute
+            await bench.most(count)  # warm-up
+            await bench.at(WARMING, seconds)  # the JIT compiler of the broker is busy for half a minute
             most = await bench.most(count)
             console.print(f"at most {most:,.0f} events/s")
             loads: list[Load] = []
@@ -112,13 +112,13 @@ async def run(
                 loads.append(await bench.at(fraction * most, seconds))
                 console.print(f"{loads[-1].rate:,.0f} events/s: p99 {loads[-1].p99:,.0f} ms")
             search: list[Load] = []
-            borne = max((load.rate for load in loads if load.p99 <= limit), default=0.0)
-            refused = min((load.rate for load in loads if load.p99 > limit and load.rate > borne), default=most)
+            sustained = max((load.rate for load in loads if load.p99 <= limit), default=0.0)
+            refused = min((load.rate for load in loads if load.p99 > limit and load.rate > sustained), default=most)
             for _ in range(steps):
-                search.append(await bench.at((borne + refused) / 2, seconds))
+                search.append(await bench.at((sustained + refused) / 2, seconds))
                 console.print(f"search: {search[-1].rate:,.0f} events/s: p99 {search[-1].p99:,.0f} ms")
                 if search[-1].p99 <= limit:
-                    borne = search[-1].rate
+                    sustained = search[-1].rate
                 else:
                     refused = search[-1].rate
     return most, loads, search
@@ -127,7 +127,7 @@ async def run(
 def show(most: float, loads: list[Load], search: list[Load], limit: float) -> None:
     console = Console(width=120)
     title = "milliseconds from the time of an event to its recommendation"
-    table = Table("events/s", "of the most", "events", *SHARES, "generator late, p99", title=title)
+    table = Table("events/s", "of the maximum", "events", *SHARES, "generator late, p99", title=title)
     for load in sorted([*loads, *search], key=lambda one: one.rate):
         table.add_row(
             f"{load.rate:,.0f}",
@@ -137,13 +137,17 @@ def show(most: float, loads: list[Load], search: list[Load], limit: float) -> No
             f"{percentile(load.late, SHARES['p99']):.1f}",
         )
     console.print(table)
-    borne = [load.rate for load in [*loads, *search] if load.p99 <= limit]
-    found = f"{max(borne):,.0f} events/s, {max(borne) / most:.0%} of the most" if borne else "none of these rates"
+    sustained = [load.rate for load in [*loads, *search] if load.p99 <= limit]
+    found = (
+        f"{max(sustained):,.0f} events/s, {max(sustained) / most:.0%} of the maximum"
+        if sustained
+        else "none of these rates"
+    )
     console.print(f"at most {most:,.0f} events/s; p99 within {limit:g} ms up to {found}")
 
 
 def draw(loads: list[Load], limit: float, figure: Any) -> None:
-    """Each percentile against the rate."""
+    """Plot each percentile against the rate."""
     axes = figure.subplots()
     ordered = sorted(loads, key=lambda one: one.rate)
     for (name, share), colour in zip(list(SHARES.items())[:-1], COLOURS, strict=False):
@@ -155,23 +159,25 @@ def draw(loads: list[Load], limit: float, figure: Any) -> None:
     axes.axhline(limit, color="black", linewidth=0.5)
     axes.set_yscale("log")
     axes.set_xlabel("events/s")
-    axes.set_ylabel("ms from an event's time to its recommendation")
+    axes.set_ylabel("ms from the time of an event to its recommendation")
     axes.legend()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=20_000, help="to find the most with (default 20000)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate (default 20)")
-    parser.add_argument("--limit", type=float, default=100.0, help="ms of p99 that are borne (default 100)")
-    parser.add_argument("--steps", type=int, default=5, help="rates of the search (default 5)")
-    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
-    parser.add_argument("--users", type=int, default=500, help="(default 500)")
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument(
+        "--events", type=int, default=20_000, help="events to measure the maximum rate with (default 20000)"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="seconds at each rate (default 20)")
+    parser.add_argument("--limit", type=float, default=100.0, help="maximum p99 of a sustained rate, ms (default 100)")
+    parser.add_argument("--steps", type=int, default=5, help="steps of the bisection (default 5)")
+    parser.add_argument(
+        "--bag", type=int, default=16, help="items in the bag of each user; as many are scored (default 16)"
+    )
+    parser.add_argument("--users", type=int, default=500, help="number of users (default 500)")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(
-        logging.ERROR
-    )  # topics that were made just now have no leader yet: tried again
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     shop = {"users": arguments.users, "bag": arguments.bag}
     found = asyncio.run(
         run(

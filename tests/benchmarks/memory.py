@@ -1,10 +1,10 @@
-"""Whether the memory of the workers stays flat over many events, on real Kafka.
+"""The memory of the workers over many events on real Kafka: it should stay flat.
 
     python -m tests.benchmarks.memory --out runs/memory
 
-Events come in blocks, each produced when the one before has all its recommendations; after each block the resident memory of
-both workers is read. Told are the memory after the first tenth, the highest, the last, and the slopes of lines through all blocks
-after the first tenth, and through the last half: RocksDB's cache takes its time to fill.
+Events are produced in blocks. After all recommendations of a block, the resident memory of both workers is read. The table shows the
+memory after the first tenth, the peak, the last value, and the slopes of lines through all blocks after the first tenth and through
+the last half, since the cache of RocksDB fills slowly.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import picture_server
 from tests.usage import resident_mb
 
-BLOCK = 20_000
+BLOCK = 20_000  # events
 
 
 async def run(blocks: int, users: int, items: int, settings: dict[str, str]) -> dict[str, list[float]]:
-    """MB of each worker after each block. settings: of the workers."""
+    """MB of each worker after each block. settings: settings of the workers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(KafkaBroker(folder / "kafka"))
@@ -52,14 +52,14 @@ async def run(blocks: int, users: int, items: int, settings: dict[str, str]) -> 
 
 
 def slope(values: list[float]) -> float:
-    """Of a line through the values of blocks, for 100,000 events."""
+    """Slope of a line through the values of the blocks, per 100,000 events."""
     return float(np.polyfit(np.arange(len(values)) * BLOCK / 100_000, values, 1)[0])
 
 
 def show(found: dict[str, list[float]]) -> None:
     blocks = len(next(iter(found.values())))
     table = Table(
-        "worker", "after a tenth", "highest", "last", "slope after a tenth, MB in 100,000 events", "of the last half",
+        "worker", "after a tenth", "highest", "last", "slope after a tenth, MB per 100,000 events", "of the last half",
         title=f"resident memory in MB over {blocks * BLOCK:,} events",
     )  # fmt: skip
     for kind, values in found.items():
@@ -81,16 +81,18 @@ def draw(found: dict[str, list[float]], figure: Any) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_000_000, help="in blocks of 20,000 (default 1000000)")
-    parser.add_argument("--users", type=int, default=20_000, help="(default 20000)")
-    parser.add_argument("--items", type=int, default=20_000, help="(default 20000)")
+    parser.add_argument(
+        "--events", type=int, default=1_000_000, help="number of events, in blocks of 20,000 (default 1000000)"
+    )
+    parser.add_argument("--users", type=int, default=20_000, help="number of users (default 20000)")
+    parser.add_argument("--items", type=int, default=20_000, help="number of items (default 20000)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the workers, e.g. recent_items=0"
     )
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
     settings = dict(pair.split("=", 1) for pair in arguments.set)
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     found = asyncio.run(run(max(arguments.events // BLOCK, 10), arguments.users, arguments.items, settings))
     show(found)
     if arguments.out:

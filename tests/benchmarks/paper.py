@@ -1,11 +1,11 @@
-"""A stream of the size of the paper's data through Kafka, both workers and the replay: what it takes, and whether anything is lost.
+"""Replays a stream as large as the data of the paper through Kafka and both workers: time, memory, disk, and lost events.
 
     python -m tests.benchmarks.paper DATA --check
 
-DATA is a folder with the data sets `clothing` and `grocery`, whose pictures stand behind the items. The paper's Amazon data has 547,700
-events of 66,519 users on 28,237 items. Here the items' popularity follows Zipf's law, the users' numbers of events are log-normal, four
-of five events stay with one of a user's three categories, and the times are days of ten years. `--check` computes every answer again
-from the events alone.
+DATA is a folder with the data sets `clothing` and `grocery`, whose pictures the items use. The Amazon data of the paper has 547,700
+events of 66,519 users on 28,237 items. Here the popularity of items follows Zipf's law, the number of events per user is log-normal,
+four of five events are in one of three favourite categories of the user, and timestamps are days of ten years. `--check` computes
+every answer again from the events alone.
 """
 
 import argparse
@@ -36,11 +36,11 @@ EVENTS, USERS, ITEMS = 547_700, 66_519, 28_237
 DAYS = 3650
 FAVOURITES, FAITHFUL = 3, 0.8
 SPREAD = 0.9
-"""Of the logarithm of a user's number of events."""
+"""Standard deviation of the logarithm of the number of events per user."""
 
 
 def made(folder: Path, pictures: list[LabelledPicture], events: int, users: int, items: int) -> Path:
-    """A prepared data set of that size; the same for the same arguments."""
+    """Write a prepared data set of this size. The same arguments give the same data set."""
     chance = np.random.default_rng(0)
     shown = [pictures[number] for number in np.resize(chance.permutation(len(pictures)), items)]
     names = sorted({picture.category for picture in shown})
@@ -65,7 +65,7 @@ def made(folder: Path, pictures: list[LabelledPicture], events: int, users: int,
 
 
 def _activity(chance: np.random.Generator, events: int, users: int) -> NDArray[np.int64]:
-    """One event at least of each user, log-normal numbers, `events` together."""
+    """Number of events per user, int64 [users]: log-normal, at least 1, `events` in total."""
     shares = chance.lognormal(sigma=SPREAD, size=users)
     counts = 1 + np.floor(shares / shares.sum() * (events - users)).astype(np.int64)
     counts[np.argsort(-shares)[: events - counts.sum()]] += 1
@@ -77,7 +77,7 @@ def _drawn(chance: np.random.Generator, weights: NDArray[np.float64], count: int
 
 
 async def _changelog_bytes(system: System) -> float:
-    """Of all rows that were ever written: their number, times the mean size of those that compaction has left."""
+    """Estimated bytes of all rows ever written: their number times the mean size of the rows left by compaction."""
     records = await system.read(BAGS_CHANGELOG)
     sizes = [len(record.key or b"") + len(record.value or b"") for record in records]
     return sum((await system.ends(BAGS_CHANGELOG)).values()) * sum(sizes) / len(sizes)
@@ -88,7 +88,7 @@ def _folder_mb(folder: Path) -> float:
 
 
 def run(data: Path, events: int, users: int, items: int, *, lead: int, check: bool, out: Path | None) -> int:
-    """Gives the replay's exit code."""
+    """Measure, and print a table. Returns the exit code of the replay."""
     console = Console(width=120)
     pictures = [*read_clothing(data / "clothing"), *read_grocery(data / "grocery")]
     with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
@@ -129,20 +129,20 @@ def run(data: Path, events: int, users: int, items: int, *, lead: int, check: bo
         table = Table("what", "how much", title=f"{events:,} events, {users:,} users, {items:,} items")
         table.add_row("answered", f"{played['answered']:,} of {played['events']:,}")
         table.add_row("played in", f"{played['seconds']:,.0f} s, {played['events'] / played['seconds']:,.0f} events/s")
-        table.add_row("with reading, measuring and checking", f"{wall:,.0f} s")
+        table.add_row("including reading, measuring and checking", f"{wall:,.0f} s")
         table.add_row("pictures embedded", f"{_computed(counted):,}")
         for name, peak in peaks.items():
-            table.add_row(name, f"at most {peak:,.0f} MB, {used[name]:,.0f} s of processors")
+            table.add_row(name, f"at most {peak:,.0f} MB, {used[name]:,.0f} s of processor time")
         data_folder = system.folder / "data"
         table.add_row("bags on disk", f"{_folder_mb(data_folder / 'profile'):,.0f} MB")
         table.add_row("embedding cache on disk", f"{_folder_mb(data_folder / 'embed'):,.0f} MB")
-        table.add_row("changelog", f"{written / events:,.0f} bytes for an event")
+        table.add_row("changelog", f"{written / events:,.0f} bytes per event")
         console.print(table)
         return replay.returncode
 
 
 def with_timeout(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Wait for its end, but not longer."""
+    """Wait until the process ends, at most for some seconds."""
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -157,12 +157,12 @@ def _computed(metrics: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?", default=DATA, help="folder with `clothing` and `grocery`")
-    parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--users", type=int, default=USERS)
-    parser.add_argument("--items", type=int, default=ITEMS)
-    parser.add_argument("--lead", type=int, default=4000, help="events that have no answer yet, at most (default 4000)")
+    parser.add_argument("--events", type=int, default=EVENTS, help=f"number of events (default {EVENTS})")
+    parser.add_argument("--users", type=int, default=USERS, help=f"number of users (default {USERS})")
+    parser.add_argument("--items", type=int, default=ITEMS, help=f"number of items (default {ITEMS})")
+    parser.add_argument("--lead", type=int, default=4000, help="maximum number of unanswered events (default 4000)")
     parser.add_argument("--check", action="store_true", help="compute all answers again from the events alone")
-    parser.add_argument("--out", type=Path, help="keep the replay's results here")
+    parser.add_argument("--out", type=Path, help="folder for the results of the replay")
     arguments = parser.parse_args()
     if missing := [name for name in ("clothing", "grocery") if not (arguments.data / name).is_dir()]:
         parser.exit(message=f"skipped: {arguments.data} has no {' and no '.join(missing)}\n")

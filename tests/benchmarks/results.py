@@ -1,4 +1,4 @@
-"""Where a benchmark leaves its figures: as JSON and, where matplotlib is installed, as a plot."""
+"""Writes the figures of a benchmark as JSON and, if matplotlib is installed, as a plot."""
 
 import json
 from collections.abc import Callable
@@ -9,14 +9,19 @@ COLOURS = ("#4878a8", "#d6813c", "#6aa56e", "#8c6bb1", "#999999")
 
 
 def write(folder: Path, name: str, figures: object, draw: Callable[[Any], None], size: tuple[float, float]) -> None:
-    """NAME.json, NAME.svg and NAME.png in a folder.
+    """Write NAME.json, NAME.svg and NAME.png to a folder.
 
-    draw: what fills the matplotlib figure, which is `size` inches wide and high.
+    Args:
+        folder: created if it does not exist.
+        name: without suffix.
+        figures: what json can encode.
+        draw: draws on a matplotlib figure.
+        size: width and height of the figure, inches.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps(figures, indent=2))
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 -- the figures are worth having without it
+        from matplotlib.figure import Figure  # noqa: PLC0415 -- the JSON does not need it
     except ImportError:
         return
     figure = Figure(figsize=size, layout="constrained")

@@ -1,1 +1,1 @@
-"""How the workers scale: `workers` with their number, `users` with the users in state."""
+"""Scaling with the number of workers (`workers`) and of users in the state (`users`)."""

@@ -1,4 +1,4 @@
-"""Workers of one kind alone, between their input topic and their output topic, on topics of their own."""
+"""Runs workers of one kind alone, between their input topic and their output topic."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
@@ -16,7 +16,7 @@ TOPICS = {
     "embed": ("user-interactions", "embedded-interactions"),
     "profile": ("embedded-interactions", "user-recommendations"),
 }
-"""What each kind reads and writes."""
+"""The topics that each kind reads and writes."""
 
 RECOVERY_TIMEOUT = 900.0  # seconds
 
@@ -25,28 +25,28 @@ Keyed = tuple[bytes, bytes]  # key and value of a record
 
 @dataclass(frozen=True)
 class Work:
-    """What the workers did with some events."""
+    """Figures of the workers for some events."""
 
     rate: float
-    """Events a second, between the first and the last that was written."""
+    """Events/s, between the first and the last record written."""
     used: float
-    """Milliseconds of the processors for an event, of all workers together."""
+    """Processor milliseconds per event, of all workers together."""
     broker: float
-    """The same, of the broker."""
+    """Processor milliseconds per event, of the broker."""
     resident: float
-    """MB of the largest worker, at its highest so far."""
+    """Peak resident memory of the largest worker so far, MB."""
 
 
 @dataclass(frozen=True)
 class Alone:
-    """Workers of one kind, ready."""
+    """Running workers of one kind."""
 
     kind: str
     systems: Sequence[System]
     consumer: AIOKafkaConsumer
 
     async def through(self, records: Sequence[Keyed]) -> Work:
-        """Measure them over these. Raises RuntimeError when they stand still."""
+        """Measure the workers with these records. Raises RuntimeError if they make no progress."""
         source, output = TOPICS[self.kind]
         first = self.systems[0]
         begin = await first.ends(output)
@@ -75,9 +75,15 @@ async def alone(
     prepare: Callable[[System], Awaitable[None]],
     **settings: object,
 ) -> AsyncGenerator[Alone]:
-    """So many workers of a kind, each with a data folder of its own; topics are made before, and deleted at the end.
+    """Run workers of a kind, each with its own data folder. Topics are created before, and deleted at the end.
 
-    prepare: called for each, before any is started, with the topics there.
+    Args:
+        broker: a running broker.
+        folder: parent of the data folders.
+        kind: kind of the workers.
+        count: number of workers.
+        prepare: called for each worker before the first one starts, when the topics exist.
+        settings: settings of the workers.
     """
     systems: list[System] = []
     for number in range(count):
@@ -87,7 +93,7 @@ async def alone(
         systems[-1].configure(partitions=PARTITIONS, commit_interval=1.0)
     made = systems[0].command("topics")
     if made.returncode:
-        raise RuntimeError(f"no topics: {made.stderr}")
+        raise RuntimeError(f"the topics could not be created: {made.stderr}")
     async with connected(broker.bootstrap) as (admin, consumer):
         try:
             for system in systems:

@@ -1,11 +1,11 @@
-"""What users in state cost: recovery from the changelog topic alone, disk, memory, and the events that come then.
+"""The cost of users in the state: recovery from the changelog topic, disk, memory, and the rate afterwards.
 
     python -m tests.benchmarks.scaling.users --out runs/users
     python -m tests.benchmarks.scaling.users --users 20000 --items 10 --rounds 3
 
-For each number of users: their bags' rows are written to the changelog topic, a profile worker is started with an empty data
-folder, which is the recovery that is measured, and then takes events of users at random: nearly all of them users whom it has not
-seen since it started, when there are many.
+For each number of users, the rows of their bags are written to the changelog topic. A profile worker starts with an empty data
+folder, and its recovery is measured. Then it processes events of random users. With many users, nearly all of these are users that
+it has not seen since its start.
 """
 
 import argparse
@@ -42,13 +42,13 @@ from tests.kafka.system import System
 from tests.usage import peak_resident_mb
 
 BEGIN = 1_700_000_000_000  # milliseconds since the epoch
-UNIT = np.array([0, 1 / 255], "<f4").tobytes()  # least number and step of an embedding between 0 and 1
-EXACT = 1.0  # seconds; of a shorter recovery the log says too little for a rate
-WARMING = 2000  # events that nobody counts
+UNIT = np.array([0, 1 / 255], "<f4").tobytes()  # minimum and step of an embedding with values between 0 and 1
+EXACT = 1.0  # seconds; the log is too coarse for the rate of a shorter recovery
+WARMING = 2000  # events of the warm-up
 
 
 class Shop:
-    """Made-up users, items and embeddings; the same for the same numbers."""
+    """Generated users, items and embeddings. The same arguments give the same data."""
 
     def __init__(self, users: int, items: int, bundle: Bundle) -> None:
         self._users = users
@@ -64,7 +64,7 @@ class Shop:
                 yield partition_of(user.encode()), key, value
 
     def events(self, count: int, name: str) -> list[Keyed]:
-        """Purchases of users at random, embedded."""
+        """Embedded purchases of random users."""
         made: list[Keyed] = []
         for number in range(count):
             user, item = self._user(self._chance.randrange(self._users)), self._item()
@@ -108,23 +108,23 @@ class Shop:
 
 @dataclass(frozen=True)
 class State:
-    """What so many users came to."""
+    """Figures for one number of users."""
 
     rows: int
     row: float
-    """Mean size in bytes, of key and value."""
+    """Mean size of a row, key and value, bytes."""
     seconds: float
-    """Of the recovery, to a tenth."""
+    """Duration of the recovery, with one decimal."""
     resident: float
-    """MB at the highest of the recovery."""
+    """Peak resident memory of the recovery, MB."""
     disk: int
-    """Bytes, once recovered."""
+    """Bytes on disk after the recovery."""
     work: Work
-    """The events that came then."""
+    """Figures of the events after the recovery."""
 
 
 async def fill(bootstrap: str, shop: Shop, rows: int) -> float:
-    """The rows to the changelog topic; gives their mean size in bytes."""
+    """Write the rows to the changelog topic. Returns their mean size, bytes."""
     size = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=20, max_batch_size=2**18) as producer:
         progress = track(shop.rows(), "writing the changelog", rows, console=Console(stderr=True), transient=True)
@@ -136,7 +136,7 @@ async def fill(bootstrap: str, shop: Shop, rows: int) -> float:
 
 
 async def state(broker: KafkaBroker, folder: Path, users: int, items: int, count: int) -> State:
-    """One recovery of so many users, and the events that come then."""
+    """Measure the recovery of these users, and `count` events afterwards."""
     shop, rows, sizes = Shop(users, items, Bundle.load()), users * items, []
 
     async def prepare(system: System) -> None:
@@ -156,7 +156,7 @@ async def state(broker: KafkaBroker, folder: Path, users: int, items: int, count
 
 
 async def run(numbers: list[int], items: int, count: int, rounds: int, console: Console) -> dict[int, list[State]]:
-    """By number of users."""
+    """Measure. Returns the states by number of users."""
     found: dict[int, list[State]] = {users: [] for users in numbers}
     with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
         await state(broker, Path(temporary) / "warming", 1000, items, count)
@@ -173,7 +173,7 @@ async def run(numbers: list[int], items: int, count: int, rounds: int, console: 
 
 def show(found: dict[int, list[State]], items: int) -> None:
     table = Table(
-        "users", "rows", "bytes of a row", "recovered in, s", "rows/s", "MB resident", "bytes on disk for a user",
+        "users", "rows", "bytes per row", "recovered in, s", "rows/s", "MB resident", "bytes on disk per user",
         "then events/s", "processor ms per event", "MB resident",
         title=f"users with {items} items each, medians",
     )  # fmt: skip
@@ -195,13 +195,13 @@ def show(found: dict[int, list[State]], items: int) -> None:
 
 
 def draw(found: dict[int, list[State]], figure: Any) -> None:
-    """Events a second, memory and disk, against the number of users."""
+    """Plot rate, memory and disk against the number of users."""
     axes: Any = figure.subplots(1, 3)
     users = sorted(found)
     drawn = {
         "events/s": [statistics.median(one.work.rate for one in found[number]) for number in users],
         "MB resident at most": [max(one.work.resident for one in found[number]) for number in users],
-        "bytes on disk for a user": [statistics.median(one.disk for one in found[number]) / number for number in users],
+        "bytes on disk per user": [statistics.median(one.disk for one in found[number]) / number for number in users],
     }
     for one, (label, values), colour in zip(axes, drawn.items(), COLOURS, strict=False):
         one.plot(users, values, "o-", color=colour)
@@ -214,14 +214,16 @@ def draw(found: dict[int, list[State]], figure: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--users", default="1000,100000,1000000", help="numbers, separated by commas (default 1000,100000,1000000)"
+        "--users",
+        default="1000,100000,1000000",
+        help="numbers of users, separated by commas (default 1000,100000,1000000)",
     )
-    parser.add_argument("--items", type=int, default=4, help="of each user, a row each (default 4)")
-    parser.add_argument("--events", type=int, default=20_000, help="after the recovery (default 20000)")
-    parser.add_argument("--rounds", type=int, default=1, help="of each number, in turn (default 1)")
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument("--items", type=int, default=4, help="items per user, with a row each (default 4)")
+    parser.add_argument("--events", type=int, default=20_000, help="events after the recovery (default 20000)")
+    parser.add_argument("--rounds", type=int, default=1, help="rounds for each number of users (default 1)")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     numbers = [int(number) for number in arguments.users.split(",")]
     found = asyncio.run(run(numbers, arguments.items, arguments.events, arguments.rounds, Console(stderr=True)))
     show(found, arguments.items)

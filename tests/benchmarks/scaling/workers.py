@@ -1,10 +1,10 @@
-"""Events a second, and what the processors do for each, with 1, 2 and 4 workers of each kind.
+"""Events/s and processor time per event, with 1, 2 and 4 workers of each kind.
 
     python -m tests.benchmarks.scaling.workers --out runs/workers
 
-One kind runs at a time, on events that are produced as fast as the broker takes them: the embed workers with pictures that they know
-and with pictures that nobody has seen, the profile workers with interactions that are embedded already. Broker, load and workers share
-this machine: with few processors the rates say where it is full, and the time of the processors says what a worker more costs.
+One kind of worker runs at a time, on events that are produced as fast as the broker accepts them: embed workers with cached pictures
+and with new ones, profile workers with embedded interactions. Broker, load and workers share this machine. With few processors, the
+rates show where it is saturated, and the processor time shows the cost of another worker.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from tests.benchmarks.throughput.workload import Event, Shop
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, picture_server
 
-WARMING = 4000  # events that nobody counts
+WARMING = 4000  # events of the warm-up
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Contest:
     name: str
     kind: str
     cached: float
-    """Of the pictures."""
+    """Share of cached pictures."""
     share: float
-    """Of the events of a round: what is slow gets fewer."""
+    """Share of the events of a round: slow contests get fewer."""
 
 
 CONTESTS = (
@@ -57,7 +57,7 @@ CONTESTS = (
 
 
 class Bench:
-    """A broker, a shop, and what its pictures are embedded as."""
+    """A broker, a shop, and the embeddings of its pictures."""
 
     def __init__(self, broker: KafkaBroker, folder: Path, shop: Shop) -> None:
         self._broker = broker
@@ -79,11 +79,11 @@ class Bench:
             return await running.through(_encoded(encode, shop.events(int(count * contest.share), "measured")))
 
     async def _known(self, system: System) -> None:
-        """The embed worker finds the shop's pictures in its cache."""
+        """Put the pictures of the shop into the cache of the embed worker."""
         fill_cache(settings_of(system), self._bundle, self._embeddings)
 
     def _embedded(self, event: Event) -> Keyed:
-        """The event as the embed worker passes it on."""
+        """The event as the embed worker publishes it."""
         key, value = record_of(event)
         interaction = parse_interaction(value, now=0.0, max_future=float("inf"))
         embedding = self._embeddings[interaction.image_url] if interaction.type in PICTURED else b""
@@ -97,14 +97,14 @@ def _encoded(encode: Callable[[Event], Keyed], events: Sequence[Event]) -> list[
 async def run(
     shop: dict[str, int], count: int, rounds: int, numbers: list[int], console: Console
 ) -> dict[tuple[str, int], list[Work]]:
-    """By contest and number of workers."""
+    """Measure. Returns the figures by contest and number of workers."""
     measured: dict[tuple[str, int], list[Work]] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         broker = stack.enter_context(KafkaBroker(folder / "kafka"))
         base = stack.enter_context(picture_server(CATALOGUE))
         bench = Bench(broker, folder, Shop(base, **shop))
-        await bench.round(CONTESTS[0], 1, count)  # the broker is slow at first
+        await bench.round(CONTESTS[0], 1, count)  # warm-up: the broker is slow at first
         for turn in range(rounds):
             for contest in CONTESTS:
                 for number in numbers if turn % 2 == 0 else reversed(numbers):
@@ -119,7 +119,7 @@ async def run(
 def show(measured: dict[tuple[str, int], list[Work]]) -> None:
     table = Table(
         "workers", "number", "events/s (lowest to highest)", "processor ms per event, all workers", "broker, ms",
-        "MB resident, the largest", title="workers of one kind alone, medians",
+        "MB resident, largest worker", title="workers of one kind alone, medians",
     )  # fmt: skip
     for (name, number), works in sorted(measured.items()):
         table.add_row(
@@ -134,7 +134,7 @@ def show(measured: dict[tuple[str, int], list[Work]]) -> None:
 
 
 def draw(measured: dict[tuple[str, int], list[Work]], figure: Any) -> None:
-    """Rates on the left, what the processors do on the right."""
+    """Plot rates on the left, processor time on the right."""
     axes: Any = figure.subplots(1, 2)
     for contest, colour in zip(CONTESTS, COLOURS, strict=False):
         numbers = sorted(number for name, number in measured if name == contest.name)
@@ -153,15 +153,17 @@ def draw(measured: dict[tuple[str, int], list[Work]], figure: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--events", type=int, default=20_000, help="in a round; a tenth where pictures are new (default 20000)"
+        "--events", type=int, default=20_000, help="events per round; a tenth for new pictures (default 20000)"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="of each number, in turn (default 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds for each number of workers (default 3)")
     parser.add_argument("--workers", default="1,2,4", help="numbers of workers, separated by commas (default 1,2,4)")
-    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
-    parser.add_argument("--users", type=int, default=500, help="(default 500)")
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument(
+        "--bag", type=int, default=16, help="items in the bag of each user; as many are scored (default 16)"
+    )
+    parser.add_argument("--users", type=int, default=500, help="number of users (default 500)")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
-    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # topics that were made just now have no leader yet
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     numbers = [int(number) for number in arguments.workers.split(",")]
     shop = {"users": arguments.users, "bag": arguments.bag}
     measured = asyncio.run(run(shop, arguments.events, arguments.rounds, numbers, Console(stderr=True)))

@@ -1,9 +1,9 @@
-"""How many events a second, and what the processors do for each: tastestream beside other ways to do the same.
+"""Events/s and processor time per event: tastestream compared with other implementations of the same job.
 
     python -m tests.benchmarks.throughput
 
-workload.py  the events: made from a seed, the same for all
-stand.py     one broker, and on it one peer at a time: started, filled, measured, stopped
-peers/       the contestants
-report.py    the table, the plot, the figures as JSON
+workload.py  the events: generated from a seed, the same for all peers
+stand.py     a broker and one peer at a time: start, fill, measure, stop
+peers/       the implementations
+report.py    the table, the plot, and the figures as JSON
 """

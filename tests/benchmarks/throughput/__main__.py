@@ -1,11 +1,11 @@
-"""How many events a second, and what the processors do for each: tastestream beside other ways to do the same.
+"""Events/s and processor time per event: tastestream compared with other implementations of the same job.
 
     python -m tests.benchmarks.throughput --events 20000 --rounds 5 --bag 16 --out runs/throughput
 
-Each round starts one peer after the other on the same broker, each with topics, state and folder of its own. Its users' bags are
-filled through it, which warms it up; then the events are produced as fast as the broker takes them, and the time from the
-first event to the last recommendation is taken, by the broker's clock. Broker, load and peer share this machine, so what the
-processors do for an event says more than the rate. Every second round goes through the peers backwards.
+Each round starts the peers one after the other on the same broker, each with its own topics, state and folder. First the peer
+processes events that fill the bags of its users, which also warms it up. Then events are produced as fast as the broker accepts
+them, and the time from the first event to the last recommendation is measured, by the clock of the broker. Broker, load and peer
+share this machine, so processor time per event says more than the rate. Every second round goes through the peers in reverse order.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.benchmarks.throughput.workload import Shop
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import picture_server
 
-WARMING = 2000  # events of a round that nobody counts: the broker is slow at first
+WARMING = 2000  # events of the warm-up round: the broker is slow at first
 
 
 async def run(
@@ -51,11 +51,11 @@ async def run(
 
 
 def peers_of(names: str, parser: argparse.ArgumentParser) -> list[Peer]:
-    """The peers with these names, in this order. Ends the program where there is none of that name, or it is not installed."""
+    """The peers with these names, in this order. Exits with an error if a name is unknown or a peer is not installed."""
     found: list[Peer] = []
     for name in names.split(","):
         if name not in PEERS:
-            parser.error(f"--peers {name}: there are {', '.join(PEERS)}")
+            parser.error(f"--peers {name}: expected one of {', '.join(PEERS)}")
         if name == "quix" and find_spec("quixstreams") is None:
             parser.error("--peers quix: quixstreams is not installed (pip install '.[bench]')")
         found.append(PEERS[name])
@@ -64,25 +64,23 @@ def peers_of(names: str, parser: argparse.ArgumentParser) -> list[Peer]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=20_000, help="events in a round (default 20000)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each peer, in turn (default 5)")
+    parser.add_argument("--events", type=int, default=20_000, help="events per round (default 20000)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds; the peers alternate (default 5)")
     installed = [name for name in PEERS if name != "quix" or find_spec("quixstreams")]
-    parser.add_argument("--peers", default=",".join(installed), help=f"in order (default {','.join(installed)})")
-    parser.add_argument("--bag", type=int, default=16, help="items of a user, and scored at most (default 16)")
-    parser.add_argument("--users", type=int, default=500, help="(default 500)")
+    parser.add_argument("--peers", default=",".join(installed), help=f"peers, in order (default {','.join(installed)})")
     parser.add_argument(
-        "--cached", type=float, default=1.0, help="of the events, those with a known picture (default 1.0)"
+        "--bag", type=int, default=16, help="items in the bag of each user; as many are scored (default 16)"
     )
-    parser.add_argument("--out", type=Path, help="folder for the figures as JSON and as a plot")
+    parser.add_argument("--users", type=int, default=500, help="number of users (default 500)")
+    parser.add_argument("--cached", type=float, default=1.0, help="share of events with a cached picture (default 1.0)")
+    parser.add_argument("--out", type=Path, help="folder for the figures, as JSON and as a plot")
     arguments = parser.parse_args()
     peers = peers_of(arguments.peers, parser)
-    logging.getLogger("aiokafka").setLevel(
-        logging.ERROR
-    )  # topics that were made just now have no leader yet: tried again
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
     shop = {"users": arguments.users, "bag": arguments.bag, "cached": arguments.cached}
     measured = asyncio.run(run(peers, shop, arguments.events, arguments.rounds, Console(stderr=True)))
     title = (
-        f"bags of {arguments.bag}, {arguments.cached:.0%} of the pictures known, {arguments.events:,} events a round"
+        f"bags of {arguments.bag}, {arguments.cached:.0%} of the pictures cached, {arguments.events:,} events per round"
     )
     show(measured, title, Console(width=160))
     if arguments.out:

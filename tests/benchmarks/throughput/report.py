@@ -1,4 +1,4 @@
-"""What was measured, as a table, as a plot, and as JSON."""
+"""Shows the measurements as a table, a plot, and JSON."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +15,11 @@ from tests.benchmarks.results import COLOURS
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Outcome
 
-Measured = Mapping[str, Sequence[Outcome]]  # by peer, a round after the other
+Measured = Mapping[str, Sequence[Outcome]]  # outcomes of the rounds, by peer
 
 
 def middle(outcomes: Sequence[Outcome], what: Callable[[Outcome], float]) -> float:
-    """The median of the rounds."""
+    """Median of the rounds."""
     return statistics.median(what(one) for one in outcomes)
 
 
@@ -29,12 +29,12 @@ def spread(values: Sequence[float], digits: int = 0) -> str:
 
 
 def show(measured: Measured, title: str, console: Console) -> None:
-    """Medians, and the spread of the rounds."""
+    """Print medians and the spread of the rounds."""
     table = Table(
         "peer",
         "events/s (lowest to highest)",
         "processor ms per event",
-        "of them, by process",
+        "by process",
         "broker, ms",
         "changelog",
         title=title,
@@ -60,24 +60,24 @@ def show(measured: Measured, title: str, console: Console) -> None:
         rates = ratios(measured[first], measured[other], lambda one: one.rate)
         used = ratios(measured[first], measured[other], lambda one: one.used)
         console.print(
-            f"{first} / {other}, round by round: {spread(rates, 2)} times the events/s, {spread(used, 2)} times the processors' time"
+            f"{first} / {other}, round by round: {spread(rates, 2)} times the events/s, {spread(used, 2)} times the processor time"
         )
 
 
 def ratios(these: Sequence[Outcome], those: Sequence[Outcome], what: Callable[[Outcome], float]) -> list[float]:
-    """Of the same round of two peers."""
+    """The ratio of two peers in each round."""
     return [what(one) / what(other) for one, other in zip(these, those, strict=True)]
 
 
 def write(measured: Measured, title: str, setting: Mapping[str, object], folder: Path) -> None:
-    """`throughput.json`, and a plot."""
+    """Write `throughput.json` and a plot."""
     rounds = {name: [asdict(one) for one in outcomes] for name, outcomes in measured.items()}
     figures = {"setting": setting, "rounds": rounds}
     results.write(folder, "throughput", figures, partial(_draw, measured, title), (10, 1.2 + 0.6 * len(measured)))
 
 
 def _draw(measured: Measured, title: str, figure: Any) -> None:
-    """Rates on the left, what the processors do on the right; a dot for each round."""
+    """Plot rates on the left, processor time on the right, and a dot for each round."""
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(measured)

@@ -1,6 +1,8 @@
-"""One broker, and on it one peer at a time: its topics are made, it is started, its users' bags are filled, the events are produced
-as fast as the broker takes them, and the time is taken from the first event to the last recommendation, both as the broker
-saw them. Then all of it is gone, and the next peer finds the same.
+"""Measures one peer at a time on a broker.
+
+It creates the topics, starts the peer, fills the bags of its users, produces the events as fast as the broker accepts them, and
+measures the time from the first event to the last recommendation, by the clock of the broker. Then it deletes everything, so that
+the next peer starts in the same state.
 """
 
 import asyncio
@@ -25,56 +27,57 @@ from tests.kafka.system import Record, System, stop
 from tests.usage import processor_seconds
 
 PARTITIONS = 4
-PATIENCE = 60.0  # seconds without a new recommendation, after which something is wrong
-TOPICS_TIMEOUT = 30.0  # seconds for topics to come or to go
-POLL = 0.05  # seconds between two looks at the end of a topic
-BATCH_BYTES = 128 * 1024  # of one partition
+PATIENCE = 60.0  # seconds without a new recommendation, after which the round fails
+TOPICS_TIMEOUT = 30.0  # maximum seconds until topics are created or deleted
+POLL = 0.05  # seconds between two checks
+BATCH_BYTES = 128 * 1024  # maximum size of a batch
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one peer did with the events of one round."""
+    """Figures of one peer in one round."""
 
     rate: float
-    """Events a second."""
+    """Events/s."""
     processor: dict[str, float]
-    """Milliseconds of the processors for an event, by process of the peer."""
+    """Processor milliseconds per event, by process of the peer."""
     broker: float
-    """The same, of the broker."""
+    """Processor milliseconds per event, of the broker."""
     rows: float
-    """Records that an event added to the changelog topics."""
+    """Records per event on the changelog topics."""
     changelog: float
-    """Bytes of these, keys and values."""
+    """Bytes per event on the changelog topics, keys and values."""
 
     @property
     def used(self) -> float:
-        """Milliseconds of the processors for an event, of all processes of the peer."""
+        """Processor milliseconds per event, of all processes of the peer."""
         return sum(self.processor.values())
 
 
 @dataclass
 class Running:
-    """A peer that runs, on topics of its own."""
+    """A running peer with its own topics."""
 
     system: System
     settings: Settings
     pids: Mapping[str, int]
     alive: Callable[[], None]
-    """Raises RuntimeError when a process of the peer has ended."""
+    """Raises RuntimeError if a process of the peer has ended."""
     consumer: AIOKafkaConsumer
     answered: int = 0
-    """Recommendations that are accounted for."""
+    """Number of recommendations awaited so far."""
     _outputs: list[TopicPartition] = field(default_factory=list[TopicPartition])
 
     async def produce(self, events: Sequence[Event]) -> None:
-        """As fast as the broker takes them."""
+        """Produce events as fast as the broker accepts them."""
         records = [record_of(event) for event in events]
         await produce(self.system.broker.bootstrap, self.settings.interactions_topic, records)
 
     async def produce_at(self, events: Sequence[Event], rate: float) -> tuple[list[float], list[float]]:
-        """Each event at its time, whatever became of those before.
+        """Produce each event at its own time, whatever the earlier events take.
 
-        Gives these times, in seconds since the epoch, and for how many seconds each was late nonetheless.
+        Returns:
+            These times, seconds since the epoch, and by how many seconds each event was late.
         """
         topic, sent, late = self.settings.interactions_topic, [], []
         async with AIOKafkaProducer(bootstrap_servers=self.system.broker.bootstrap, linger_ms=1) as producer:
@@ -89,12 +92,12 @@ class Running:
         return times, late
 
     async def answers(self, count: int) -> None:
-        """Wait for so many more recommendations. Raises RuntimeError when the peer has died or stands still."""
+        """Wait for `count` more recommendations. Raises RuntimeError if the peer ends or makes no progress."""
         self.answered += count
         await written(self.consumer, self._outputs, self.answered, alive=self.alive)
 
     async def ends(self) -> dict[str, dict[TopicPartition, int]]:
-        """The offsets that the next records will have, of all topics that are not the broker's own."""
+        """The end offsets of all topics except those of Kafka itself."""
         topics = [topic for topic in await self.consumer.topics() if not topic.startswith("__")]
         found: dict[str, dict[TopicPartition, int]] = {}
         for topic in topics:
@@ -103,10 +106,10 @@ class Running:
 
 
 class Stand:
-    """One broker and one shop; `running` is one peer on them."""
+    """A broker and a shop. `running` runs a peer on them."""
 
     def __init__(self, broker: KafkaBroker, folder: Path, shop: Shop, bundle: Bundle, **settings: object) -> None:
-        """settings: of tastestream, for all peers."""
+        """settings: settings of tastestream, for all peers."""
         self.broker = broker
         self.shop = shop
         self._folder = folder
@@ -116,13 +119,13 @@ class Stand:
         self._number = 0
 
     async def round(self, peer: Peer, count: int) -> Outcome:
-        """Start a peer, fill its users' bags, and measure it over `count` events."""
+        """Start a peer, fill the bags of its users, and measure it with `count` events."""
         events = self.shop.events(count, "measured")
         async with self.running(peer) as running:
             return await self.measured(running, events)
 
     async def measured(self, running: Running, events: Sequence[Event]) -> Outcome:
-        """From the first event to the last recommendation."""
+        """Measure a peer from the first event to the last recommendation."""
         before, pids = await running.ends(), {**running.pids, "broker": self.broker.pid}
         used = {name: processor_seconds(pid) for name, pid in pids.items()}
         await running.produce(events)
@@ -149,7 +152,7 @@ class Stand:
 
     @asynccontextmanager
     async def running(self, peer: Peer, *, filled: bool = True) -> AsyncGenerator[Running]:
-        """A peer on topics and in a folder of its own, its users' bags filled."""
+        """Run a peer with its own topics and folder. By default, fill the bags of its users."""
         self._number += 1
         name = f"{peer.name}-{self._number}"
         folder = self._folder / name
@@ -192,13 +195,13 @@ class Stand:
 
 
 def settings_of(system: System) -> Settings:
-    """What the processes of a system will read from their environment."""
+    """The settings that the processes of a system read from their environment."""
     given = {name.removeprefix("TASTESTREAM_").lower(): value for name, value in system.environment.items()}
     return Settings(**{name: value for name, value in given.items() if name in Settings.model_fields})  # pyright: ignore[reportArgumentType]
 
 
 def record_of(event: Event) -> tuple[bytes, bytes]:
-    """Key and value of an event as it is produced."""
+    """Key and value of the record of an event."""
     return str(event["user_id"]).encode(), System.encoded(event)
 
 
@@ -209,9 +212,16 @@ async def written(
     *,
     alive: Callable[[], None] = lambda: None,
 ) -> None:
-    """Wait until so many records were ever written to these partitions.
+    """Wait until `count` records have been written to these partitions.
 
-    alive: raises when there is nobody left to wait for. Raises RuntimeError when none comes in `PATIENCE` seconds.
+    Args:
+        consumer: any connected consumer.
+        partitions: of one topic.
+        count: number of records since the creation of the topic.
+        alive: raises if the writer has ended.
+
+    Raises:
+        RuntimeError: if no record is written for `PATIENCE` seconds.
     """
     least, deadline = -1, 0.0
     while (seen := sum((await consumer.end_offsets(partitions)).values())) < count:
@@ -219,12 +229,14 @@ async def written(
         if seen > least:
             least, deadline = seen, time.monotonic() + PATIENCE
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{seen} of {count} records of {partitions[0].topic}, and no more in {PATIENCE:g} s")
+            raise RuntimeError(
+                f"{partitions[0].topic} has {seen} of {count} records, and none was added for {PATIENCE:g} s"
+            )
         await asyncio.sleep(POLL)
 
 
 async def produce(bootstrap: str, topic: str, records: Sequence[tuple[bytes, bytes]]) -> None:
-    """Keys and values, as fast as the broker takes them, in batches that are made before."""
+    """Produce keys and values as fast as the broker accepts them, in batches that are built before."""
     async with AIOKafkaProducer(
         bootstrap_servers=bootstrap, enable_idempotence=True, max_batch_size=BATCH_BYTES
     ) as producer:
@@ -245,17 +257,17 @@ _partitioner: Callable[[bytes, list[int], list[int]], int] = DefaultPartitioner(
 
 
 def partition_of(key: bytes) -> int:
-    """Where Kafka's own clients put a key."""
+    """The partition to which the clients of Kafka send a key."""
     every = list(range(PARTITIONS))
     return _partitioner(key, every, every)
 
 
 def check_answers(events: Sequence[Event], answered: Sequence[Record]) -> None:
-    """Raises RuntimeError unless each event has a recommendation."""
+    """Raise RuntimeError unless each event has a recommendation."""
     found = {json.loads(record.value)["event_id"] for record in answered if record.value is not None}
     missing = {str(event["event_id"]) for event in events} - found
     if missing:
-        raise RuntimeError(f"{len(missing)} of {len(events)} events have no recommendation, {min(missing)} for one")
+        raise RuntimeError(f"{len(missing)} of {len(events)} events have no recommendation, such as {min(missing)}")
 
 
 @asynccontextmanager
@@ -274,7 +286,7 @@ async def connected(bootstrap: str) -> AsyncGenerator[tuple[AIOKafkaAdminClient,
 
 
 async def make_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    """The topics of a round, all with the broker's clock."""
+    """Create the topics of a round. Records get the time of the broker."""
     names = [
         settings.interactions_topic,
         settings.embedded_topic,
@@ -291,7 +303,7 @@ async def make_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
     )
     refused = [error for error in response.topic_errors if error[1]]
     if refused:
-        raise RuntimeError(f"the broker made no topics: {refused}")
+        raise RuntimeError(f"the broker created no topics: {refused}")
 
     async def without_leader() -> list[str]:
         found = await admin.describe_topics(names)
@@ -302,7 +314,7 @@ async def make_topics(admin: AIOKafkaAdminClient, settings: Settings) -> None:
 
 
 async def drop_topics(admin: AIOKafkaAdminClient) -> None:
-    """Delete all topics but the broker's own, and wait until they are gone."""
+    """Delete all topics except those of Kafka itself, and wait until they are gone."""
 
     async def there() -> list[str]:
         return [topic for topic in await admin.list_topics() if not topic.startswith("__")]
@@ -313,7 +325,7 @@ async def drop_topics(admin: AIOKafkaAdminClient) -> None:
 
 
 async def until(left: Callable[[], Awaitable[Sequence[object]]], timeout: float = TOPICS_TIMEOUT) -> None:
-    """Wait until nothing is left. Raises TimeoutError."""
+    """Wait until `left` returns nothing. Raises TimeoutError."""
     async with asyncio.timeout(timeout):
-        while await left():  # noqa: ASYNC110 -- the broker tells nobody
+        while await left():  # noqa: ASYNC110 -- the broker sends no notice
             await asyncio.sleep(POLL)

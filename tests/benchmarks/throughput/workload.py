@@ -1,7 +1,7 @@
-"""The events of a made-up shop. Pure: the same seed gives the same events.
+"""The events of a generated shop. The same seed gives the same events.
 
-Users differ in how much they do (log-normal), items in how often they are looked at (Zipf). `filling` gives each user a bag;
-`events` are the ones that are measured. All pictures are the demo's photos, each under the URLs of many items.
+The activity of users is log-normal, the popularity of items follows Zipf's law. `filling` fills the bag of each user; `events` are
+the events to measure. The pictures are the photos of the demo, each under the URLs of many items.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from model.quantization import quantize
 from streams.demo.catalogue import CATALOGUE
 
 PHOTOS = tuple(sorted(path.name for path in CATALOGUE.glob("*.jpg")))
-ACTIVITY = 1.0  # standard deviation of the logarithm of what a user does
-POPULARITY = 1.0  # Zipf's exponent
+ACTIVITY = 1.0  # standard deviation of the logarithm of the activity of a user
+POPULARITY = 1.0  # exponent of Zipf's law
 TYPES: Mapping[str, float] = {"view": 0.6, "cart": 0.15, "purchase": 0.22, "return": 0.03}
 BEGIN = 1_700_000_000_000  # milliseconds since the epoch
 STEP = 60_000  # milliseconds between two events
@@ -27,24 +27,24 @@ Event = dict[str, object]
 
 @dataclass(frozen=True)
 class Shop:
-    """Users and items, and where the pictures are."""
+    """Users, items and pictures."""
 
     base: str
-    """URL of the demo's photos."""
+    """URL of the photos of the demo."""
     users: int = 500
     items: int = 2000
     bag: int = 16
-    """Items that each user has, and that are scored at most."""
+    """Items in the bag of each user. As many are scored."""
     cached: float = 1.0
-    """Of the events, those whose picture has been embedded before."""
+    """Share of events whose picture is cached."""
     seed: int = 1
 
     def url(self, item: int) -> str:
-        """The picture of an item."""
+        """The URL of the picture of an item."""
         return f"{self.base}/{PHOTOS[item % len(PHOTOS)]}?item={item}"
 
     def filling(self, name: str) -> list[Event]:
-        """As many purchases of different items for each user as a bag holds, all users in turn."""
+        """Purchases that fill the bag of each user with different items, one item per user at a time."""
         rng = np.random.default_rng([self.seed, 0])
         chosen = [rng.choice(self.items, self.bag, replace=False, p=self._popularity()) for _ in range(self.users)]
         places = [(user, turn) for turn in range(self.bag) for user in range(self.users)]
@@ -54,7 +54,7 @@ class Shop:
         ]
 
     def events(self, count: int, name: str, *, after: int = 0) -> list[Event]:
-        """What comes after `filling`, and after so many events that came then."""
+        """Events that follow `filling` and `after` earlier events."""
         activity = np.exp(np.random.default_rng([self.seed, 1]).normal(0, ACTIVITY, self.users))
         rng = np.random.default_rng([self.seed, 2, after])
         users = rng.choice(self.users, count, p=activity / activity.sum())
@@ -73,7 +73,7 @@ class Shop:
         return found
 
     def embeddings(self, bundle: Bundle) -> dict[str, bytes]:
-        """The embedding of each item's picture, by URL, as the embed worker keeps it."""
+        """The quantized embedding of the picture of each item, by URL."""
         embedder = bundle.embedder()
         pictures = np.stack([decode_picture((CATALOGUE / name).read_bytes(), bundle.image_size) for name in PHOTOS])
         rows = [quantize(embedding) for embedding in embedder.embed(pictures)]

@@ -1,5 +1,7 @@
-"""The contestants. Each is started as `python -m MODULE worker KIND --with-parent`, once for each of its kinds, reads the
-settings of tastestream from the environment, and turns the events on the interactions topic into recommendations.
+"""The implementations that are compared.
+
+Each is started as `python -m MODULE worker KIND --with-parent`, once for each of its kinds. It reads the settings of tastestream
+from the environment, and turns the events of the interactions topic into recommendations.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,18 +19,18 @@ MODULE = "tests.benchmarks.throughput.peers"
 
 @dataclass(frozen=True)
 class Peer:
-    """How one contestant is started."""
+    """How to start one implementation."""
 
     name: str
     what: str
     module: str
     kinds: tuple[str, ...]
     prepare: Callable[[Settings, Bundle, Mapping[str, bytes]], None]
-    """Called before the start with the embeddings, by URL, that it is to have already."""
+    """Called before the start, with the embeddings that the peer has cached, by URL."""
 
 
 def fill_cache(settings: Settings, bundle: Bundle, embeddings: Mapping[str, bytes]) -> None:
-    """The embed worker's cache on disk, as `tastestream warm` leaves it."""
+    """Write the disk cache of the embed worker, as `tastestream warm` does."""
     cache = DiskCache(
         settings.data_dir / "embed" / "cache",
         embedder_version=bundle.embedder_version,
@@ -45,11 +47,17 @@ WORKERS = ("embed", "profile")
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("ours", "both workers as they ship", "streams", WORKERS, fill_cache),
-        Peer("bare", "Faust, two hops, no work but a table row", f"{MODULE}.bare", WORKERS, keep_embeddings),
-        Peer("naive", "Faust, two hops, the same work event by event", f"{MODULE}.naive", WORKERS, keep_embeddings),
+        Peer("ours", "both workers of tastestream", "streams", WORKERS, fill_cache),
+        Peer("bare", "Faust, two hops, no work except a table row", f"{MODULE}.bare", WORKERS, keep_embeddings),
         Peer(
-            "quix", "Quix Streams, one hop, the same work event by event", f"{MODULE}.quix", ("all",), keep_embeddings
+            "naive", "Faust, two hops, the same work, one event at a time", f"{MODULE}.naive", WORKERS, keep_embeddings
+        ),
+        Peer(
+            "quix",
+            "Quix Streams, one hop, the same work, one event at a time",
+            f"{MODULE}.quix",
+            ("all",),
+            keep_embeddings,
         ),
     )
 }

@@ -1,6 +1,6 @@
-"""The ceiling of a straightforward Faust application: two hops with messages like ours, an agent each, and no work in between but
-one table row on RocksDB for each event. Nothing is embedded, nothing scored: the embedding is zeros, the recommendation is
-the same for everybody.
+"""The maximum of a simple Faust application: two hops with the messages of tastestream, and one RocksDB row per event.
+
+Nothing is embedded or scored: the embedding is zeros, and all users get the same recommendation.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""The design in the obvious way: two Faust apps with an agent each, one event at a time.
+"""The obvious implementation: two Faust apps with one agent each, which process one event at a time.
 
-A user's whole bag is one value of a table, read, folded, scored with a call of the aggregator and written back for each event.
-Embeddings are looked up in a dictionary; a picture that is not there is fetched, decoded and embedded while the partition waits.
+The whole bag of a user is one value of a table. For each event it is read, folded, scored with one call of the aggregator, and
+written back. Embeddings are looked up in a dictionary. A missing picture is fetched, decoded and embedded while the partition waits.
 """
 
 import time

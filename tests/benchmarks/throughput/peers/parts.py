@@ -1,7 +1,7 @@
-"""What the peers that are not tastestream have in common: how they are started, where their embeddings are, the Faust app.
+"""What the other peers share: the start of the process, the embeddings, and the Faust app.
 
-They share tastestream's messages, bundle, fold and scoring, so that all do the same arithmetic, and differ in how the events reach
-it: that is what is compared.
+They use the messages, bundle, fold and scoring of tastestream. All peers thus do the same arithmetic, and differ only in how events
+reach it, which is what the benchmark compares.
 """
 
 import os
@@ -24,7 +24,7 @@ from streams.profile.bag import Bag
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.settings import Settings, read_settings
 
-STOP_TIMEOUT = 10.0  # seconds between the end of the parent and our own
+STOP_TIMEOUT = 10.0  # seconds after the end of the parent, at most
 MB = 1024**2
 
 encode_bag = msgspec.msgpack.Encoder().encode
@@ -32,7 +32,7 @@ _bag_decoder = msgspec.msgpack.Decoder(Bag)
 
 
 def decode_bag(value: bytes | None) -> Bag:
-    """A whole bag in one value, as `encode_bag` makes it; an empty one where there is none."""
+    """Decode a whole bag from one value of `encode_bag`; an empty bag for None."""
     return Bag() if value is None else _bag_decoder.decode(value)
 
 
@@ -40,19 +40,19 @@ def decode_bag(value: bytes | None) -> Bag:
 
 
 def embeddings_file(settings: Settings) -> Path:
-    """Where a peer finds the embeddings that it is to have already."""
+    """The file with the cached embeddings of a peer."""
     return settings.data_dir / "embeddings.msgpack"
 
 
 def keep_embeddings(settings: Settings, bundle: Bundle, embeddings: Mapping[str, bytes]) -> None:
-    """For `Cache`, in a peer's process."""
+    """Write the embeddings for `Cache`."""
     del bundle
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     embeddings_file(settings).write_bytes(msgspec.msgpack.encode(embeddings))
 
 
 class Cache:
-    """Embeddings by URL, in memory; a picture that is not there is embedded from its bytes."""
+    """Embeddings by URL, in memory."""
 
     def __init__(self, settings: Settings, bundle: Bundle) -> None:
         content = embeddings_file(settings).read_bytes()
@@ -63,7 +63,7 @@ class Cache:
         return self._found.get(url)
 
     def make(self, url: str, picture: bytes) -> bytes:
-        """Decode and embed a picture, and keep the embedding."""
+        """Decode and embed a picture, and store the embedding."""
         pixels = decode_picture(picture, self._embedder.image_size)
         embedding = self._found[url] = quantize(self._embedder.embed(np.stack([pixels]))[0])
         return embedding
@@ -78,7 +78,7 @@ def new_recommender(settings: Settings, bundle: Bundle) -> Recommender:
 
 
 def started() -> tuple[str, Settings]:
-    """Which worker this process is to be, and the settings. The process ends when its standard input does."""
+    """The kind of this worker, and the settings. The process ends when its standard input is closed."""
     [_, command, kind, with_parent] = sys.argv
     if (command, with_parent) != ("worker", "--with-parent"):
         raise SystemExit(f"usage: {sys.argv[0]} worker KIND --with-parent")
@@ -87,7 +87,7 @@ def started() -> tuple[str, Settings]:
 
 
 def _end_with_parent() -> None:
-    while sys.stdin.buffer.raw.read(4096):  # pyright: ignore[reportAttributeAccessIssue] -- a file's has it
+    while sys.stdin.buffer.raw.read(4096):  # pyright: ignore[reportAttributeAccessIssue] -- files have it
         pass
     os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait(STOP_TIMEOUT)
@@ -95,7 +95,7 @@ def _end_with_parent() -> None:
 
 
 def new_app(name: str, settings: Settings) -> faust.App:
-    """A Faust app as its user guide has it, with tables on RocksDB and the producer's settings of ours."""
+    """A Faust app as in its user guide, with tables on RocksDB and the producer settings of tastestream."""
     return faust.App(
         name,
         broker=f"kafka://{settings.bootstrap_servers[0]}",
@@ -121,7 +121,7 @@ def topic_of(app: faust.App, name: str) -> Any:
 
 
 def bytes_table(app: faust.App, name: str, settings: Settings) -> Any:
-    """A table of bytes on RocksDB, whose memory is bounded: Faust's own default is 2 GiB for each partition."""
+    """A table of bytes on RocksDB with bounded memory: the default of Faust is 2 GiB per partition."""
     return app.Table(
         name,
         partitions=settings.partitions,
@@ -132,5 +132,5 @@ def bytes_table(app: faust.App, name: str, settings: Settings) -> Any:
 
 
 def run(app: faust.App) -> None:
-    """Until SIGTERM."""
+    """Run an app until SIGTERM."""
     faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()

@@ -1,9 +1,9 @@
-"""The same job on Quix Streams, as its documentation has it: one application with a StreamingDataFrame, a function that enriches, a
-stateful function that keeps the bag in the state store under the message's key, and a topic at the end.
+"""The same job on Quix Streams, as in its documentation: a StreamingDataFrame with a function that embeds, a stateful function that
+keeps the bag in the state store under the message key, and an output topic.
 
-One hop: there is nothing to repartition, and its documentation splits no pipeline that has one key. At least once, as ours. Its
-state store takes bytes as they are, which spares it JSON; and it writes a key to the changelog once for each checkpoint, however
-often the key has changed.
+It has one hop: nothing is repartitioned, and the documentation does not split a pipeline with one key. Processing is at least once,
+as in tastestream. The state store takes bytes, which avoids JSON, and writes a key to the changelog once per checkpoint, however often
+the key has changed.
 """
 
 import time
