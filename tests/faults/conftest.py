@@ -3,6 +3,7 @@
 `--faults` selects scenarios: the short ones (the default), all, or the long one.
 """
 
+import json
 import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from tests.oracle import Oracle
 
 HERE = Path(__file__).parent
 ROW = pytest.StashKey[Row]()
-ROWS = pytest.StashKey[list[Row]]()
+PROPERTY = "fault row"  # of a test report: with pytest-xdist, only reports reach the process that prints the table
 COLUMNS = ("scenario", "seed", "events", "duplicates", "lost", "bags", "silent s", "crashes", "")
 
 
@@ -75,7 +76,6 @@ def stage(
 ) -> Iterator[Stage]:
     row = Row(request.node.originalname.removeprefix("test_").replace("_", " "), seed)
     request.node.stash[ROW] = row
-    request.config.stash.setdefault(ROWS, []).append(row)
     breaks = tuple(request.config.getoption("break") or ())
     if request.config.getoption("broken"):
         row.broken_by = request.node.get_closest_marker("broken_by").args[0]
@@ -107,6 +107,7 @@ def pytest_runtest_makereport(
             report.sections.append(("verdict after the failure", stage.account()))
         if row.broken_by:
             expect_failure(report, row)
+        report.user_properties.append((PROPERTY, row.line()))
     return report
 
 
@@ -120,8 +121,15 @@ def expect_failure(report: pytest.TestReport, row: Row) -> None:
         report.outcome, report.longrepr = "failed", f"{row.scenario} did not find {row.broken_by}"
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash.get(ROWS, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.getreports(outcome)]
+    lines = [
+        text
+        for one in sorted(reports, key=lambda one: one.start)
+        for name, text in one.user_properties
+        if name == PROPERTY
+    ]
+    rows = [Row(**json.loads(str(line))) for line in lines]
     if not rows:
         return
     lines = [COLUMNS, *(cells(row) for row in rows)]
