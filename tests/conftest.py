@@ -1,5 +1,6 @@
 """Settings and options of all tests."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -31,3 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="a fault point of tests/faults/points.py or breaks.py, for all workers",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Exclude the imported libraries from garbage collection: torch alone has a million objects."""
+    gc.collect()
+    gc.freeze()
