@@ -35,6 +35,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Exclude the imported libraries from garbage collection: torch alone has a million objects."""
+    """Exclude the imported libraries from garbage collection: there are half a million of their objects."""
     gc.collect()
     gc.freeze()
