@@ -8,6 +8,7 @@ The wait comes before the request, not after the response, so that a response is
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -15,7 +16,12 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.fetch import FetchRequest
 
 
-def pace_fetches(consumer: AIOKafkaConsumer, interval: float) -> None:
+def pace_fetches(
+    consumer: AIOKafkaConsumer,
+    interval: float,
+    clock: Callable[[], float] = monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
     """Leave at least `interval` seconds between two fetch requests of the consumer to the same broker."""
     client: Any = consumer._client
     send = client.send
@@ -23,8 +29,8 @@ def pace_fetches(consumer: AIOKafkaConsumer, interval: float) -> None:
 
     async def paced(node_id: int, request: Any, **options: Any) -> Any:
         if isinstance(request, FetchRequest):
-            await asyncio.sleep(free.get(node_id, 0.0) - monotonic())
-            free[node_id] = monotonic() + interval
+            await sleep(free.get(node_id, 0.0) - clock())
+            free[node_id] = clock() + interval
         return await send(node_id, request, **options)
 
     client.send = paced

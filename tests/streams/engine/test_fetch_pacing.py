@@ -1,6 +1,5 @@
 """Fetch requests keep their interval, and nothing else waits."""
 
-from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,17 +9,21 @@ from aiokafka.protocol.fetch import FetchRequest
 from streams.engine.fetch_pacing import pace_fetches
 
 INTERVAL = 0.1  # seconds
-SOON = 0.05
+FETCH = FetchRequest(50, 1, 1024, 0, [("events", [(0, 0, 1024)])])
 
 
 class Client:
-    """Records what was sent where, and when."""
+    """Records what was sent where, and when, by a clock that only its own sleep moves."""
 
     def __init__(self) -> None:
+        self.now = 100.0
         self.sent: list[tuple[float, int, str]] = []
 
+    async def sleep(self, seconds: float) -> None:
+        self.now += max(seconds, 0.0)
+
     async def send(self, node_id: int, request: Any, *, group: str = "default") -> str:
-        self.sent.append((monotonic(), node_id, group))
+        self.sent.append((self.now, node_id, group))
         return f"answer to {type(request).__name__}"
 
 
@@ -28,33 +31,31 @@ class Client:
 def client() -> Any:
     made = Client()
     consumer: Any = SimpleNamespace(_client=made)
-    pace_fetches(consumer, INTERVAL)
+    pace_fetches(consumer, INTERVAL, clock=lambda: made.now, sleep=made.sleep)
     return made
-
-
-FETCH = FetchRequest(50, 1, 1024, 0, [("events", [(0, 0, 1024)])])
 
 
 async def test_a_second_fetch_request_waits_for_the_interval(client: Any) -> None:
     assert await client.send(1, FETCH) == await client.send(1, FETCH) == "answer to FetchRequest"
-    (first, *_), (second, *_) = client.sent
-    assert INTERVAL - 0.005 <= second - first < INTERVAL + SOON
+    assert [at for at, _, _ in client.sent] == pytest.approx([100.0, 100.0 + INTERVAL])
+
+
+async def test_the_second_request_waits_only_for_the_rest_of_the_interval(client: Any) -> None:
+    await client.send(1, FETCH)
+    client.now += INTERVAL / 4
+    await client.send(1, FETCH)
+    assert client.sent[-1][0] == pytest.approx(100.0 + INTERVAL)
 
 
 async def test_after_a_pause_a_fetch_request_leaves_at_once(client: Any) -> None:
     await client.send(1, FETCH)
-    before = monotonic()
-    while monotonic() < before + INTERVAL:  # nothing else runs in this loop
-        pass
-    before = monotonic()
+    client.now += 2 * INTERVAL
     await client.send(1, FETCH)
-    assert client.sent[-1][0] - before < SOON
+    assert client.sent[-1][0] == pytest.approx(100.0 + 2 * INTERVAL)
 
 
 async def test_other_brokers_and_other_requests_do_not_wait(client: Any) -> None:
-    before = monotonic()
     await client.send(1, FETCH)
     await client.send(2, FETCH)
     await client.send(1, "heartbeat", group="coordination")
-    assert client.sent[-1][0] - before < SOON
-    assert [(node, group) for _, node, group in client.sent] == [(1, "default"), (2, "default"), (1, "coordination")]
+    assert client.sent == [(100.0, 1, "default"), (100.0, 2, "default"), (100.0, 1, "coordination")]
