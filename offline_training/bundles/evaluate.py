@@ -37,6 +37,7 @@ def evaluate(  # noqa: PLR0917  (options all)
             size=catalogue.embeddings.shape[1],
             expected_size=open_base(loaded).embedding_size,
         )
+        catalogue = catalogue.with_labels_in_order(loaded.categories)
         codes = coder(loaded)(catalogue.embeddings)
         histories = read_histories(dataset, catalogue)
         measured = {
@@ -59,7 +60,7 @@ def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, ex
             f"{embeddings} has embeddings of {size} numbers, but the base embedder of {bundle.path} makes {expected_size}: "
             "embed the pictures with it (tastestream train embed --bundle)"
         )
-    if labels != list(bundle.categories):
+    if set(labels) != set(bundle.categories):
         unknown = sorted(set(labels) - set(bundle.categories))
         absent = sorted(set(bundle.categories) - set(labels))
         raise DatasetError(

@@ -5,7 +5,7 @@ Embeddings come from a file: they are computed once for a catalogue and reused b
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -52,6 +52,11 @@ class Catalogue:
     matrix: NDArray[np.bool_]
     missing: int
     pictures: dict[str, PictureRef] = field(default_factory=dict[str, PictureRef])
+
+    def with_labels_in_order(self, labels: Sequence[str]) -> "Catalogue":
+        """The same catalogue with its labels, and the columns of `matrix`, in another order."""
+        columns = [self.labels.index(label) for label in labels]
+        return replace(self, labels=list(labels), matrix=self.matrix[:, columns])
 
 
 def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
