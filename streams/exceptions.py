@@ -4,6 +4,7 @@ TastestreamError
 ├── StartupError           a restart would not help: exit code 78
 │   ├── TopicsError        a topic is missing, may not be read, or cannot work
 │   └── DataFolderError    the data folder cannot be used, or another worker uses it
+├── UnreadableTime         a text or a number is not a time, or not one that can be right
 ├── ListError              a list of URLs cannot be read
 ├── BrokerUnreachable      no broker answers within `BROKER_TIMEOUT`: exit code 69
 ├── StateError             RocksDB cannot read or write: the worker stops, and a restart may help
@@ -27,6 +28,18 @@ class TopicsError(StartupError):
 
 class DataFolderError(StartupError):
     """The data folder cannot be used, or another worker uses it."""
+
+
+class UnreadableTime(TastestreamError):
+    """A value is not a time, or not one that can be right.
+
+    Attributes:
+        reason: `no_time`, `ambiguous_time` or `time_out_of_range`.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ListError(TastestreamError):

@@ -9,10 +9,18 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from model.exceptions import TastestreamError
 from offline_training.datasets.picture_ref import PictureRef
+from streams.exceptions import UnreadableTime
+from streams.times import parse_time
 
 EventType = Literal["view", "cart", "purchase", "return"]
 
 TAG = re.compile(r"<[^>]*>")
+TIMES_LEFT_OUT = {
+    "no_time": "event_without_time",
+    "ambiguous_time": "event_with_ambiguous_time",
+    "time_out_of_range": "event_time_out_of_range",
+}
+"""Reasons in `Dropped`, by the reasons of `UnreadableTime`."""
 
 
 class DatasetError(TastestreamError):
@@ -91,6 +99,15 @@ class Dropped:
 
     def __str__(self) -> str:
         return ", ".join(f"{reason} {count:,}" for reason, count in self.counts.most_common()) or "nothing"
+
+
+def event_time(value: Any, event: str, dropped: Dropped) -> int | None:
+    """Read the time of an event, in milliseconds since the epoch. None when it is left out; `dropped` then counts the reason."""
+    try:
+        return parse_time(value)
+    except UnreadableTime as error:
+        dropped.add(TIMES_LEFT_OUT[error.reason], f"{event}: {error}")
+        return None
 
 
 class DatasetSource(Protocol):

@@ -25,9 +25,9 @@ from offline_training.datasets.records import (
     Dropped,
     EventType,
     category_paths,
+    event_time,
 )
 from offline_training.progress import Advance
-from streams.times import in_milliseconds
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
 SAMPLE = 1000  # rows of a CSV without a header that are examined to find the item column
@@ -131,17 +131,18 @@ class Amazon:
             dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
             return None
         try:
-            stars, timestamp = round(float(rating)), int(float(time))
+            stars = round(float(rating))
         except (TypeError, ValueError, OverflowError):
-            stars, timestamp = 0, -1
-        if timestamp < 0 or stars not in range(1, 6):
-            dropped.add("review_without_rating_or_time", f"{user} {item}: rating {rating!r}, time {time!r}")
+            stars = 0
+        if stars not in range(1, 6):
+            dropped.add("review_without_rating", f"{user} {item}: rating {rating!r}")
             return None
         kind = self.rule.get(stars)
         if kind is None:
             dropped.add("rating_stands_for_nothing", f"{user} {item}: {stars}")
             return None
-        return DatasetEvent(user, item, kind, in_milliseconds(timestamp))
+        milliseconds = event_time(time, f"{user} {item}", dropped)
+        return None if milliseconds is None else DatasetEvent(user, item, kind, milliseconds)
 
 
 def picture_of(found: Mapping[str, Any]) -> PictureRef | None:

@@ -2,7 +2,8 @@
 
 The .npy file holds an array that Python 2 pickled: [user_train, user_validation, user_test, items, usernum, itemnum].
 user_* map a user number to a list of {b'reviewerID', b'asin', b'productid'}, some with a time. items map a product number
-to {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Reviews without a time are placed one second apart, in their order.
+to {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Reviews without a time are placed one second apart, in their order, from
+the earliest time that an event may have.
 
 Unpickling runs no code from the file: only numpy's own constructors and `codecs.encode` are allowed.
 """
@@ -18,7 +19,15 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped, category_paths
+from offline_training.datasets.records import (
+    DatasetError,
+    DatasetEvent,
+    DatasetItem,
+    Dropped,
+    category_paths,
+    event_time,
+)
+from streams.times import EARLIEST
 
 SECOND = 1000  # milliseconds
 PARTS = ("user_train", "user_validation", "user_test", "items")
@@ -91,9 +100,14 @@ class Dvbpr:
                 if item is None:
                     dropped.add("review_without_user_or_item", f"user {user}, {review}")
                     continue
-                time = review.get("unixReviewTime")
-                milliseconds = int(time) * 1000 if isinstance(time, int | float) else number * SECOND
-                yield DatasetEvent(_text(review.get("reviewerID")) or user, item, "purchase", milliseconds)
+                name, time = _text(review.get("reviewerID")) or user, review.get("unixReviewTime")
+                if time is None:
+                    dropped.note("event_without_time_placed_by_its_order", f"{name} {item}")
+                    milliseconds = EARLIEST + number * SECOND
+                else:
+                    milliseconds = event_time(_text(time) or time, f"{name} {item}", dropped)
+                if milliseconds is not None:
+                    yield DatasetEvent(name, item, "purchase", milliseconds)
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         del dropped

@@ -2,9 +2,9 @@
 
     events: user, item, type, time        items: item, image, categories
 
-`type` is view, cart, purchase or return; without the column, every event is a purchase. `time` is RFC 3339, a date, or
-integer milliseconds (or seconds) since the epoch. `categories` is a list, or text such as `Clothes > Hats|Sale`: ` > `
-separates levels, `|` separates paths.
+`type` is view, cart, purchase or return; without the column, every event is a purchase. `time` is RFC 3339, a date, a number of
+seconds, milliseconds, microseconds or nanoseconds since the epoch, or digits such as 20191208 or 20191208101112. `categories` is a
+list, or text such as `Clothes > Hats|Sale`: ` > ` separates levels, `|` separates paths.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets.formats import text_files
-from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.parquet import parquet_module, values_of
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
     DatasetError,
@@ -22,9 +22,9 @@ from offline_training.datasets.records import (
     Dropped,
     EventType,
     category_paths,
+    event_time,
 )
 from offline_training.progress import Advance
-from streams.times import milliseconds_of
 
 PARQUET = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 8192  # per batch
@@ -82,15 +82,21 @@ def _csv(path: Path, dropped: Dropped, advance: Advance) -> Iterator[dict[str, A
 
 
 def _parquet(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
+    """Yield the header first, then the rows."""
     if not path.is_file():
         raise DatasetError(f"{path}: there is no such file")
-    table = parquet_module().ParquetFile(path)
-    yield dict.fromkeys(table.schema_arrow.names)
-    rows = table.metadata.num_rows
-    size = path.stat().st_size
-    for batch in table.iter_batches(PARQUET_ROWS):
-        yield from batch.to_pylist()
-        advance(size * batch.num_rows // rows)
+    try:
+        table = parquet_module().ParquetFile(path)
+        names = table.schema_arrow.names
+        yield dict.fromkeys(names)
+        rows = table.metadata.num_rows
+        size = path.stat().st_size
+        for batch in table.iter_batches(PARQUET_ROWS):
+            for row in zip(*map(values_of, batch.columns), strict=True):
+                yield dict(zip(names, row, strict=True))
+            advance(size * batch.num_rows // rows)
+    except (OSError, ValueError, NotImplementedError, KeyError) as error:  # what pyarrow raises, by its own classes
+        raise DatasetError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
 
 
 @dataclass(frozen=True)
@@ -129,9 +135,7 @@ def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) ->
         dropped.add("event_without_user_or_item", f"user {user!r}, item {item!r}")
     elif kind not in TYPES:
         dropped.add("event_of_unknown_type", f"{user} {item}: {kind!r}")
-    elif (milliseconds := milliseconds_of(time)) is None:
-        dropped.add("event_without_time", f"{user} {item}: {time!r}")
-    else:
+    elif (milliseconds := event_time(time, f"{user} {item}", dropped)) is not None:
         return DatasetEvent(user, item, cast("EventType", kind), milliseconds)
     return None
 

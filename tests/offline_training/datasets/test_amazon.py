@@ -37,11 +37,15 @@ def test_reviews_of_all_generations(tmp_path: Path) -> None:
     [
         ({"reviewerID": ""}, "review_without_user_or_item"),
         ({"asin": 7}, "review_without_user_or_item"),
-        ({"overall": "five"}, "review_without_rating_or_time"),
-        ({"overall": 9}, "review_without_rating_or_time"),
-        ({"unixReviewTime": None}, "review_without_rating_or_time"),
-        ({"unixReviewTime": -5}, "review_without_rating_or_time"),
-        ({"unixReviewTime": float("inf")}, "review_without_rating_or_time"),
+        ({"overall": "five"}, "review_without_rating"),
+        ({"overall": 9}, "review_without_rating"),
+        ({"overall": float("inf")}, "review_without_rating"),
+        ({"unixReviewTime": None}, "event_without_time"),
+        ({"unixReviewTime": -5}, "event_time_out_of_range"),
+        ({"unixReviewTime": float("inf")}, "event_without_time"),
+        ({"unixReviewTime": "--5"}, "event_without_time"),
+        ({"unixReviewTime": "09/13/2012"}, "event_with_ambiguous_time"),
+        ({"unixReviewTime": 4_102_444_800}, "event_time_out_of_range"),
     ],
 )
 def test_an_incomplete_review_is_left_out_with_its_reason(tmp_path: Path, change: dict[str, Any], reason: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from offline_training.datasets.formats.dvbpr import Dvbpr, load
 from offline_training.datasets.records import DatasetError, DatasetEvent, Dropped
+from streams.times import EARLIEST
 
 JPEG = b"\xff\xd8\xff\xe0 a picture with bytes above 127 \xe9\xff\xd9"
 
@@ -79,9 +80,9 @@ def test_users_and_items_of_the_array(tmp_path: Path, writer: str) -> None:
         np.save(path, array, allow_pickle=True)
     source, dropped = Dvbpr(path, tmp_path / "images"), Dropped()
     assert list(source.interactions(dropped)) == [
-        DatasetEvent("ann", "B1", "purchase", 0),
-        DatasetEvent("ann", "B2", "purchase", 1000),
-        DatasetEvent("ann", "B3", "purchase", 2000),
+        DatasetEvent("ann", "B1", "purchase", EARLIEST),
+        DatasetEvent("ann", "B2", "purchase", EARLIEST + 1000),
+        DatasetEvent("ann", "B3", "purchase", EARLIEST + 2000),
         DatasetEvent("1", "B2", "purchase", 1393372800000),
     ]
     items = list(source.items(dropped))
@@ -93,6 +94,18 @@ def test_users_and_items_of_the_array(tmp_path: Path, writer: str) -> None:
     assert Path(str(items[0].picture)).read_bytes() == JPEG
     assert items[2].picture is None
     assert dropped.counts == {"review_without_user_or_item": 1}
+    assert dropped.notes == {"event_without_time_placed_by_its_order": 3}
+
+
+@pytest.mark.parametrize("time", [float("inf"), -5, b"--5", 10**30])
+def test_a_review_whose_time_cannot_be_right_is_left_out(tmp_path: Path, time: Any) -> None:
+    array = np.empty(6, object)
+    reviews = [{"productid": 0, "unixReviewTime": time}, {"productid": 0, "unixReviewTime": b"20191208"}]
+    array[:] = [{0: reviews}, {}, {}, parts()[3], 1, 1]
+    np.save(tmp_path / "fashion.npy", array, allow_pickle=True)
+    dropped = Dropped()
+    assert [one.time for one in Dvbpr(tmp_path / "fashion.npy", tmp_path).interactions(dropped)] == [1575763200000]
+    assert sum(dropped.counts.values()) == 1
 
 
 class Evil:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,7 +18,6 @@ from offline_training.datasets.formats.tables import Tables, paths_in
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
 from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
 from offline_training.datasets.records import DatasetError, Dropped
-from streams.times import milliseconds_of
 from tests.data import DATA, needs
 from tests.offline_training.datasets.test_dvbpr import npy, parts, python_2
 
@@ -277,25 +275,6 @@ def test_a_prepared_data_set_can_be_prepared_again(amazon: tuple[object, ...], t
         name: set(item["categories"]) for name, item in items.items()
     }
     assert not summary.dropped
-
-
-@pytest.mark.parametrize(
-    ("time", "milliseconds"),
-    [
-        (1398945600, 1398945600000),
-        (1398945600001, 1398945600001),
-        ("1398945600", 1398945600000),
-        ("2014-05-01", 1398902400000),
-        ("2014-05-01T12:00:00+02:00", 1398938400000),
-        (np.float64(1398945600), 1398945600000),
-        (True, None),
-        (-1, None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_times_are_read_in_any_form(time: Any, milliseconds: int | None) -> None:
-    assert milliseconds_of(time) == milliseconds
 
 
 def test_category_paths_are_read_from_lists_and_from_text() -> None:
