@@ -25,7 +25,7 @@ import msgspec
 
 from streams.exceptions import EventError, MessageError
 from streams.kafka.records import Headers, Record
-from streams.messages import MAX_TIMESTAMP, as_datetime, parse_interaction
+from streams.messages import MAX_TIMESTAMP, as_datetime, as_id, parse_interaction
 
 PREFIX = "tastestream-"
 ATTEMPTS = PREFIX + "attempts"
@@ -174,10 +174,10 @@ def subject(letter: Letter) -> Subject:
             ids = msgspec.json.decode(letter.value or b"", type=_Ids)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         ids = _Ids()
-    user, event_id = (one if isinstance(one, str) else "" for one in (ids.user_id, ids.event_id))
+    user, event_id = (as_id(one) or "" for one in (ids.user_id, ids.event_id))
     if user and not event_id and letter.worker != "profile":
         with suppress(MessageError):  # an event that is not valid has no derived id
-            event_id = parse_interaction(letter.value, now=float("inf"), max_future=0).event_id
+            event_id = parse_interaction(letter.value, now=float("inf"), max_future=0, earliest=0).event_id
     return Subject(user or (letter.key or b"").decode(errors="replace"), event_id)
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from streams.exceptions import MessageError
+from streams.text import UNSAFE, UNSAFE_PATTERN, visible
 
 InteractionType = Literal["view", "cart", "purchase", "return", "erase"]
 PICTURED: frozenset[InteractionType] = frozenset(
@@ -23,28 +24,29 @@ EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, 
 MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
 MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, where RFC 3339 ends
 
-# Other systems use identifiers as keys and file names: no control characters, and a bounded length.
-_PLAIN = r"^[^\x00-\x1f\x7f]+$"
-UserId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the shopper")]
-ItemId = Annotated[str, Meta(min_length=1, max_length=256, pattern=_PLAIN, description="the item in the picture")]
+EARLIEST = 631_152_000_000  # milliseconds, 1990-01-01T00:00:00Z: seconds that are read as milliseconds lie in 1970
+
+# Other systems use identifiers as keys, file names and cells of tables: no control characters, and a bounded length.
+# The schema says so with `not`: in some languages, Python among them, `$` matches before a final line feed as well.
+SAFE: dict[str, Any] = {"not": {"pattern": UNSAFE_PATTERN}}
+MAX_ID, MAX_EVENT_ID = 256, 128  # characters
+Text = Annotated[str, Meta(min_length=1, extra_json_schema=SAFE)]
+UserId = Annotated[Text, Meta(max_length=MAX_ID, description="the shopper")]
+ItemId = Annotated[Text, Meta(max_length=MAX_ID, description="the item in the picture")]
 EventId = Annotated[
-    str,
+    Text,
     Meta(
-        min_length=1,
-        max_length=128,
-        pattern=_PLAIN,
+        max_length=MAX_EVENT_ID,
         description="the same each time that an event is sent; derived from the other fields if missing",
     ),
 ]
 ImageUrl = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=2048,
-        pattern=_PLAIN,
-        description="URL of the item's picture, http or https; JPEG, PNG, WebP, GIF or AVIF",
-    ),
+    Text,
+    Meta(max_length=2048, description="URL of the item's picture, http or https; JPEG, PNG, WebP, GIF or AVIF"),
 ]
+Number = Annotated[
+    int, Meta(description="an integer is the same as its decimal text")
+]  # an id as producers may write it
 Timestamp = (
     Annotated[datetime, Meta(tz=True, description="RFC 3339, with a time zone")]
     | Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP, description="milliseconds since 1970-01-01T00:00:00Z")]
@@ -54,11 +56,11 @@ Timestamp = (
 class InteractionMessage(Struct, frozen=True, kw_only=True):
     """An event of the shop, as it is written to `user-interactions`. Other fields are ignored."""
 
-    user_id: UserId
+    user_id: UserId | Number
     type: InteractionType
     timestamp: Timestamp
-    event_id: EventId | None = None
-    item_id: ItemId | None = None
+    event_id: EventId | Number | None = None
+    item_id: ItemId | Number | None = None
     image_url: ImageUrl | None = None
 
 
@@ -86,10 +88,10 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
 
     event_id: EventId
     user_id: UserId
-    item_id: Annotated[str, Meta(max_length=256)]  # "" for an `erase`
+    item_id: Annotated[str, Meta(max_length=MAX_ID, extra_json_schema=SAFE)]  # "" for an `erase`
     type: InteractionType
     timestamp: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
-    image_url: str = ""
+    image_url: Annotated[str, Meta(max_length=2048, extra_json_schema=SAFE)] = ""
     embedder_version: str = field(default="", name="embedder")  # the name on the topic
     embedding: bytes = b""
 
@@ -135,13 +137,14 @@ encode_embedded = msgspec.msgpack.Encoder().encode
 encode_recommendation = msgspec.json.Encoder().encode
 
 
-def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> Interaction:
+def parse_interaction(value: bytes | None, *, now: float, max_future: float, earliest: int = EARLIEST) -> Interaction:
     """Parse a value of `user-interactions`.
 
     Args:
         value: JSON.
         now: The clock, seconds since the epoch.
         max_future: Seconds that the timestamp may be ahead of the clock.
+        earliest: The least timestamp, milliseconds since the epoch.
 
     Raises:
         MessageError: Something is missing, mistyped, oversized or unsafe; `field` names it.
@@ -163,28 +166,24 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
     ) as error:  # a few kilobytes can nest deeper than the stack
         raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
 
-    timestamp = message.timestamp if isinstance(message.timestamp, int) else milliseconds(message.timestamp)
-    if not 0 <= timestamp <= MAX_TIMESTAMP:  # in UTC: an offset can lead out of the years of a datetime
-        raise MessageError(
-            "invalid_field", f"timestamp {message.timestamp} is before 1970 or after 9999", field="timestamp"
-        )
-    if timestamp > (now + max_future) * 1000:
-        raise MessageError(
-            "timestamp_in_future",
-            f"timestamp {as_datetime(timestamp).isoformat()} is more than {max_future:g} s ahead of the clock",
-            field="timestamp",
-        )
+    event_id, user_id, item_id = (
+        _checked("event_id", message.event_id, MAX_EVENT_ID),
+        _checked("user_id", message.user_id, MAX_ID) or "",
+        _checked("item_id", message.item_id, MAX_ID),
+    )
+    image_url = _checked("image_url", message.image_url)
+    timestamp = _time(message.timestamp, now=now, max_future=max_future, earliest=earliest)
     erase = message.type == "erase"
     if not erase:
-        if message.item_id is None:
+        if item_id is None:
             raise MessageError("missing_field", f"item_id is missing; a {message.type} needs it", field="item_id")
-        if message.image_url is None and message.type != "return":
+        if image_url is None and message.type != "return":
             raise MessageError("missing_field", f"image_url is missing; a {message.type} needs it", field="image_url")
-    item_id = "" if erase else message.item_id or ""
-    image_url = "" if erase else message.image_url or ""
+    item_id = "" if erase else item_id or ""
+    image_url = "" if erase else image_url or ""
     return Interaction(
-        event_id=message.event_id or derived_event_id(message.user_id, item_id, message.type, timestamp, image_url),
-        user_id=message.user_id,
+        event_id=event_id or derived_event_id(user_id, item_id, message.type, timestamp, image_url),
+        user_id=user_id,
         item_id=item_id,
         type=message.type,
         timestamp=timestamp,
@@ -192,16 +191,64 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float) -> 
     )
 
 
+def as_id(given: Any) -> str | None:
+    """An id as text: an integer is the same as its decimal text. None if it can be no id."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    return given if isinstance(given, str) else None
+
+
+def _checked(name: str, given: str | int | None, max_length: int | None = None) -> str | None:
+    """The text of a field, of which msgspec has checked the length unless it was an integer. Raises MessageError."""
+    text = as_id(given)
+    if text is None:
+        return None
+    if max_length is not None and len(text) > max_length:
+        raise MessageError("invalid_field", f"{name}: Expected an integer of at most {max_length} digits", field=name)
+    if found := UNSAFE.search(text):
+        raise MessageError(
+            "invalid_field",
+            f"{name}: contains the control character {visible(found[0])} at character {found.start()}; "
+            "send text without control characters",
+            field=name,
+        )
+    return text
+
+
+def _time(given: datetime | int, *, now: float, max_future: float, earliest: int) -> int:
+    """A timestamp in milliseconds since the epoch. Raises MessageError if it is out of bounds."""
+    timestamp = given if isinstance(given, int) else milliseconds(given)
+    if not 0 <= timestamp <= MAX_TIMESTAMP:  # in UTC: an offset can lead out of the years of a datetime
+        raise MessageError("invalid_field", f"timestamp {given} is before 1970 or after 9999", field="timestamp")
+    if timestamp < earliest:
+        raise MessageError(
+            "timestamp_too_old",
+            f"timestamp {given} is {as_datetime(timestamp).isoformat()}, before {as_datetime(earliest):%Y-%m-%d} "
+            "(EARLIEST_DATE); an integer has to be milliseconds since 1970, and not seconds",
+            field="timestamp",
+        )
+    if timestamp > (now + max_future) * 1000:
+        raise MessageError(
+            "timestamp_in_future",
+            f"timestamp {as_datetime(timestamp).isoformat()} is more than {max_future:g} s (MAX_FUTURE) ahead of the clock",
+            field="timestamp",
+        )
+    return timestamp
+
+
 def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
     """Parse a value of `embedded-interactions`, MessagePack. Raises MessageError, as `parse_interaction` does."""
     if not value:
         raise MessageError("empty_message", "the value is empty; an embedded interaction is a MessagePack map")
     try:
-        return _embedded_decoder.decode(value)
+        event = _embedded_decoder.decode(value)
     except msgspec.ValidationError as error:
         raise _invalid(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
+    for name in ("event_id", "user_id", "item_id", "image_url"):
+        _checked(name, getattr(event, name))
+    return event
 
 
 def with_embedding(interaction: Interaction, embedder_version: str, embedding: bytes) -> EmbeddedInteraction:
@@ -243,7 +290,8 @@ def _invalid(error: msgspec.ValidationError) -> MessageError:
     place = re.search(r" - at `\$\.?([^`]*)`", text)
     field = place[1] if place else ""
     fact = text.removesuffix(place[0]) if place else text
-    fact = fact.replace(f"matching regex {_PLAIN!r}", "without control characters")
+    if field == "timestamp":
+        fact += "; write RFC 3339 with a time zone, or integer milliseconds since 1970"
     return MessageError("invalid_field", f"{field or 'the message'}: {fact}", field=field)
 
 

@@ -33,7 +33,7 @@ def interaction_schema() -> dict[str, Any]:
     interaction["if"] = {"not": _ERASE}
     interaction["then"] = {
         "required": ["item_id"],
-        "properties": {"item_id": {"type": "string"}},
+        "properties": {"item_id": {"type": ["string", "integer"]}},
         "if": {"not": _RETURN},
         "then": {"required": ["image_url"], "properties": {"image_url": {"type": "string"}}},
     }

@@ -71,7 +71,9 @@ def topic(  # noqa: PLR0917  (options all)
     settings = read()
     try:
         parquet_module()  # fail before the topic is read
-        recording = TopicRecording(out / FILE, items, now=time(), max_future=settings.max_future)
+        recording = TopicRecording(
+            out / FILE, items, now=time(), max_future=settings.max_future, earliest=settings.earliest
+        )
     except DatasetError as error:
         raise failed(error) from None
     with recording:

@@ -52,7 +52,9 @@ class TopicRecording:
     when the disk is full.
     """
 
-    def __init__(self, path: Path, item_table: Path | None, *, now: float, max_future: float) -> None:
+    def __init__(
+        self, path: Path, item_table: Path | None, *, now: float, max_future: float, earliest: int = messages.EARLIEST
+    ) -> None:
         """Create the file.
 
         Args:
@@ -60,6 +62,7 @@ class TopicRecording:
             item_table: a table of items and their categories, in the format of `tables`.
             now: the time now, seconds since the epoch.
             max_future: seconds that an event may be ahead of `now`. A later event is invalid, as it is for the embed worker.
+            earliest: least timestamp of an event, milliseconds since the epoch. An earlier event is invalid.
 
         Raises:
             DatasetError: the file cannot be created.
@@ -68,6 +71,7 @@ class TopicRecording:
         self._item_table = item_table
         self._now = now
         self._max_future = max_future
+        self._earliest = earliest
         self._counted = Dropped()
         self._newest: dict[int, int] = {}  # newest event time by partition
         try:
@@ -92,7 +96,9 @@ class TopicRecording:
         if not wanted and not may_erase(value):
             return
         try:
-            event = messages.parse_interaction(value, now=self._now, max_future=self._max_future)
+            event = messages.parse_interaction(
+                value, now=self._now, max_future=self._max_future, earliest=self._earliest
+            )
         except MessageError as error:
             if wanted:
                 self._counted.add(error.reason, f"{position}: {error}")

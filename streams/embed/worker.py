@@ -110,7 +110,9 @@ class EmbedWorker:
         return _Outcome(self._settings.dlq_topic, *dead_letter(record, problem, worker=self.name, at=datetime.now(UTC)))
 
     async def _embedded(self, value: bytes | None) -> EmbeddedInteraction:
-        interaction = parse_interaction(value, now=time(), max_future=self._settings.max_future)
+        interaction = parse_interaction(
+            value, now=time(), max_future=self._settings.max_future, earliest=self._settings.earliest
+        )
         embedding = b""
         if interaction.type in PICTURED:
             if self._embeddings is None:

@@ -21,7 +21,7 @@ from streams.settings.settings import PREFIX, Settings
 
 MAY_HOLD_A_PASSWORD = frozenset({"broker", "sasl_password", "fetch_proxy"})  # not repeated in a message
 
-SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
+SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)\Z|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?\Z")
 """Variables that Kubernetes sets for each Service; those of a Service called tastestream begin with our prefix."""
 
 

@@ -5,6 +5,7 @@ pages print it. Durations are seconds and sizes are bytes.
 """
 
 import ssl
+from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -193,6 +194,12 @@ class Settings(BaseSettings):
     )
 
     # -- messages
+    earliest_date: date = Field(
+        date(1990, 1, 1),
+        ge=date(1970, 1, 1),
+        description="Date, UTC, before which the timestamp of an event is refused: such an event becomes a dead letter. "
+        "Timestamps in seconds instead of milliseconds lie in 1970. Move it back if your history is older.",
+    )
     max_future: float = Field(
         86_400.0,
         ge=0,
@@ -499,6 +506,11 @@ class Settings(BaseSettings):
     def bootstrap_servers(self) -> list[str]:
         """host:port of each broker, without the scheme; an IPv6 address is in brackets."""
         return [broker.server for broker in _brokers(self.broker)]
+
+    @property
+    def earliest(self) -> int:
+        """The beginning of EARLIEST_DATE, milliseconds since the epoch."""
+        return round(datetime.combine(self.earliest_date, time(), UTC).timestamp() * 1000)
 
     @property
     def ssl_context(self) -> ssl.SSLContext | None:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from yarl import URL
 
 from streams.exceptions import FetchError
+from streams.text import UNSAFE
 
 WEB_PORTS = (80, 443)
 MAX_URL_LENGTH = 2048  # characters; browsers and caches all accept this many
@@ -63,7 +64,6 @@ NOT_PUBLIC_IPV6 = tuple(
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
 
-CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?\Z")
 ENDS_IN_A_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?\Z")  # the C library and browsers read these as IPv4
 
@@ -166,7 +166,7 @@ def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
 
 def parse_url(url: str) -> URL:
     """Parse a URL, absolute or relative. Raises ValueError if it is not one."""
-    if CONTROL.search(url):  # checked before parsing, because the parser drops some of them
+    if UNSAFE.search(url):  # checked before parsing, because the parser drops some of them
         raise ValueError("the URL contains a control character or half a surrogate pair")
     try:
         parsed = URL(url)

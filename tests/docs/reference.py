@@ -182,7 +182,7 @@ With the user id as the key, the events of a user keep their order. Unknown fiel
 {fields(interaction, "InteractionMessage")}
 
 - A `return` takes the item out of the bag. It needs no picture. An `erase` forgets the user. It needs `user_id` and `timestamp` only.
-- `timestamp` may be at most `MAX_FUTURE` ahead of the clock (a day by default).
+- `timestamp` may be at most `MAX_FUTURE` ahead of the clock, and not before `EARLIEST_DATE`.
 - Without `event_id`, the id is derived from the other fields, so a resend is still the same event.
 
 ```json
@@ -274,7 +274,7 @@ def limits_of(about: dict[str, Any]) -> Iterator[str]:
     """The limits of a field."""
     if "maxLength" in about:
         yield f"{about.get('minLength', 0)} to {about['maxLength']} characters"
-    if "pattern" in about:
+    if "pattern" in about.get("not", {}):
         yield "no control characters"
     if "maximum" in about:
         yield f"{about.get('minimum', '')} to {about['maximum']}"

@@ -79,8 +79,8 @@ def test_unknown_fields_are_ignored() -> None:
         ("2014-05-01T06:30:00-05:30", NOON),
         ("2014-05-01T12:00:00.123Z", NOON + 123),
         ("2014-05-01T12:00:00.123999Z", NOON + 123),
-        ("1970-01-01T00:00:00Z", 0),
-        (0, 0),
+        ("1990-01-01T00:00:00Z", 631_152_000_000),
+        (631_152_000_000, 631_152_000_000),
     ],
 )
 def test_both_forms_of_a_timestamp_are_the_same_time_in_milliseconds(written: str | int, instant: int) -> None:
@@ -100,6 +100,55 @@ def test_a_timestamp_too_far_ahead_of_the_clock_is_refused(timestamp: str | int)
 
 def test_a_timestamp_a_little_ahead_of_the_clock_is_accepted() -> None:
     assert parse(but(timestamp=int(NOW * 1000) + 3_600_000))
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "read_as"),
+    [
+        (NOON // 1000, "1970-01-17T04:35:45.600"),
+        (0, "1970-01-01T00:00:00"),
+        (631_151_999_999, "1989-12-31T23:59:59.999"),
+        ("1989-12-31T23:59:59Z", "1989-12-31T23:59:59"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["purchase", "erase"])
+def test_a_time_before_1990_is_refused_saying_how_it_was_read_and_that_milliseconds_are_expected(
+    timestamp: str | int, read_as: str, kind: str
+) -> None:
+    error = refusal(but(timestamp=timestamp, type=kind))
+    assert (error.reason, error.field) == ("timestamp_too_old", "timestamp")
+    assert read_as in str(error)
+    assert "milliseconds since 1970" in str(error)
+
+
+def test_the_least_time_is_an_argument() -> None:
+    value = as_json(but(timestamp="1985-03-01T00:00:00Z"))
+    assert parse_interaction(value, now=NOW, max_future=0, earliest=0).timestamp == 478_483_200_000
+
+
+@pytest.mark.parametrize("timestamp", [NOON * 1000, NOON * 1_000_000, 1.398e9, "1398945600"])
+def test_a_time_in_another_unit_is_refused_saying_which_is_expected(timestamp: object) -> None:
+    assert "integer milliseconds since 1970" in str(refusal(but(timestamp=timestamp)))
+
+
+# Ids as numbers
+
+
+@pytest.mark.parametrize("name", ["user_id", "item_id", "event_id"])
+@pytest.mark.parametrize("number", [42, 0, -7, 108_775_015, 2**53 + 1, 2**64 + 1, 10**127])
+def test_an_integer_is_the_same_id_as_its_decimal_text(name: str, number: int) -> None:
+    assert parse(but(**{name: number})) == parse(but(**{name: str(number)}))
+
+
+def test_zero_has_no_sign() -> None:
+    value = json.dumps(but(user_id=0)).replace('"user_id": 0', '"user_id": -0').encode()
+    assert parse_interaction(value, now=NOW, max_future=0).user_id == "0"
+
+
+@pytest.mark.parametrize("resend", [{"user_id": 42, "item_id": 7}, {"user_id": "42", "item_id": "7"}])
+def test_an_event_without_an_id_gets_the_same_id_whether_its_ids_are_numbers_or_text(resend: dict[str, object]) -> None:
+    one = parse(but(event_id=ABSENT, user_id=42, item_id=7))
+    assert parse(but(event_id=ABSENT, **resend)).event_id == one.event_id
 
 
 # Event ids
@@ -162,16 +211,47 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "return": but(type="return"),
     "return without picture": but(type="return", image_url=ABSENT),
     "return with null picture": but(type="return", image_url=None),
-    "bare erase": {"user_id": "anna", "type": "erase", "timestamp": 0},
+    "bare erase": {"user_id": "anna", "type": "erase", "timestamp": NOON},
+    **{f"{name} an integer": but(**{name: 42}) for name in ("user_id", "item_id", "event_id")},
     "erase with null item": but(type="erase", item_id=None, image_url=None),
     "longest user_id": but(user_id="u" * 256),
     "unicode user_id": but(user_id="Zoë 🙂"),
+}
+CONTROLS = {
+    "a line feed": "\n",
+    "a carriage return": "\r",
+    "a zero byte": "\0",
+    "DEL": "\x7f",
+    "a C1 control": "\x85",
+    "another C1 control": "\x9b",
+    "a right-to-left override": "\u202e",
+    "a left-to-right isolate": "\u2066",
+    "a pop of an isolate": "\u2069",
+    "a right-to-left mark": "\u200f",
+    "an Arabic letter mark": "\u061c",
+    "a line separator": "\u2028",
+    "a paragraph separator": "\u2029",
 }
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     **{f"no {name}": (but(**{name: ABSENT}), "missing_field", name) for name in PURCHASE if name != "event_id"},
     **{f"null {name}": (but(**{name: None}), "missing_field", name) for name in ("item_id", "image_url")},
     **{f"null {name}": (but(**{name: None}), "invalid_field", name) for name in ("user_id", "type", "timestamp")},
-    **{f"{name} a number": (but(**{name: 7}), "invalid_field", name) for name in PURCHASE if name != "timestamp"},
+    **{f"{name} a number": (but(**{name: 7}), "invalid_field", name) for name in ("type", "image_url")},
+    **{
+        f"{name} {value}": (but(**{name: value}), "invalid_field", name)
+        for name in ("user_id", "item_id", "event_id")
+        for value in (True, False, 1.5, 1e300)
+    },
+    **{f"{name} too many digits": (but(**{name: 10**256}), "invalid_field", name) for name in ("user_id", "item_id")},
+    "event_id too many digits": (but(event_id=10**128), "invalid_field", "event_id"),
+    "user_id more digits than Python reads": (but(user_id=10**4299), "invalid_field", "user_id"),
+    **{
+        f"{name} with {name_of} {where}": (but(**{name: text.format(control)}), "invalid_field", name)
+        for name in ("user_id", "item_id", "event_id", "image_url")
+        for name_of, control in CONTROLS.items()
+        for where, text in {"at the end": "a{}", "alone": "{}", "at the start": "{}a"}.items()
+    },
+    "timestamp in seconds": (but(timestamp=NOON // 1000), "timestamp_too_old", "timestamp"),
     **{f"{name} a list": (but(**{name: ["x"]}), "invalid_field", name) for name in PURCHASE},
     **{f"{name} empty": (but(**{name: ""}), "invalid_field", name) for name in PURCHASE},
     **{f"{name} with a line end": (but(**{name: "a\nb"}), "invalid_field", name) for name in PURCHASE},
@@ -194,6 +274,8 @@ NOT_IN_A_SCHEMA = {  # the schema's `format` is advice
     "timestamp with a line end",
     "timestamp empty",
     "timestamp after 9999 in UTC",
+    "timestamp in seconds",  # EARLIEST_DATE is a setting
+    *(case for case in REFUSED if "digits" in case or case.endswith(" 1e+300")),  # integers, in JSON Schema
 }
 
 
@@ -214,6 +296,23 @@ def test_the_parser_names_the_field_that_it_refuses_and_the_schema_refuses_it_to
     assert (error.reason, error.field) == (reason, field)
     assert field in str(error)
     assert schema_accepts(event) == (case in NOT_IN_A_SCHEMA)
+
+
+@pytest.mark.parametrize("half", ["\\ud800", "\\udfff", "\\ud800\\u0041", "\\udc00\\ud800"])
+def test_half_a_surrogate_pair_is_no_text(half: str) -> None:
+    value = json.dumps(PURCHASE).replace("anna", half).encode()
+    with pytest.raises(MessageError):
+        parse_interaction(value, now=NOW, max_future=0)
+
+
+@pytest.mark.parametrize("control", CONTROLS.values(), ids=CONTROLS)
+@pytest.mark.parametrize("field", ["event_id", "user_id", "item_id", "image_url"])
+def test_an_embedded_interaction_with_a_control_character_is_refused(field: str, control: str) -> None:
+    fields: dict[str, Any] = {"event_id": "e", "user_id": "u", "item_id": "i", "type": "view", "timestamp": NOON}
+    with pytest.raises(MessageError) as refused:
+        parse_embedded(msgspec.msgpack.encode(fields | {field: f"a{control}"}))
+    assert (refused.value.reason, refused.value.field) == ("invalid_field", field)
+    assert str(refused.value).isprintable()
 
 
 # Any bytes

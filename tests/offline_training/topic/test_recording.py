@@ -25,7 +25,9 @@ NOW = 1_800_000_000  # seconds
 @pytest.fixture
 def recording(tmp_path: Path) -> Generator[TopicRecording]:
     (tmp_path / "items.csv").write_text("item,image,categories\nhat,,Clothes > Hats\ntie,old.jpg,Clothes > Ties\n")
-    with TopicRecording(tmp_path / "out" / "topic.part", tmp_path / "items.csv", now=NOW, max_future=60) as made:
+    with TopicRecording(
+        tmp_path / "out" / "topic.part", tmp_path / "items.csv", now=NOW, max_future=60, earliest=0
+    ) as made:
         yield made
 
 
@@ -177,7 +179,7 @@ def test_items_without_a_category_are_kept_and_counted(recording: TopicRecording
 
 
 def test_without_a_table_events_can_be_replayed_and_training_says_what_is_missing(tmp_path: Path) -> None:
-    with TopicRecording(tmp_path / "out" / "topic.part", None, now=NOW, max_future=60) as recording:
+    with TopicRecording(tmp_path / "out" / "topic.part", None, now=NOW, max_future=60, earliest=0) as recording:
         fill(recording, event("ada", "hat", 1), event("ada", "scarf", 2))
         summary = prepared(recording, tmp_path / "out")
     assert summary.noted == {"item_without_category": 2}
@@ -197,12 +199,12 @@ def test_training_uses_the_items_that_have_a_category(recording: TopicRecording,
 
 def test_a_leftover_file_is_replaced_and_an_unusable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "topic.part").write_bytes(b"left behind")
-    with TopicRecording(tmp_path / "topic.part", None, now=NOW, max_future=60) as recording:
+    with TopicRecording(tmp_path / "topic.part", None, now=NOW, max_future=60, earliest=0) as recording:
         assert list(tmp_path.iterdir()) == [], "a killed process leaves no events behind"
         fill(recording, event("ada", "hat", 1))
         assert left(recording)[0] == [("ada", "hat", 1)]
     with pytest.raises(DatasetError, match=r"topic.part cannot be written: .*choose another --out"):
-        TopicRecording(Path("/proc/none/topic.part"), None, now=NOW, max_future=60)
+        TopicRecording(Path("/proc/none/topic.part"), None, now=NOW, max_future=60, earliest=0)
 
 
 def test_a_full_disk_is_one_clear_error(recording: TopicRecording) -> None:

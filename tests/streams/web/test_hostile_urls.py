@@ -194,6 +194,8 @@ NOT_A_URL = {
     "delete": "http://127.0.0.1:{port}/\x7f",
     "control character of Latin-1": "http://127.0.0.1:{port}/\x85",
     "half a surrogate pair": "http://127.0.0.1:{port}/\ud800",
+    "right-to-left override": "http://127.0.0.1:{port}/\u202egpj.exe",
+    "line separator": "http://127.0.0.1:{port}/\u2028",
 }
 
 ODD_PORTS = {

@@ -1,0 +1,19 @@
+"""Text of strangers: which characters ids and URLs may hold, and how any text is shown on a line of output. Pure."""
+
+import re
+
+UNSAFE_PATTERN = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+"""Control characters (C0, DEL, C1), line and paragraph separators, and the controls that reorder text (bidirectional).
+
+A regular expression of JSON Schema too, which has no half surrogate pairs: there they are not JSON.
+"""
+
+UNSAFE = re.compile(rf"{UNSAFE_PATTERN}|[\ud800-\udfff]")
+
+
+def visible(text: object) -> str:
+    """The text on one line, with every character escaped that is not printable: `\\n`, `\\x1b`, `\\u202e`."""
+    line = str(text)
+    if line.isprintable():
+        return line
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
