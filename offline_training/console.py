@@ -87,7 +87,7 @@ def progress(console: Console) -> Generator[Step]:
         typer.Exit: code 1 after one line below the bars, when the block raises a `TastestreamError`.
     """
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

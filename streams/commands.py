@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from model.exceptions import TastestreamError
 from streams import console
-from streams.console import fail, on_kafka, read, show
+from streams.console import PlainConsole, fail, on_kafka, read, show
+from streams.text import visible, visible_json
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
@@ -118,14 +118,14 @@ def settings(
 
     default = Settings.model_construct()
     current = default if defaults else read()
-    out = Console(soft_wrap=True, highlight=False)
+    out = PlainConsole(soft_wrap=True)
     for name, field in Settings.model_fields.items():
         value, usual = as_text(getattr(current, name)), as_text(getattr(default, name))
         comment = (field.description or "") + ("" if value == usual else f" Default: {usual or 'not set'}.")
         out.print(
             Text(textwrap.fill(comment, min(out.width, LINE), initial_indent="# ", subsequent_indent="# "), "dim")
         )
-        out.print(Text.assemble((PREFIX + name.upper(), "bold"), "=", value, "\n"))
+        out.print(Text.assemble((PREFIX + name.upper(), "bold"), "=", visible(value), "\n"))
 
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")
@@ -139,23 +139,23 @@ def bundle_show(
     import msgspec
 
     loaded = load_bundle(path)
-    out = Console()
+    out = PlainConsole()
     manifest = loaded.manifest
-    out.print(f"[bold]{loaded.name}[/bold] {loaded.version}  ({loaded.path})")
+    out.print(Text.assemble((visible(loaded.name), "bold"), visible(f" {loaded.version}  ({loaded.path})")))
     out.print(
         f"embedder {loaded.embedder_version}, embeddings of {loaded.embedding_size} values, "
         f"pictures of {loaded.image_size} x {loaded.image_size} pixels"
     )
     out.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
     rest = {name: getattr(manifest, name) for name in ("sources", "training", "metrics")}
-    out.print_json(msgspec.json.encode(rest).decode())
+    out.print(Text(visible_json(msgspec.json.format(msgspec.json.encode(rest), indent=2).decode())))
 
 
 @bundle_app.command("check", epilog="Example: tastestream bundle check ./my-bundle")
 def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's folder.")]) -> None:
     """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is wrong."""
     loaded = load_bundle(path)
-    Console().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact")
+    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact")
 
 
 def load_bundle(path: Path | None) -> "Bundle":

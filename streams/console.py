@@ -16,10 +16,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+from typing_extensions import override
 
 from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import MISCONFIGURED, UNAVAILABLE, configure_logging
+from streams.text import visible
 from streams.times import milliseconds_of
 
 if TYPE_CHECKING:
@@ -28,6 +31,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USAGE = 2  # exit code of a wrong argument, as of the shell's own commands
+
+
+class PlainConsole(Console):
+    """A console on which a string is text and never markup, on one line, with everything escaped that is not printable.
+
+    That holds for what is printed and for the cells and titles of tables. To style a part, pass a `rich.text.Text`, with
+    text of strangers in it by `visible`.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    @override
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text), **options)
+
 
 config: Path | None = None  # the file of `--config`; `streams.cli` sets it before the command runs
 
@@ -54,9 +73,14 @@ def fail_without_extra(command: str, module: str, extra: str) -> NoReturn:
 
 
 def print_error(message: str) -> None:
-    """Print one line on standard error. Brackets in the message are text and not markup: it may quote a message's content."""
+    """Print one line on standard error. The message is text and not markup: it may quote a message's content."""
     line = " ".join(message.split())
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"[red]error:[/red] {escape(line)}")
+    PlainConsole(stderr=True, soft_wrap=True).print(Text.assemble(("error:", "red"), " ", visible(line)))
+
+
+def as_markup(text: object) -> str:
+    """Text of strangers for a string with markup."""
+    return escape(visible(text))
 
 
 def window(since: str | None, until: str | None) -> tuple[int | None, int | None]:
@@ -82,9 +106,9 @@ def show(table: Table) -> None:
     stdout().print(table)
 
 
-def stdout() -> Console:
+def stdout() -> PlainConsole:
     """Standard output. Tables are wide if it is a file or another program."""
-    return Console(width=None if sys.stdout.isatty() else 200)
+    return PlainConsole(width=None if sys.stdout.isatty() else 200)
 
 
 def on_kafka(settings: "Settings", work: Coroutine[Any, Any, T]) -> T:

@@ -17,3 +17,8 @@ def visible(text: object) -> str:
     if line.isprintable():
         return line
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def visible_json(document: str) -> str:
+    """The same JSON with every control character escaped as JSON does. It may hold line ends, as an indented document does."""
+    return re.sub(UNSAFE, lambda found: found[0] if found[0] == "\n" else f"\\u{ord(found[0]):04x}", document)

@@ -1,5 +1,6 @@
 """The command line: every command has help with an example, and a wrong argument or setting gets one clear line."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from model.bundle import DEFAULT_BUNDLE
 from streams import cli
 from streams.settings import Settings
+from streams.text import UNSAFE, visible
 from tests.command import Command, Done
 
 COMMANDS = {
@@ -299,3 +301,19 @@ def test_the_shipped_bundle_is_shown(tastestream: Command) -> None:
     done = tastestream("bundle", "show")
     assert done.code == 0
     assert "categories" in done.out
+
+
+@pytest.mark.parametrize("name", ["[/]", "a[red]b", "a\x1b[2Jb", "\u202ename", ":smile:"])
+def test_names_in_a_bundle_are_shown_as_text(tastestream: Command, copy: Path, name: str) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["name"] = name
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    for command in ("show", "check"):
+        done = tastestream("bundle", command, str(copy))
+        assert done.code == 0
+        assert visible(name) in done.out
+        assert not UNSAFE.search(done.out.replace("\n", ""))
+
+
+def test_an_ipv6_address_is_printed_as_it_is(tastestream: Command) -> None:
+    assert "[fe80::1]:9092" in tastestream("settings", TASTESTREAM_BROKER="[fe80::1]:9092").out

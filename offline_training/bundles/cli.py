@@ -6,7 +6,6 @@ from tempfile import gettempdir
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from offline_training.console import (
@@ -22,6 +21,7 @@ from offline_training.console import (
     interrupted_by_sigterm,
     progress,
 )
+from streams.console import PlainConsole
 
 SHOWN = ("recall@1", "recall@3", "precision@3", "MAP", "micro F1")
 """Figures of the default bundle that are printed. Its manifest holds all of them."""
@@ -55,7 +55,7 @@ def embed(
         from streams.console import read  # noqa: PLC0415
         from streams.warm.embed_urls import embed_urls  # noqa: PLC0415
 
-    console, settings = Console(stderr=True), read()
+    console, settings = PlainConsole(stderr=True), read()
     with progress(console) as step, interrupted_by_sigterm():
         embedder = open_base(Bundle.load(bundle), threads)
         by_url = partial(embed_urls, settings, embedder)
@@ -93,7 +93,7 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.tasks.split import make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
-    with progress(Console(stderr=True)) as step:
+    with progress(PlainConsole(stderr=True)) as step:
         if aggregator is not None and aggregator not in AGGREGATORS:
             raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
         chosen = task_named(task)
@@ -112,7 +112,7 @@ def bundle(  # noqa: PLR0917  (options all)
             out=out,
             step=step,
         )
-    Console().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+    PlainConsole().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
 
 
 def default_bundle(  # noqa: PLR0917  (options all)
@@ -134,7 +134,7 @@ def default_bundle(  # noqa: PLR0917  (options all)
     """Train the bundle that ships with tastestream. Takes less than ten minutes on two cores."""
     with extra():
         from offline_training.bundles.default import RECIPE, make_default_bundle  # noqa: PLC0415
-    with progress(Console(stderr=True)) as step:
+    with progress(PlainConsole(stderr=True)) as step:
         bundle = make_default_bundle(
             data=data,
             catalogue=catalogue,
@@ -147,4 +147,4 @@ def default_bundle(  # noqa: PLR0917  (options all)
     table = Table("users / method", *SHOWN, title=f"{bundle.name} {bundle.version} in {out}")
     for group, measured in bundle.manifest.metrics.items():
         table.add_row(group, *(f"{measured[figure]:.3f}" for figure in SHOWN))
-    Console().print(table)
+    PlainConsole().print(table)

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
@@ -13,6 +12,7 @@ from offline_training.datasets.records import DatasetError
 from offline_training.tasks.catalogue import read_catalogue
 from offline_training.tasks.evaluation import evaluate as figures_of
 from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named
+from streams.console import PlainConsole
 
 
 def evaluate(  # noqa: PLR0917  (options all)
@@ -50,7 +50,7 @@ def evaluate(  # noqa: PLR0917  (options all)
         }
     except TastestreamError as error:
         raise failed(error) from None
-    Console().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
+    PlainConsole().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
 
 
 def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, expected_size: int) -> None:

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from offline_training.comparison.report.tables import columns
 from offline_training.comparison.results import Comparison, by_method, read, spread, write
 from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, extra, progress
+from streams.console import PlainConsole
 
 
 def compare(  # noqa: PLR0917  (options all)
@@ -40,7 +40,7 @@ def compare(  # noqa: PLR0917  (options all)
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
     torch.set_num_threads(threads)
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with progress(console) as step:
         asked: list[TaskName] = [task_named(name) for name in dict.fromkeys(task or TASKS)]
         for name in set(method or ()) - set(METHODS):
@@ -74,7 +74,7 @@ def report(
     with extra():
         from offline_training.comparison.report.page import write_report  # noqa: PLC0415
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with progress(console) as step:
         console.print(f"Report: {write_report(results, step)}", soft_wrap=True, markup=False)
 

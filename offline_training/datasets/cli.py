@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -21,6 +20,7 @@ from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.prepare import DatasetSummary, prepare
 from offline_training.datasets.records import DatasetError, DatasetSource
 from offline_training.progress import Advance
+from streams.console import PlainConsole
 
 SHOWN_LABELS = 8
 NO_LABELS = "no labels: it can be replayed, but accuracy cannot be measured"
@@ -224,9 +224,13 @@ def prepare_and_report(
     items_size: int = 0,
 ) -> None:
     """Prepare a data set, with progress bars, and print what it holds."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        console=console,
     ) as progress:
         running: list[TaskID] = []
 
@@ -255,7 +259,7 @@ def prepare_and_report(
         except DatasetError as error:
             progress.stop()
             raise failed(error) from None
-    Console().print(report(summary, out))
+    PlainConsole().print(report(summary, out))
 
 
 def report(summary: DatasetSummary, out: Path) -> Table:

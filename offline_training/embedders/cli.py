@@ -5,10 +5,10 @@ from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from offline_training.console import Work, extra, progress
+from streams.console import PlainConsole
 
 if TYPE_CHECKING:
     from offline_training.embedders.recipe import EmbedderReport
@@ -86,7 +86,7 @@ def embedder(  # noqa: PLR0917  (options all)
         from offline_training.embedders.recipe import FinetuningOptions, make_embedder, unfreeze_of  # noqa: PLC0415
         from offline_training.embedders.training_data.labelled import read_labelled  # noqa: PLC0415
 
-    with progress(Console(stderr=True)) as step:
+    with progress(PlainConsole(stderr=True)) as step:
         report = make_embedder(
             load_backbone(backbone, weights),
             read_labelled(data, level),
@@ -96,7 +96,7 @@ def embedder(  # noqa: PLR0917  (options all)
             options=FinetuningOptions(unfreeze_of(unfreeze), blocks, views, seed, device, resume),
             step=step,
         )
-    Console().print(accuracy_table(report))
+    PlainConsole().print(accuracy_table(report))
 
 
 def accuracy_table(report: "EmbedderReport") -> Table:

@@ -5,30 +5,30 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from rich import progress as bars
-from rich.console import Console
 
 from offline_training.progress import Advance
+from streams.console import PlainConsole, as_markup
 
 T = TypeVar("T")
 
 
 def track(values: Iterable[T], title: str, total: int) -> Iterable[T]:
     """Yield `values`, and show how many of `total` have passed."""
-    console = Console(stderr=True)
-    return bars.track(values, title, total, console=console, transient=True, disable=not console.is_terminal)
+    console = PlainConsole(stderr=True)
+    return bars.track(values, as_markup(title), total, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
 def step(title: str, total: float) -> Generator[Advance]:
     """Open a progress bar: a `progress.Step`."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with bars.Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(as_markup(title), total=total)
         yield lambda count: progress.advance(task, count)
 
 
 @contextmanager
 def spinner(title: str) -> Generator[None]:
     """Show a title while the context is open."""
-    with Console(stderr=True).status(title):
+    with PlainConsole(stderr=True).status(as_markup(title)):
         yield

@@ -6,7 +6,6 @@ from time import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from offline_training.console import failed
@@ -21,7 +20,7 @@ from offline_training.datasets.cli import (
     prepare_and_report,
 )
 from offline_training.datasets.records import DatasetError
-from streams.console import USAGE, fail, on_kafka, read, window
+from streams.console import USAGE, PlainConsole, fail, on_kafka, read, window
 
 FILE = "topic.part"  # temporary file in the folder of the data set
 
@@ -78,11 +77,11 @@ def topic(  # noqa: PLR0917  (options all)
         raise failed(error) from None
     with recording:
         with Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            console=Console(stderr=True),
+            console=PlainConsole(stderr=True),
         ) as progress:
 
             def opened(records: int) -> Callable[[int], object]:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from streams.console import PlainConsole
 from streams.dead_letters.letter_filter import LetterFilter
 from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.redrive import Sender, make_plan, verdicts
@@ -108,9 +109,9 @@ async def redrive_letters(
 
 def _progress(*, hidden: bool = False) -> Progress:
     """A progress bar on standard error, if that is a terminal; it disappears at the end. Standard output has the result only."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from streams.dead_letter import Letter, subject
+from streams.text import visible, visible_json
 
 MAX_ID_CHARACTERS = 40  # of a user, an event or a topic in the table; the JSON shortens nothing
 
@@ -27,20 +28,20 @@ def row(letter: Letter) -> list[Text]:
     original = f"{_short(origin.topic)}/{origin.partition}/{origin.offset}" if origin else ""
     return [
         Text(f"{letter.at:%Y-%m-%dT%H:%M:%SZ}"),
-        Text(_visible(letter.reason) or "unknown"),
+        Text(visible(letter.reason) or "unknown"),
         Text(_short(letter.field)),
         Text(_short(who.user)),
         Text(_short(who.event_id)),
         Text(str(letter.attempts), justify="right"),
         Text(original),
-        Text(_visible(letter.error)),
+        Text(visible(letter.error)),
     ]
 
 
 def counts(reasons: Mapping[str, int]) -> str:
     """The number of letters of each reason, the most frequent first."""
     ordered = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{_visible(reason) or 'unknown'} {count:,}" for reason, count in ordered)
+    return ", ".join(f"{visible(reason) or 'unknown'} {count:,}" for reason, count in ordered)
 
 
 def json_line(letter: Letter) -> str:
@@ -75,7 +76,7 @@ def json_line(letter: Letter) -> str:
         "value_encoding": value_encoding,
         "headers": headers,
     }
-    return msgspec.json.encode(fields).decode() + "\n"
+    return visible_json(msgspec.json.encode(fields).decode()) + "\n"
 
 
 def _as_text(content: bytes | None) -> tuple[str | None, str | None]:
@@ -87,9 +88,5 @@ def _as_text(content: bytes | None) -> tuple[str | None, str | None]:
         return b64encode(content).decode(), "base64"
 
 
-def _visible(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def _short(text: str) -> str:
-    return _visible(text[:MAX_ID_CHARACTERS]) + ("…" if len(text) > MAX_ID_CHARACTERS else "")
+    return visible(text[:MAX_ID_CHARACTERS]) + ("…" if len(text) > MAX_ID_CHARACTERS else "")

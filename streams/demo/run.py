@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 
 from model.exceptions import TastestreamError
+from streams.console import print_error
 from streams.demo.broker import embedded_broker
 from streams.demo.catalogue import Product, Shopper, Step, interleaved, read_products, read_shoppers
 from streams.demo.pictures import picture_server
@@ -50,7 +51,7 @@ def run_demo(*, keep: bool, pace: float) -> int:
     try:
         return asyncio.run(_run(console, keep=keep, pace=pace))
     except TastestreamError as error:
-        Console(stderr=True, soft_wrap=True).print("[red]error:[/red]", error, highlight=False, markup=True)
+        print_error(str(error))
         return 1
     except KeyboardInterrupt:
         console.print("stopped")

@@ -9,7 +9,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from streams.console import as_markup
 from streams.demo.catalogue import Product, Shopper, Step
+from streams.text import visible
 
 TOP = 3  # categories, and items by attention, in the table
 BAG_LINES = 4  # lines of a bag; three shoppers then fit into 24 lines
@@ -63,16 +65,19 @@ class Screen:
         best = row.categories[0]
         self._console.print(
             f"{MARKS[step.type]} [bold]{shopper.name}[/bold] {VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
-            f" → {best['category']} [cyan]{best['score']:.2f}[/cyan] [dim]{milliseconds:.0f} ms[/dim]",
+            f" → {as_markup(best['category'])} [cyan]{best['score']:.2f}[/cyan] [dim]{milliseconds:.0f} ms[/dim]",
             highlight=False,
         )
         self._live.update(self._table(), refresh=self._console.is_terminal)
 
     def show_other(self, recommendation: Mapping[str, Any]) -> None:
         """Show a recommendation for a user who is not in the story."""
-        best = ", ".join(f"{one['category']} {one['score']:.2f}" for one in recommendation["categories"][:TOP])
+        best = ", ".join(
+            f"{as_markup(one['category'])} {one['score']:.2f}" for one in recommendation["categories"][:TOP]
+        )
         self._console.print(
-            f"[bold]{recommendation['user_id']}[/bold] → {best} [dim](event {recommendation['event_id']})[/dim]"
+            f"[bold]{as_markup(recommendation['user_id'])}[/bold] → {best} "
+            f"[dim](event {as_markup(recommendation['event_id'])})[/dim]"
         )
 
     def _table(self) -> Table:
@@ -94,7 +99,9 @@ class Screen:
     def _item(self, item: Mapping[str, Any]) -> Text:
         product = self._products.get(item["item_id"])
         return Text.assemble(
-            *_bar(item["weight"], "magenta"), f" {item['weight']:.2f} ", product.name if product else item["item_id"]
+            *_bar(item["weight"], "magenta"),
+            f" {item['weight']:.2f} ",
+            product.name if product else visible(item["item_id"]),
         )
 
 
@@ -113,7 +120,7 @@ def _category(category: Mapping[str, Any], before: Mapping[str, float]) -> Text:
     change = 0.0 if earlier is None else score - earlier
     mark = ("▲", "green") if change >= VISIBLE_CHANGE else ("▼", "red") if change <= -VISIBLE_CHANGE else (" ", "")
     scores = f" {'     ' if earlier is None else f'{earlier:.2f}→'}{score:.2f}"
-    return Text.assemble(*_bar(score, "cyan"), scores, mark, f" {name}")
+    return Text.assemble(*_bar(score, "cyan"), scores, mark, f" {visible(name)}")
 
 
 def _bar(share: float, colour: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
+from typing_extensions import override
+
 from streams.exceptions import DataFolderError, StateError
+from streams.text import visible
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -34,14 +37,28 @@ NICE = 10  # a scheduler weight of 110 against 1,024, see sched(7)
 STOP_TIMEOUT = 8.0  # seconds that a worker has to stop, before it ends itself
 
 
+class OneLine(logging.Formatter):
+    """One line per record, whatever a message quotes: what is not printable is escaped. Lines of a traceback are indented."""
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+    @override
+    def formatException(self, ei: Any) -> str:
+        return "\n".join("  " + visible(line) for line in super().formatException(ei).split("\n"))
+
+    @override
+    def formatStack(self, stack_info: str) -> str:
+        return "\n".join("  " + visible(line) for line in super().formatStack(stack_info).split("\n"))
+
+
 def configure_logging(settings: "Settings") -> None:
     """Log one line per record to standard error. Libraries log warnings and errors only."""
-    logging.basicConfig(
-        level=settings.log_level,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     if settings.log_level != "DEBUG":
         for name in ("faust", "mode", "asyncio"):
             logging.getLogger(name).setLevel(logging.WARNING)

@@ -201,10 +201,11 @@ class Settings(BaseSettings):
         "Timestamps in seconds instead of milliseconds lie in 1970. Move it back if your history is older.",
     )
     max_future: float = Field(
-        86_400.0,
+        300.0,
         ge=0,
         description="Maximum seconds that the timestamp of an event may be ahead of the clock; "
-        "an event further ahead becomes a dead letter. Raise it if the clocks of producers are wrong.",
+        "an event further ahead becomes a dead letter. Raise it if the clocks of producers are wrong: whoever may produce can "
+        "fill or empty a bag for that long, because newer events win.",
     )
 
     # -- pictures

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle
+from streams.console import PlainConsole
 from streams.embed.opening import open_embedding_cache
 from streams.exceptions import ListError
 from streams.runtime.process import configure_logging, locked_folder, stop_event, unless_stopped
@@ -151,10 +152,10 @@ def _first(entries: Generator[Entry], limit: int | None) -> Generator[Entry]:
 
 async def _show_progress(url_list: UrlList, limit: int | None, ahead: ReadAhead[Entry], job: EmbeddingJob) -> None:
     """Update a progress bar on a terminal; otherwise log the progress now and then."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     on_terminal = console.is_terminal
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed:,}{task.fields[of]}"),
         TextColumn("{task.fields[rate]}/s  cached {task.fields[found]:,}  failed {task.fields[failed]:,}"),

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import suppress
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model.bundle import Bundle
@@ -14,6 +13,7 @@ from offline_training.replay.play.messages import Naming
 from offline_training.replay.play.pacing import Pace
 from offline_training.replay.play.picture_server import served_pictures
 from offline_training.replay.play.player import Keep, Player
+from streams.console import PlainConsole
 from streams.messages import as_datetime
 from streams.runtime.process import stop_event
 from streams.settings import Settings
@@ -78,7 +78,7 @@ async def play(
 
 async def _show(player: Player, before: int, total: int) -> None:
     """Update a progress bar on a terminal; without one, log the progress."""
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     with Progress(
         TextColumn("replay {task.fields[time]}"),
         BarColumn(),

@@ -355,3 +355,20 @@ def test_a_dotenv_that_is_not_text_is_refused(folder: Path) -> None:
 def test_every_default_is_valid() -> None:
     defaults = read_settings().model_dump()
     assert Settings.model_validate(defaults).model_dump() == defaults
+
+
+def test_an_event_may_be_five_minutes_ahead_of_the_clock() -> None:
+    assert read_settings().max_future == 300
+
+
+@pytest.mark.parametrize(
+    ("date", "earliest"), [("1990-01-01", 631_152_000_000), ("1970-01-01", 0), ("2014-05-01", 1_398_902_400_000)]
+)
+def test_the_earliest_date_begins_at_midnight_utc(date: str, earliest: int) -> None:
+    assert read_settings(earliest_date=date).earliest == earliest
+
+
+@pytest.mark.parametrize("date", ["1969-12-31", "yesterday", "1990-13-01"])
+def test_an_earliest_date_that_is_none_is_refused(date: str) -> None:
+    with pytest.raises(StartupError, match="EARLIEST_DATE"):
+        read_settings(earliest_date=date)
