@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 HEADER_BYTES = 8
 _LEVELS = 255
+MAX_VALUE = 1e6  # of an embedding: far above what embedders make, and its products are far below infinity in float32
 
 
 def quantize(embedding: NDArray[np.float32]) -> bytes:
@@ -53,3 +54,12 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
 def as_stored(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """Quantize and restore embeddings, float32 [n, d]: the values that a reader of stored rows gets."""
     return dequantize([quantize(embedding) for embedding in embeddings], embeddings.shape[1])
+
+
+def is_finite(embedding: bytes) -> bool:
+    """Whether all values of an encoded embedding are finite and below `MAX_VALUE`, by its range."""
+    if len(embedding) < HEADER_BYTES:
+        return False
+    low, step = np.frombuffer(embedding, "<f4", 2).astype(np.float64)
+    ends = np.array([low, low + _LEVELS * step])
+    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= MAX_VALUE)

@@ -4,6 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 events = Counter("tastestream_events", "Events processed and acknowledged.", ["worker"])
 dead_letters = Counter("tastestream_dead_letters", "Events that became dead letters.", ["worker", "reason"])
+quarantined_rows = Counter(
+    "tastestream_quarantined_rows", "Rows of the changelog or the disk that cannot be used and are passed over."
+)
 pictures = Counter(
     "tastestream_pictures",
     "Embeddings looked up, by where they came from: memory, disk, fetch, or failure if the picture cannot be fetched.",

@@ -12,14 +12,18 @@ from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
+from model.quantization import is_finite
 from streams.exceptions import StartupError
+from streams.messages import MAX_TIMESTAMP
 from streams.profile.bag import Bag, Moment, Slot
 
 Rows = Mapping[bytes, bytes]
 Changes = dict[bytes, bytes | None]  # None deletes the row
 
 _FORMAT = b"\x01"
+_OTHER_FORMATS = frozenset(bytes([version]) for version in range(2, 32))  # of later versions; anything else is no row
 _HEADER, _SLOT = b"\x00", b"\x01"
+_TYPES = frozenset({"view", "cart", "purchase", "return"})
 
 _encode = msgspec.msgpack.Encoder().encode
 _floor_decoder = msgspec.msgpack.Decoder(Moment)
@@ -74,6 +78,50 @@ def decode_floor(value: bytes) -> Moment:
 def decode_slot(value: bytes) -> Slot:
     """The slot in its row. Raises UnknownRowFormat."""
     return _slot_decoder.decode(_content(value))
+
+
+def fault(key: bytes | None, value: bytes | None) -> str:
+    """What is wrong with a row that somebody wrote to the changelog or the disk; "" if it can be used.
+
+    Raises:
+        UnknownRowFormat: it is a row, of a format that this version does not know.
+    """
+    try:
+        size = int.from_bytes((key or b"")[:2], "big")
+        user, suffix = (key or b"")[2 : 2 + size], (key or b"")[2 + size :]
+        if (
+            not key
+            or not user
+            or len(user) < size
+            or not (suffix == _HEADER or (suffix[:1] == _SLOT and len(suffix) > 1))
+        ):
+            return "the key is not that of a row"
+        _ = user.decode()
+        item_id = suffix[1:].decode()
+        if value is None:
+            return ""
+        if value[:1] in _OTHER_FORMATS:
+            msgspec.msgpack.decode(value[1:])
+        elif not value.startswith(_FORMAT):
+            return "the value is not that of a row"
+        if suffix == _HEADER:
+            return "" if decode_floor(value).timestamp >= 0 else "the time of the floor is negative"
+        return _slot_fault(item_id, decode_slot(value))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"it cannot be decoded: {error}"
+
+
+def _slot_fault(item_id: str, slot: Slot) -> str:
+    if slot.item_id != item_id:
+        return "the item differs from that of the key"
+    moments = [*slot.newest.values(), *([slot.picture.moment] if slot.picture else [])]
+    if not slot.newest or any(not 0 <= moment.timestamp <= MAX_TIMESTAMP for moment in moments):
+        return "it has no event, or one at an impossible time"
+    if not _TYPES.issuperset(slot.newest):
+        return "it has an event of an unknown type"
+    if slot.picture and not is_finite(slot.picture.embedding):
+        return "the embedding is too short or not finite"
+    return ""
 
 
 def _content(value: bytes) -> bytes:

@@ -115,6 +115,8 @@ class Recommender:
         scored = score_padded(
             self._aggregator, [ScoringBag(part, weights) for part, (_, weights) in zip(parts, bags, strict=True)]
         )
+        if not (np.isfinite(scored.scores).all() and np.isfinite(scored.attention).all()):
+            raise ValueError("the aggregator returned scores that are not finite; nothing was published")
         categories = self._named(*_best(scored.scores, self._options.top_k))
         places, weights = _best(scored.attention, self._options.top_k)
         return [

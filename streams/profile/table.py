@@ -13,12 +13,14 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
 from faust.types import TP
 from mode.utils.logging import get_logger
 from typing_extensions import override
 
+from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
@@ -26,7 +28,7 @@ from streams.kafka.topics import BAGS_TABLE
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
-from streams.profile.rows import Changes, decode_bag, keys_of, user_prefix
+from streams.profile.rows import Changes, UnknownRowFormat, decode_bag, fault, keys_of, user_prefix
 from streams.profile.store import BagStore, RocksDBMemory
 
 logger = logging.getLogger(__name__)
@@ -106,7 +108,20 @@ class BagTable(Table[bytes, bytes]):
         if bag is not None:
             return keys_of(user_id, bag), bag
         rows = self.data.scan(partition, user_prefix(user_id))
-        return [key for key, _ in rows], decode_bag(rows)
+        try:
+            bag = decode_bag(rows)
+        except (msgspec.MsgspecError, ValueError, UnknownRowFormat):  # rare, and so are the rows looked at one by one
+            rows = [row for row in rows if _usable(partition, *row)]
+            bag = decode_bag(rows)
+        return [key for key, _ in rows], bag
+
+    def _scan(self, partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        """The rows of a user on disk that can be used."""
+        return [row for row in self.data.scan(partition, prefix) if _usable(partition, *row)]
+
+    def _row(self, partition: int, key: bytes) -> bytes | None:
+        row = self.data.row(partition, key)
+        return row if row is None or _usable(partition, key, row) else None
 
     async def write(self, partition: int, rows: Changes, bags: Mapping[str, Bag]) -> None:
         """Send rows to the changelog, wait until the broker has them, then write them to disk.
@@ -173,12 +188,12 @@ class BagTable(Table[bytes, bytes]):
         for tp in partitions:
             offset = self._opened(tp, ends[tp])
             consumer.seek(tp, max(offset + 1, starts[tp]))
-            row, scan = partial(self.data.row, tp.partition), partial(self.data.scan, tp.partition)
+            row, scan = partial(self._row, tp.partition), partial(self._scan, tp.partition)
             merges[tp] = Merge(row, scan, embedder_version=self._embedder_version)
         behind = set(partitions)
         while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
-                self.data.write(tp.partition, merges[tp].apply(_rows(records)))
+                self.data.write(tp.partition, merges[tp].apply(usable_rows(tp.partition, records)))
                 self.recovered += len(records)
             if monotonic() - logged > PROGRESS_INTERVAL:
                 logged = monotonic()
@@ -214,5 +229,15 @@ class BagTable(Table[bytes, bytes]):
         self.data.write(partition, {}, last)
 
 
-def _rows(records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:
-    return [(record.key, record.value) for record in records if record.key]
+def usable_rows(partition: int, records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:
+    """The rows in changelog records, without those that cannot be used."""
+    return [(record.key, record.value) for record in records if _usable(partition, record.key, record.value)]
+
+
+def _usable(partition: int, key: bytes | None, value: bytes | None) -> bool:
+    """Whether a row can be used; otherwise it is counted and logged. Raises UnknownRowFormat."""
+    what = fault(key, value)
+    if what:
+        metrics.quarantined_rows.inc()
+        logger.warning("partition %d: passed over a row of the bags, key %r: %s", partition, (key or b"")[:64], what)
+    return not what

@@ -22,10 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
-import numpy as np
-
 from model.bundle import Bundle
-from model.quantization import HEADER_BYTES
+from model.quantization import HEADER_BYTES, is_finite
 from streams import metrics
 from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import Batches, new_app
@@ -167,17 +165,19 @@ class ProfileWorker:
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:
         """Decode an embedded interaction. Raises MessageError, also for an embedding that does not fit the bundle."""
         interaction = parse_embedded(value)
-        if not interaction.embedding or interaction.embedder_version != self._bundle.embedder_version:
+        if not interaction.embedding:
             return interaction
         expected = HEADER_BYTES + self._bundle.embedding_size
-        if len(interaction.embedding) != expected:
+        if interaction.embedder_version == self._bundle.embedder_version and len(interaction.embedding) != expected:
             raise MessageError(
                 "invalid_field",
                 f"embedding has {len(interaction.embedding)} bytes; embedder {interaction.embedder_version} makes {expected}",
                 field="embedding",
             )
-        if not np.isfinite(np.frombuffer(interaction.embedding, "<f4", 2)).all():
-            raise MessageError("invalid_field", "embedding has a range that is not finite", field="embedding")
+        if not is_finite(interaction.embedding):
+            raise MessageError(
+                "invalid_field", "embedding has a range that is not finite, or too large", field="embedding"
+            )
         return interaction
 
     def _load(self, partition: int, user_id: str) -> Profile:

@@ -1,11 +1,25 @@
 """Rows: a bag survives encoding and decoding, and a store that applies the changes holds the new bag."""
 
-from hypothesis import given, settings
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from model.quantization import quantize
 from streams.messages import EmbeddedInteraction
-from streams.profile.bag import Bag, fold
-from streams.profile.rows import changes, decode_bag, encode_bag, user_of, user_prefix
+from streams.profile.bag import Bag, Moment, Picture, Slot, fold
+from streams.profile.rows import (
+    UnknownRowFormat,
+    changes,
+    decode_bag,
+    encode_bag,
+    encode_floor,
+    encode_slot,
+    fault,
+    header_of,
+    user_of,
+    user_prefix,
+)
 from tests.streams.profile.test_bag import EMBEDDER, event, events, fold_all
 
 
@@ -83,3 +97,68 @@ def test_an_erasure_deletes_every_row_except_the_floor() -> None:
 
     assert [key for key, value in rows.items() if value is None] == list(stored)
     assert sum(value is not None for value in rows.values()) == 1
+
+
+MOMENT = Moment(1_398_945_600_000, "e1", "shoe", "view")
+HEADER, SLOT = header_of(user_prefix("anna")), user_prefix("anna") + b"\x01shoe"
+EMBEDDING = quantize(np.arange(4, dtype=np.float32))
+
+
+def slot(item_id: str = "shoe", kind: str = "view", moment: Moment = MOMENT, embedding: bytes = EMBEDDING) -> bytes:
+    return encode_slot(Slot(item_id, {kind: moment}, Picture(moment, "v1", "https://a.example/", embedding)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(HEADER, encode_floor(MOMENT)), (HEADER, None), (SLOT, slot()), (SLOT, None)]
+)
+def test_a_row_as_a_worker_writes_it_has_no_fault(key: bytes, value: bytes | None) -> None:
+    assert fault(key, value) == ""
+
+
+FAULTS: dict[str, tuple[bytes | None, bytes | None]] = {
+    "no key": (None, slot()),
+    "an empty key": (b"", slot()),
+    "the offset's key": (b"\x00\x00offset", b"7"),
+    "a key that ends within the user": (b"\x00\x09anna", slot()),
+    "a user that is not UTF-8": (b"\x00\x01\xff\x00", encode_floor(MOMENT)),
+    "an item that is not UTF-8": (user_prefix("anna") + b"\x01\xff", slot()),
+    "a key without an item": (user_prefix("anna") + b"\x01", slot("")),
+    "a header with more": (HEADER + b"x", encode_floor(MOMENT)),
+    "a tombstone under a foreign key": (b"{}", None),
+    "text": (SLOT, b"garbage"),
+    "nothing": (SLOT, b""),
+    "a format without content": (SLOT, b"\x01"),
+    "a cut row": (SLOT, slot()[:-3]),
+    "a byte of another version and no MessagePack": (SLOT, b"\x02" + b"\xc1"),
+    "a floor in a slot": (SLOT, encode_floor(MOMENT)),
+    "a slot in a header": (HEADER, slot()),
+    "another item": (SLOT, slot("hat")),
+    "an unknown type": (SLOT, slot(kind="stare")),
+    "a negative time": (SLOT, slot(moment=MOMENT._replace(timestamp=-1))),
+    "a time after 9999": (SLOT, slot(moment=MOMENT._replace(timestamp=10**15))),
+    "no event": (SLOT, encode_slot(Slot("shoe", {}))),
+    "a short embedding": (SLOT, slot(embedding=b"abc")),
+    "an infinite embedding": (SLOT, slot(embedding=np.array([0, np.inf], "<f4").tobytes() + b"1234")),
+    "a range that multiplies to infinity": (SLOT, slot(embedding=np.array([0, 3e38], "<f4").tobytes() + b"1234")),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), FAULTS.values(), ids=FAULTS)
+def test_a_row_that_cannot_be_used_has_a_fault_and_raises_nothing(key: bytes | None, value: bytes | None) -> None:
+    assert fault(key, value)
+
+
+def test_a_row_of_another_format_version_is_not_passed_over() -> None:
+    with pytest.raises(UnknownRowFormat, match="run the version"):
+        fault(SLOT, b"\x02" + slot()[1:])
+
+
+@given(st.none() | st.binary(max_size=12), st.none() | st.binary())
+@example(SLOT, b"\x01" + b"\x91" * 50_000)
+def test_any_bytes_are_a_row_or_have_a_fault(key: bytes | None, value: bytes | None) -> None:
+    try:
+        found = fault(key, value)
+    except UnknownRowFormat:
+        return
+    if not found and key and value:
+        assert decode_bag([(key, value)])

@@ -6,17 +6,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
 from model.bundle import Bundle as ModelBundle
+from streams import metrics
 from streams.engine.in_flight import Pending
-from streams.exceptions import DeliveryError
+from streams.exceptions import DeliveryError, MessageError
 from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
-from streams.profile.bag import Bag
+from streams.profile.bag import Bag, fold
 from streams.profile.batch import Outcome
+from streams.profile.rows import encode_bag, user_prefix
+from streams.profile.table import usable_rows
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from tests.records import record
@@ -165,3 +169,41 @@ async def test_a_stop_during_a_delivery_acknowledges_nothing(worker: Any, monkey
     with pytest.raises(asyncio.CancelledError):
         await agent
     assert tracker.committable() == {}
+
+
+@pytest.mark.parametrize("version", ["ours", "another"])
+@pytest.mark.parametrize(("low", "step"), [(0.0, np.inf), (np.nan, 0.0), (0.0, 3e38), (-3e38, 2e36), (1e30, 0.0)])
+def test_an_embedding_whose_range_leads_to_infinity_is_a_dead_letter_whoever_made_it(
+    worker: tuple[ProfileWorker, list[Any]], version: str, low: float, step: float
+) -> None:
+    bundle = worker[0]._bundle
+    embedding = np.array([low, step], "<f4").tobytes() + bytes([255]) * bundle.embedding_size
+    made_by = bundle.embedder_version if version == "ours" else version
+    with pytest.raises(MessageError) as refused:
+        worker[0]._parse(encode_embedded(replace(view("anna"), embedding=embedding, embedder_version=made_by)))
+    assert (refused.value.reason, refused.value.field) == ("invalid_field", "embedding")
+
+
+def test_rows_on_disk_that_cannot_be_used_are_passed_over_and_the_others_count(
+    worker: tuple[ProfileWorker, list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bag = fold(Bag(), view("anna"), max_slots=9, embedder_version="v1")
+    prefix = user_prefix("anna")
+    rows = [*encode_bag("anna", bag).items(), (prefix + b"\x01hat", b"garbage"), (prefix + b"\x01sock", b"\x01\xc1")]
+    table = worker[0].table
+
+    def scan(partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        del partition, prefix
+        return rows
+
+    monkeypatch.setattr(table.data, "scan", scan)
+    assert table.bag(0, "anna") == ([rows[0][0]], bag)
+
+
+def test_a_recovery_passes_over_garbage_and_counts_it() -> None:
+    good = encode_bag("anna", fold(Bag(), view("anna"), max_slots=9, embedder_version="v1"))
+    garbage = [(None, b"x"), (b"key", b"{}"), (b"key", None), (user_prefix("anna") + b"\x01hat", b"garbage")]
+    before = metrics.quarantined_rows._value.get()
+    records = [record("changelog", key=key, value=value) for key, value in [*garbage, *good.items()]]
+    assert usable_rows(0, records) == list(good.items())
+    assert metrics.quarantined_rows._value.get() - before == len(garbage)
