@@ -1,0 +1,77 @@
+"""Every codec of Kafka is read by every reader: workers, recovery, `dataset topic`, `dlq list`.
+
+The topics are set to the codec, so that the broker compresses what the workers write, too.
+"""
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from streams.kafka.topics import topic_specs
+from streams.settings import read_settings
+from tests.kafka.system import System
+
+CODECS = ("gzip", "snappy", "lz4", "zstd")
+USERS = 20
+
+
+def event(user: str, number: int) -> bytes:
+    """An event that needs no picture."""
+    fields = {"user_id": user, "item_id": f"shoe-{number}", "type": "return", "timestamp": 1_700_000_000_000 + number}
+    return json.dumps({**fields, "event_id": f"{user}-{number}"}).encode()
+
+
+async def compress_topics(system: System, codec: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
+    await admin.start()
+    try:
+        for spec in topic_specs(read_settings()):
+            config = {
+                "cleanup.policy": spec.cleanup,
+                "compression.type": codec,
+            }  # what is not named falls to its default
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name, config)])
+    finally:
+        await admin.close()
+
+
+async def produce(system: System, codec: str, values: list[bytes]) -> None:
+    async with AIOKafkaProducer(
+        bootstrap_servers=system.broker.bootstrap, compression_type=codec, linger_ms=20
+    ) as producer:
+        for delivery in [await producer.send("user-interactions", value, key=b"user") for value in values]:
+            await delivery
+
+
+async def answered(system: System) -> set[str]:
+    return {one["event_id"] for one in await system.recommendations()}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_every_reader_reads_the_codec(system: System, tmp_path: Path, codec: str) -> None:
+    shutil.rmtree(system.folder / "data", ignore_errors=True)
+    assert system.command("topics").returncode == 0
+    await compress_topics(system, codec)
+    good = [event(f"{codec}-{number % USERS}", number) for number in range(200)]
+    await produce(system, codec, [*good, f'{{"user_id": "{codec}"'.encode()])
+    with system.worker("all"):
+        await system.settled(timeout=30)
+    assert {json.loads(value)["event_id"] for value in good} <= await answered(system)
+    bags = system.stored_bags()
+
+    shutil.rmtree(system.folder / "data")
+    with system.worker("profile"):
+        pass
+    assert system.stored_bags() == bags, "the changelog was recovered"
+
+    letters = await asyncio.to_thread(system.command, "dlq", "list", "--json")
+    assert any(codec in line for line in letters.stdout.splitlines()), letters.stderr
+    made = await asyncio.to_thread(system.command, "dataset", "topic", "--out", str(tmp_path / "set"))
+    assert "Codec" not in made.stderr, made.stderr
+    assert "invalid_json" in made.stdout + made.stderr, made.stdout + made.stderr
