@@ -18,6 +18,11 @@ lag = Gauge(
     "Events of the assigned partitions that are not acknowledged yet; -1 if the broker does not answer.",
     ["worker"],
 )
+held_back = Gauge(
+    "tastestream_held_back",
+    "Events behind a transaction that is still open; they are read, and count as lag, once it commits or aborts.",
+    ["worker"],
+)
 batch_seconds = Histogram(
     "tastestream_batch_seconds",
     "Seconds from taking a micro-batch to its acknowledgement.",

@@ -24,6 +24,7 @@ from streams.demo.catalogue import Product, Shopper, Step, interleaved, read_pro
 from streams.demo.pictures import picture_server
 from streams.demo.processes import free_port, running
 from streams.demo.screen import Screen
+from streams.kafka.offsets import ISOLATION
 from streams.settings import PREFIX, Settings
 
 READY_TIMEOUT = 60.0  # seconds until the workers must be ready
@@ -159,7 +160,10 @@ class _Shop:
         self._products = products
         self._producer = AIOKafkaProducer(bootstrap_servers=broker)
         self._consumer = AIOKafkaConsumer(
-            settings.recommendations_topic, bootstrap_servers=broker, auto_offset_reset="earliest"
+            settings.recommendations_topic,
+            bootstrap_servers=broker,
+            auto_offset_reset="earliest",
+            isolation_level=ISOLATION,
         )
 
     async def __aenter__(self) -> "_Shop":

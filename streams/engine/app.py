@@ -3,7 +3,7 @@
 A factory, never a module-level app: each worker, and each test, makes its own.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class App(faust.App):
         finish_before_revocation: bool,
         idempotence: bool,
         poll_interval: float,
+        kafka: Mapping[str, Any],
         **options: Any,
     ) -> None:
         """Make an app whose consumer group is `app_id`.
@@ -56,12 +57,14 @@ class App(faust.App):
             finish_before_revocation: whether a rebalance waits for the current work, because it writes state.
             idempotence: whether the producer is idempotent.
             poll_interval: minimum seconds between two fetch requests to a broker.
+            kafka: connection arguments of an aiokafka client.
             **options: Faust's own settings.
         """
         self.in_flight = InFlightTracker(max_in_flight)
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval
+        self.kafka = kafka
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
 
@@ -107,6 +110,7 @@ def new_app(
         finish_before_revocation=finish_before_revocation,
         idempotence=settings.idempotence,
         poll_interval=settings.poll_interval,
+        kafka=settings.aiokafka(),
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
         broker_credentials=_credentials(settings),
         broker_session_timeout=settings.session_timeout,

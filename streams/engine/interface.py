@@ -3,7 +3,7 @@
 The parts import this module and not the app, which imports them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streams.engine.in_flight import InFlightTracker
@@ -16,6 +16,7 @@ class EngineApp(Protocol):
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds
+    kafka: Mapping[str, Any]  # connection arguments of an aiokafka client
     before_send: Callable[[], None]
 
     # Faust's own

@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.offsets import ISOLATION
 from streams.kafka.topics import connect
 from streams.settings import Settings
 
@@ -40,7 +41,11 @@ class BoundedTopicReader:
         self._setting = setting
         self._silence = 0.0  # seconds spent waiting since the last record
         self._consumer = AIOKafkaConsumer(
-            **settings.aiokafka(), auto_offset_reset="earliest", enable_auto_commit=False, max_poll_records=BATCH
+            **settings.aiokafka(),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            isolation_level=ISOLATION,
+            max_poll_records=BATCH,
         )
 
     async def __aenter__(self) -> Self:

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from streams import metrics
 from streams.engine.app import App
 from streams.exceptions import StallError
+from streams.kafka.offsets import ISOLATION, high_watermarks
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Observation:
     progress: tuple[int, ...]  # changes with every kind of progress
     not_ready: str  # why the worker takes no events yet; empty when it does
     in_flight: int  # records that are read and not finished
-    lag: int | None  # unfinished records of our partitions; None when the broker does not answer
+    lag: int | None  # unfinished committed records of our partitions; None when the broker does not answer
     thread_alive: bool = True
 
     @property
@@ -85,6 +86,7 @@ class Watchdog:
         self._probe: AIOKafkaConsumer | None = None
         self.seconds = 0.0  # of work without progress, at the last check
         self.seen: Observation | None = None
+        self._held_checks = 0  # in a row, that found events behind an open transaction
 
     async def run(self) -> None:
         """Check until the worker stalls.
@@ -101,6 +103,7 @@ class Watchdog:
                 faulthandler.dump_traceback_later(max(self.timeout, 1.0), exit=True)
                 seen = self.seen = await self._observe()
                 self.seconds = self._timer.seconds(seen)
+                await self._tell_held_back(seen)
                 metrics.lag.labels(self._name).set(-1 if seen.lag is None else seen.lag)
                 if not seen.thread_alive:
                     raise StallError("the consumer's thread has died")
@@ -128,12 +131,16 @@ class Watchdog:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 if self._probe is None:
-                    self._probe = AIOKafkaConsumer(**self._kafka, request_timeout_ms=int(PROBE_TIMEOUT * 1000))
+                    self._probe = AIOKafkaConsumer(
+                        **self._kafka, isolation_level=ISOLATION, request_timeout_ms=int(PROBE_TIMEOUT * 1000)
+                    )
                     await self._probe.start()
                 if not positions:
                     await self._probe.topics()
                     return 0
                 ends = await self._probe.end_offsets(list(positions))
+                if beyond := [tp for tp, end in ends.items() if end < positions[tp]]:  # behind an open transaction?
+                    ends |= await high_watermarks(self._kafka, beyond)
         except (KafkaError, TimeoutError) as error:
             logger.warning("the broker does not answer: %r", error)
             await self._close()
@@ -144,6 +151,17 @@ class Watchdog:
                     f"{tp.topic}/{tp.partition} ends at {end}, but was read to {positions[tp]}: the topic was truncated or re-created"
                 )
         return sum(end - positions[tp] for tp, end in ends.items())
+
+    async def _tell_held_back(self, seen: Observation) -> None:
+        """Publish how many events wait behind open transactions, and log it when it lasts."""
+        held = await self._app.consumer.held_back() if seen.thread_alive and not seen.not_ready else 0
+        metrics.held_back.labels(self._name).set(held)
+        self._held_checks = self._held_checks + 1 if held else 0
+        if self._held_checks == 2:
+            logger.warning(
+                "%d events wait behind a transaction that is still open; they are read once its producer commits or aborts it",
+                held,
+            )
 
     async def _close(self) -> None:
         probe, self._probe = self._probe, None

@@ -171,6 +171,8 @@ class BagTable(Table[bytes, bytes]):
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=4 * 1024**2,
+            # Our rows belong to no transaction. Reading committed would stop at a transaction that somebody else left open,
+            # and lose our rows above it.
             isolation_level="read_uncommitted",
         )
         await consumer.start()

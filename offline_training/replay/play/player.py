@@ -28,6 +28,7 @@ from offline_training.replay.play.pacing import Pace
 from offline_training.replay.play.picture_server import PictureUrl
 from streams.dead_letter import parse_letter, subject
 from streams.exceptions import BrokerUnreachable, DeliveryError
+from streams.kafka.offsets import ISOLATION
 from streams.kafka.topics import ensure_topics
 from streams.messages import EVENT_ID_HEADER, Model, Recommendation
 from streams.settings import Settings
@@ -107,7 +108,11 @@ class Player:
             request_timeout_ms=int(1000 * max(settings.broker_timeout, 60.0)),
         )
         self._consumer = AIOKafkaConsumer(
-            **settings.aiokafka(), enable_auto_commit=False, auto_offset_reset="latest", max_poll_records=2000
+            **settings.aiokafka(),
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            isolation_level=ISOLATION,
+            max_poll_records=2000,
         )
 
     @property
