@@ -1,6 +1,6 @@
 """A model bundle: a folder with two networks and a manifest. `Bundle.load` checks all of it before use.
 
-manifest.json     name, version, checksums, sizes, categories, prior, training, licences, metrics
+manifest.json     name, version, checksums (its own among them), sizes, categories, prior, training, licences, metrics
 embedder.onnx     `image` uint8 [B, H, W, 3] -> `embedding` float32 [B, d]
 aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (the log weight of each item)
                   -> `scores` float32 [B, D], `attention` float32 [B, M]
@@ -9,6 +9,7 @@ aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (th
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,7 +18,7 @@ from model import sessions
 from model.aggregator import LOG_WEIGHT, Aggregator
 from model.embedder import Embedder
 from model.exceptions import BundleError
-from model.manifest import Manifest
+from model.manifest import Manifest, content_checksum
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
 
@@ -25,6 +26,8 @@ MANIFEST = "manifest.json"
 EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+
+MAX_MANIFEST_BYTES = 16 * 1024**2  # a hundred thousand categories with their prior take a third of it
 
 _ADVICE = "install a complete bundle, or set BUNDLE to another folder"
 
@@ -117,15 +120,32 @@ def _read_manifest(folder: Path) -> Manifest:
             f"{folder}: expected a bundle's folder, found {'a file' if folder.exists() else 'nothing'}: {_ADVICE}"
         )
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+        data = _read_bounded(path, MAX_MANIFEST_BYTES)
+        content: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        manifest = msgspec.convert(content, Manifest)
     except FileNotFoundError:
         raise BundleError(f"{path}: expected a bundle's manifest, found nothing: {_ADVICE}") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # a ValidationError is a DecodeError
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is a DecodeError
         raise BundleError(
             f"{path}: expected a bundle's manifest, found invalid content ({error}): {_ADVICE}"
         ) from error
+    found = content_checksum(content)
+    if "checksum" in content and manifest.checksum != found:
+        raise BundleError(f"{path}: expected content with SHA-256 {manifest.checksum!r}, found {found}: {_ADVICE}")
+    return manifest
+
+
+def _read_bounded(path: Path, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes. A device or a pipe is refused, because it might not end."""
+    if path.exists() and not path.is_file():
+        raise BundleError(f"{path}: expected a file, found something else: {_ADVICE}")
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise BundleError(f"{path}: expected at most {limit:,} bytes, found more: {_ADVICE}")
+    return data
 
 
 def _check_manifest(path: Path, manifest: Manifest) -> None:

@@ -1,4 +1,11 @@
-"""Typed form of the `manifest.json` of a bundle. `model.bundle` reads it and checks the files against it."""
+"""Typed form of the `manifest.json` of a bundle, and the checksum by which a manifest covers itself.
+
+`model.bundle` reads it and checks the files against it.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -59,3 +66,25 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training
     metrics: dict[str, dict[str, float]]
     """Held-out figures. First key: what was measured. Second key: name of the figure."""
+    checksum: str = ""
+    """`content_checksum` of everything else in the manifest. Empty in a bundle of an early version, which stays usable."""
+
+
+def content_checksum(content: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest's content without its field `checksum`, in lower-case hexadecimal.
+
+    Independent of white space and of the order of the fields. An early manifest keeps its checksum when fields with
+    defaults are added to `Manifest`, because it is computed from what the file says.
+
+    Args:
+        content: The manifest as JSON decodes it.
+    """
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()
+
+
+def encode(manifest: Manifest) -> bytes:
+    """Return the content of `manifest.json`, with its checksum, indented for readers."""
+    content: dict[str, Any] = msgspec.to_builtins(manifest)
+    content["checksum"] = content_checksum(content)
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"

@@ -9,7 +9,7 @@ import msgspec
 from torch import nn
 
 from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, file_sha256
-from model.manifest import Manifest
+from model.manifest import Manifest, encode
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
 from offline_training.exporting.graphs import extend
@@ -42,14 +42,10 @@ def make_bundle(
         export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
         files = {name: file_sha256(built / name) for name in (EMBEDDER, AGGREGATOR)}
         with_files = msgspec.structs.replace(manifest, files=files)
-        _write(built, with_files)
-        _write(built, msgspec.structs.replace(with_files, metrics=measure(Bundle.load(built))))
+        (built / MANIFEST).write_bytes(encode(with_files))
+        measured = msgspec.structs.replace(with_files, metrics=measure(Bundle.load(built)))
+        (built / MANIFEST).write_bytes(encode(measured))
         out.mkdir(parents=True, exist_ok=True)
         for name in (EMBEDDER, AGGREGATOR, MANIFEST):
             shutil.copyfile(built / name, out / name)
     return Bundle.load(out)
-
-
-def _write(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest, indented for readers."""
-    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, embedder_version, file_sha256
+from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, MAX_MANIFEST_BYTES, Bundle, embedder_version, file_sha256
 from model.exceptions import BundleError
-from model.manifest import Manifest
+from model.manifest import Manifest, content_checksum, encode
 
 EIGHT_MEGABYTES = 8_000_000
 
@@ -27,6 +27,14 @@ def copy(bundle: Bundle, tmp_path: Path) -> Path:
 
 
 def edit(folder: Path, change: Change) -> None:
+    """Change a manifest, and its checksum with it."""
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
+
+
+def damage(folder: Path, change: Change) -> None:
+    """Change a manifest as an accident does, or somebody who does not know of the checksum."""
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -85,7 +93,7 @@ def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bund
     assert file_sha256(copy / name) in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"name": 1}', b'{"name": ' + b"[" * 100_000])
 def test_an_invalid_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / MANIFEST).write_bytes(content)
     assert str(copy / MANIFEST) in refusal(copy)
@@ -117,6 +125,56 @@ def test_a_manifest_that_does_not_fit_its_networks_is_refused(
     assert message.startswith(str(copy / file))
     assert expected in message
     assert found in message
+
+
+DAMAGES: dict[str, Change] = {
+    "the name": lambda m: m.update(name="another"),
+    "a category": lambda m: m["categories"].__setitem__(0, "hats"),
+    "the order of the categories": lambda m: m["categories"].reverse(),
+    "one probability of the prior": lambda m: m["prior"].__setitem__(3, m["prior"][3] / 2),
+    "the version": lambda m: m.update(version="2.0.1"),
+    "a licence": lambda m: m["sources"][0].update(licence="none"),
+    "a figure": lambda m: m["metrics"]["held_out/as shipped"].update(users=1.0),
+    "the largest bag": lambda m: m.update(max_bag=m["max_bag"] + 1),
+    "the checksum itself": lambda m: m.update(checksum=m["checksum"][::-1]),
+    "an empty checksum": lambda m: m.update(checksum=""),
+}
+
+
+@pytest.mark.parametrize("change", DAMAGES.values(), ids=DAMAGES)
+def test_a_manifest_covers_all_of_itself(copy: Path, change: Change) -> None:
+    damage(copy, change)
+    message = refusal(copy)
+    assert message.startswith(str(copy / MANIFEST))
+    assert "SHA-256" in message
+
+
+def test_white_space_and_the_order_of_fields_do_not_change_a_manifest(copy: Path, bundle: Bundle) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(dict(reversed(manifest.items())), indent=7))
+    assert Bundle.load(copy).manifest == bundle.manifest
+
+
+def test_a_bundle_of_an_early_version_loads_without_a_checksum_of_its_manifest(copy: Path) -> None:
+    damage(copy, lambda m: (m.pop("checksum"), m.update(name="early")))
+    assert Bundle.load(copy).name == "early"
+
+
+def test_a_manifest_that_is_written_covers_itself(copy: Path, bundle: Bundle) -> None:
+    (copy / MANIFEST).write_bytes(encode(msgspec.structs.replace(bundle.manifest, name="another")))
+    assert Bundle.load(copy).name == "another"
+
+
+def test_a_manifest_without_an_end_is_refused(copy: Path) -> None:
+    (copy / MANIFEST).unlink()
+    (copy / MANIFEST).symlink_to("/dev/zero")
+    assert str(copy / MANIFEST) in refusal(copy)
+
+
+def test_a_manifest_above_the_limit_is_refused(copy: Path) -> None:
+    with (copy / MANIFEST).open("ab") as file:
+        file.write(b" " * MAX_MANIFEST_BYTES)
+    assert "16,777,216 bytes" in refusal(copy)
 
 
 def test_swapped_networks_are_refused(copy: Path) -> None:

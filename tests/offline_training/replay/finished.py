@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.manifest import content_checksum
 from offline_training.replay.answers.embeddings import embedded_pictures
 from offline_training.replay.answers.expected import expected_answers, expected_messages
 from offline_training.replay.answers.journal import JOURNAL, RUN, Journal
@@ -56,7 +57,7 @@ def variant(folder: Path, change: Callable[[dict[str, Any]], object] | None = No
         manifest["files"]["embedder.onnx"] = sha256(network.read_bytes()).hexdigest()
     if change is not None:
         change(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
     return folder
 
 

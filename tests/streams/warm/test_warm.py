@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
+from model.manifest import content_checksum
 from model.quantization import HEADER_BYTES
 from streams.embed.disk_cache import DiskCache
 from streams.runtime.process import locked_folder
@@ -161,7 +162,7 @@ def another_bundle(folder: Path) -> Path:
     network.write_bytes(network.read_bytes() + b"\x32\x07another")  # ModelProto.doc_string
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["embedder.onnx"] = hashlib.sha256(network.read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
     return folder
 
 
