@@ -19,6 +19,7 @@ from model.aggregator import LOG_WEIGHT, Aggregator
 from model.embedder import Embedder
 from model.exceptions import BundleError
 from model.manifest import Manifest, content_checksum
+from model.onnx_check import MAX_NETWORK_BYTES, NetworkError, check_network
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
 
@@ -64,7 +65,7 @@ class Bundle:
         manifest = _read_manifest(folder)
         _check_manifest(folder / MANIFEST, manifest)
         for name, expected in manifest.files.items():
-            _check_file(folder / name, expected)
+            _read_file(folder / name, expected)
         bundle = cls(folder, manifest)
         bundle.embedder()
         bundle.aggregator()
@@ -73,7 +74,7 @@ class Bundle:
     def embedder(self, threads: int = 1) -> Embedder:
         """Open a session of the embedder. One call computes on `threads` threads."""
         path, size = self.path / EMBEDDER, self.image_size
-        session = sessions.open_session(path, threads, arena=True)
+        session = sessions.open_session(path, threads, arena=True, content=self._network(EMBEDDER))
         sessions.check_signature(
             path,
             session,
@@ -85,7 +86,7 @@ class Bundle:
     def aggregator(self, threads: int = 1) -> Aggregator:
         """Open a session of the aggregator. One call computes on `threads` threads."""
         path = self.path / AGGREGATOR
-        session = sessions.open_session(path, threads)
+        session = sessions.open_session(path, threads, content=self._network(AGGREGATOR))
         sessions.check_signature(
             path,
             session,
@@ -99,6 +100,16 @@ class Bundle:
             ],
         )
         return Aggregator(session, self.embedding_size, len(self.categories))
+
+    def _network(self, name: str) -> bytes:
+        """Read a network once, and check these very bytes: the file may be another one a moment later."""
+        path = self.path / name
+        content = _read_file(path, self.manifest.files[name])
+        try:
+            check_network(content)
+        except NetworkError as error:
+            raise BundleError(f"{path}: {error}: {_ADVICE}") from error
+        return content
 
 
 def embedder_version(manifest: Manifest) -> str:
@@ -174,12 +185,15 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_file(path: Path, expected: str) -> None:
+def _read_file(path: Path, expected: str) -> bytes:
+    """Read a file of a bundle, and check it against its SHA-256."""
     try:
-        found = file_sha256(path)
+        content = _read_bounded(path, MAX_NETWORK_BYTES)
     except FileNotFoundError:
         raise BundleError(f"{path}: expected a file with SHA-256 {expected}, found nothing: {_ADVICE}") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+    found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise BundleError(f"{path}: expected SHA-256 {expected}, found {found}: {_ADVICE}")
+    return content

@@ -21,7 +21,9 @@ class TensorSpec(NamedTuple):
         return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-def open_session(path: Path, threads: int, *, arena: bool = False) -> onnxruntime.InferenceSession:
+def open_session(
+    path: Path, threads: int, *, arena: bool = False, content: bytes | None = None
+) -> onnxruntime.InferenceSession:
     """Load an ONNX file for the CPU. The session's `run` is safe to call from several threads at once.
 
     Args:
@@ -29,6 +31,7 @@ def open_session(path: Path, threads: int, *, arena: bool = False) -> onnxruntim
         threads: Threads that compute one call, including the calling thread.
         arena: Whether to keep the memory of the largest call for later calls. Saves page faults if calls take megabytes
             and have similar sizes.
+        content: The content of the file as it was checked. None reads the file.
 
     Raises:
         BundleError: If ONNX Runtime cannot load the file.
@@ -41,9 +44,11 @@ def open_session(path: Path, threads: int, *, arena: bool = False) -> onnxruntim
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # an idle worker must not use a core
     if not _has_exact_int8_products():
         options.add_session_config_entry("session.x64quantprecision", "1")
+    # Else the file chooses: ONNX Runtime takes a file with ORTM at the fifth byte for its own format, which nobody has checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     options.log_severity_level = 3  # errors only, which are raised as well
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime exceptions have no common public base class
         reason = str(error).splitlines()[0]
         raise BundleError(

@@ -188,9 +188,29 @@ def test_swapped_networks_are_refused(copy: Path) -> None:
 def test_a_file_that_is_not_a_network_is_refused(copy: Path) -> None:
     (copy / AGGREGATOR).write_bytes(b"no network")
     edit(copy, lambda m: m["files"].update({AGGREGATOR: file_sha256(copy / AGGREGATOR)}))
+    assert "expected an ONNX file" in refusal(copy)
+
+
+def test_a_network_that_onnx_runtime_cannot_load_is_refused(copy: Path) -> None:
+    (copy / AGGREGATOR).write_bytes(b"\x3a\x00")  # a graph without anything
+    edit(copy, lambda m: m["files"].update({AGGREGATOR: file_sha256(copy / AGGREGATOR)}))
     with pytest.raises(BundleError, match="cannot load it") as caught:
         Bundle.load(copy)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_with_data_in_another_file_is_refused_before_it_is_opened(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object, **__: object) -> None:
+        raise AssertionError("ONNX Runtime must not see this file")
+
+    monkeypatch.setattr("model.sessions.open_session", opened)
+    (copy / EMBEDDER).write_bytes(b"\x3a\x04\x2a\x02\x70\x01")  # graph.initializer.data_location = EXTERNAL
+    edit(copy, lambda m: m["files"].update({EMBEDDER: file_sha256(copy / EMBEDDER)}))
+    message = refusal(copy)
+    assert message.startswith(str(copy / EMBEDDER))
+    assert "data in another file" in message
 
 
 def test_the_embedder_version_changes_with_the_network_and_the_preprocessing_only(copy: Path, bundle: Bundle) -> None:
