@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from model import sessions
+from model import sessions, signature
 from model.aggregator import LOG_WEIGHT, Aggregator
 from model.embedder import Embedder
 from model.exceptions import BundleError
@@ -52,17 +52,18 @@ class Bundle:
         return f"Bundle(name={self.name!r}, version={self.version!r}, path={str(self.path)!r}, categories={len(self.categories)})"
 
     @classmethod
-    def load(cls, path: Path | None = None) -> "Bundle":
+    def load(cls, path: Path | None = None, key: Path | None = None) -> "Bundle":
         """Check the folder of a bundle. The networks are opened to check their inputs and outputs, then closed.
 
         Args:
             path: Folder of the bundle. None means the one that ships with the package.
+            key: Ed25519 public key (PEM) by which the bundle has to be signed. None asks for no signature.
 
         Raises:
             BundleError: The message names the file, what was expected, what was found, and what to do.
         """
         folder = DEFAULT_BUNDLE if path is None else Path(path)
-        manifest = _read_manifest(folder)
+        manifest = _read_manifest(folder, key)
         _check_manifest(folder / MANIFEST, manifest)
         for name, expected in manifest.files.items():
             _read_file(folder / name, expected)
@@ -124,7 +125,7 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read_manifest(folder: Path) -> Manifest:
+def _read_manifest(folder: Path, key: Path | None) -> Manifest:
     path = folder / MANIFEST
     if not folder.is_dir():
         raise BundleError(
@@ -132,6 +133,8 @@ def _read_manifest(folder: Path) -> Manifest:
         )
     try:
         data = _read_bounded(path, MAX_MANIFEST_BYTES)
+        if key is not None:
+            signature.verify(folder / signature.SIGNATURE, data, key)
         content: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
         manifest = msgspec.convert(content, Manifest)
     except FileNotFoundError:

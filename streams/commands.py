@@ -152,17 +152,46 @@ def bundle_show(
 
 
 @bundle_app.command("check", epilog="Example: tastestream bundle check ./my-bundle")
-def bundle_check(path: Annotated[Path, typer.Argument(help="The bundle's folder.")]) -> None:
+def bundle_check(
+    path: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    key: Annotated[
+        Path | None, typer.Option(help="Ed25519 public key (PEM) that must have signed it.", show_default=False)
+    ] = None,
+) -> None:
     """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is wrong."""
+    loaded = load_bundle(path, key)
+    signed = "" if key is None else f", and signed by {key}"
+    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact{signed}")
+
+
+@bundle_app.command("sign", epilog="Example: tastestream bundle sign ./my-bundle --key private.pem")
+def bundle_sign(
+    path: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key (PEM) without a passphrase.")],
+) -> None:
+    """Sign a bundle: write `manifest.json.sig` beside its manifest.
+
+    Make a key with `openssl genpkey -algorithm ed25519 -out private.pem`, and its
+    public key with `openssl pkey -in private.pem -pubout -out public.pem`.
+    """
+    from model.bundle import MANIFEST
+    from model.signature import SIGNATURE, sign
+
     loaded = load_bundle(path)
-    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact")
+    try:
+        (path / SIGNATURE).write_bytes(sign((path / MANIFEST).read_bytes(), key))
+    except TastestreamError as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
+    PlainConsole().print(f"{path / SIGNATURE}: {loaded.name} {loaded.version} is signed")
 
 
-def load_bundle(path: Path | None) -> "Bundle":
+def load_bundle(path: Path | None, key: Path | None = None) -> "Bundle":
     """Load a bundle. Ends with one line and exit code 1 if it cannot be used."""
     from model.bundle import Bundle
 
     try:
-        return Bundle.load(path)
+        return Bundle.load(path, key)
     except TastestreamError as error:
         fail(str(error))

@@ -72,7 +72,7 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
 
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
-    bundle = Bundle.load(settings.bundle)
+    bundle = Bundle.load(settings.bundle, settings.bundle_key)
     states = await unless_stopped(ensure_topics(settings), stop)
     if states is None:
         logger.info("stopping")

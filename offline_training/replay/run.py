@@ -75,7 +75,7 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
     """
     configure_logging(settings)
     with spinner(f"reading {options.dataset}"):
-        served = Bundle.load(settings.bundle)
+        served = Bundle.load(settings.bundle, settings.bundle_key)
         top = _categories_of_a_recommendation(settings, served, options.rules)
         stream, naming = _opened(options)
         beside = bundles_beside(served, options.beside)

@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         None,
         description="Folder of the model bundle. Set it to use a model of your own; if unset, the one in the package is used.",
     )
+    bundle_key: Path | None = Field(
+        None,
+        description="Path of the Ed25519 public key (PEM) that must have signed the bundle; workers refuse every other bundle, "
+        "the one in the package included. Needs the extra `sign`. Set it if others can write to the bundle's folder.",
+    )
     model_threads: int = Field(
         1,
         ge=1,

@@ -77,7 +77,7 @@ async def _warm(
     on_failure: OnFailure,
 ) -> int:
     stop = stop_event(with_parent=False)
-    bundle = Bundle.load(settings.bundle)
+    bundle = Bundle.load(settings.bundle, settings.bundle_key)
     # Within one run a failure is final, so that a repeated URL costs nothing. The next run tries all failed URLs again.
     settings = settings.model_copy(update={"cache_failure_age": math.inf})
     async with open_embedding_cache(settings, bundle, folder) as cache:
