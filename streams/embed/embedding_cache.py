@@ -16,7 +16,8 @@ from streams.embed.disk_cache import DiskCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
 
-ENTRY_OVERHEAD = 256  # bytes of Python objects around one entry of the memory cache, roughly
+ENTRY_OVERHEAD = 300  # bytes of Python objects around one entry of the memory cache, measured: 274 to 288
+WIDE_CHARACTER = 8  # bytes of a character in a text that is not ASCII, at most: 4, and 4 of its UTF-8
 MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
 MAX_FAILURES = 10_000  # failures that are remembered
 
@@ -57,7 +58,7 @@ class MemoryCache:
 
 
 def _size(url: str, embedding: bytes) -> int:
-    return len(url) + len(embedding) + ENTRY_OVERHEAD
+    return len(url) * (1 if url.isascii() else WIDE_CHARACTER) + len(embedding) + ENTRY_OVERHEAD
 
 
 class _Failure(NamedTuple):

@@ -452,3 +452,20 @@ async def test_a_failure_is_not_retried_while_it_is_crowded(bundle: Bundle, tmp_
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3, crowded=True) as cache:
         assert (await failure(cache, f"{shop.url}/1")).reason == "http_status"
     assert shop.asked == {"1": 1}
+
+
+ENDS = {"short": "", "long": "a" * 2000, "Chinese": "中" * 900, "emoji": "\U0001f455" * 900}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_the_memory_cache_takes_no_more_memory_than_it_may(end: str) -> None:
+    limit = 4 * 1024**2
+    tracemalloc.start()
+    try:
+        memory = MemoryCache(limit)
+        for number in range(20_000):
+            memory.put(f"http://cdn.example/{number}{end}", number.to_bytes(136, "big"))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= limit
