@@ -55,6 +55,7 @@ class BagTable(Table[bytes, bytes]):
         embedder_version: str,
         kafka: dict[str, Any],
         recent_slots: int,
+        recent_bytes: int,
     ) -> None:
         """Make the table.
 
@@ -67,13 +68,14 @@ class BagTable(Table[bytes, bytes]):
             embedder_version: of the embedder in use.
             kafka: connection arguments of an aiokafka client.
             recent_slots: capacity of the cache of recently written bags.
+            recent_bytes: the same in bytes.
         """
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
         self._embedder_version = embedder_version
         self._kafka = kafka
-        self._recent = RecentBags(recent_slots)
+        self._recent = RecentBags(recent_slots, recent_bytes)
         self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
         super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 

@@ -83,6 +83,7 @@ class ProfileWorker:
             embedder_version=bundle.embedder_version,
             kafka=settings.aiokafka(),
             recent_slots=settings.recent_items,
+            recent_bytes=settings.recent_memory,
         )
         self.app.tables.add(self.table)
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)

@@ -349,8 +349,14 @@ class Settings(BaseSettings):
     recent_items: int = Field(
         30_000,
         ge=0,
-        description="Number of items, of the bags that changed last, that are kept in memory; each takes about a kilobyte. "
+        description="Number of items, of the bags that changed last, that are kept in memory, as far as RECENT_MEMORY permits. "
         "Raise it if more shoppers than that are active at a time.",
+    )
+    recent_memory: int = Field(
+        64 * 1024**2,
+        ge=0,
+        description="Maximum size of the bags that RECENT_ITEMS keeps in memory, in bytes; an item takes one to two kilobytes, "
+        "more with long ids and URLs. Raise it together with RECENT_ITEMS.",
     )
     rocksdb_memory: int = Field(
         64 * 1024**2,
