@@ -64,7 +64,7 @@ class Input:
         found = Input(records)
         for record in records:
             try:
-                event = parse_interaction(record.value, now=time(), max_future=86_400)
+                event = parse_interaction(record.value, now=time(), max_future=300)
             except MessageError:
                 continue
             found.valid[record.partition, record.offset] = event

@@ -76,7 +76,17 @@ WHOLE = [
 FIELDS = [
     *(Bad(f"no {name}", without(name), "missing_field", name) for name in GOOD if name != "event_id"),
     Bad("null item_id", but(item_id=None), "missing_field", "item_id"),
-    *(Bad(f"{name} a number", but(**{name: 7}), "invalid_field", name) for name in GOOD if name != "timestamp"),
+    *(Bad(f"{name} a number", but(**{name: 7}), "invalid_field", name) for name in ("type", "image_url")),
+    *(Bad(f"{name} a fraction", but(**{name: 7.5}), "invalid_field", name) for name in GOOD if name != "timestamp"),
+    *(Bad(f"{name} ends in a line feed", but(**{name: "a\n"}), "invalid_field", name) for name in GOOD),
+    Bad("user_id reorders text", but(user_id="a\u202eb"), "invalid_field", "user_id"),
+    Bad("seconds", but(timestamp=1_400_000_000), "timestamp_too_old", "timestamp"),
+    Bad(
+        "an erase an hour ahead",
+        but(type="erase", timestamp=int(time.time() * 1000) + 3_600_000),
+        "timestamp_in_future",
+        "timestamp",
+    ),
     *(
         Bad(f"timestamp {value!r}", but(timestamp=value), "invalid_field", "timestamp")
         for value in (True, 1.5, -1, None, [], "yesterday", "2014-05-01T12:00:00", "1914-05-01T12:00:00Z", 10**18)
