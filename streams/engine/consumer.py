@@ -43,7 +43,8 @@ FETCH_WAIT = 0.05
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a shorter fetch wait, paced fetch requests, and committed records only.
 
-    X
+    Faust's client also reads the records of open and aborted transactions, lets a partition's backlog wait 1.5 s while the
+    other partitions are empty, and asks for the next records as soon as it has a few.
     """
 
     logger = get_logger("faust.tastestream")  # for Faust's own messages at start and stop

@@ -1,6 +1,7 @@
 """Records fetched across a rebalance are read again, and never skipped."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -97,7 +98,16 @@ async def test_a_long_backlog_of_one_partition_leaves_room_for_the_others(consum
     assert await consumer._poll(1, {TP: 3, other: 3}, 1) == (polled, {TP: 3, other: 9})
 
 
-async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(consumer: Any) -> None:
-    """The topic was truncated or re-created; aiokafka would seek to the start silently."""
+@pytest.mark.parametrize(("end", "position"), [(2, 0), (3, 3)], ids=["re-created", "behind an open transaction"])
+async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_start(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch, end: int, position: int
+) -> None:
+    """The topic was truncated or re-created, unless only its committed records end there. aiokafka would seek silently."""
+
+    async def high_watermarks(kafka: object, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, end)
+
+    monkeypatch.setattr("streams.engine.consumer.high_watermarks", high_watermarks)
+    consumer.app = SimpleNamespace(kafka={})
     consumer._client.end = 2
-    assert await consumer._seek_to_committed([TP]) == {TP: 0}
+    assert await consumer._seek_to_committed([TP]) == {TP: position}
