@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model.bundle import DEFAULT_BUNDLE
+from model.manifest import content_checksum
 from streams import cli
 from streams.settings import Settings
 from streams.text import UNSAFE, visible
@@ -307,6 +308,7 @@ def test_the_shipped_bundle_is_shown(tastestream: Command) -> None:
 def test_names_in_a_bundle_are_shown_as_text(tastestream: Command, copy: Path, name: str) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     manifest["name"] = name
+    manifest["checksum"] = content_checksum(manifest)
     (copy / "manifest.json").write_text(json.dumps(manifest))
     for command in ("show", "check"):
         done = tastestream("bundle", command, str(copy))

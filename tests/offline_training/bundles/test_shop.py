@@ -57,7 +57,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for user in range(USERS):
         liked = chance.sample(list(KINDS), chance.choice([1, 2]))
         taken = [f"{chance.choice(liked)}{chance.randrange(EACH)}" for _ in range(10)]
-        events += [f"user-{user},{item},{time + 1}000000" for time, item in enumerate([*taken, "broken", "far"])]
+        events += [f"user-{user},{item},{1_600_000_000 + time}" for time, item in enumerate([*taken, "broken", "far"])]
     (folder / "events.csv").write_text("\n".join(events))
     tables = ("--items", folder / "items.csv", "--events", folder / "events.csv")
     done("dataset", "tables", *tables, "--out", folder / "set", "--levels", 2, "--min-items", 1)
