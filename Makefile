@@ -11,6 +11,7 @@ JOBS = 2
 FLOOR = 87
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n $(JOBS) --dist loadfile
+WITHOUT_KAFKA = --ignore=tests/kafka --ignore=tests/faults
 LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 help: ## List the targets
@@ -19,10 +20,13 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Watch three shoppers: broker, workers, pictures and events, all on this machine
 	@$(BIN)/tastestream demo
 
-test: lint types docs unit kafka ## Everything that CI checks (needs java and mvn for the tests on Kafka)
+test: lint types docs unit training kafka ## Everything that CI checks (needs java and mvn for the tests on Kafka)
 
-unit: $(VENV)/.test ## The tests that need no Kafka; COVERAGE=yes measures, and fails below the floor
-	@$(PYTEST) $(PARALLEL) --ignore=tests/kafka --ignore=tests/faults $(if $(COVERAGE),--cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
+unit: $(VENV)/.test ## The quick tests: no Kafka, no training; COVERAGE=yes measures
+	@$(PYTEST) $(PARALLEL) -m 'not training' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
+
+training: $(VENV)/.test ## The tests that train networks from end to end; COVERAGE=yes adds to what unit measured, and fails below the floor
+	@$(PYTEST) $(PARALLEL) -m training tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
 kafka: $(VENV)/.test ## The tests on real Kafka: side by side, and then those that measure time
 	@$(PYTEST) $(PARALLEL) -m 'not alone' tests/kafka tests/faults
@@ -78,4 +82,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help demo test unit kafka lint format types docs reference faults bench lock clean
+.PHONY: help demo test unit training kafka lint format types docs reference faults bench lock clean

@@ -23,6 +23,8 @@ from tests.offline_training.datasets.made import EVENTS, ITEMS, LOST, SOURCES, U
 from tests.offline_training.datasets.zips import write_zip
 from tests.streams.warm.shop import open_shop
 
+pytestmark = pytest.mark.training
+
 TRAIN_PAGES = Path(__file__).parents[2] / "docs" / "train"
 SETTINGS = {"TASTESTREAM_FETCH_ALLOW_NETWORKS": "127.0.0.0/8"}
 

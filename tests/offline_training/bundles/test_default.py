@@ -20,6 +20,8 @@ from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from tests.offline_training.bundles.made_photos import COLOURS, photo, write_all  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 SMALL = BundleRecipe(
     views={"catalogue": 3, "clothing": 2, "grocery": 2},
     rounding_pictures=2,

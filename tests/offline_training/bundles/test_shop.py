@@ -24,6 +24,8 @@ from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # 
 from offline_training.tasks.evaluation import scores  # noqa: E402
 from streams.cli import app  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 KINDS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
 EACH, USERS = 12, 150
 

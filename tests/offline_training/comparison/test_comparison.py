@@ -33,6 +33,8 @@ from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 SIZE, ITEMS = 24, 300
 LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", "kind > tie"]
 SMALL = ItemRecipe(code_size=8, width=32, epochs=30, batch=64, dropout=0.0, drop_input=0.0, mixup=0.0)

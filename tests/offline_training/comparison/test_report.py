@@ -39,6 +39,8 @@ from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 from tests.pages import Page, markdown_tables, texts_of  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 SIZE, ITEMS = 24, 60
 SCRIPT = "<script>alert(1)</script> & $a_b$ | `c`"
 LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", f"kind > {SCRIPT}"]

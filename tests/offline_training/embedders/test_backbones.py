@@ -24,6 +24,8 @@ from offline_training.embedders.backbones.backbones import (  # noqa: E402
 from offline_training.embedders.backbones.mobilenet import MobileNet  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 SIDE = 64  # pixels; the networks are convolutions, so smaller pictures work too, and faster
 
 

@@ -14,6 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from offline_training.embedders.backbones.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet  # noqa: E402
 from offline_training.exporting.graphs import open_base  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 MEDIAN_COSINE, FIRST_PERCENTILE = 0.98, 0.95
 
 

@@ -21,6 +21,8 @@ from offline_training.embedders.backbones.backbones import Backbone  # noqa: E40
 from offline_training.embedders.recipe import EmbedderReport, FinetuningOptions, device_of  # noqa: E402
 from tests.offline_training.embedders import small  # noqa: E402
 
+pytestmark = pytest.mark.training
+
 COUNTS = {
     "train": dict.fromkeys(small.COLOURS, 4),
     "val": dict.fromkeys(small.COLOURS, 2),
