@@ -7,6 +7,8 @@ worker as well, and exits with the same code. If the broker goes away later, the
 import asyncio
 import contextlib
 import logging
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from time import monotonic
@@ -80,12 +82,16 @@ async def _wait(kind: str, process: asyncio.subprocess.Process, stop: asyncio.Ev
     await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not ended.done():
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        _signal(process, signal.SIGTERM)
         try:
             await asyncio.wait_for(asyncio.shield(ended), STOP_TIMEOUT + 1)
         except TimeoutError:
             logger.warning("the %s worker did not stop; killed", kind)
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _signal(process, signal.SIGKILL)
     return await ended
+
+
+def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal. Process.send_signal polls first: it can reap a worker that ended just now, whose exit code is then lost."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, number)
