@@ -147,11 +147,37 @@ class BagTable(Table[bytes, bytes]):
         topic = self.changelog_topic_name
         records = [(key, value, ()) for key, value in rows.items()]
         last = (await self._publisher.send_all(topic, records, partition=partition))[partition]
-        if last != after + len(rows):
+        if last == after + len(rows):
+            return last
+        foreign = [row for row in await self._read(partition, after + 1, last) if row not in rows.items()]
+        if any(_usable(partition, *row) for row in foreign):
             raise DeliveryError(
                 f"another worker writes to partition {partition} of {topic}: {len(rows)} rows sent after offset {after} end at {last}"
             )
         return last
+
+    async def _read(self, partition: int, first: int, last: int) -> list[tuple[bytes, bytes | None]]:
+        """The records of the changelog from one offset to another, both included."""
+        tp = TopicPartition(self.changelog_topic_name, partition)
+        found: list[Any] = []
+        async with self._reader() as consumer:
+            consumer.assign([tp])
+            consumer.seek(tp, first)
+            while await consumer.position(tp) <= last:
+                for records in (await consumer.getmany(tp, timeout_ms=1000)).values():
+                    found += [record for record in records if record.offset <= last]
+        return [(record.key, record.value) for record in found]
+
+    def _reader(self) -> AIOKafkaConsumer:
+        return AIOKafkaConsumer(
+            **self._kafka,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=4 * 1024**2,
+            # Our rows belong to no transaction. Reading committed would stop at a transaction that somebody else left open,
+            # and lose our rows above it.
+            isolation_level="read_uncommitted",
+        )
 
     # -- recovery
 
@@ -168,20 +194,8 @@ class BagTable(Table[bytes, bytes]):
             return
         for tp in partitions:
             self._recent.forget(tp.partition)
-        consumer = AIOKafkaConsumer(
-            **self._kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=4 * 1024**2,
-            # Our rows belong to no transaction. Reading committed would stop at a transaction that somebody else left open,
-            # and lose our rows above it.
-            isolation_level="read_uncommitted",
-        )
-        await consumer.start()
-        try:
+        async with self._reader() as consumer:
             await self._read_back(consumer, [TopicPartition(tp.topic, tp.partition) for tp in sorted(partitions)])
-        finally:
-            await consumer.stop()
 
     async def _read_back(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         started = logged = monotonic()

@@ -57,7 +57,9 @@ def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> lis
             if tp.topic == EMBEDDED and committed > begins:
                 rows.advance(tp.partition, sample.ends[TopicPartition(BAGS_CHANGELOG, tp.partition)])
             for offset in range(begins, committed):
-                event_id, places = effects.get(tp, {}).get(offset, ("nothing", []))
+                if offset not in effects.get(tp, {}):  # of an aborted transaction, or its marker
+                    continue
+                event_id, places = effects[tp][offset]
                 where = f"{event_id} at {tp.topic} {tp.partition}/{offset}"
                 there = [target.topic for target, place in places if place < sample.ends[target]]
                 if not there:

@@ -61,7 +61,7 @@ def every_picture() -> Iterator[PictureServer]:
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
     """One oracle for all scenarios, so that each photo is embedded once."""
-    return Oracle(Bundle.load(), lambda url: (CATALOGUE / url.rsplit("/", 1)[1]).read_bytes())
+    return Oracle(Bundle.load(), lambda url: (CATALOGUE / url.rsplit("/", 1)[1].partition("?")[0]).read_bytes())
 
 
 @pytest.fixture

@@ -45,6 +45,7 @@ class Mix:
     duplicates: float = 0.0  # an earlier event again, byte for byte
     old: float = 0.0  # a new event whose timestamp is up to a day old
     poison: float = 0.0
+    fresh: float = 0.0  # an item with a picture address of its own, which no cache knows
     who: str = "user"  # prefix of the user ids
     photos: tuple[str, ...] = PHOTOS
 
@@ -87,9 +88,10 @@ def events(seed: int, pictures: str, mix: Mix = USUAL, name: str = "e") -> Itera
             event["type"] = "erase"
         else:
             photo = random.choice(mix.photos)
+            address = f"{photo}?{number}" if mix.fresh and random.random() < mix.fresh else photo
             event["type"] = "return" if chance < mix.erasures + mix.returns else random.choice(TYPES)
             event["item_id"] = photo.removesuffix(".jpg")
-            event["image_url"] = f"{pictures}/{photo}"
+            event["image_url"] = f"{pictures}/{address}"
         produced = Produced(user.encode(), json.dumps(event).encode())
         recent.append(produced)
         if len(recent) > 2000:

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from streams.kafka.offsets import ISOLATION
 from streams.kafka.topics import EMBED_GROUP, PROFILE_GROUP
 from streams.profile.bag import Bag
 from tests.kafka.broker import KafkaBroker, free_port
@@ -170,8 +171,10 @@ class System:
                 await delivery
 
     async def read(self, topic: str, since: Mapping[TopicPartition, int] | None = None) -> list[Record]:
-        """All current records of a topic, in order within each partition. since: first offsets, by default the oldest."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest")
+        """All committed records of a topic, in order within each partition. since: first offsets, by default the oldest."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest", isolation_level=ISOLATION
+        )
         await consumer.start()
         try:
             partitions = await self.partitions(topic)

@@ -191,6 +191,33 @@ async def write_from_outside(system: System) -> None:
             )
 
 
+GARBAGE: list[tuple[bytes, bytes | None]] = [
+    (b"", b"x"),
+    (b"\x00\x03ann\x01shoe", b"\xff\xff"),
+    (b"\xff\xff", None),
+    (user_prefix("ann") + b"\x01shoe", b"\x01\xc1"),
+]
+
+
+async def write_garbage(system: System) -> None:
+    """Write records that are no rows to each partition of the changelog."""
+    async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
+        for tp in await system.partitions(BAGS_CHANGELOG):
+            for key, value in GARBAGE:
+                await producer.send_and_wait(BAGS_CHANGELOG, value, key=key, partition=tp.partition)
+
+
+def returned(user: str, event_id: str) -> dict[str, object]:
+    """An event that needs no picture."""
+    return {
+        "user_id": user,
+        "item_id": "shoe",
+        "type": "return",
+        "timestamp": 1_500_000_000_000,
+        "event_id": event_id,
+    }
+
+
 async def delete_topic(system: System, topic: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=system.broker.bootstrap)
     await admin.start()
@@ -219,16 +246,7 @@ def test_a_clean_stop_duplicates_no_event(story: Story) -> None:
 
 
 def test_a_clean_stop_commits_what_was_processed_since_the_last_commit(system: System, story: Story) -> None:
-    events = [
-        {
-            "user_id": f"emil-{n}",
-            "item_id": "shoe",
-            "type": "return",
-            "timestamp": 1_500_000_000_000,
-            "event_id": f"emil {n}",
-        }
-        for n in range(20)
-    ]
+    events = [returned(f"emil-{n}", f"emil {n}") for n in range(20)]
     system.configure(commit_interval=60)
     with system.worker("all") as process:
         asyncio.run(system.produce(events))
@@ -255,6 +273,21 @@ def test_a_crashed_worker_is_restarted_and_processes_events_again(story: Story) 
     before, after = story.crashed
     assert after not in (0, before), "a second writer of its changelog crashes the worker"
     assert story.bag_sizes["dora buys"] == 1
+
+
+def test_records_of_the_changelog_that_are_no_rows_stop_no_worker(system: System, story: Story) -> None:
+    system.configure(commit_interval=0.2)
+    with system.worker("all"):
+        before = system.worker_pid("profile")
+        for number in range(3):
+            asyncio.run(system.produce(returned(f"fay-{user}", f"fay {user} {number}") for user in range(20)))
+            asyncio.run(system.settled())
+            asyncio.run(write_garbage(system))
+        assert system.worker_pid("profile") == before
+        text = system.get("profile", "/metrics")[1]
+    passed_over = float(text.split("\ntastestream_quarantined_rows_total ")[1].split()[0])
+    assert passed_over >= 2 * len(GARBAGE), "the last round has no event behind it in some partitions"
+    assert {f"fay {user} {number}" for user in range(20) for number in range(3)} <= published(system).keys()
 
 
 def test_all_processes_end_when_the_parent_closes_standard_input(story: Story) -> None:
