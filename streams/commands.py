@@ -125,7 +125,9 @@ def settings(
         out.print(
             Text(textwrap.fill(comment, min(out.width, LINE), initial_indent="# ", subsequent_indent="# "), "dim")
         )
-        out.print(Text.assemble((PREFIX + name.upper(), "bold"), "=", visible(value), "\n"))
+        line = Text.assemble((PREFIX + name.upper(), "bold"), "=", visible(value), "\n")
+        # As a comment it does not pin the name in a `.env` whose NAMESPACE is set later.
+        out.print(Text.assemble(("# ", "dim"), line) if current.follows_namespace(name) else line)
 
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")

@@ -61,7 +61,7 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
     """Run a worker until a signal or, with `with_parent`, the end of standard input. Returns the exit code."""
     configure_logging(settings)
     try:
-        with locked_folder(settings.data_dir, kind) as folder:
+        with locked_folder(settings.state_dir, kind) as folder:
             return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
     except TastestreamError as error:
         logger.error("%s", error)  # noqa: TRY400 -- the message says everything

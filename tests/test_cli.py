@@ -246,6 +246,21 @@ def test_a_changed_setting_is_listed_with_its_default(tastestream: Command) -> N
     assert re.search(r"Default:\s(# )?10\.\nTASTESTREAM_TOP_K=7\n", printed)
 
 
+def test_the_defaults_as_a_file_leave_the_topics_to_the_namespace(
+    tastestream: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listed = tastestream("settings", "--defaults").out
+    (tmp_path / ".env").write_text(listed.replace("TASTESTREAM_NAMESPACE=", "TASTESTREAM_NAMESPACE=shop"))
+    again = tastestream("settings").out
+    assert "\n# TASTESTREAM_INTERACTIONS_TOPIC=shop-user-interactions\n" in again
+
+
+def test_a_topic_that_is_named_by_hand_is_listed_as_a_setting(tastestream: Command) -> None:
+    printed = tastestream("settings", TASTESTREAM_NAMESPACE="shop", TASTESTREAM_DLQ_TOPIC="letters").out
+    assert "\nTASTESTREAM_DLQ_TOPIC=letters\n" in printed
+
+
 def test_the_defaults_are_listed_even_if_a_setting_is_wrong(tastestream: Command) -> None:
     done = tastestream("settings", "--defaults", TASTESTREAM_TOP_K="many")
     assert (done.code, done.err) == (0, "")

@@ -23,7 +23,6 @@ from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
 from streams.kafka.records import Headers, Record
-from streams.kafka.topics import EMBED_GROUP
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
 
@@ -51,7 +50,7 @@ class EmbedWorker:
         self._bundle = bundle
         self._folder = folder
         self.app = new_app(
-            EMBED_GROUP,
+            settings.embed_group,
             settings,
             folder / "faust",
             max_in_flight=settings.embed_in_flight,

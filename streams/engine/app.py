@@ -113,6 +113,7 @@ def new_app(
         kafka=settings.aiokafka(),
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
         broker_credentials=_credentials(settings),
+        broker_client_id=settings.client_id,
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 6,
         broker_max_poll_interval=NEVER,  # a spare worker without partitions polls nothing, and stays in the group

@@ -70,7 +70,7 @@ class BoundedTopicReader:
         if self.name not in described:
             raise TopicsError(
                 f"there is no topic {self.name} at {settings.broker}; `tastestream topics` creates it, "
-                f"{self._setting} names another"
+                f"{self._setting} or TASTESTREAM_NAMESPACE names another"
             )
         partitions = [TopicPartition(self.name, one["partition"]) for one in described[self.name]["partitions"]]
         try:

@@ -18,11 +18,6 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-EMBED_GROUP = "tastestream-embed"
-PROFILE_GROUP = "tastestream-profile"
-BAGS_TABLE = "bags"
-BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # as Faust names it
-
 DAY = 86_400_000  # milliseconds
 
 # Configuration of compacted topics: a replaced or erased value is gone after about two days, however little is written.
@@ -54,7 +49,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
         TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
         TopicSpec(
-            BAGS_CHANGELOG,
+            settings.bags_changelog,
             "rows of the bags, for recovery",
             "compact",
             PROMPT_COMPACTION,

@@ -24,12 +24,12 @@ from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
-from streams.kafka.topics import BAGS_TABLE
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
 from streams.profile.rows import Changes, UnknownRowFormat, decode_bag, fault, keys_of, user_prefix
 from streams.profile.store import BagStore, RocksDBMemory
+from streams.settings.names import BAGS_TABLE
 
 logger = logging.getLogger(__name__)
 

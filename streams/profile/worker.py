@@ -31,7 +31,6 @@ from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
 from streams.kafka.records import Record
-from streams.kafka.topics import PROFILE_GROUP
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
@@ -66,7 +65,7 @@ class ProfileWorker:
         self._settings = settings
         self._bundle = bundle
         self.app = new_app(
-            PROFILE_GROUP,
+            settings.profile_group,
             settings,
             folder / "faust",
             max_in_flight=2 * settings.profile_batch,

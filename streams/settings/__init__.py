@@ -2,6 +2,7 @@
 
 settings.py  the settings themselves: names, defaults, descriptions, and the rules that a value has to meet
 values.py    how a value is written as text: quotes, lists, weights. Pure.
+names.py     consumer groups, topics, and the namespace before them. Pure.
 brokers.py   the brokers in the text of `BROKER`. Pure.
 reading.py   where the values come from, and what a user is told about a wrong one
 """

@@ -22,11 +22,23 @@ from pydantic_settings import (
 
 from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
 from streams.settings.brokers import Broker, SecurityProtocol, common_protocol, parse_broker
+from streams.settings.names import (
+    BAGS_CHANGELOG,
+    CLIENT,
+    EMBED_GROUP,
+    PROFILE_GROUP,
+    check_namespace,
+    check_topic,
+    in_namespace,
+)
 from streams.settings.values import pairs, parts, unquoted
 from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
 from streams.web.limits import LARGE_PICTURE_BYTES
 
 PREFIX = "TASTESTREAM_"
+
+TOPICS = ("interactions_topic", "embedded_topic", "recommendations_topic", "dlq_topic")
+"""The settings that name a topic. Their defaults follow `namespace`."""
 
 WeightedType = Literal["purchase", "cart", "view"]
 
@@ -130,34 +142,42 @@ class Settings(BaseSettings):
         description="Number of copies of each partition of topics that tastestream creates. "
         "Set it to 3 on a cluster of three or more brokers.",
     )
+    namespace: str = Field(
+        "",
+        description="Prefix, followed by a hyphen, of the consumer groups, the changelog topic, and every topic that is not "
+        "named by a setting: shop makes shop-tastestream-embed and shop-user-interactions. Set it if several installations "
+        "share a cluster, or if ACLs allow one prefix. Set it before the first start: bags do not move to another namespace.",
+    )
     interactions_topic: str = Field(
         "user-interactions",
         min_length=1,
-        description="Name of the input topic: the shop's events. Change it to read a topic that you have already.",
+        description="Name of the input topic: the shop's events. If unset, it follows NAMESPACE. "
+        "Set it to read a topic that you have already.",
     )
     embedded_topic: str = Field(
         "embedded-interactions",
         min_length=1,
-        description="Name of the topic between the workers: events with embeddings. "
-        "Change it if another installation on the same cluster uses this name.",
+        description="Name of the topic between the workers: events with embeddings. If unset, it follows NAMESPACE. "
+        "Set it if your cluster has rules for names.",
     )
     recommendations_topic: str = Field(
         "user-recommendations",
         min_length=1,
-        description="Name of the output topic: recommendations. Change it to write to a topic that you have already.",
+        description="Name of the output topic: recommendations. If unset, it follows NAMESPACE. "
+        "Set it to write to a topic that you have already.",
     )
     dlq_topic: str = Field(
         "user-interactions-dlq",
         min_length=1,
-        description="Name of the topic of dead letters: events that cannot be processed. "
-        "Change it if another installation on the same cluster uses this name.",
+        description="Name of the topic of dead letters: events that cannot be processed. If unset, it follows NAMESPACE. "
+        "Set it if your cluster has rules for names.",
     )
 
     # -- this machine
     data_dir: Path = Field(
         Path("data"),
-        description="Folder of the RocksDB files. Put it on a local disk that outlives the process; "
-        "workers of the same kind cannot share one.",
+        description="Folder of the RocksDB files, with a folder for NAMESPACE in it. Put it on a local disk that outlives the "
+        "process; workers of the same kind and namespace cannot share one.",
     )
     bundle: Path | None = Field(
         None,
@@ -377,6 +397,18 @@ class Settings(BaseSettings):
     def _broker_list(cls, value: Any) -> Any:
         return ",".join(map(str, listed)) if isinstance(listed := parts(value), list) else value
 
+    @field_validator("namespace")
+    @classmethod
+    def _namespace(cls, value: str) -> str:
+        check_namespace(value)
+        return value
+
+    @field_validator(*TOPICS)
+    @classmethod
+    def _topic(cls, value: str) -> str:
+        check_topic(value)
+        return value
+
     @field_validator("embed_port", "profile_port", mode="before")
     @classmethod
     def _port(cls, value: Any) -> Any:
@@ -483,7 +515,20 @@ class Settings(BaseSettings):
         if self.tls_key_file and not self.tls_cert_file:
             raise ValueError("TLS_KEY_FILE is set, so TLS_CERT_FILE is needed")
         self._check_tls_files()
+        for name in TOPICS:
+            if self.follows_namespace(name):  # the model is frozen for everybody else
+                object.__setattr__(self, name, in_namespace(self.namespace, getattr(self, name)))
+        self._check_topics_differ()
         return self
+
+    def _check_topics_differ(self) -> None:
+        """Raises ValueError if two topics have one name: workers would read what they write."""
+        owners = {self.bags_changelog: "the changelog topic"}
+        for name in TOPICS:
+            topic, owner = getattr(self, name), name.upper()
+            if topic in owners:
+                raise ValueError(f"{owner} is {topic}, which is {owners[topic]} too; each topic needs its own name")
+            owners[topic] = owner
 
     def _check_tls_files(self) -> None:
         """Load the files once, so that a wrong one is a wrong setting and not a crash of each client.
@@ -519,6 +564,35 @@ class Settings(BaseSettings):
         """host:port of each broker, without the scheme; an IPv6 address is in brackets."""
         return [broker.server for broker in _brokers(self.broker)]
 
+    def follows_namespace(self, name: str) -> bool:
+        """Whether the value of this setting comes from its default and `namespace`: a topic that no source names."""
+        return name in TOPICS and name not in self.model_fields_set
+
+    @property
+    def embed_group(self) -> str:
+        """The consumer group of the embed workers."""
+        return in_namespace(self.namespace, EMBED_GROUP)
+
+    @property
+    def profile_group(self) -> str:
+        """The consumer group of the profile workers."""
+        return in_namespace(self.namespace, PROFILE_GROUP)
+
+    @property
+    def bags_changelog(self) -> str:
+        """The changelog topic of the bags."""
+        return in_namespace(self.namespace, BAGS_CHANGELOG)
+
+    @property
+    def client_id(self) -> str:
+        """What clients call themselves at the brokers, for quotas and logs."""
+        return in_namespace(self.namespace, CLIENT)
+
+    @property
+    def state_dir(self) -> Path:
+        """Folder of this namespace's files: those of another namespace belong to other topics."""
+        return self.data_dir / self.namespace
+
     @property
     def earliest(self) -> int:
         """The beginning of EARLIEST_DATE, milliseconds since the epoch."""
@@ -540,6 +614,7 @@ class Settings(BaseSettings):
         """Arguments of every aiokafka client: where the brokers are, and how to authenticate."""
         return {
             "bootstrap_servers": self.bootstrap_servers,
+            "client_id": self.client_id,
             "security_protocol": self.security_protocol,
             "ssl_context": self.ssl_context,
             **(

@@ -62,7 +62,7 @@ def run_warm(
         TastestreamError: the bundle, the cache or the list cannot be used.
     """
     configure_logging(settings)
-    with locked_folder(settings.data_dir, "embed") as folder:
+    with locked_folder(settings.state_dir, "embed") as folder:
         return asyncio.run(_warm(settings, folder, url_list, console, limit=limit, rate=rate, on_failure=on_failure))
 
 

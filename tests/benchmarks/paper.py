@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from offline_training.embedders.training_data.pictures import LabelledPicture, read_clothing, read_grocery
-from streams.kafka.topics import BAGS_CHANGELOG
+from streams.settings.names import BAGS_CHANGELOG
 from tests.data import DATA
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, stop

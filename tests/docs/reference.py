@@ -171,7 +171,8 @@ def messages_page() -> str:
 
 {table(("topic", "what is on it", "cleanup policy", "other topic settings at creation"), topics)}
 
-The names are the defaults of the settings `*_TOPIC`. The workers create missing topics, and refuse topics that cannot work.
+The names are the defaults of the settings `*_TOPIC`. With a `NAMESPACE`, they begin with it and a hyphen.
+The workers create missing topics, and refuse topics that cannot work.
 The second and third topic must have equally many partitions.
 
 ## Interaction

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
 
-from streams.kafka.topics import BAGS_CHANGELOG
 from streams.profile.bag import fold
 from streams.profile.rows import decode_bag, user_of
+from streams.settings.names import BAGS_CHANGELOG
 from tests.faults.tap import EMBEDDED, INPUT, LETTERS, OUTPUT, Embedded, Seen
 from tests.kafka.system import Record
 from tests.oracle import MAX_SLOTS

@@ -17,7 +17,7 @@ from typing import Self
 
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.topics import BAGS_CHANGELOG
+from streams.settings.names import BAGS_CHANGELOG
 from tests.faults.load import PHOTOS, POISON, START
 from tests.faults.pictures import PictureServer
 from tests.faults.tap import EMBEDDED, INPUT

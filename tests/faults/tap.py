@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from streams.kafka.topics import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.rows import fault
+from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.system import Record
 
 INPUT, EMBEDDED, OUTPUT, LETTERS = (

@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from streams.kafka.topics import BAGS_CHANGELOG
 from streams.messages import Interaction
 from streams.profile.rows import user_of, user_prefix
+from streams.settings.names import BAGS_CHANGELOG
 from tests.faults.breaks import broken_by
 from tests.faults.load import Mix, Produced
 from tests.faults.pictures import PictureServer

@@ -25,8 +25,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.kafka.offsets import ISOLATION
-from streams.kafka.topics import EMBED_GROUP, PROFILE_GROUP
 from streams.profile.bag import Bag
+from streams.settings.names import EMBED_GROUP, PROFILE_GROUP, in_namespace
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 
@@ -64,6 +64,11 @@ class System:
             commit_interval=0.2,
             **settings,
         )
+
+    @property
+    def _data(self) -> Path:
+        """Where the workers keep their files."""
+        return self.folder / "data" / self.environment.get("TASTESTREAM_NAMESPACE", "")
 
     def configure(self, **settings: object) -> None:
         """Change settings of processes that are started later."""
@@ -139,7 +144,7 @@ class System:
 
     def worker_pid(self, kind: str) -> int:
         """Id of the process that holds the data folder of a worker."""
-        return int((self.folder / "data" / kind / "LOCK").read_text())
+        return int((self._data / kind / "LOCK").read_text())
 
     # -- topics
 
@@ -148,10 +153,14 @@ class System:
         """An event as JSON."""
         return json.dumps(event).encode()
 
+    def named(self, name: str) -> str:
+        """A topic or a group as it is at the broker, for workers in a namespace."""
+        return in_namespace(self.environment.get("TASTESTREAM_NAMESPACE", ""), name)
+
     async def produce(
         self, events: Iterable[Mapping[str, Any] | bytes], *, partition: int | None = None, rate: float = math.inf
     ) -> None:
-        """Produce events to `user-interactions`, keyed by user, and wait until the broker has acknowledged them.
+        """Produce events to the input topic, keyed by user, and wait until the broker has acknowledged them.
 
         Args:
             events: events, or raw values.
@@ -166,7 +175,7 @@ class System:
                     await asyncio.sleep(early)
                 value = event if isinstance(event, bytes) else self.encoded(event)
                 key = b"raw" if isinstance(event, bytes) else str(event.get("user_id")).encode()
-                sent.append(await producer.send("user-interactions", value, key=key, partition=partition))
+                sent.append(await producer.send(self.named("user-interactions"), value, key=key, partition=partition))
             for delivery in sent:
                 await delivery
 
@@ -217,7 +226,9 @@ class System:
     async def recommendations(self) -> list[dict[str, Any]]:
         """The recommendations published so far, without nulls."""
         return [
-            json.loads(record.value) for record in await self.read("user-recommendations") if record.value is not None
+            json.loads(record.value)
+            for record in await self.read(self.named("user-recommendations"))
+            if record.value is not None
         ]
 
     async def ends(self, topic: str) -> dict[TopicPartition, int]:
@@ -232,7 +243,7 @@ class System:
     async def lag(self, *kinds: str) -> int:
         """Number of events that the groups of these workers have not committed; by default, of both."""
         total = 0
-        for group, topic in (READS[kind] for kind in kinds or READS):
+        for group, topic in (map(self.named, READS[kind]) for kind in kinds or READS):
             consumer = AIOKafkaConsumer(
                 bootstrap_servers=self.broker.bootstrap, group_id=group, enable_auto_commit=False
             )
@@ -248,7 +259,7 @@ class System:
 
     def stored_bags(self) -> dict[str, Bag]:
         """The bags on the disk of the stopped profile worker."""
-        return bags_of(rows_on_disk(self.folder / "data" / "profile" / "bags"))
+        return bags_of(rows_on_disk(self._data / "profile" / "bags"))
 
     async def settled(self, *kinds: str, timeout: float = 60.0, pause: float = POLL) -> None:
         """Wait until the groups of these workers, by default of both, have committed all events.

@@ -136,4 +136,4 @@ def test_each_bad_argument_is_one_line(system: System, tmp_path: Path) -> None:
         del system.environment["TASTESTREAM_INTERACTIONS_TOPIC"]
     assert code == 1
     assert "there is no topic other at" in told
-    assert "TASTESTREAM_INTERACTIONS_TOPIC names another" in told
+    assert "TASTESTREAM_INTERACTIONS_TOPIC or TASTESTREAM_NAMESPACE names another" in told

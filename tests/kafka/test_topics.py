@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from streams.kafka.topics import BAGS_CHANGELOG
+from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.system import System
 
 EXPECTED = {

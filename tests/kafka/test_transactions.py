@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
-from streams.kafka.topics import BAGS_CHANGELOG
+from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.system import System
 
 ROOT = Path(__file__).parents[2]

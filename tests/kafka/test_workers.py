@@ -23,8 +23,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from PIL import Image
 
 from model.bundle import Bundle
-from streams.kafka.topics import BAGS_CHANGELOG
 from streams.profile.rows import decode_bag, user_prefix
+from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.system import Record, System, picture_server, stop, wait_until
 from tests.stored import by_user, rows_on_disk
 

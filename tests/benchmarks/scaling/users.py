@@ -29,10 +29,10 @@ from rich.progress import track
 from rich.table import Table
 
 from model.bundle import Bundle
-from streams.kafka.topics import BAGS_CHANGELOG
 from streams.messages import EmbeddedInteraction, encode_embedded
 from streams.profile.bag import Bag, Moment, Picture, Slot
 from streams.profile.rows import encode_bag
+from streams.settings.names import BAGS_CHANGELOG
 from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.scaling.alone import Keyed, Work, alone
 from tests.benchmarks.throughput.report import spread
