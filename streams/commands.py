@@ -43,13 +43,15 @@ class Document(StrEnum):
 def topics() -> None:
     """Create missing topics, and check existing ones.
 
-    If a topic has a partition count or a clean-up policy that cannot work, the
-    exit code is 1, and nothing is created.
+    If a topic has a partition count or a clean-up policy that cannot work, or a
+    consumer group belongs to another topic, the exit code is 1, and nothing is
+    created.
     """
+    from streams.kafka.groups import group_uses
     from streams.kafka.topics import ensure_topics, topic_specs
 
     settings = read()
-    states = on_kafka(settings, ensure_topics(settings))
+    states = on_kafka(settings, ensure_topics(settings, group_uses(settings)))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
         state, created = states[spec.name]

@@ -26,6 +26,7 @@ from streams.exceptions import (
     StartupError,
     StateError,
 )
+from streams.kafka.groups import group_uses
 from streams.kafka.topics import ensure_topics
 from streams.monitoring.health import Health, not_ready
 from streams.monitoring.watchdog import Watchdog
@@ -73,7 +74,7 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     bundle = Bundle.load(settings.bundle, settings.bundle_key)
-    states = await unless_stopped(ensure_topics(settings), stop)
+    states = await unless_stopped(ensure_topics(settings, group_uses(settings, kind)), stop)
     if states is None:
         logger.info("stopping")
         return 0

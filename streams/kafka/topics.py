@@ -5,6 +5,7 @@ A start creates missing topics. It refuses an existing topic that cannot work, a
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.groups import GroupUse, check_groups
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -96,20 +98,22 @@ def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, To
     return siblings[0] if spec.copartitioned and siblings else default
 
 
-async def ensure_topics(settings: Settings) -> dict[str, tuple[TopicState, bool]]:
-    """Create missing topics and check the others.
+async def ensure_topics(settings: Settings, groups: Iterable[GroupUse] = ()) -> dict[str, tuple[TopicState, bool]]:
+    """Check these consumer groups and the topics that exist, then create those that are missing.
 
     Returns:
         The state of each topic by its name, and whether it was created.
 
     Raises:
         BrokerUnreachable: No broker answered within `broker_timeout`.
-        TopicsError: A topic cannot work, or cannot be created.
+        TopicsError: A topic cannot work, or cannot be created, or a group belongs to another topic.
     """
     admin = await connect(settings)
     try:
         specs = topic_specs(settings)
-        states = await _describe(admin, specs)
+        existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        await check_groups(admin, settings, groups, existing)  # first: what it says explains what the topics have
+        states = await _describe(admin, specs, existing)
         check_topics(specs, states)
         created: set[str] = set()
         for spec in specs:
@@ -150,8 +154,10 @@ async def connect(settings: Settings) -> AIOKafkaAdminClient:
             return admin
 
 
-async def _describe(admin: AIOKafkaAdminClient, specs: list[TopicSpec]) -> dict[str, TopicState]:
-    topics = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+async def _describe(
+    admin: AIOKafkaAdminClient, specs: list[TopicSpec], topics: dict[str, int]
+) -> dict[str, TopicState]:
+    """The state of our topics. topics: number of partitions of all that exist."""
     present = [spec.name for spec in specs if spec.name in topics]
     cleanups: dict[str, str] = {}
     if present:
