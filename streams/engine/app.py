@@ -132,6 +132,7 @@ def new_app(
         TableManager=OwnTableManager,
         table_standby_replicas=0,
         topic_disable_leader=True,
+        topic_allow_declare=False,  # `streams.kafka.topics` creates them; a client may not have the right to
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication_factor,
         web_enabled=False,  # Faust's server has no authentication; streams.monitoring.health has what is needed
