@@ -1,6 +1,7 @@
 """One real Apache Kafka broker for a test: KRaft mode, one node, on 127.0.0.1, as a child process.
 
-For tests only: no replication, no security. `distribution.py` says what has to be installed.
+For tests only: no replication, and no security but for the users of a second listener. `distribution.py` says
+what has to be installed.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
@@ -34,6 +36,7 @@ CONSOLE_TOOLS = {
     "producer": "org.apache.kafka.tools.ConsoleProducer",
     "consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "topics": "org.apache.kafka.tools.TopicCommand",
+    "acls": "org.apache.kafka.tools.AclCommand",
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
@@ -66,6 +69,18 @@ log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
 """
 
+# A second listener, on which clients have names and may do what ACLs allow. On the first one everything is allowed.
+WITH_USERS = """\
+listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port}
+listener.security.protocol.map=CLIENTS:PLAINTEXT,USERS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.name.users.sasl.enabled.mechanisms=PLAIN
+listener.name.users.plain.sasl.jaas.config=\
+org.apache.kafka.common.security.plain.PlainLoginModule required {users};
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+
 # Kills the broker when the pipe to the test process closes, which happens however that process ends. PR_SET_PDEATHSIG
 # would be shorter, but it fires when the *thread* that started the broker ends. A pidfd cannot hit another process that
 # got the same number.
@@ -87,17 +102,21 @@ class KafkaBroker:
     with what reached the disk. The methods block: in a coroutine call them with `asyncio.to_thread`.
     """
 
-    def __init__(self, folder: Path, *, brief: bool = False) -> None:
+    def __init__(self, folder: Path, *, brief: bool = False, users: Mapping[str, str] | None = None) -> None:
         """Create a broker that does not run yet.
 
         Args:
             folder: for its configuration, data and log.
             brief: for a broker that handles thousands of records, not millions. The JVM then compiles quickly instead of
                 well, which saves a third of the processor time of a start.
+            users: passwords by name, for a second listener at `users_bootstrap` (SASL_PLAINTEXT, PLAIN). They may do what
+                ACLs allow, at first nothing.
         """
         self.folder = folder
         self.port = free_port()
-        self.controller_port = free_port(besides=self.port)
+        self.controller_port = free_port(self.port)
+        self.users_port = free_port(self.port, self.controller_port)
+        self._users = users
         self._jvm = ("-XX:TieredStopAtLevel=1",) if brief else ()
         self._broker: subprocess.Popen[bytes] | None = None
         self._watch: subprocess.Popen[bytes] | None = None
@@ -105,6 +124,10 @@ class KafkaBroker:
     @property
     def bootstrap(self) -> str:
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def users_bootstrap(self) -> str:
+        return f"127.0.0.1:{self.users_port}"
 
     @property
     def log_path(self) -> Path:
@@ -167,7 +190,10 @@ class KafkaBroker:
         draft = self.folder / "server.properties.draft"
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
-        draft.write_text(PROPERTIES.format(port=self.port, controller_port=self.controller_port, data=data), "utf-8")
+        properties = PROPERTIES + (WITH_USERS if self._users else "")  # the last line of a key counts
+        values = {"port": self.port, "controller_port": self.controller_port, "users_port": self.users_port}
+        users = " ".join(f'user_{name}="{password}"' for name, password in (self._users or {}).items())
+        draft.write_text(properties.format(data=data, users=users, **values), "utf-8")
         if formatted is None:
             _format(draft)
         else:
@@ -251,7 +277,7 @@ def _format(properties: Path) -> None:
         raise KafkaUnavailable(f"Kafka's StorageTool could not format a data folder:\n{end_of(done.stdout)}")
 
 
-def free_port(besides: int | None = None) -> int:
+def free_port(*besides: int) -> int:
     """A port that is free, and that no outgoing connection gets while its server is down for a restart."""
     for port in random.sample(PORTS, k=200):
         with socket.socket() as probe:
@@ -260,7 +286,7 @@ def free_port(besides: int | None = None) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port != besides:
+        if port not in besides:
             return port
     raise KafkaUnavailable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
