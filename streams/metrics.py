@@ -15,7 +15,7 @@ pictures = Counter(
 in_flight = Gauge("tastestream_in_flight", "Events in flight: taken, and not yet acknowledged.", ["worker"])
 lag = Gauge(
     "tastestream_lag",
-    "Events of the assigned partitions that are not acknowledged yet; -1 if the broker does not answer.",
+    "Events of the assigned partitions that are not acknowledged yet; -1 while it is unknown, and /ready says why.",
     ["worker"],
 )
 held_back = Gauge(

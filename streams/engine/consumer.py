@@ -7,6 +7,9 @@ the in-flight tracker, and the tracker decides what is committed.
 Each assignment starts a *generation*. It begins with an explicit seek of every partition to its committed offset, and ends
 when the partitions are revoked. Whatever belongs to an earlier generation is dropped and read again.
 
+Each commit names the id of the topic that was read (`streams.kafka.metadata`). A topic that was deleted and created again
+has another id, and is read from its start: the committed offsets are those of the topic before it.
+
 aiokafka's client runs in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
 """
 
@@ -24,6 +27,7 @@ from typing_extensions import override
 from streams.engine.fetch_pacing import pace_fetches
 from streams.engine.interface import EngineApp
 from streams.exceptions import DeliveryError
+from streams.kafka.metadata import DescribedTopic, marked_id, topics_now
 from streams.kafka.offsets import ISOLATION, high_watermarks
 from streams.kafka.records import Record
 from streams.runtime.process import end_at_once
@@ -38,6 +42,12 @@ POLL_WHEN_FULL = 0.02  # seconds, while some partitions have no room: they may h
 # Seconds that the broker may hold back a response while the requested partitions have no records. aiokafka has one fetch
 # request per broker at a time: until it is answered, no other partition can be fetched.
 FETCH_WAIT = 0.05
+
+BROKER_PAUSE = 0.5  # seconds between two questions to a broker that does not answer
+
+# Seconds that a commit may take. aiokafka tries without end to commit to a partition that no longer exists, and no later commit
+# would begin.
+COMMIT_TIMEOUT = 10.0
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -71,6 +81,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.generation = 0  # counts the revocations
+        self.reading: DescribedTopic | None = None  # the topic as it was when reading began; None before that
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
 
     @override
@@ -93,9 +104,9 @@ class Consumer(driver.Consumer):
         Returns:
             False, with nothing changed, when partitions have moved since then.
         """
-        partitions = [tp for tp in self._assigned() if tp.topic not in self.app.tables.changelog_topics]
+        topic = await self._in_thread(self._described())  # before the offsets: an older id only reads too much
         try:
-            positions = await self._in_thread(self._seek_to_committed(partitions)) if partitions else {}
+            positions = {} if topic is None else await self._in_thread(self._seek_to_committed(topic))
         except IllegalStateError:  # no longer assigned
             if generation == self.generation:
                 raise
@@ -154,6 +165,15 @@ class Consumer(driver.Consumer):
         await self._in_thread(self._pause(changelogs))
         await super().on_partitions_assigned(assigned, generation_id)
 
+    async def reopen(self) -> None:
+        """Have the partitions assigned anew, so that a generation begins on the topic as it is now."""
+        await self._in_thread(self._rejoin())
+
+    @property
+    def known_partitions(self) -> int:
+        """How many partitions of the topic aiokafka's client knows. It refreshes that in short intervals."""
+        return len(self._client.partitions_for_topic(self.app.reads) or ())
+
     async def held_back(self) -> int:
         """Number of records that are read only when the transaction before them commits or aborts."""
         return await self._in_thread(self._held_back())
@@ -165,7 +185,8 @@ class Consumer(driver.Consumer):
         """Commit the finished offsets.
 
         Returns:
-            True when the broker has stored them; False when there was nothing to commit, or partitions have moved.
+            True when the broker has stored them; False when there was nothing to commit, partitions have moved, or the broker
+            did not answer in time.
 
         Raises:
             DeliveryError: the broker refused the commit.
@@ -196,22 +217,42 @@ class Consumer(driver.Consumer):
     def _client(self) -> AIOKafkaConsumer:
         return self._thread._ensure_consumer()
 
-    async def _seek_to_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """Seek to the committed offsets, or to the start where there is none. Returns the positions.
+    @property
+    def _coordinator(self) -> Any:
+        return self._client._coordinator
+
+    async def _described(self) -> DescribedTopic | None:
+        """The topic as it is now, or None if there is none. Waits for a broker that does not answer."""
+        while True:
+            try:
+                return (await topics_now(self._client._client, [self.app.reads])).get(self.app.reads)
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(BROKER_PAUSE)
+
+    async def _rejoin(self) -> None:
+        await self._client._client.force_metadata_update()
+        self._coordinator.request_rejoin()
+
+    async def _seek_to_committed(self, topic: DescribedTopic) -> dict[TopicPartition, int]:
+        """Seek to the committed offsets, or to the start where there is none of this topic. Returns the positions.
 
         A poll of an earlier generation that still waits would swallow the first records after the seek, so it is cancelled first.
         """
         if self._polling is not None:
             self._polling.cancel()
             await asyncio.wait({self._polling})
-        positions: dict[TopicPartition, int] = {}
-        ends = await self._client.end_offsets(list(partitions))
-        offsets = {tp: await self._client.committed(tp) for tp in ends}
-        if beyond := [tp for tp, committed in offsets.items() if committed is not None and committed > ends[tp]]:
+        partitions = [tp for tp in self._assigned() if tp.topic == self.app.reads and tp.partition < topic.partitions]
+        ends = await self._client.end_offsets(partitions) if partitions else {}
+        stored = await self._coordinator.fetch_committed_offsets(partitions)
+        offsets = self._of_topic(topic, stored)
+        if beyond := [tp for tp, committed in offsets.items() if committed > ends[tp]]:
             # An earlier reader may have committed records of a transaction that is still open.
             ends |= await high_watermarks(self.app.kafka, beyond)
+        positions: dict[TopicPartition, int] = {}
         for tp, end in ends.items():
-            committed = offsets[tp]
+            committed = offsets.get(tp)
             if committed is not None and committed > end:
                 logger.warning(
                     "%s/%d ends at %d, but the group has committed %d: the topic was re-created; reading from its start",
@@ -223,7 +264,23 @@ class Consumer(driver.Consumer):
             else:
                 self._client.seek(tp, committed)
                 positions[tp] = committed
+        self.reading = topic
+        await self._commit_all(
+            self.generation, {tp: positions[tp] for tp, found in stored.items() if found.metadata != topic.mark}
+        )
         return positions
+
+    def _of_topic(
+        self, topic: DescribedTopic, committed: Mapping[TopicPartition, OffsetAndMetadata]
+    ) -> dict[TopicPartition, int]:
+        """The committed offsets that are of this topic, and not of one that had the same name before it."""
+        replaced = self.reading is not None and self.reading.is_another(topic)
+        named = {tp: marked_id(found.metadata) for tp, found in committed.items()}
+        # An earlier version committed no id. Its offset counts, unless this worker has seen the topic before.
+        own = {tp for tp, number in named.items() if number == topic.id or not (replaced or (number and topic.id))}
+        if replaced or len(own) < len(committed):
+            logger.warning("topic %s was deleted and created again; reading it from its start", self.app.reads)
+        return {tp: committed[tp].offset for tp in own}
 
     async def _poll(
         self, generation: int, rooms: Mapping[TopicPartition, int], timeout: float
@@ -278,14 +335,22 @@ class Consumer(driver.Consumer):
     async def _commit_all(self, generation: int, offsets: Mapping[TopicPartition, int]) -> bool:
         if generation != self.generation:
             return False
+        mark = self.reading.mark if self.reading else ""
+        known = range(self.known_partitions)
+        marked = {tp: OffsetAndMetadata(offset, mark) for tp, offset in offsets.items() if tp.partition in known}
+        if not marked:
+            return False  # the topic was deleted
         try:
-            await self._client.commit({tp: OffsetAndMetadata(offset, "") for tp, offset in offsets.items()})
+            async with asyncio.timeout(COMMIT_TIMEOUT):
+                await self._client.commit(marked)
+        except TimeoutError:
+            return False
         except (CommitFailedError, IllegalStateError) as error:
             logger.info("partitions have moved; uncommitted events will be delivered again: %s", error)
             return False
         except KafkaError as error:
             raise DeliveryError(f"offsets could not be committed: {error!r}") from error
-        return True
+        return generation == self.generation
 
     def _assigned(self) -> set[TopicPartition]:
         return self._client.assignment()

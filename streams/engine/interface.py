@@ -13,6 +13,7 @@ class EngineApp(Protocol):
     """The members of `App` that its consumer, its producer and its recovery use."""
 
     in_flight: InFlightTracker
+    reads: str  # the topic
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds

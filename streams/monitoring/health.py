@@ -2,7 +2,8 @@
 
 /live     200 while the worker makes progress or has no work; 503 once it has made none for half of the stall time-out, at the
           end of which the watchdog ends the worker
-/ready    200 once partitions are assigned and their bags recovered; 503 with the reason before that and during a rebalance
+/ready    200 once partitions are assigned and their bags recovered; 503 with the reason before that, during a rebalance, while
+          the broker does not answer, and while the topic differs from the one that the worker reads
 /metrics  Prometheus text format
 """
 
@@ -52,7 +53,7 @@ class Health:
         return web.json_response(body, status=200 if live else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        reason = not_ready(self._app)
+        reason = not_ready(self._app) or self._watchdog.problem
         return web.json_response({"ready": not reason, "reason": reason}, status=503 if reason else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:

@@ -3,6 +3,9 @@
 After a broker outage, or for an unforeseen reason, a consumer can stall while its process lives. The watchdog looks from
 outside: it asks the broker for the end of the topic, over a connection of its own. A broker that does not answer is an outage,
 and the watchdog waits. Work that does not progress although the broker answers is a stall.
+
+It also compares the topic with the one that the worker reads: its id and its partitions. Somebody may have deleted it, created
+it again or added partitions. The worker then begins anew on what the topic is now; while there is no topic, it waits.
 """
 
 import asyncio
@@ -18,12 +21,15 @@ from aiokafka.errors import KafkaError
 
 from streams import metrics
 from streams.engine.app import App
-from streams.exceptions import StallError
+from streams.exceptions import StallError, TopicsError
+from streams.kafka.metadata import DescribedTopic, topics_now
 from streams.kafka.offsets import ISOLATION, high_watermarks
+from streams.kafka.topics import too_few, unused
 
 logger = logging.getLogger(__name__)
 
-CHECKS = 6  # per stall time-out
+CHECKS = 6  # per stall time-out, at least
+INTERVAL = 10.0  # seconds between two checks, at most: a changed topic is noticed within two of them
 PROBE_TIMEOUT = 5.0  # seconds for the broker to answer
 
 
@@ -32,10 +38,11 @@ class Observation:
     """What the watchdog observed at one moment."""
 
     progress: tuple[int, ...]  # changes with every kind of progress
-    not_ready: str  # why the worker takes no events yet; empty when it does
+    not_ready: str  # why the worker takes no events, or not all; empty when it does
     in_flight: int  # records that are read and not finished
-    lag: int | None  # unfinished committed records of our partitions; None when the broker does not answer
+    lag: int | None  # unfinished committed records of our partitions; None when it is unknown
     thread_alive: bool = True
+    waits: bool = False  # for the broker to answer, or for its topic to exist
 
     @property
     def has_work(self) -> bool:
@@ -55,8 +62,8 @@ class StallTimer:
         self._progress: tuple[int, ...] = ()
 
     def seconds(self, seen: Observation) -> float:
-        """Seconds of work without progress. Zero while the broker does not answer: an outage ends by itself."""
-        if seen.lag is None or not seen.has_work or seen.progress != self._progress:
+        """Seconds of work without progress. Zero while the worker waits: only others can end that, and a restart would not."""
+        if seen.waits or not seen.has_work or seen.progress != self._progress:
             self._since = self._clock()
             self._progress = seen.progress
         return self._clock() - self._since
@@ -86,6 +93,8 @@ class Watchdog:
         self._probe: AIOKafkaConsumer | None = None
         self.seconds = 0.0  # of work without progress, at the last check
         self.seen: Observation | None = None
+        self.problem = ""  # of the broker or the topic, at the last check; empty when there is none
+        self._told: dict[str, int] = {}  # number of partitions of each topic that was logged as having too many
         self._held_checks = 0  # in a row, that found events behind an open transaction
 
     async def run(self) -> None:
@@ -97,6 +106,7 @@ class Watchdog:
         Raises:
             StallError: there was work without progress for `timeout` seconds, the consumer's thread has died, or a topic ends
                 below the offset up to which it was read.
+            TopicsError: the topic was created again with fewer partitions than the bags have.
         """
         try:
             while True:
@@ -109,7 +119,7 @@ class Watchdog:
                     raise StallError("the consumer's thread has died")
                 if self.seconds >= self.timeout:
                     raise StallError(f"stalled: no progress for {self.seconds:.0f} s although there is work: {seen}")
-                await asyncio.sleep(self.timeout / CHECKS)
+                await asyncio.sleep(min(self.timeout / CHECKS, INTERVAL))
         finally:
             faulthandler.cancel_dump_traceback_later()
             await self._close()
@@ -118,33 +128,78 @@ class Watchdog:
         app = self._app
         tables: Any = app.tables.values()
         recovered = sum(table.recovered for table in tables)
-        return Observation(
-            (app.in_flight.progress, recovered),
-            self._not_ready(app),
-            len(app.in_flight),
-            await self._lag(app.in_flight.unfinished),
-            app.consumer.thread_alive,
-        )
-
-    async def _lag(self, positions: Mapping[TopicPartition, int]) -> int | None:
-        """The number of records above the positions; None when the broker does not answer."""
+        not_ready = self._not_ready(app)
+        lag, waits = None, False
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                if self._probe is None:
-                    self._probe = AIOKafkaConsumer(
-                        **self._kafka, isolation_level=ISOLATION, request_timeout_ms=int(PROBE_TIMEOUT * 1000)
-                    )
-                    await self._probe.start()
-                if not positions:
-                    await self._probe.topics()
-                    return 0
-                ends = await self._probe.end_offsets(list(positions))
-                if beyond := [tp for tp, end in ends.items() if end < positions[tp]]:  # behind an open transaction?
-                    ends |= await high_watermarks(self._kafka, beyond)
+                probe = await self._started()
+                topics = await topics_now(probe._client, [app.reads, *app.tables.changelog_topics])
+                missing = [name for name in (app.reads, *app.tables.changelog_topics) if name not in topics]
+                waits = bool(missing)
+                self._count(topics)
+                problem = self._missing(missing[0]) if missing else await self._compare(topics[app.reads], not_ready)
+                if not (problem or not_ready):
+                    lag = await self._lag(probe, app.in_flight.unfinished)
         except (KafkaError, TimeoutError) as error:
             logger.warning("the broker does not answer: %r", error)
             await self._close()
-            return None
+            problem, waits = "the broker does not answer", True
+        self.problem = problem
+        return Observation(
+            (app.in_flight.progress, recovered),
+            not_ready or problem,
+            len(app.in_flight),
+            lag,
+            app.consumer.thread_alive,
+            waits,
+        )
+
+    async def _started(self) -> AIOKafkaConsumer:
+        if self._probe is None:
+            self._probe = AIOKafkaConsumer(
+                **self._kafka, isolation_level=ISOLATION, request_timeout_ms=int(PROBE_TIMEOUT * 1000)
+            )
+            await self._probe.start()
+        return self._probe
+
+    def _count(self, topics: Mapping[str, DescribedTopic]) -> None:
+        """Compare the numbers of partitions with that of the tables."""
+        number = self._app.partitions
+        if number is None:
+            return
+        for name, topic in topics.items():
+            if topic.partitions < number:
+                raise TopicsError(too_few(name, topic.partitions, number))
+            if topic.partitions > number and topic.partitions != self._told.get(name):
+                self._told[name] = topic.partitions
+                logger.warning("%s", unused(name, topic.partitions, number))
+
+    def _missing(self, name: str) -> str:
+        problem = f"topic {name} does not exist"
+        if problem != self.problem:
+            logger.warning("topic %s does not exist: somebody deleted it; waiting until it is created again", name)
+        return problem
+
+    async def _compare(self, topic: DescribedTopic, not_ready: str) -> str:
+        """Compare the topic with what the worker reads. Returns the difference, or "" if there is none."""
+        app, name = self._app, self._app.reads
+        if not_ready:
+            return ""  # a generation is about to begin, on the topic as it is now
+        reading, known = app.consumer.reading, app.consumer.known_partitions
+        if reading is None or reading.is_another(topic):
+            await app.consumer.reopen()
+            return f"topic {name} was deleted and created again; the worker has yet to read it"
+        if topic.partitions != known:
+            return f"topic {name} has {topic.partitions} partitions, and the worker knows of {known} yet"
+        return ""
+
+    async def _lag(self, probe: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> int:
+        """The number of records above the positions."""
+        if not positions:
+            return 0
+        ends = await probe.end_offsets(list(positions))
+        if beyond := [tp for tp, end in ends.items() if end < positions[tp]]:  # behind an open transaction?
+            ends |= await high_watermarks(self._kafka, beyond)
         for tp, end in ends.items():
             if end < positions[tp]:
                 raise StallError(

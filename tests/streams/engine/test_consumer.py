@@ -5,11 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import OffsetAndMetadata, TopicPartition
 
 from streams.engine.consumer import Consumer
+from streams.kafka.metadata import DescribedTopic
 
 TP = TopicPartition("events", 0)
+TOPIC = DescribedTopic(partitions=1, id="of-now")
 
 
 class Client:
@@ -19,6 +21,8 @@ class Client:
         self.logs: dict[TopicPartition, list[int]] = {}
         self.positions: dict[TopicPartition, int] = {}
         self.end = 10
+        self.metadata = ""
+        self.commits: list[dict[TopicPartition, Any]] = []
         self._arrived = asyncio.Event()
 
     def append(self, *offsets: int, tp: TopicPartition = TP) -> None:
@@ -39,9 +43,22 @@ class Client:
                 return {tp: found}
         return {}
 
-    async def committed(self, tp: TopicPartition) -> int:
+    @property
+    def _coordinator(self) -> "Client":
+        return self
+
+    async def fetch_committed_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, Any]:
         await asyncio.sleep(0)
-        return 3
+        return dict.fromkeys(partitions, OffsetAndMetadata(3, self.metadata))
+
+    async def commit(self, offsets: dict[TopicPartition, Any]) -> None:
+        self.commits.append(offsets)
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP}
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0}
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, self.end)
@@ -58,9 +75,11 @@ class Client:
 
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    made = Consumer.__new__(Consumer)
+    made: Any = Consumer.__new__(Consumer)
     made.generation = 1
     made._polling = None
+    made.reading = None
+    made.app = SimpleNamespace(kafka={}, reads=TP.topic)
     monkeypatch.setattr(Consumer, "_client", Client())
     return made
 
@@ -69,7 +88,7 @@ async def test_a_poll_of_an_earlier_generation_takes_no_record_of_the_next(consu
     stale = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
     await asyncio.sleep(0)
     consumer.generation = 2  # the partitions are revoked, and assigned again
-    assert await consumer._seek_to_committed([TP]) == {TP: 3}
+    assert await consumer._seek_to_committed(TOPIC) == {TP: 3}
     consumer._client.append(3, 4)
 
     assert await stale == ({}, {})
@@ -108,6 +127,49 @@ async def test_a_topic_that_ends_before_the_committed_offset_is_read_from_its_st
         return dict.fromkeys(partitions, end)
 
     monkeypatch.setattr("streams.engine.consumer.high_watermarks", high_watermarks)
-    consumer.app = SimpleNamespace(kafka={})
     consumer._client.end = 2
-    assert await consumer._seek_to_committed([TP]) == {TP: position}
+    assert await consumer._seek_to_committed(TOPIC) == {TP: position}
+
+
+OLD, NEW, NO_ID = (DescribedTopic(1, name) for name in ("of-before", "of-now", ""))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "seen", "topic", "position"),
+    [
+        ("topic-id=of-now", None, NEW, 3),
+        ("topic-id=of-before", None, NEW, 0),
+        ("topic-id=of-now", OLD, NEW, 3),
+        ("", None, NEW, 3),
+        ("", NEW, NEW, 3),
+        ("", OLD, NEW, 0),
+        ("of another tool", None, NEW, 3),
+        ("topic-id=of-before", None, NO_ID, 3),
+    ],
+    ids=[
+        "of this topic",
+        "of the topic before it",
+        "of this topic, by another worker",
+        "by an earlier version",
+        "by an earlier version, and the topic is the same",
+        "by an earlier version, and the topic is another",
+        "by another tool",
+        "the broker has no ids",
+    ],
+)
+async def test_an_offset_of_an_earlier_topic_of_this_name_does_not_count(
+    consumer: Any, metadata: str, seen: DescribedTopic | None, topic: DescribedTopic, position: int
+) -> None:
+    consumer._client.metadata = metadata
+    consumer.reading = seen
+    assert await consumer._seek_to_committed(topic) == {TP: position}
+    assert consumer.reading == topic
+
+
+async def test_an_offset_without_the_id_of_the_topic_gets_it_at_the_start(consumer: Any) -> None:
+    """So that a topic that is created again while no worker runs is noticed, even if no event came in between."""
+    await consumer._seek_to_committed(NEW)
+    assert consumer._client.commits == [{TP: OffsetAndMetadata(3, "topic-id=of-now")}]
+    consumer._client.metadata = "topic-id=of-now"
+    await consumer._seek_to_committed(NEW)
+    assert len(consumer._client.commits) == 1

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.protocol.api import Request
 from faust.agents.agent import Agent
+from faust.assignor.partition_assignor import PartitionAssignor
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from mode import Service
 from mode.services import ServiceTask
@@ -25,8 +28,14 @@ THEIRS = ("faust", "mode", "aiokafka")
 ORDINARY = {"__init__", "__repr__", "__module__", "__doc__", "__qualname__", "__annotations__", "__orig_bases__"}
 
 SIGNATURES = {
+    "aiokafka.protocol.api.Request.build": "(self, request_struct_class)",
     "faust.app.base.App._new_producer_transport": "(self)",
     "faust.app.base.App._new_transport": "(self)",
+    "faust.assignor.partition_assignor.PartitionAssignor._perform_assignment": "(self, cluster, member_metadata)",
+    "faust.assignor.partition_assignor.PartitionAssignor._protocol_assignments": (
+        "(self, assignments, cl_distribution, tp_distribution, topic_groups)"
+    ),
+    "faust.assignor.partition_assignor.PartitionAssignor._update_member_urls": "(self, clients_metadata)",
     "faust.channels.Channel.__anext__": "(self)",
     "faust.stores.base.SerializedStore._clear": "(self)",
     "faust.stores.base.SerializedStore._contains": "(self, key)",
@@ -66,12 +75,21 @@ SIGNATURES = {
 """Of each hook that we override: its parameters in the version that our code was written for."""
 
 CALLED: dict[str, tuple[Any, str]] = {
+    "AIOKafkaClient.force_metadata_update": (AIOKafkaClient.force_metadata_update, "(self)"),
+    "AIOKafkaClient.get_random_node": (AIOKafkaClient.get_random_node, "(self)"),
     "AIOKafkaClient.send": (AIOKafkaClient.send, "(self, node_id, request, group)"),
     "AIOKafkaProducer.create_batch": (AIOKafkaProducer.create_batch, "(self)"),
     "AIOKafkaProducer.send_batch": (AIOKafkaProducer.send_batch, "(self, batch, topic, partition)"),
     "AIOKafkaConsumer.getmany": (AIOKafkaConsumer.getmany, "(self, partitions, timeout_ms, max_records)"),
     "AIOKafkaConsumerThread._ensure_consumer": (AIOKafkaConsumerThread._ensure_consumer, "(self)"),
     "Agent._execute_actor": (Agent._execute_actor, "(self, coro, aref)"),
+    "GroupCoordinator.fetch_committed_offsets": (GroupCoordinator.fetch_committed_offsets, "(self, partitions)"),
+    "GroupCoordinator.request_rejoin": (GroupCoordinator.request_rejoin, "(self)"),
+    "PartitionAssignor._get_copartitioned_groups": (
+        PartitionAssignor._get_copartitioned_groups,
+        "(topics, cluster, subscriptions)",
+    ),
+    "Request.prepare": (Request.prepare, "(self, versions)"),
     "Service.crash": (Service.crash, "(self, reason)"),
 }
 """Methods that we call, or rely on, although they are private or we replace them on an instance."""

@@ -1,4 +1,4 @@
-"""A stall is work without progress while the broker answers. An outage is no stall, and neither is an idle worker."""
+"""A stall is work without progress while the broker answers. An outage is no stall, nor a missing topic, nor an idle worker."""
 
 from dataclasses import replace
 
@@ -29,8 +29,17 @@ def clock() -> Clock:
         replace(WORKING, lag=0),
         replace(WORKING, in_flight=0),
         Observation(progress=(7,), not_ready="recovering bags", in_flight=0, lag=0),
+        Observation(progress=(7,), not_ready="", in_flight=3, lag=None),
+        Observation(progress=(7,), not_ready="the worker has yet to read the new topic", in_flight=0, lag=None),
     ],
-    ids=["events wait", "an event is never finished", "no event is read", "never ready"],
+    ids=[
+        "events wait",
+        "an event is never finished",
+        "no event is read",
+        "never ready",
+        "an event is never finished, and the lag is unknown",
+        "the new topic is never read",
+    ],
 )
 def test_time_without_progress_adds_up(clock: Clock, seen: Observation) -> None:
     timer = StallTimer(clock)
@@ -45,10 +54,11 @@ def test_time_without_progress_adds_up(clock: Clock, seen: Observation) -> None:
     "seen",
     [
         replace(WORKING, progress=(8,)),
-        replace(WORKING, lag=None),
+        replace(WORKING, lag=None, waits=True),
+        Observation(progress=(7,), not_ready="topic events does not exist", in_flight=0, lag=None, waits=True),
         Observation(progress=(7,), not_ready="", in_flight=0, lag=0),
     ],
-    ids=["progress", "the broker does not answer", "nothing to do"],
+    ids=["progress", "the broker does not answer", "there is no topic", "nothing to do"],
 )
 def test_the_timer_restarts(clock: Clock, seen: Observation) -> None:
     timer = StallTimer(clock)
