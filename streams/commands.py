@@ -43,15 +43,16 @@ class Document(StrEnum):
 def topics() -> None:
     """Create missing topics, and check existing ones.
 
-    If a topic has a partition count or a clean-up policy that cannot work, or a
-    consumer group belongs to another topic, the exit code is 1, and nothing is
-    created.
+    If a topic has too few partitions or a clean-up policy that cannot work, or a
+    consumer group belongs to another topic, the exit code is 1.
     """
     from streams.kafka.groups import group_uses
     from streams.kafka.topics import ensure_topics, topic_specs
+    from streams.profile.spread import partitions_of_bags
 
     settings = read()
     states = on_kafka(settings, ensure_topics(settings, group_uses(settings)))
+    on_kafka(settings, partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()}))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
         state, created = states[spec.name]

@@ -30,6 +30,7 @@ from streams.kafka.groups import group_uses
 from streams.kafka.topics import ensure_topics
 from streams.monitoring.health import Health, not_ready
 from streams.monitoring.watchdog import Watchdog
+from streams.profile.spread import partitions_of_bags
 from streams.profile.worker import ProfileWorker
 from streams.runtime.process import (
     CRASHED,
@@ -78,7 +79,11 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
     if states is None:
         logger.info("stopping")
         return 0
-    partitions = states[settings.embedded_topic][0].partitions
+    counts = {name: state.partitions for name, (state, _) in states.items()}
+    partitions = await unless_stopped(partitions_of_bags(settings, counts), stop)
+    if partitions is None:
+        logger.info("stopping")
+        return 0
     port = settings.embed_port if kind == "embed" else settings.profile_port
     async with _opened(kind, settings, bundle, folder, partitions) as worker:
         watchdog = Watchdog(
@@ -97,7 +102,7 @@ async def _opened(
     kind: WorkerKind, settings: Settings, bundle: Bundle, folder: Path, partitions: int
 ) -> AsyncGenerator[Worker]:
     if kind == "embed":
-        async with EmbedWorker(settings, bundle, folder) as worker:
+        async with EmbedWorker(settings, bundle, folder, partitions) as worker:
             yield worker
     else:
         yield ProfileWorker(settings, bundle, folder, partitions)

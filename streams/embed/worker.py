@@ -20,6 +20,7 @@ from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.opening import open_embedding_cache
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
+from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
 from streams.kafka.records import Headers, Record
@@ -37,6 +38,7 @@ class _Outcome(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+    partition: int | None = None  # the key decides, over all partitions of the topic
 
 
 class EmbedWorker:
@@ -45,10 +47,12 @@ class EmbedWorker:
     name = "embed"
     gc_allocations = 700  # Python's default: a failed fetch can leave a reference cycle that holds a 10 MB picture
 
-    def __init__(self, settings: Settings, bundle: Bundle, folder: Path) -> None:
+    def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
+        """Make a worker that sends embedded interactions over the first `partitions` partitions of their topic."""
         self._settings = settings
         self._bundle = bundle
         self._folder = folder
+        self._partitions = partitions
         self.app = new_app(
             settings.embed_group,
             settings,
@@ -89,7 +93,9 @@ class EmbedWorker:
         with metrics.in_flight.labels(self.name).track_inprogress():
             outcome = await self._outcome(pending.record)
             async with self._sends:
-                await self._publisher.send(outcome.topic, outcome.key, outcome.value, headers=outcome.headers)
+                await self._publisher.send(
+                    outcome.topic, outcome.key, outcome.value, headers=outcome.headers, partition=outcome.partition
+                )
             pending.finish()
             metrics.events.labels(self.name).inc()
 
@@ -104,7 +110,9 @@ class EmbedWorker:
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))
         else:
-            return _Outcome(self._settings.embedded_topic, embedded.user_id.encode(), encode_embedded(embedded))
+            key = embedded.user_id.encode()
+            partition = partition_of(key, self._partitions)
+            return _Outcome(self._settings.embedded_topic, key, encode_embedded(embedded), partition=partition)
         metrics.dead_letters.labels(self.name, problem.reason).inc()
         return _Outcome(self._settings.dlq_topic, *dead_letter(record, problem, worker=self.name, at=datetime.now(UTC)))
 

@@ -16,6 +16,7 @@ from mode.utils.logging import get_logger
 from typing_extensions import override
 from yarl import URL
 
+from streams.engine.assignor import TablesAssignor
 from streams.engine.batches import MicroBatches
 from streams.engine.consumer import Consumer
 from streams.engine.in_flight import InFlightTracker, Pending
@@ -24,6 +25,9 @@ from streams.engine.recovery import OwnTableManager
 from streams.settings import Settings
 
 PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
+METADATA_AGE = (
+    10.0  # seconds. At aiokafka's five minutes, new partitions and re-created topics are unread for that long.
+)
 NEVER = 10 * 365 * 86_400.0  # seconds
 
 Batches = StreamT[list[Pending]]
@@ -65,6 +69,8 @@ class App(faust.App):
         self.idempotence = idempotence
         self.poll_interval = poll_interval
         self.kafka = kafka
+        self.reads = ""  # the topic; `read` sets it
+        self.partitions: int | None = None  # number of partitions that the tables are spread over; None without tables
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         super().__init__(app_id, **options)
 
@@ -79,6 +85,7 @@ class App(faust.App):
             name: of the agent, in Faust's log lines.
             limit: maximum number of records in a batch.
         """
+        self.reads = topic
         batches = MicroBatches(
             self,
             topics=[topic],
@@ -121,6 +128,7 @@ def new_app(
         broker_request_timeout=max(30.0, settings.session_timeout + 1),
         broker_commit_interval=settings.commit_interval,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=int(METADATA_AGE * 1000),
         producer_acks=-1,  # all in-sync replicas
         producer_linger=0.002,  # seconds; the sends of a micro-batch go out together anyway
         producer_max_batch_size=PRODUCER_BATCH,
@@ -130,6 +138,7 @@ def new_app(
         datadir=folder,
         store="memory://",
         TableManager=OwnTableManager,
+        PartitionAssignor=TablesAssignor,
         table_standby_replicas=0,
         topic_disable_leader=True,
         topic_allow_declare=False,  # `streams.kafka.topics` creates them; a client may not have the right to

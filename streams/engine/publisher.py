@@ -23,15 +23,23 @@ class Publisher:
     def __init__(self, app: App) -> None:
         self._app = app
 
-    async def send(self, topic: str, key: bytes | None, value: bytes | None, *, headers: Headers = ()) -> None:
-        """Send one record, together with whatever else is sent at the same time."""
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        *,
+        headers: Headers = (),
+        partition: int | None = None,
+    ) -> None:
+        """Send one record, together with whatever else is sent at the same time. The key chooses the partition if it is None."""
         if (
             key is None and value is None
         ):  # aiokafka's send rejects a record with neither key nor value; a batch takes it
-            await self.send_all(topic, [(key, value, headers)])
+            await self.send_all(topic, [(key, value, headers)], partition=partition)
             return
         with _as_delivery_errors(topic):
-            await (await self._app.producer.send(topic, key, value, None, None, list(headers)))
+            await (await self._app.producer.send(topic, key, value, partition, None, list(headers)))
 
     async def send_all(
         self, topic: str, records: Iterable[Outgoing], *, partition: int | None = None

@@ -63,7 +63,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
 
 
 def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
-    """Check existing topics against their specifications.
+    """Check the clean-up policies of existing topics. `streams.profile.spread` checks how many partitions they have.
 
     Raises:
         TopicsError: A topic cannot work. The message names the topic and the difference.
@@ -79,17 +79,29 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
             )
         if spec.copartitioned:
             raise TopicsError(
-                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact, or delete the topic"
+                f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact"
             )
         logger.warning(
             "topic %s has cleanup.policy=%s; set it to compact to keep the newest recommendation of each user",
             spec.name,
             state.cleanup,
         )
-    counts = {spec.name: states[spec.name].partitions for spec in specs if spec.copartitioned and spec.name in states}
-    if len(set(counts.values())) > 1:
-        listed = " but ".join(f"{name} has {count}" for name, count in counts.items())
-        raise TopicsError(f"partition counts that must be equal differ: {listed}; delete and re-create one of them")
+
+
+def too_few(topic: str, count: int, number: int) -> str:
+    """What to do about a topic with fewer partitions than the bags have."""
+    return (
+        f"topic {topic} has {count} partitions, but the bags are in {number}: add partitions to it, which loses nothing: "
+        f"kafka-topics.sh --bootstrap-server BROKER --alter --topic {topic} --partitions {number}"
+    )
+
+
+def unused(topic: str, count: int, number: int) -> str:
+    """What it means that a topic has more partitions than the bags."""
+    return (
+        f"topic {topic} has {count} partitions, but the bags are in {number}: the workers go on with {number}, and nothing is "
+        "lost; leave the topics as they are"
+    )
 
 
 def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, TopicState], default: int) -> int:

@@ -2,7 +2,8 @@
 
 For each batch:
 
-    1. decode; a record that cannot be decoded becomes a dead letter
+    1. decode; a record that cannot be decoded becomes a dead letter, and one of a partition without bags goes to the partition
+       of its user's bag
     2. load each user's bag once, from memory if it was written recently
     3. in a thread: fold the events one by one, score the bag after each, encode the changed rows (`batch.py`)
     4. send the rows to the changelog, and the recommendations and dead letters; wait until the broker has all of them
@@ -28,9 +29,10 @@ from streams import metrics
 from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
+from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
-from streams.kafka.records import Record
+from streams.kafka.records import Outgoing, Record
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
@@ -52,6 +54,9 @@ class _Batch:
     events: list[tuple[EmbeddedInteraction, Profile]] = field(default_factory=list[tuple[EmbeddedInteraction, Profile]])
     profiles: dict[int, dict[str, Profile]] = field(default_factory=dict[int, dict[str, Profile]])  # by partition, user
     letters: list[DeadLetter] = field(default_factory=list[DeadLetter])
+    moved: dict[int, list[Outgoing]] = field(
+        default_factory=dict[int, list[Outgoing]]
+    )  # by the partition that they go to
     started: float = field(default_factory=perf_counter)  # seconds
 
 
@@ -62,6 +67,7 @@ class ProfileWorker:
     gc_allocations = 20_000  # Python's default of 700 is a batch of ten events, and takes a quarter of the time
 
     def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
+        """Make a worker whose bags are spread over `partitions` partitions."""
         self._settings = settings
         self._bundle = bundle
         self.app = new_app(
@@ -72,6 +78,7 @@ class ProfileWorker:
             finish_before_revocation=True,
         )
         self.app.read(settings.embedded_topic, self.agent, name=self.name, limit=settings.profile_batch)
+        self.app.partitions = self._partitions = partitions
         self._publisher = Publisher(self.app)
         self.table = BagTable(
             self.app,
@@ -133,7 +140,7 @@ class ProfileWorker:
 
     async def _finish(self, batch: _Batch, outcome: Outcome) -> None:
         """Deliver a batch, then acknowledge its events."""
-        await self._deliver(outcome, batch.letters)
+        await self._deliver(outcome, batch)
         self._unwritten = {}
         for pending in batch.records:
             pending.finish()
@@ -145,6 +152,10 @@ class ProfileWorker:
         batch = _Batch(records)
         for pending in records:
             record = pending.record
+            if record.partition >= self._partitions:  # an earlier version sent over all partitions of the topic
+                partition = partition_of(record.key or b"", self._partitions)
+                batch.moved.setdefault(partition, []).append((record.key, record.value, ()))
+                continue
             try:
                 interaction = self._parse(record.value)
             except EventError as error:
@@ -197,12 +208,13 @@ class ProfileWorker:
             now=datetime.now(UTC),
         )
 
-    async def _deliver(self, outcome: Outcome, letters: list[DeadLetter]) -> None:
+    async def _deliver(self, outcome: Outcome, batch: _Batch) -> None:
         """Send everything and wait for the broker; the table writes its rows to disk once the changelog has them."""
         writes = [self.table.write(partition, *write) for partition, write in outcome.writes.items()]
         send, settings = self._publisher.send_all, self._settings
         await asyncio.gather(
             *writes,
             send(settings.recommendations_topic, outcome.recommendations),
-            send(settings.dlq_topic, letters),
+            send(settings.dlq_topic, batch.letters),
+            *(send(settings.embedded_topic, moved, partition=to) for to, moved in batch.moved.items()),
         )

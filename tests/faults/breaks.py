@@ -117,12 +117,12 @@ def break_drop_output(n: int) -> None:
     deliver: Method = ProfileWorker._deliver
     calls = 0
 
-    async def wrapped(self: Any, outcome: Any, letters: Any) -> Any:
+    async def wrapped(self: Any, outcome: Any, batch: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls % n == 0:
             outcome.recommendations = []
-        return await deliver(self, outcome, letters)
+        return await deliver(self, outcome, batch)
 
     ProfileWorker._deliver = wrapped
 

@@ -15,8 +15,8 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from model.bundle import Bundle
 from streams.kafka.metadata import DescribedTopic, topics_now
-from streams.kafka.topics import BAGS_CHANGELOG, EMBED_GROUP
 from streams.messages import parse_interaction
+from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.conftest import clean
 from tests.kafka.system import READS, System

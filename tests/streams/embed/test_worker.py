@@ -23,7 +23,7 @@ class Running(EmbedWorker):
     """A worker whose events wait until they are let go, one at a time by offset."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Settings.model_construct(), Bundle.load(), folder)
+        super().__init__(Settings.model_construct(), Bundle.load(), folder, partitions=1)
         self.started: list[int] = []
         self.ended: list[int] = []
         self.errors: dict[int, Exception] = {}

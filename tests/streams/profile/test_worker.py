@@ -54,9 +54,11 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
             raise ZeroDivisionError("our defect")
         return recommend(caused, now=now)
 
-    async def deliver(outcome: Outcome, letters: list[Any]) -> None:
+    async def deliver(outcome: Outcome, batch: Any) -> None:
+        letters = batch.letters
         sent.extend(("user-recommendations", key) for key, _, _ in outcome.recommendations)
         sent.extend(("dead letter", dict(letter.headers)["tastestream-reason"]) for letter in letters)
+        sent.extend((f"{TOPIC}/{partition}", key) for partition, moved in batch.moved.items() for key, _, _ in moved)
         assert not letters or not outcome.writes, "a dead letter leaves no trace in a bag"
 
     monkeypatch.setattr(worker._recommender, "recommend", fail_on_poison)

@@ -1,0 +1,101 @@
+"""Over how many partitions the bags are spread, and whether the topics fit.
+
+The bag of a user is in the partition that the hash of the user id gives, over as many partitions as there were when the first
+bag was written. That number must stay: with another one, the events of a user would reach another partition than the user's
+bag. So the embed worker sends over this many partitions, whatever the topics have by now. A topic with more partitions works,
+and those above are not used. A topic with fewer does not.
+
+The number is stored nowhere. It follows from the changelog: a few of its keys are enough to tell over how many partitions
+their users are spread.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from time import monotonic
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.partitioner import murmur2
+
+from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.topics import too_few, unused
+from streams.profile.rows import prefix_of
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+USERS = 20  # of each partition: enough to tell any two numbers apart
+FETCH = 16 * 1024  # bytes of each partition
+PATIENCE = 5.0  # seconds. A partition whose keys do not come in that time is not asked: the others tell as much.
+
+
+async def partitions_of_bags(settings: Settings, partitions: Mapping[str, int]) -> int:
+    """Number of partitions of the bags. Logs a topic that has more.
+
+    Args:
+        settings: Where the broker is, and the names of the topics.
+        partitions: Number of partitions of each topic, by its name. All topics exist.
+
+    Raises:
+        BrokerUnreachable: The broker does not answer.
+        TopicsError: The changelog may not be read, or a topic has fewer partitions. The message says which, and the step that
+            loses nothing.
+    """
+    changelog = settings.bags_changelog
+    counts = {name: partitions[name] for name in (settings.embedded_topic, changelog)}
+    try:
+        keys = await _first_keys(settings, counts[changelog])
+    except KafkaError as error:
+        problem = f"{changelog} could not be read at {settings.broker}: {error!r}"
+        raise (BrokerUnreachable if error.retriable else TopicsError)(problem) from error
+    number = spread(keys, usual=min(counts.values()), most=counts[changelog])
+    for name, count in counts.items():
+        if count < number:
+            raise TopicsError(too_few(name, count, number))
+        if count > number:
+            logger.warning("%s", unused(name, count, number))
+    return number
+
+
+def spread(keys: Iterable[tuple[int, bytes]], *, usual: int, most: int) -> int:
+    """The number of partitions that explains where the rows of users are.
+
+    Args:
+        keys: partition and key of some rows. Those that somebody else wrote may be among them.
+        usual: the answer if the keys do not contradict it.
+        most: the largest possible answer.
+    """
+    users = {(partition, prefix_of(key)[2:]) for partition, key in keys}
+    # As Kafka's own producers choose a partition.
+    hashes = [(partition, murmur2(user) & 0x7FFFFFFF) for partition, user in users if user]
+    explained = {count: sum(number % count == at for at, number in hashes) for count in range(1, most + 1)}
+    return max(explained, key=lambda count: (explained[count], count == usual, count))
+
+
+async def _first_keys(settings: Settings, count: int) -> list[tuple[int, bytes]]:
+    """Partition and key of the first rows of each partition of the changelog."""
+    consumer = AIOKafkaConsumer(
+        **settings.aiokafka(),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH,
+        isolation_level="read_uncommitted",  # as the recovery of the bags
+    )
+    try:
+        await consumer.start()
+        partitions = [TopicPartition(settings.bags_changelog, number) for number in range(count)]
+        consumer.assign(partitions)
+        starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        left = {tp for tp in partitions if starts[tp] < ends[tp]}
+        keys: list[tuple[int, bytes]] = []
+        deadline = monotonic() + PATIENCE
+        while left and monotonic() < deadline:
+            for tp in list(left):
+                consumer.seek(tp, starts[tp])
+            for tp, records in (await consumer.getmany(*left, timeout_ms=500)).items():
+                users = {prefix_of(record.key): (tp.partition, record.key) for record in records if record.key}
+                keys += list(users.values())[:USERS]
+                left.discard(tp)
+        return keys
+    finally:
+        await consumer.stop()
