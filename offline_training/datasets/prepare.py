@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from offline_training.datasets.ids import matching_key, same_ids
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
 from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_ref import PictureRef
@@ -83,19 +84,21 @@ def prepare(
     Raises:
         DatasetError: something is missing, or nothing is left.
     """
-    dropped = Dropped()
+    dropped, unread = Dropped(), Dropped()
     with step("events, first pass"):
-        touched = {event.item for event in source.interactions(Dropped())}
+        touched = {event.item for event in source.interactions(unread)}
+    if unread.counts and not touched:
+        raise DatasetError(f"{name}: nothing is left: no event can be read; left out: {unread.explained()}")
     with step("items"):
-        kept = _kept_items(
-            source,
-            set() if untouched else touched,
-            rule,
-            pictures,
-            dropped,
-            pictureless=pictureless,
-            uncategorized=uncategorized,
-        )
+        described = _described_items(source, None if untouched or not touched else touched, rule, dropped)
+    means = same_ids(touched, described)
+    for item in sorted(touched - means.keys()):
+        dropped.add("item_not_described", item)
+    if touched and not untouched:
+        described = {item: described[item] for item in dict.fromkeys(means.values())}
+    kept = dict(
+        _kept_items(described, pictures, dropped, pictureless=pictureless, uncategorized=uncategorized)
+    )
     counts = Counter(label for item in kept.values() for label in item.labels)
     frequent = set(vocabulary(counts, len(kept), rule))
     for name_of_item, item in list(kept.items()):
@@ -107,16 +110,16 @@ def prepare(
                 del kept[name_of_item]
     needed = "a picture" if uncategorized else "a picture and a label"
     if not kept:
-        raise DatasetError(f"{name}: nothing is left: no item with {needed}; left out: {dropped}")
+        raise DatasetError(f"{name}: nothing is left: no item with {needed}; left out: {dropped.explained()}")
     out.mkdir(parents=True, exist_ok=True)
     with step("events, second pass"):
         seen = _Seen(dropped)
         with closing(
-            in_time_order(seen.watch(_of_kept_items(source.interactions(dropped), kept, dropped)), out)
+            in_time_order(seen.watch(_of_kept_items(source.interactions(dropped), means, kept, dropped)), out)
         ) as events:
             _write(out / EVENTS, _columns(events))
     if touched and not seen.events:
-        raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}")
+        raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}; left out: {dropped.explained()}")
     _write(out / ITEMS, _item_columns(kept))
     summary = DatasetSummary(
         source=name,
@@ -134,44 +137,48 @@ def prepare(
     return summary
 
 
+def _described_items(
+    source: DatasetSource, touched: set[str] | None, rule: LabelRule, dropped: Dropped
+) -> dict[str, _KeptItem]:
+    """Read the items that `touched` may mean, by id. None stands for all items."""
+    keys = None if touched is None else set(map(matching_key, touched))
+    described: dict[str, _KeptItem] = {}
+    for item in source.items(dropped):
+        if item.item not in described and (keys is None or matching_key(item.item) in keys):
+            described[item.item] = _KeptItem(item.picture, labels_of(item.paths, rule))
+    return described
+
+
 def _kept_items(
-    source: DatasetSource,
-    touched: set[str],
-    rule: LabelRule,
+    described: Mapping[str, _KeptItem],
     pictures: Mapping[str, PictureRef] | None,
     dropped: Dropped,
     *,
     pictureless: bool,
     uncategorized: bool,
-) -> dict[str, _KeptItem]:
-    """Select the items to keep, by id, with absolute paths of pictures. An empty `touched` stands for all items."""
-    kept: dict[str, _KeptItem] = {}
-    described: set[str] = set()
-    for item in source.items(dropped):
-        if (touched and item.item not in touched) or item.item in kept:
-            continue
-        described.add(item.item)
-        picture = item.picture if pictures is None else pictures.get(item.item)
-        labels = labels_of(item.paths, rule)
+) -> Iterator[tuple[str, _KeptItem]]:
+    """Select the items to keep, with absolute paths of pictures."""
+    named = None if pictures is None else same_ids(described.keys(), pictures)
+    for item, (own, labels) in described.items():
+        picture = own if pictures is None or named is None else pictures.get(named.get(item, ""))
         if picture is None and not pictureless:
-            dropped.add("item_without_picture", item.item)
+            dropped.add("item_without_picture", item)
         elif not labels and not uncategorized:
-            dropped.add("item_without_category", item.item)
+            dropped.add("item_without_category", item)
         else:
             if not labels:
-                dropped.note("item_without_category", item.item)
-            kept[item.item] = _KeptItem(picture and picture.absolute(), labels)
-    for item in touched - described:
-        dropped.add("item_not_described", item)
-    return kept
+                dropped.note("item_without_category", item)
+            yield item, _KeptItem(picture and picture.absolute(), labels)
 
 
 def _of_kept_items(
-    events: Iterable[DatasetEvent], kept: Mapping[str, _KeptItem], dropped: Dropped
+    events: Iterable[DatasetEvent], means: Mapping[str, str], kept: Mapping[str, _KeptItem], dropped: Dropped
 ) -> Iterator[DatasetEvent]:
+    """Select the events of items that are kept, under the ids in `kept`. means: the described item by the item of an event."""
     for event in events:
-        if event.item in kept:
-            yield event
+        item = means.get(event.item)
+        if item is not None and item in kept:
+            yield event if item == event.item else event._replace(item=item)
         else:
             dropped.add("event_of_item_left_out", f"{event.user} {event.item}")
 

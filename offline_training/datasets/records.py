@@ -15,6 +15,8 @@ from streams.times import parse_time
 EventType = Literal["view", "cart", "purchase", "return"]
 
 TAG = re.compile(r"<[^>]*>")
+UNDECODED = 0xDC00  # a byte that is not of the encoding is read as this character plus the byte
+SURROGATE = re.compile("[\ud800-\udfff]")
 TIMES_LEFT_OUT = {
     "no_time": "event_without_time",
     "ambiguous_time": "event_with_ambiguous_time",
@@ -50,6 +52,21 @@ class DatasetItem(NamedTuple):
     paths: tuple[tuple[str, ...], ...]
 
 
+def unpaired(text: str) -> bool:
+    """Whether text holds half of a surrogate pair, which no file can store: a byte that is not of the encoding, or `\\ud83d` in JSON."""
+    return not text.isascii() and SURROGATE.search(text) is not None
+
+
+def printed(value: object) -> str:
+    """At most 200 characters of a value. A byte that is not of the encoding is written as `\\xe9`."""
+    text = str(value)[:200]
+    if not unpaired(text):
+        return text
+    return "".join(
+        f"\\x{code - UNDECODED:02x}" if UNDECODED <= (code := ord(one)) <= UNDECODED + 0xFF else one for one in text
+    ).encode(errors="backslashreplace").decode()
+
+
 def clean(text: Any) -> str:
     """Strip HTML from a name: resolve entities, cut out tags. Anything but text gives an empty name."""
     return " ".join(TAG.sub(" ", html.unescape(text)).split()) if isinstance(text, str) else ""
@@ -74,12 +91,12 @@ class Dropped:
     def add(self, reason: str, example: object = "", count: int = 1) -> None:
         """Count something that was left out."""
         self.counts[reason] += count
-        self.examples.setdefault(reason, str(example)[:200])
+        self.examples.setdefault(reason, printed(example))
 
     def note(self, fact: str, example: object = "") -> None:
         """Count something that was kept."""
         self.notes[fact] += 1
-        self.examples.setdefault(fact, str(example)[:200])
+        self.examples.setdefault(fact, printed(example))
 
     def include(self, other: "Dropped") -> None:
         """Add all counts, notes and examples of `other`."""

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from offline_training.datasets.formats.tables import Tables
+from offline_training.datasets.ids import same_ids
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 from streams import messages
@@ -161,11 +162,16 @@ class TopicRecording:
         """
         dropped.include(self._counted)
         pictures = dict(self._pictures(dropped))
+        described: dict[str, DatasetItem] = {}
         if self._item_table is not None:
             for item in Tables(None, self._item_table, self._item_table.parent).items(dropped):
-                yield item._replace(picture=pictures.pop(item.item, None) or item.picture)
-        for item, picture in pictures.items():
-            yield DatasetItem(item, picture, ())
+                described.setdefault(item.item, item)
+        means = same_ids(pictures, described)
+        for item, in_table in means.items():
+            found = described[in_table]
+            described[in_table] = found._replace(picture=pictures[item] or found.picture)
+        yield from described.values()
+        yield from (DatasetItem(item, picture, ()) for item, picture in pictures.items() if item not in means)
 
     def _pictures(self, dropped: Dropped) -> Iterator[tuple[str, PictureRef | None]]:
         """Yield each item of an event with its newest picture."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets.formats import text_files
+from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
     DatasetError,
@@ -99,11 +100,9 @@ class Amazon:
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         for path in self.metadata:
             for found in text_files.objects(path, dropped, self.advance):
-                item = _first(found, "parent_asin", "asin")
-                if not isinstance(item, str) or not item:
-                    dropped.add("item_without_id", str(found)[:100])
-                    continue
-                yield DatasetItem(item, picture_of(found), paths_of(found))
+                item = item_id(_first(found, "parent_asin", "asin"), found, dropped)
+                if item:
+                    yield DatasetItem(item, picture_of(found), paths_of(found))
 
     def _ratings(self, path: Path, dropped: Dropped) -> Iterator[DatasetEvent]:
         rows = text_files.rows(path, dropped, self.advance)
@@ -127,9 +126,10 @@ class Amazon:
 
     def _interaction(self, user: Any, item: Any, rating: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
         """Turn a review into an event by its rating. None when it is left out; `dropped` then counts the reason."""
-        if not isinstance(user, str) or not isinstance(item, str) or not user or not item:
-            dropped.add("review_without_user_or_item", f"user {user!r}, item {item!r}")
+        ids = event_ids(user, item, dropped)
+        if ids is None:
             return None
+        user, item = ids
         try:
             stars = round(float(rating))
         except (TypeError, ValueError, OverflowError):

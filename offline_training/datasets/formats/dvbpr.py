@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
     DatasetError,
@@ -96,11 +97,15 @@ class Dvbpr:
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for user, histories in self._histories().items():
             for number, review in enumerate(histories):
-                item = self._item_name(review.get("productid"), review.get("asin"))
-                if item is None:
-                    dropped.add("review_without_user_or_item", f"user {user}, {review}")
+                ids = event_ids(
+                    _text(review.get("reviewerID")) or user,
+                    self._item_name(review.get("productid"), review.get("asin")),
+                    dropped,
+                )
+                if ids is None:
                     continue
-                name, time = _text(review.get("reviewerID")) or user, review.get("unixReviewTime")
+                name, item = ids
+                time = review.get("unixReviewTime")
                 if time is None:
                     dropped.note("event_without_time_placed_by_its_order", f"{name} {item}")
                     milliseconds = EARLIEST + number * SECOND
@@ -110,11 +115,12 @@ class Dvbpr:
                     yield DatasetEvent(name, item, "purchase", milliseconds)
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
-        del dropped
         self.pictures.mkdir(parents=True, exist_ok=True)
         for number, raw in cast("Mapping[Any, Any]", self._parts[3]).items():
             found = _named(raw)
-            item = _text(found.get("asin")) or str(number)
+            item = item_id(_text(found.get("asin")) or number, found, dropped)
+            if not item:
+                continue
             data = found.get("imgs")
             picture = PictureRef(str(self._written(data))) if isinstance(data, bytes) and data else None
             yield DatasetItem(item, picture, _paths(found.get("categories")))
@@ -133,12 +139,13 @@ class Dvbpr:
                 joined.setdefault(str(user), []).extend(map(_named, reviews))
         return joined
 
-    def _item_name(self, number: Any, asin: Any) -> str | None:
+    def _item_name(self, number: Any, asin: Any) -> Any:
+        """The id of an item, by the review that names it; None when the review does not, or names an unknown number."""
         named = _text(asin)
-        if named:
+        if named or not isinstance(number, int | str | bytes | np.integer):
             return named
         found = cast("Mapping[Any, Any]", self._parts[3]).get(number)
-        return None if found is None else _text(_named(found).get("asin")) or str(number)
+        return None if found is None else _text(_named(found).get("asin")) or number
 
 
 def _named(raw: Any) -> dict[str, Any]:

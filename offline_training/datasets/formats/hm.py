@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from offline_training.datasets.formats import tables, text_files
+from offline_training.datasets.formats.tables import text_of
+from offline_training.datasets.ids import item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
 from offline_training.progress import Advance
@@ -20,6 +22,7 @@ FIELDS = (
     "section_name",
     "garment_group_name",
 )
+DIGITS = 10  # of an article id, which names its picture; a table of integers has lost the leading zeros
 TRANSACTIONS = ("transactions_train.csv", "transactions_train.csv.gz", "purchases.parquet", "purchases.csv")
 ARTICLES = ("articles.csv", "articles.csv.gz", "articles.parquet")
 
@@ -50,9 +53,12 @@ class HM:
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         needed = {name: (name,) for name in FIELDS} | {"item": ("article_id",)}
         for row in tables.records(find(self.folder, ARTICLES), needed, dropped, self.advance):
-            item = str(row["item"]).strip().zfill(10)
+            item = item_id(row["item"], row, dropped)
+            if not item:
+                continue
+            item = item.zfill(DIGITS)
             paths = tuple(
-                (name.removesuffix("_name").replace("_", " "), str(row[name])) for name in FIELDS if row[name]
+                (name.removesuffix("_name").replace("_", " "), value) for name in FIELDS if (value := text_of(row[name]))
             )
             yield DatasetItem(item, self._picture(item), paths)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets.formats import text_files
+from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.parquet import parquet_module, values_of
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
@@ -119,24 +120,23 @@ class Tables:
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         for row in records(self.item_table, ITEM_COLUMNS, dropped, self.advance):
-            item = _text(row["item"])
+            item = item_id(row["item"], row, dropped)
             if not item:
-                dropped.add("item_without_id", str(row)[:100])
                 continue
-            picture = PictureRef.parse(_text(next((row[name] for name in IMAGE if row.get(name)), "")))
+            picture = PictureRef.parse(text_of(next((row[name] for name in IMAGE if row.get(name)), "")))
             paths = paths_in(next((row[name] for name in CATEGORIES if row.get(name)), ""))
             yield DatasetItem(item, picture and picture.within(self.folder), paths)
 
 
 def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
     """Read a row of an events table. None when it is left out; `dropped` then counts the reason."""
-    user, item = _text(user), _text(item)
-    if not user or not item:
-        dropped.add("event_without_user_or_item", f"user {user!r}, item {item!r}")
-    elif kind not in TYPES:
-        dropped.add("event_of_unknown_type", f"{user} {item}: {kind!r}")
-    elif (milliseconds := event_time(time, f"{user} {item}", dropped)) is not None:
-        return DatasetEvent(user, item, cast("EventType", kind), milliseconds)
+    ids = event_ids(user, item, dropped)
+    if ids is None:
+        return None
+    if kind not in TYPES:
+        dropped.add("event_of_unknown_type", f"{' '.join(ids)}: {kind!r}")
+    elif (milliseconds := event_time(time, " ".join(ids), dropped)) is not None:
+        return DatasetEvent(*ids, cast("EventType", kind), milliseconds)
     return None
 
 
@@ -150,5 +150,6 @@ def paths_in(value: Any) -> tuple[tuple[str, ...], ...]:
     return category_paths(parts)
 
 
-def _text(value: Any) -> str:
-    return value.strip() if isinstance(value, str) else "" if value is None else str(value)
+def text_of(value: Any) -> str:
+    """The text of a cell; "" for one that is empty. Parquet files of pandas have NaN there."""
+    return value.strip() if isinstance(value, str) else "" if value is None or value != value else str(value)  # noqa: PLR0124

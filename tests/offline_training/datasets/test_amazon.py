@@ -35,8 +35,11 @@ def test_reviews_of_all_generations(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"reviewerID": ""}, "review_without_user_or_item"),
-        ({"asin": 7}, "review_without_user_or_item"),
+        ({"reviewerID": ""}, "event_without_user_or_item"),
+        ({"reviewerID": "nan"}, "event_without_user_or_item"),
+        ({"asin": True}, "event_with_unreadable_id"),
+        ({"asin": ["B1"]}, "event_with_unreadable_id"),
+        ({"asin": 1e17}, "event_with_inexact_id"),
         ({"overall": "five"}, "review_without_rating"),
         ({"overall": 9}, "review_without_rating"),
         ({"overall": float("inf")}, "review_without_rating"),

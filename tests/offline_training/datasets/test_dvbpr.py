@@ -93,7 +93,7 @@ def test_users_and_items_of_the_array(tmp_path: Path, writer: str) -> None:
     ]
     assert Path(str(items[0].picture)).read_bytes() == JPEG
     assert items[2].picture is None
-    assert dropped.counts == {"review_without_user_or_item": 1}
+    assert dropped.counts == {"event_without_user_or_item": 1}
     assert dropped.notes == {"event_without_time_placed_by_its_order": 3}
 
 

@@ -169,7 +169,7 @@ def test_a_dvbpr_array_becomes_a_data_set(tmp_path: Path) -> None:
     summary, events, items = prepared("dvbpr", array, "--out", tmp_path / "out", "--min-items", 1)
     assert items.keys() == {"B1", "B2"}
     assert [event["user"] for event in events] == ["ann", "ann", "1"]
-    assert summary.dropped == {"event_of_item_left_out": 1, "review_without_user_or_item": 1, "item_without_picture": 1}
+    assert summary.dropped == {"event_of_item_left_out": 1, "event_without_user_or_item": 1, "item_without_picture": 1}
 
 
 @needs("hm")
