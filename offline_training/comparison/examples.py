@@ -34,7 +34,7 @@ def choose(
     chosen: list[int] = []
     examples: list[Example] = []
     pictures: dict[str, bytes] = {}
-    with PictureFiles() as files:
+    with PictureFiles(catalogue.folders) as files:
         shrink = cache(partial(thumbnail, files))
         for row in np.random.default_rng(0).permutation(np.flatnonzero(complete)):
             if len(chosen) == users:

@@ -16,7 +16,6 @@ from offline_training.datasets.formats.folders import ClassFolder
 from offline_training.datasets.formats.hm import ARTICLES, HM, TRANSACTIONS, find
 from offline_training.datasets.formats.tables import Tables
 from offline_training.datasets.labels import LabelRule
-from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.prepare import DatasetSummary, prepare
 from offline_training.datasets.records import DatasetError, DatasetSource
 from offline_training.progress import Advance
@@ -250,7 +249,7 @@ def prepare_and_report(
                 name,
                 out,
                 rule=rule,
-                pictures=None if pictures is None else pictures_by_item(pictures),
+                pictures=pictures,
                 step=step,
                 pictureless=pictureless,
                 untouched=untouched,

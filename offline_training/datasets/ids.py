@@ -56,6 +56,11 @@ def id_text(value: Any) -> str:
             return str(value)
         case float() | Decimal():
             return _of_number(value)
+        case _:
+            return _of_integer(value)
+
+
+def _of_integer(value: Any) -> str:
     try:
         number = index(value)  # also an integer of numpy
     except TypeError:

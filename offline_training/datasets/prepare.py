@@ -18,6 +18,8 @@ import msgspec
 from offline_training.datasets.ids import matching_key, same_ids
 from offline_training.datasets.labels import LabelRule, labels_of, vocabulary
 from offline_training.datasets.parquet import parquet_module
+from offline_training.datasets.picture_files import pictures_by_item
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetSource, Dropped
 
@@ -46,6 +48,22 @@ class DatasetSummary(msgspec.Struct, frozen=True):
     examples: dict[str, str]
     noted: dict[str, int] = {}
     """What was kept and is worth knowing, with its count."""
+    pictures_in: list[str] = []
+    """Folders and archives that local pictures may be in, besides the folder itself."""
+
+
+def summary_of(folder: Path) -> DatasetSummary | None:
+    """Read `dataset.json` of a prepared data set; None without one. Raises DatasetError when it is damaged."""
+    path = folder / SUMMARY
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=DatasetSummary) if path.is_file() else None
+    except msgspec.DecodeError as error:
+        raise DatasetError(f"{path}: {error}: prepare the data set again with `tastestream dataset`") from error
+
+
+def picture_folders(folder: Path, summary: DatasetSummary | None) -> PictureFolders:
+    """Where the local pictures of the prepared data set in `folder` may be."""
+    return PictureFolders([folder, *map(Path, summary.pictures_in if summary else ())])
 
 
 class _KeptItem(NamedTuple):
@@ -59,7 +77,7 @@ def prepare(
     out: Path,
     *,
     rule: LabelRule,
-    pictures: Mapping[str, PictureRef] | None,
+    pictures: Path | None,
     step: ShowStep,
     pictureless: bool = False,
     untouched: bool = False,
@@ -72,7 +90,7 @@ def prepare(
         name: describes the source in the summary.
         out: the folder to write.
         rule: which categories become labels.
-        pictures: pictures by item, to use instead of those that the source names.
+        pictures: a folder or an archive of pictures named by item, to use instead of those that the source names.
         step: shows the progress.
         pictureless: keep items without a picture; their embeddings must come from elsewhere.
         untouched: keep items without an event, too; their labels teach what pictures look like.
@@ -85,6 +103,8 @@ def prepare(
         DatasetError: something is missing, or nothing is left.
     """
     dropped, unread = Dropped(), Dropped()
+    folders = PictureFolders(source.folders if pictures is None else [pictures])
+    by_item = None if pictures is None else pictures_by_item(pictures, dropped)
     with step("events, first pass"):
         touched = {event.item for event in source.interactions(unread)}
     if unread.counts and not touched:
@@ -96,9 +116,8 @@ def prepare(
         dropped.add("item_not_described", item)
     if touched and not untouched:
         described = {item: described[item] for item in dict.fromkeys(means.values())}
-    kept = dict(
-        _kept_items(described, pictures, dropped, pictureless=pictureless, uncategorized=uncategorized)
-    )
+    pictured = _pictured(described, by_item, folders, dropped)
+    kept = dict(_kept_items(pictured, dropped, pictureless=pictureless, uncategorized=uncategorized))
     counts = Counter(label for item in kept.values() for label in item.labels)
     frequent = set(vocabulary(counts, len(kept), rule))
     for name_of_item, item in list(kept.items()):
@@ -119,7 +138,9 @@ def prepare(
         ) as events:
             _write(out / EVENTS, _columns(events))
     if touched and not seen.events:
-        raise DatasetError(f"{name}: nothing is left: no event of an item with {needed}; left out: {dropped.explained()}")
+        raise DatasetError(
+            f"{name}: nothing is left: no event of an item with {needed}; left out: {dropped.explained()}"
+        )
     _write(out / ITEMS, _item_columns(kept))
     summary = DatasetSummary(
         source=name,
@@ -132,6 +153,7 @@ def prepare(
         dropped=dict(dropped.counts.most_common()),
         examples=dropped.examples,
         noted=dict(dropped.notes.most_common()),
+        pictures_in=list(map(str, folders.paths)),
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     return summary
@@ -149,18 +171,29 @@ def _described_items(
     return described
 
 
-def _kept_items(
+def _pictured(
     described: Mapping[str, _KeptItem],
-    pictures: Mapping[str, PictureRef] | None,
+    by_item: Mapping[str, PictureRef] | None,
+    folders: PictureFolders,
     dropped: Dropped,
-    *,
-    pictureless: bool,
-    uncategorized: bool,
+) -> Iterator[tuple[str, _KeptItem]]:
+    """Choose the picture of each item: that in `by_item`, or its own one, if it is on the web or in one of the folders."""
+    named = same_ids(described.keys(), by_item or {})
+    for item, (own, labels) in described.items():
+        picture = by_item[named[item]] if by_item and item in named else own
+        if picture is not None and picture.is_url:
+            picture = picture if by_item is None else None
+        elif picture is not None and picture not in folders:
+            dropped.add("picture_outside_the_data_set", f"{item}: {picture}; name its folder with --pictures")
+            picture = None
+        yield item, _KeptItem(picture, labels)
+
+
+def _kept_items(
+    pictured: Iterable[tuple[str, _KeptItem]], dropped: Dropped, *, pictureless: bool, uncategorized: bool
 ) -> Iterator[tuple[str, _KeptItem]]:
     """Select the items to keep, with absolute paths of pictures."""
-    named = None if pictures is None else same_ids(described.keys(), pictures)
-    for item, (own, labels) in described.items():
-        picture = own if pictures is None or named is None else pictures.get(named.get(item, ""))
+    for item, (picture, labels) in pictured:
         if picture is None and not pictureless:
             dropped.add("item_without_picture", item)
         elif not labels and not uncategorized:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from model.exceptions import TastestreamError
@@ -53,7 +54,7 @@ class DatasetItem(NamedTuple):
 
 
 def unpaired(text: str) -> bool:
-    """Whether text holds half of a surrogate pair, which no file can store: a byte that is not of the encoding, or `\\ud83d` in JSON."""
+    """Whether text holds half of a surrogate pair, which no file can store: an undecoded byte, or `\\ud83d` in JSON."""
     return not text.isascii() and SURROGATE.search(text) is not None
 
 
@@ -62,9 +63,13 @@ def printed(value: object) -> str:
     text = str(value)[:200]
     if not unpaired(text):
         return text
-    return "".join(
-        f"\\x{code - UNDECODED:02x}" if UNDECODED <= (code := ord(one)) <= UNDECODED + 0xFF else one for one in text
-    ).encode(errors="backslashreplace").decode()
+    return (
+        "".join(
+            f"\\x{code - UNDECODED:02x}" if UNDECODED <= (code := ord(one)) <= UNDECODED + 0xFF else one for one in text
+        )
+        .encode(errors="backslashreplace")
+        .decode()
+    )
 
 
 def clean(text: Any) -> str:
@@ -129,6 +134,11 @@ def event_time(value: Any, event: str, dropped: Dropped) -> int | None:
 
 class DatasetSource(Protocol):
     """A data set to read. Each call reads it from the start. Unusable records are skipped and counted in `dropped`."""
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        """The folders whose files its items may have as pictures."""
+        ...
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         """Yield the events in the order of the files."""

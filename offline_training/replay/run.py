@@ -107,7 +107,9 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
     seconds = monotonic() - begun
 
     # Evaluate the answers at the targets.
-    offline = Offline(settings, stream, naming, answers.reasons, PictureEmbeddings(settings, step))
+    offline = Offline(
+        settings, stream, naming, answers.reasons, PictureEmbeddings(settings, stream.dataset.folders, step)
+    )
     evaluation = evaluate(
         stream, answers, offline, served=served, beside=beside, rules=options.rules, check=options.check
     )
@@ -117,7 +119,7 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
     )  # fmt: skip
 
     # Report.
-    write_results(results, evaluation.targets, stream.items, options.out, max_bytes=settings.fetch_max_bytes)
+    write_results(results, evaluation.targets, stream.dataset, options.out, max_bytes=settings.fetch_max_bytes)
     show_results(results, options.out, console)
     return 0 if evaluation.agreement is None or evaluation.agreement.identical else DIFFERS
 

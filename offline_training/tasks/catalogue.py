@@ -12,7 +12,6 @@ from time import monotonic
 from typing import Any, cast
 from zipfile import BadZipFile
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,11 +21,13 @@ from model.limits import MAX_PICTURE_BYTES
 from model.preprocessing import decode_picture
 from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_files import PictureFiles
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.datasets.prepare import ITEMS, SUMMARY, DatasetSummary
+from offline_training.datasets.prepare import ITEMS, SUMMARY, DatasetSummary, picture_folders, summary_of
 from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.progress import Step
 
+PREPARE = "prepare the data set with `tastestream dataset`"
 BATCH = 32  # pictures embedded per call of the network
 IDS, EMBEDDINGS, EMBEDDER = "ids", ("embeddings", "emb"), "embedder"
 WRITE_EVERY = 60.0  # seconds between two writes of the embeddings that are done
@@ -44,6 +45,7 @@ class Catalogue:
         matrix: bool [N, D], which item has which label.
         missing: number of items that have a category but no embedding; they are left out, too.
         pictures: the local pictures, by item.
+        folders: where they may be.
     """
 
     items: list[str]
@@ -52,6 +54,7 @@ class Catalogue:
     matrix: NDArray[np.bool_]
     missing: int
     pictures: dict[str, PictureRef] = field(default_factory=dict[str, PictureRef])
+    folders: PictureFolders = field(default_factory=PictureFolders)
 
     def with_labels_in_order(self, labels: Sequence[str]) -> "Catalogue":
         """The same catalogue with its labels, and the columns of `matrix`, in another order."""
@@ -69,7 +72,8 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     Raises:
         DatasetError: something is missing, or no item has an embedding.
     """
-    labels = list(read_summary(folder).labels)
+    summary = read_summary(folder)
+    labels = list(summary.labels)
     table = parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image", "categories"])
     ids, vectors = read_embeddings(embeddings)
     found = {name: row for row, name in enumerate(ids)}
@@ -103,7 +107,8 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
     for row, numbers in enumerate(columns):
         matrix[row, numbers] = True
     pictures = {item: picture for item, picture in _pictures(table).items() if picture and not picture.is_url}
-    return Catalogue(items, labels, vectors[rows].astype(np.float32), matrix, missing, pictures)
+    embedded = vectors[rows].astype(np.float32)
+    return Catalogue(items, labels, embedded, matrix, missing, pictures, picture_folders(folder, summary))
 
 
 def _pictures(table: Any) -> dict[str, PictureRef | None]:
@@ -114,11 +119,10 @@ def _pictures(table: Any) -> dict[str, PictureRef | None]:
 
 def read_summary(folder: Path) -> DatasetSummary:
     """Read `dataset.json` of a prepared data set. Raises DatasetError when it is missing or damaged."""
-    path = _existing(folder / SUMMARY)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=DatasetSummary)
-    except msgspec.DecodeError as error:
-        raise DatasetError(f"{path}: {error}: prepare the data set again") from error
+    summary = summary_of(folder)
+    if summary is None:
+        raise DatasetError(f"{folder / SUMMARY}: there is no such file: {PREPARE}")
+    return summary
 
 
 def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
@@ -159,7 +163,7 @@ def embed_catalogue(
         out: the `.npz` file to write.
         step: shows the progress.
         by_url: embeds the pictures at URLs. The command passes the fetching code of the workers, which this package does not import.
-        max_bytes: maximum size of a picture in an archive, bytes.
+        max_bytes: maximum size of a picture, bytes.
 
     Returns:
         What was left out.
@@ -168,6 +172,7 @@ def embed_catalogue(
         DatasetError: no picture can be embedded, `out` holds embeddings of another embedder, or `out` cannot be written.
     """
     pictures = _pictures(parquet_module().read_table(_existing(folder / ITEMS), columns=["item", "image"]))
+    folders = picture_folders(folder, summary_of(folder))
     kept = _EmbeddingFile(out, embedder)
     dropped = Dropped()
     files: dict[PictureRef, list[str]] = {}
@@ -181,7 +186,7 @@ def embed_catalogue(
             (urls if picture.is_url else files).setdefault(picture, []).append(item)
     try:
         for title, embed, items_of in (
-            ("pictures in files", partial(embed_files, embedder, max_bytes=max_bytes), files),
+            ("pictures in files", partial(embed_files, embedder, folders=folders, max_bytes=max_bytes), files),
             ("pictures by URL", partial(_embed_urls, by_url), urls),
         ):
             if not items_of:
@@ -208,16 +213,17 @@ def _embed_urls(by_url: EmbedUrls, pictures: Sequence[PictureRef]) -> Generator[
 
 
 def embed_files(
-    embedder: Embedder, pictures: Sequence[PictureRef], max_bytes: int = MAX_PICTURE_BYTES
+    embedder: Embedder, pictures: Sequence[PictureRef], folders: PictureFolders, max_bytes: int = MAX_PICTURE_BYTES
 ) -> Generator[tuple[PictureRef, Embedded]]:
     """Embed distinct local pictures. The outcomes come in any order.
 
     Args:
         embedder: makes the embeddings.
         pictures: files, or members of archives.
-        max_bytes: maximum size of a picture in an archive, bytes.
+        folders: where they may be.
+        max_bytes: maximum size of a picture, bytes.
     """
-    with PictureFiles(max_bytes) as files:
+    with PictureFiles(folders, max_bytes) as files:
         for start in range(0, len(pictures), BATCH):
             decoded: dict[PictureRef, NDArray[np.uint8]] = {}
             for picture in pictures[start : start + BATCH]:
@@ -307,5 +313,5 @@ def _made_by(path: Path) -> str:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise DatasetError(f"{path}: there is no such file: prepare the data set with `tastestream dataset`")
+        raise DatasetError(f"{path}: there is no such file: {PREPARE}")
     return path

@@ -6,7 +6,7 @@ of an item is the URL in its newest event.
 """
 
 import sqlite3
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import groupby
@@ -146,6 +146,10 @@ class TopicRecording:
             self._counted.add("event_before_erasure", "of an erased user", forgotten)
         if self._rows.execute("SELECT 1 FROM events LIMIT 1").fetchone() is None:
             raise DatasetError(f"no event was sent between --from and --until; left out: {self._counted.explained()}")
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        return () if self._item_table is None else (self._item_table.parent,)
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         """Yield the events in time order; events of one time in the order of the topic."""

@@ -85,6 +85,10 @@ class Amazon:
     item_first: bool | None = None
     advance: Advance = text_files.nothing
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        return ()  # its pictures are on the web
+
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for path in self.reviews:
             if ".csv" in path.suffixes:
@@ -158,8 +162,8 @@ def picture_of(found: Mapping[str, Any]) -> PictureRef | None:
     else:
         candidates = [found.get(name) for name in ("imageURLHighRes", "imageURL", "image", "imUrl")]
         candidates = [one[0] if isinstance(one, list) and one else one for one in candidates]
-    pictures = (PictureRef(one.strip()) for one in candidates if isinstance(one, str))
-    return next((picture for picture in pictures if picture.is_web_url), None)
+    pictures = (PictureRef.parse(one) for one in candidates if isinstance(one, str))
+    return next((picture for picture in pictures if picture and picture.is_web_url), None)
 
 
 def paths_of(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:

@@ -94,6 +94,10 @@ class Dvbpr:
     def __post_init__(self) -> None:
         self._parts = load(self.path)
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        return (self.pictures,)
+
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         for user, histories in self._histories().items():
             for number, review in enumerate(histories):

@@ -1,6 +1,6 @@
 """A folder of pictures for each category. Each picture is an item; its folders are its category path. There are no events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,10 @@ class ClassFolder:
     """A `DatasetSource` of one folder."""
 
     folder: Path
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        return (self.folder,)
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         del dropped

@@ -3,7 +3,7 @@
 Reads all of it or an excerpt, as CSV or Parquet. A category is a field and its value, such as colour group > Black.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,10 @@ class HM:
     transactions: Path | None = None
     advance: Advance = text_files.nothing
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        return (self.folder,)
+
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         path = self.transactions or find(self.folder, TRANSACTIONS)
         for row in tables.records(path, tables.EVENT_COLUMNS, dropped, self.advance):
@@ -58,7 +62,9 @@ class HM:
                 continue
             item = item.zfill(DIGITS)
             paths = tuple(
-                (name.removesuffix("_name").replace("_", " "), value) for name in FIELDS if (value := text_of(row[name]))
+                (name.removesuffix("_name").replace("_", " "), value)
+                for name in FIELDS
+                if (value := text_of(row[name]))
             )
             yield DatasetItem(item, self._picture(item), paths)
 

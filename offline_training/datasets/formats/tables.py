@@ -109,6 +109,10 @@ class Tables:
     folder: Path
     advance: Advance = text_files.nothing
 
+    @property
+    def folders(self) -> Sequence[Path]:
+        return (self.folder,)
+
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         if self.events is None:
             return

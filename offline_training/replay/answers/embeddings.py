@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.quantization import quantize
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.progress import Advance, Step
 from offline_training.tasks.catalogue import embed_files
@@ -17,7 +18,7 @@ from streams.warm.embed_urls import embed_urls
 
 
 def embedded_pictures(
-    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], advance: Advance
+    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], folders: PictureFolders, advance: Advance
 ) -> dict[PictureRef, bytes]:
     """Embed distinct pictures.
 
@@ -25,6 +26,7 @@ def embedded_pictures(
         settings: the settings of the workers, for fetching and for the maximum size of a picture.
         embedder: makes the embeddings.
         pictures: local pictures and URLs.
+        folders: where the local pictures may be.
         advance: told of every picture that is done.
 
     Returns:
@@ -33,7 +35,7 @@ def embedded_pictures(
     files = [picture for picture in pictures if not picture.is_url]
     urls = [picture.text for picture in pictures if picture.is_url]
     outcomes: Iterable[tuple[PictureRef, NDArray[np.float32] | tuple[str, str]]] = embed_files(
-        embedder, files, settings.fetch_max_bytes
+        embedder, files, folders, settings.fetch_max_bytes
     )
     if urls:
         outcomes = chain(outcomes, ((PictureRef(url), found) for url, found in embed_urls(settings, embedder, urls)))
@@ -48,8 +50,9 @@ def embedded_pictures(
 class PictureEmbeddings:
     """Embeddings by picture. Each is computed once per embedder; memory holds those of the last embedder that was asked for."""
 
-    def __init__(self, settings: Settings, step: Step) -> None:
+    def __init__(self, settings: Settings, folders: PictureFolders, step: Step) -> None:
         self._settings = settings
+        self._folders = folders
         self._step = step
         self._version = ""
         self._tried: set[PictureRef] = set()
@@ -67,6 +70,6 @@ class PictureEmbeddings:
         if missing := list(dict.fromkeys(picture for picture in pictures if picture not in self._tried)):
             embedder = bundle.embedder(self._settings.model_threads)
             with self._step(f"pictures of {bundle.name}", len(missing)) as advance:
-                self._found |= embedded_pictures(self._settings, embedder, missing, advance)
+                self._found |= embedded_pictures(self._settings, embedder, missing, self._folders, advance)
             self._tried.update(missing)
         return self._found

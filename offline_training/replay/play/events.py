@@ -5,13 +5,11 @@ Memory holds the items, and the number of events of each user, but not the event
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 
 from model.bundle import file_sha256
@@ -19,7 +17,7 @@ from model.exceptions import PictureError
 from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_files import PictureFiles
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
+from offline_training.datasets.prepare import EVENTS, ITEMS, picture_folders, summary_of
 from offline_training.replay.exceptions import ReplayError
 from streams.messages import InteractionType
 
@@ -106,15 +104,18 @@ class PreparedDataset:
 
         Raises:
             ReplayError: the folder is no prepared data set.
-            DatasetError: pyarrow is not installed.
+            DatasetError: pyarrow is not installed, or the summary of the folder is damaged.
         """
         self.folder = folder
         for name in (EVENTS, ITEMS):
             if not (folder / name).is_file():
                 raise ReplayError(f"{folder / name}: there is no such file: {PREPARE}")
         self.items = _read_items(folder / ITEMS)
-        self.left_out = _left_out(folder / SUMMARY)
+        summary = summary_of(folder)
+        self.left_out = summary.dropped if summary else {}
         """What was left out when the folder was prepared: counts by reason."""
+        self.folders = picture_folders(folder, summary)
+        """Where the local pictures may be."""
         self._events = folder / EVENTS
 
     def fingerprint(self) -> str:
@@ -154,12 +155,16 @@ class PreparedDataset:
         local = [picture for item in self.items.values() if (picture := item.local_picture)][:TRIED]
         if not local:
             return
-        with PictureFiles() as files:
+        first = ""
+        with PictureFiles(self.folders) as files:
             for picture in local:
-                with suppress(PictureError):
+                try:
                     files.read(picture)
+                except PictureError as error:
+                    first = first or str(error)
+                else:
                     return
-        raise ReplayError(f"{self.folder}: its pictures are missing, such as {local[0]}: {PREPARE}")
+        raise ReplayError(f"{self.folder}: its pictures are missing, such as {first}: {PREPARE}")
 
     def _selected(self, selection: EventSelection, left_out: Counter[str]) -> Iterator[PlayedEvent]:
         played = 0
@@ -226,14 +231,6 @@ def _read_items(path: Path) -> dict[str, PlayedItem]:
         item: PlayedItem(number, PictureRef.parse(image), tuple(names))
         for number, (item, image, names) in enumerate(rows)
     }
-
-
-def _left_out(path: Path) -> dict[str, int]:
-    """What the summary of a folder says was left out; nothing without a summary. Raises ReplayError when it is damaged."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=DatasetSummary).dropped if path.is_file() else {}
-    except msgspec.DecodeError as error:
-        raise ReplayError(f"{path}: {error}: {PREPARE}") from error
 
 
 def _hash(user: str) -> int:

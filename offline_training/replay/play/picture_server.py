@@ -1,7 +1,4 @@
-"""The web server from which the workers fetch local pictures. It serves the pictures of the data set and nothing else.
-
-Members of archives are decompressed one by one, on request.
-"""
+"""The web server from which the workers fetch local pictures. It serves the pictures of the data set and nothing else."""
 
 import asyncio
 import logging
@@ -14,13 +11,20 @@ from aiohttp import web
 from model.exceptions import PictureError
 from model.limits import MAX_PICTURE_BYTES
 from offline_training.datasets.picture_files import PictureFiles
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import PlayedItem
 
 logger = logging.getLogger(__name__)
 
-IN_MEMORY = 16  # decompressed pictures in memory at a time
+IN_MEMORY = 16  # pictures in memory at a time
+STATUS = {
+    "picture_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "not_a_picture": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "unreadable_picture": HTTPStatus.NOT_FOUND,
+}
+"""By the reasons of `PictureFiles.read`."""
 
 PictureUrl = Callable[[PlayedItem], str]
 """Gives the URL of an item's picture."""
@@ -28,18 +32,25 @@ PictureUrl = Callable[[PlayedItem], str]
 
 @asynccontextmanager
 async def served_pictures(
-    items: Mapping[str, PlayedItem], host: str, port: int, *, max_bytes: int = MAX_PICTURE_BYTES
+    items: Mapping[str, PlayedItem],
+    folders: PictureFolders,
+    host: str,
+    port: int,
+    *,
+    max_bytes: int = MAX_PICTURE_BYTES,
 ) -> AsyncGenerator[PictureUrl]:
     """Serve the local pictures of `items` while the context is open.
 
-    A URL contains the number of an item, and no path: no request can name another file or another member of an archive. An
-    unreadable member of an archive is a 404, a member of more than `max_bytes` a 413; the workers make dead letters of both.
+    A URL contains the number of an item, and no path: no request can name another file or another member of an archive. A file that
+    cannot be read, or is outside `folders`, is a 404, one of more than `max_bytes` a 413, and one that is no picture a 415; the workers
+    make dead letters of them.
 
     Args:
         items: the items, by id.
+        folders: where their local pictures may be.
         host: the address to listen on.
         port: the port to listen on; 0: any free one.
-        max_bytes: maximum size of a decompressed member of an archive, bytes.
+        max_bytes: maximum size of a picture, bytes.
 
     Raises:
         ReplayError: the address cannot be used.
@@ -49,7 +60,7 @@ async def served_pictures(
     if not pictures:
         yield lambda item: str(item.picture or "")
         return
-    with PictureFiles(max_bytes) as files:
+    with PictureFiles(folders, max_bytes) as files:
         files.open(pictures.values())
         async with _listening(_application(pictures, files), host, port) as base:
             yield lambda item: f"{base}/{item.number}" if item.local_picture else str(item.picture or "")
@@ -63,27 +74,21 @@ def _application(pictures: Mapping[str, PictureRef], files: PictureFiles) -> web
         picture = pictures.get(request.match_info["number"])
         if picture is None:
             raise web.HTTPNotFound
-        if picture.archive_member is None:
-            path = picture.path.absolute()
-            if not path.is_file():
-                raise web.HTTPNotFound
-            return web.FileResponse(path)
         async with in_memory:
-            return await _member(request, files, picture)
+            return await _sent(request, files, picture)
 
     application = web.Application()
     application.router.add_get("/{number}", serve)
     return application
 
 
-async def _member(request: web.Request, files: PictureFiles, picture: PictureRef) -> web.Response:
-    """Serve a member of an archive. The response is sent before this returns, so the semaphore bounds what is in memory."""
+async def _sent(request: web.Request, files: PictureFiles, picture: PictureRef) -> web.Response:
+    """Serve a picture. The response is sent before this returns, so the semaphore bounds what is in memory."""
     try:
         response = web.Response(body=await asyncio.to_thread(files.read, picture))
     except PictureError as error:
         logger.warning("cannot serve a picture: %s", error)
-        too_large = error.reason == "picture_too_large"
-        return web.Response(status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_large else HTTPStatus.NOT_FOUND)
+        return web.Response(status=STATUS[error.reason])
     await response.prepare(request)
     await response.write_eof()
     return response

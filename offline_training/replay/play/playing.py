@@ -65,7 +65,7 @@ async def play(
     stream.dataset.check_pictures()
     stop = stop_event(with_parent=False)
     player = Player(settings, bundle, naming, keep, lead=lead, pace=pace)
-    served = served_pictures(stream.items, host, port, max_bytes=settings.fetch_max_bytes)
+    served = served_pictures(stream.items, stream.dataset.folders, host, port, max_bytes=settings.fetch_max_bytes)
     async with served as url_of, player:
         showing = asyncio.create_task(_show(player, answered, len(stream)))
         try:

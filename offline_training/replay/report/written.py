@@ -1,6 +1,6 @@
 """Writes the reports of a run, or of a comparison, to its folder; and shows the figures on the terminal."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from offline_training.replay.evaluation.prequential import MeasuredTargets
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.samples import SampleUser
 from offline_training.replay.exceptions import ReplayError
-from offline_training.replay.play.events import PlayedItem
+from offline_training.replay.play.events import PreparedDataset
 from offline_training.replay.report import markdown, side_by_side
 from offline_training.replay.report.tables import facts
 from offline_training.report.thumbnails import thumbnail
@@ -29,16 +29,16 @@ def can_draw() -> bool:
 
 
 def write_results(
-    results: ReplayResults, targets: MeasuredTargets, items: Mapping[str, PlayedItem], out: Path, *, max_bytes: int
+    results: ReplayResults, targets: MeasuredTargets, dataset: PreparedDataset, out: Path, *, max_bytes: int
 ) -> None:
     """Write the results, the targets and the reports of a run.
 
     Args:
         results: the results.
         targets: the figures of each target.
-        items: the items, by id, for the pictures of the sample users.
+        dataset: has the pictures of the sample users.
         out: folder of the run.
-        max_bytes: maximum size of a picture in an archive, bytes.
+        max_bytes: maximum size of a picture, bytes.
 
     Raises:
         ReplayError: a file cannot be written.
@@ -49,7 +49,7 @@ def write_results(
     if can_draw():
         from offline_training.replay.report.page import page  # noqa: PLC0415  (needs the extra `train`)
 
-        results_file.write_text(page(results, sample_pictures(results.samples, items, max_bytes)), out / HTML)
+        results_file.write_text(page(results, sample_pictures(results.samples, dataset, max_bytes)), out / HTML)
 
 
 def show_results(results: ReplayResults, out: Path, console: Console) -> None:
@@ -85,12 +85,12 @@ def show_comparison(comparison: RunComparison, console: Console) -> None:
         say(console, sentence)
 
 
-def sample_pictures(samples: Sequence[SampleUser], items: Mapping[str, PlayedItem], max_bytes: int) -> dict[str, bytes]:
+def sample_pictures(samples: Sequence[SampleUser], dataset: PreparedDataset, max_bytes: int) -> dict[str, bytes]:
     """Thumbnails of the local pictures of the sample users, as JPEGs by item."""
     points = [point for user in samples for point in user.moments]
     shown = {item for point in points for item in (*(name for name, _ in point.attention), *point.bought)}
-    with PictureFiles(max_bytes) as files:
-        found = {item: thumbnail(files, items[item].local_picture) for item in sorted(shown)}
+    with PictureFiles(dataset.folders, max_bytes) as files:
+        found = {item: thumbnail(files, dataset.items[item].local_picture) for item in sorted(shown)}
     return {item: picture for item, picture in found.items() if picture is not None}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from offline_training.datasets.records import DatasetEvent, DatasetItem, Dropped
 
@@ -13,6 +14,7 @@ class Given:
 
     events: Sequence[DatasetEvent]
     described: Sequence[DatasetItem]
+    folders: Sequence[Path] = ()
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         del dropped

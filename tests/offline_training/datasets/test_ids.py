@@ -137,7 +137,9 @@ def shop(folder: Path, events: pa.Table, items: str) -> tuple[object, ...]:
 
 
 def test_ids_that_pandas_made_floats_are_integers_again_and_nan_is_missing(tmp_path: Path) -> None:
-    table = pa.table({"user": [1.0, None, float("nan"), 2.0], "item": [7.0, 7.0, 8.0, float("nan")], "time": ["2019-10-01"] * 4})
+    table = pa.table(
+        {"user": [1.0, None, float("nan"), 2.0], "item": [7.0, 7.0, 8.0, float("nan")], "time": ["2019-10-01"] * 4}
+    )
     summary, events, _ = prepared(*shop(tmp_path, table, "7,7.jpg,a\n8,8.jpg,b\n"))
     assert [(one["user"], one["item"]) for one in events] == [("1", "7")]
     assert summary.dropped["event_without_user_or_item"] == 3
@@ -182,4 +184,7 @@ def test_a_run_whose_ids_are_all_unreadable_ends_with_the_reasons(tmp_path: Path
     table = pa.table({"user": [True, False], "item": [7, 7], "time": ["2019-10-01"] * 2})
     done = run(*shop(tmp_path, table, "7,7.jpg,a\n"))
     assert done.exit_code == 1
-    assert "no event can be read; left out: event_with_unreadable_id 2, the first: user True, item 7: True is no id" in done.output
+    assert (
+        "no event can be read; left out: event_with_unreadable_id 2, the first: user True, item 7: True is no id"
+        in done.output
+    )

@@ -13,53 +13,54 @@ import pytest
 
 from model.exceptions import PictureError
 from offline_training.datasets.picture_files import PictureFiles, pictures_by_item
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.datasets.records import DatasetError
+from offline_training.datasets.records import DatasetError, Dropped
 from tests.offline_training.datasets.zips import bomb, claim, damage, encrypt, write_zip
 
-RANDOM = np.random.default_rng(0).bytes(50_000)
+JPEG = b"\xff\xd8\xff"  # the first bytes of one
+HAT, TIE = JPEG + b"a hat", JPEG + b"a tie"
+RANDOM = JPEG + np.random.default_rng(0).bytes(49_997)
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return write_zip(
-        tmp_path / "Pictures.ZIP", {"hat.jpg": b"a hat", "women/tie.png": RANDOM, "notes.txt": b"no picture"}
-    )
+    return write_zip(tmp_path / "Pictures.ZIP", {"hat.jpg": HAT, "women/tie.png": RANDOM, "notes.txt": b"no picture"})
 
 
-def test_pictures_of_an_archive_are_found_by_item_and_read_without_unpacking(archive: Path) -> None:
-    found = pictures_by_item(archive)
+def test_pictures_of_an_archive_are_found_by_item_and_read_without_unpacking(archive: Path, tmp_path: Path) -> None:
+    found = pictures_by_item(archive, Dropped())
     assert found == {
         "hat": PictureRef(f"{archive}!/hat.jpg"),
         "tie": PictureRef(f"{archive}!/women/tie.png"),
     }
-    with PictureFiles() as files:
-        assert [files.read(picture) for picture in found.values()] == [b"a hat", RANDOM]
+    with PictureFiles(PictureFolders([tmp_path])) as files:
+        assert [files.read(picture) for picture in found.values()] == [HAT, RANDOM]
     assert [one.name for one in archive.parent.iterdir()] == [archive.name], "nothing was unpacked"
 
 
-def test_plain_files_are_read_without_a_size_limit(tmp_path: Path) -> None:
-    (tmp_path / "hat.jpg").write_bytes(b"a hat")
-    assert pictures_by_item(tmp_path) == {"hat": PictureRef(str(tmp_path / "hat.jpg"))}
-    with PictureFiles(max_bytes=1) as files:
-        assert files.read(PictureRef(str(tmp_path / "hat.jpg"))) == b"a hat"
+def test_plain_files_are_read_up_to_the_limit(tmp_path: Path) -> None:
+    (tmp_path / "hat.jpg").write_bytes(HAT)
+    assert pictures_by_item(tmp_path, Dropped()) == {"hat": PictureRef(str(tmp_path / "hat.jpg"))}
+    with PictureFiles(PictureFolders([tmp_path]), max_bytes=len(HAT)) as files:
+        assert files.read(PictureRef(str(tmp_path / "hat.jpg"))) == HAT
         with pytest.raises(PictureError, match=r"gone.jpg: .*No such file") as caught:
             files.read(PictureRef(str(tmp_path / "gone.jpg")))
     assert caught.value.reason == "unreadable_picture"
 
 
 def test_a_member_whose_name_looks_like_a_url_is_not_a_url(tmp_path: Path) -> None:
-    archive = write_zip(tmp_path / "a.zip", {"http://169.254.169.254/hat.jpg": b"a hat", "../../etc/tie.jpg": b"a tie"})
-    found = pictures_by_item(archive)
+    archive = write_zip(tmp_path / "a.zip", {"http://169.254.169.254/hat.jpg": HAT, "../../etc/tie.jpg": TIE})
+    found = pictures_by_item(archive, Dropped())
     assert not any(picture.is_url for picture in found.values())
-    with PictureFiles() as files:
-        assert [files.read(found[name]) for name in ("hat", "tie")] == [b"a hat", b"a tie"]
+    with PictureFiles(PictureFolders([tmp_path])) as files:
+        assert [files.read(found[name]) for name in ("hat", "tie")] == [HAT, TIE]
 
 
 def lzma(path: Path) -> None:
     with ZipFile(path, "w", ZIP_LZMA) as archive:
         archive.writestr("bad.jpg", RANDOM)
-        archive.writestr("good.jpg", b"a hat")
+        archive.writestr("good.jpg", HAT)
 
 
 @pytest.mark.parametrize(
@@ -75,19 +76,22 @@ def lzma(path: Path) -> None:
 def test_a_member_that_is_not_what_it_should_be_costs_only_itself(
     spoil: Callable[[Path, str], None], reason: str, told: str, tmp_path: Path
 ) -> None:
-    path = write_zip(tmp_path / "a.zip", {"bad.jpg": RANDOM, "good.jpg": b"a hat"})
+    path = write_zip(tmp_path / "a.zip", {"bad.jpg": RANDOM, "good.jpg": HAT})
     spoil(path, "bad.jpg")
-    with PictureFiles(max_bytes=100_000) as files:
+    with PictureFiles(PictureFolders([tmp_path]), max_bytes=100_000) as files:
         for _ in range(2):
             with pytest.raises(PictureError, match=told) as caught:
                 files.read(PictureRef(f"{path}!/bad.jpg"))
             assert caught.value.reason == reason
-            assert files.read(PictureRef(f"{path}!/good.jpg")) == b"a hat"
+            assert files.read(PictureRef(f"{path}!/good.jpg")) == HAT
 
 
 def test_a_method_that_may_take_gigabytes_is_refused(tmp_path: Path) -> None:
     lzma(tmp_path / "a.zip")
-    with PictureFiles() as files, pytest.raises(PictureError, match="compressed by method 14, expected stored or def"):
+    with (
+        PictureFiles(PictureFolders([tmp_path])) as files,
+        pytest.raises(PictureError, match="compressed by method 14, expected stored or def"),
+    ):
         files.read(PictureRef(f"{tmp_path}/a.zip!/bad.jpg"))
 
 
@@ -96,7 +100,7 @@ def test_a_member_that_grows_is_not_unpacked(claimed: int | None, tmp_path: Path
     path = write_zip(tmp_path / "a.zip", {"bad.jpg": bomb(50_000_000)})
     if claimed:
         claim(path, "bad.jpg", claimed)
-    with PictureFiles(max_bytes=100_000) as files:
+    with PictureFiles(PictureFolders([tmp_path]), max_bytes=100_000) as files:
         files.open([PictureRef(f"{path}!/bad.jpg")])
         tracemalloc.start()
         try:
@@ -107,22 +111,25 @@ def test_a_member_that_grows_is_not_unpacked(claimed: int | None, tmp_path: Path
             tracemalloc.stop()
 
 
-def test_a_member_that_is_not_there_is_named(archive: Path) -> None:
-    with PictureFiles() as files, pytest.raises(PictureError, match=r"gone.jpg: the archive has no such member"):
+def test_a_member_that_is_not_there_is_named(archive: Path, tmp_path: Path) -> None:
+    with (
+        PictureFiles(PictureFolders([tmp_path])) as files,
+        pytest.raises(PictureError, match=r"gone.jpg: the archive has no such member"),
+    ):
         files.read(PictureRef(f"{archive}!/gone.jpg"))
 
 
 def test_archives_that_are_none_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK no archive")
     with pytest.raises(DatasetError, match=r"a.zip: expected a ZIP archive"):
-        pictures_by_item(tmp_path / "a.zip")
+        pictures_by_item(tmp_path / "a.zip", Dropped())
     with pytest.raises(DatasetError, match=r"gone.zip: No such file"):
-        pictures_by_item(tmp_path / "gone.zip")
+        pictures_by_item(tmp_path / "gone.zip", Dropped())
     with pytest.raises(DatasetError, match=r"a.tar: expected a folder or a .zip"):
-        pictures_by_item(tmp_path / "a.tar")
+        pictures_by_item(tmp_path / "a.tar", Dropped())
     with pytest.raises(DatasetError, match=r"expected pictures named by item \(.avif, .*found none"):
-        pictures_by_item(write_zip(tmp_path / "b.zip", {"notes.txt": b""}))
-    with PictureFiles() as files:
+        pictures_by_item(write_zip(tmp_path / "b.zip", {"notes.txt": b""}), Dropped())
+    with PictureFiles(PictureFolders([tmp_path])) as files:
         with pytest.raises(DatasetError, match=r"a.zip: not an intact ZIP archive"):
             files.open([PictureRef(f"{tmp_path}/a.zip!/hat.jpg")])
         with pytest.raises(PictureError, match=r"gone.zip: No such file"):
@@ -131,10 +138,10 @@ def test_archives_that_are_none_are_named(tmp_path: Path) -> None:
 
 def test_many_threads_read_one_archive(tmp_path: Path) -> None:
     chance = np.random.default_rng(1)
-    members = {f"{number}.jpg": chance.bytes(int(chance.integers(1, 40_000))) for number in range(200)}
+    members = {f"{number}.jpg": JPEG + chance.bytes(int(chance.integers(1, 40_000))) for number in range(200)}
     path = write_zip(tmp_path / "a.zip", members)
     together = threading.Barrier(8)
-    with PictureFiles() as files, ThreadPoolExecutor(8) as pool:
+    with PictureFiles(PictureFolders([tmp_path])) as files, ThreadPoolExecutor(8) as pool:
 
         def all_of_them(seed: int) -> bool:
             together.wait()

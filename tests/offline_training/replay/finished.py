@@ -31,7 +31,7 @@ def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: fro
     }  # fmt: skip
     (out / RUN).write_text(json.dumps(identity))
     pictures = sorted({item.picture for item in data.items.values() if item.picture}, key=str)
-    embedded = embedded_pictures(settings, served.embedder(), pictures, lambda _: None)
+    embedded = embedded_pictures(settings, served.embedder(), pictures, data.folders, lambda _: None)
     messages = expected_messages(
         data.events(EventSelection()), data.items, embedded, served, settings, naming=naming, dead=dead
     )

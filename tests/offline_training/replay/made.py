@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from offline_training.datasets.prepare import EVENTS, ITEMS
+from offline_training.datasets.prepare import EVENTS, ITEMS, SUMMARY, DatasetSummary
 from streams.demo.catalogue import CATALOGUE, read_products
 from streams.messages import InteractionType
 
@@ -34,6 +35,10 @@ def write(folder: Path, events: Iterable[Row], items: Mapping[str, tuple[str, li
         ),
         folder / ITEMS,
     )
+    kept = DatasetSummary(
+        "made", 0, len(items), 0, 0, 0, labels={}, dropped={}, examples={}, pictures_in=[str(CATALOGUE)]
+    )
+    (folder / SUMMARY).write_bytes(msgspec.json.encode(kept))
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.answers import embeddings
 from offline_training.replay.answers.embeddings import PictureEmbeddings
@@ -74,15 +75,15 @@ def test_bundles_with_one_embedder_share_the_embeddings(
     asked: list[list[PictureRef]] = []
     plain = embeddings.embedded_pictures
 
-    def counted(settings: Any, embedder: Any, some: Any, advance: Any) -> dict[PictureRef, bytes]:
+    def counted(settings: Any, embedder: Any, some: Any, folders: Any, advance: Any) -> dict[PictureRef, bytes]:
         asked.append(list(some))
-        return plain(settings, embedder, some, advance)
+        return plain(settings, embedder, some, folders, advance)
 
     monkeypatch.setattr(embeddings, "embedded_pictures", counted)
     same = Bundle.load(variant(tmp_path / "same"))
     another = Bundle.load(variant(tmp_path / "another", embedder=b"another"))
     with open_shop() as shop:
-        made = PictureEmbeddings(read_settings(fetch_allow_networks="127.0.0.0/8"), step)
+        made = PictureEmbeddings(read_settings(fetch_allow_networks="127.0.0.0/8"), PictureFolders(), step)
         urls = [PictureRef(f"{shop.url}/{name}") for name in ("1", "2", "gone")]
         first = dict(made.of(served, [*urls[:2], urls[0]]))
         assert dict(made.of(same, [*urls[:2]])) == first

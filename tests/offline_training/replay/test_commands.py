@@ -51,7 +51,9 @@ def test_without_a_broker_it_exits_with_69_and_says_how_to_resume(replay: Comman
 
 
 def test_missing_pictures_are_reported_before_any_event_is_sent(replay: Command, tmp_path: Path) -> None:
-    items = {name: (str(tmp_path / f"{name}.jpg"), ["hats"]) for name in "ab"}
+    items = {name: (str(tmp_path / "moved" / f"{name}.jpg"), ["hats"]) for name in "ab"}
     write(tmp_path / "moved", [("ada", "a", "purchase", 1)], items)
     said = line(replay("replay", "moved", "--out", "run"), 1)
-    assert f"moved: its pictures are missing, such as {tmp_path}/a.jpg: prepare the data set" in said
+    assert (
+        f"moved: its pictures are missing, such as {tmp_path}/moved/a.jpg: No such file or directory: prepare" in said
+    )

@@ -9,6 +9,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.prepare import SUMMARY, DatasetSummary
+from offline_training.datasets.records import DatasetError
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import EventSelection, PlayedEvent, PreparedDataset
 from tests.offline_training.replay.made import Row, write
@@ -103,5 +104,5 @@ def test_the_summary_says_what_was_left_out(tmp_path: Path) -> None:
     (tmp_path / SUMMARY).write_bytes(msgspec.json.encode(summary))
     assert PreparedDataset(tmp_path).left_out == {"broken_line": 2}
     (tmp_path / SUMMARY).write_text("{")
-    with pytest.raises(ReplayError, match=r"dataset.json: .*prepare the data set"):
+    with pytest.raises(DatasetError, match=r"dataset.json: .*prepare the data set"):
         PreparedDataset(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.answers.agreement import compare
 from offline_training.replay.answers.embeddings import embedded_pictures
@@ -32,7 +33,9 @@ class World:
         self.data = PreparedDataset(shop(folder, users=6, each=15, lost=LOST))
         self.events = list(self.data.events(EventSelection()))
         pictures = sorted({item.picture for item in self.data.items.values() if item.picture}, key=str)
-        self.embedded = embedded_pictures(self.settings, self.bundle.embedder(), pictures, lambda _: None)
+        self.embedded = embedded_pictures(
+            self.settings, self.bundle.embedder(), pictures, self.data.folders, lambda _: None
+        )
 
     def answers(self, events: Sequence[PlayedEvent], dead: frozenset[int] = frozenset()) -> list[EventAnswer]:
         messages = expected_messages(
@@ -102,7 +105,7 @@ def test_a_difference_is_found(world: World) -> None:
 def test_pictures_behind_urls_are_fetched(world: World) -> None:
     with open_shop() as shop:
         urls = [PictureRef(f"{shop.url}/1"), PictureRef(f"{shop.url}/gone")]
-        found = embedded_pictures(world.settings, world.bundle.embedder(), urls, lambda _: None)
+        found = embedded_pictures(world.settings, world.bundle.embedder(), urls, PictureFolders(), lambda _: None)
     assert list(found) == urls[:1]
 
 
@@ -112,7 +115,9 @@ def test_pictures_in_archives_have_the_embeddings_of_files(world: World, tmp_pat
     data = picture.path.read_bytes()
     archive = write_zip(tmp_path / "a.zip", {"camera.jpg": data, "gone.jpg": b"no picture"})
     pictures = [PictureRef(f"{archive}!/camera.jpg"), PictureRef(f"{archive}!/gone.jpg")]
-    found = embedded_pictures(world.settings, world.bundle.embedder(), pictures, lambda _: None)
+    found = embedded_pictures(
+        world.settings, world.bundle.embedder(), pictures, PictureFolders([tmp_path]), lambda _: None
+    )
     assert found == {pictures[0]: world.embedded[picture]}
     tight = world.settings.model_copy(update={"fetch_max_bytes": len(data) - 1})
-    assert embedded_pictures(tight, world.bundle.embedder(), pictures, lambda _: None) == {}
+    assert embedded_pictures(tight, world.bundle.embedder(), pictures, PictureFolders([tmp_path]), lambda _: None) == {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.replay.exceptions import ReplayError
@@ -26,7 +27,10 @@ def items(folder: Path) -> dict[str, PlayedItem]:
 
 async def test_a_file_gets_a_url_and_a_url_stays(tmp_path: Path) -> None:
     known = items(tmp_path)
-    async with served_pictures(known, "127.0.0.1", 0) as address, aiohttp.ClientSession() as client:
+    async with (
+        served_pictures(known, PictureFolders([tmp_path]), "127.0.0.1", 0) as address,
+        aiohttp.ClientSession() as client,
+    ):
         assert address(known["tie"]) == "https://shop.example/tie.jpg"
         async with client.get(address(known["hat"])) as response:
             assert (response.status, await response.read()) == (200, PICTURE)
@@ -40,22 +44,25 @@ async def test_a_port_in_use_is_an_error_that_names_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ReplayError, match=f"--serve-on 127.0.0.1:{port}: .*in use"):
-            async with served_pictures(items(tmp_path), "127.0.0.1", port):
+            async with served_pictures(items(tmp_path), PictureFolders([tmp_path]), "127.0.0.1", port):
                 pass
 
 
 async def test_without_local_pictures_nothing_is_served(tmp_path: Path) -> None:
     only = {"tie": items(tmp_path)["tie"]}
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        async with served_pictures(only, "127.0.0.1", taken.getsockname()[1]) as address:
+        async with served_pictures(only, PictureFolders([tmp_path]), "127.0.0.1", taken.getsockname()[1]) as address:
             assert address(only["tie"]) == "https://shop.example/tie.jpg"
 
 
 async def test_pictures_in_an_archive_are_served_concurrently(tmp_path: Path) -> None:
-    members = {f"in/{number}.jpg": bytes([number]) * 3000 for number in range(100)}
+    members = {f"in/{number}.jpg": PICTURE + bytes([number]) * 3000 for number in range(100)}
     archive = write_zip(tmp_path / "a.zip", members)
     known = {name: PlayedItem(number, PictureRef(f"{archive}!/{name}"), ()) for number, name in enumerate(members)}
-    async with served_pictures(known, "127.0.0.1", 0) as address, aiohttp.ClientSession() as client:
+    async with (
+        served_pictures(known, PictureFolders([tmp_path]), "127.0.0.1", 0) as address,
+        aiohttp.ClientSession() as client,
+    ):
 
         async def got(name: str) -> bytes:
             async with client.get(address(known[name])) as response:
@@ -74,7 +81,10 @@ async def test_an_unreadable_member_is_refused_and_the_others_are_served(tmp_pat
         name: PlayedItem(number, PictureRef(f"{archive}!/{name}"), ())
         for number, name in enumerate([*names, "gone.jpg"])
     }
-    async with served_pictures(known, "127.0.0.1", 0, max_bytes=4999) as address, aiohttp.ClientSession() as client:
+    async with (
+        served_pictures(known, PictureFolders([tmp_path]), "127.0.0.1", 0, max_bytes=4999) as address,
+        aiohttp.ClientSession() as client,
+    ):
         found: dict[str, int] = {}
         for name, item in known.items():
             async with client.get(address(item)) as response:
@@ -89,6 +99,9 @@ async def test_an_unreadable_member_is_refused_and_the_others_are_served(tmp_pat
 async def test_an_unreadable_archive_is_an_error_before_anything_is_played(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone.zip: No such file"):
         async with served_pictures(
-            {"hat": PlayedItem(0, PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"), ())}, "127.0.0.1", 0
+            {"hat": PlayedItem(0, PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"), ())},
+            PictureFolders([tmp_path]),
+            "127.0.0.1",
+            0,
         ):
             pass
