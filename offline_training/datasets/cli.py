@@ -1,5 +1,6 @@
 """`tastestream dataset`: converts a data set to the folder that training and replay read."""
 
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from offline_training.console import failed
+from offline_training.datasets.encodings import checked_encoding
 from offline_training.datasets.formats.amazon import ALL_PURCHASES, Amazon, parse_rule
 from offline_training.datasets.formats.dvbpr import Dvbpr
 from offline_training.datasets.formats.folders import ClassFolder
@@ -20,6 +22,7 @@ from offline_training.datasets.prepare import DatasetSummary, prepare
 from offline_training.datasets.records import DatasetError, DatasetSource
 from offline_training.progress import Advance
 from streams.console import PlainConsole
+from streams.times import shown
 
 SHOWN_LABELS = 8
 NO_LABELS = "no labels: it can be replayed, but accuracy cannot be measured"
@@ -34,8 +37,10 @@ Out = Annotated[Path, typer.Option(help="Folder to write. A data set in it is re
 Levels = Annotated[
     str, typer.Option(help="Levels of a category path that become labels, such as 2-4 or 3; 1 is the broadest.")
 ]
-MinItems = Annotated[int, typer.Option(help="Minimum number of items per label.", min=1)]
-MaxLabels = Annotated[int, typer.Option(help="Maximum number of labels; the most frequent are kept.", min=1)]
+MinItems = Annotated[int, typer.Option(help="Minimum number of items per label.", min=1, max=1_000_000_000)]
+MaxLabels = Annotated[
+    int, typer.Option(help="Maximum number of labels; the most frequent are kept.", min=1, max=1_000_000)
+]
 Pictures = Annotated[
     Path | None,
     typer.Option(
@@ -46,6 +51,10 @@ Pictures = Annotated[
 Pictureless = Annotated[
     bool,
     typer.Option("--pictureless", help="Keep items without a picture; their embeddings must come from elsewhere."),
+]
+Encoding = Annotated[
+    str | None,
+    typer.Option(help="Encoding of text files without a byte order mark, such as latin-1.", show_default="UTF-8"),
 ]
 Untouched = Annotated[
     bool,
@@ -67,6 +76,7 @@ def amazon(
         str,
         typer.Option(help="Column order of ratings without a header: item,user or user,item.", show_default="detected"),
     ] = "",
+    encoding: Encoding = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
     untouched: Untouched = False,
@@ -81,7 +91,7 @@ def amazon(
         if columns not in orders:
             raise DatasetError(f"--columns {columns!r}: expected item,user or user,item")
         rule = parse_rule(ratings) if ratings else ALL_PURCHASES
-        return Amazon(reviews, metadata, rule, orders[columns], advance)
+        return Amazon(reviews, metadata, rule, orders[columns], advance, encoding and checked_encoding(encoding))
 
     prepare_and_report(
         source,
@@ -127,6 +137,7 @@ def hm(
             help="Transactions, instead of those in the folder.", dir_okay=False, show_default="in the folder"
         ),
     ] = None,
+    encoding: Encoding = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
     untouched: Untouched = False,
@@ -136,7 +147,8 @@ def hm(
     """Convert the H&M data of the Kaggle competition, or an excerpt of it, as CSV or Parquet."""
 
     def source(advance: Advance) -> DatasetSource:
-        return HM(folder, transactions or find(folder, TRANSACTIONS), advance)
+        found = transactions or find(folder, TRANSACTIONS)
+        return HM(folder, found, advance, encoding and checked_encoding(encoding))
 
     prepare_and_report(
         source,
@@ -184,6 +196,7 @@ def tables(
             help="CSV or Parquet with the columns user, item, type, time.", dir_okay=False, show_default="none"
         ),
     ] = None,
+    encoding: Encoding = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
     untouched: Untouched = False,
@@ -193,7 +206,7 @@ def tables(
 ) -> None:
     """Convert two tables of your own: events and items."""
     prepare_and_report(
-        lambda advance: Tables(events, items, items.parent, advance),
+        lambda advance: Tables(events, items, items.parent, advance, encoding and checked_encoding(encoding)),
         f"tables {items.name}",
         out,
         levels=levels,
@@ -276,10 +289,11 @@ def report(summary: DatasetSummary, out: Path) -> Table:
 
 
 def _levels(text: str) -> tuple[int, int]:
-    first, _, last = text.partition("-")
-    if not first.isdigit() or not (last or first).isdigit() or not 1 <= int(first) <= int(last or first):
-        raise DatasetError(f"--levels {text!r}: expected levels such as 2-4 or 3")
-    return int(first), int(last or first)
+    found = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= last:
+        raise DatasetError(f"--levels {shown(text)}: expected levels such as 2-4 or 3")
+    return first, last
 
 
 def _sizes(*paths: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from unicodedata import normalize
 from uuid import UUID
 
-from offline_training.datasets.records import DatasetError, Dropped, unpaired
+from offline_training.datasets.records import NOT_DECODED, DatasetError, Dropped, printed, unpaired
 from streams.times import shown
 
 EXACT = 2**53  # up to here every integer is a float of its own; of two larger ones, both may be the same float
@@ -75,7 +75,7 @@ def _of_text(text: str) -> str:
     if text in MISSING:
         return ""
     if unpaired(text):
-        raise UnreadableId("unreadable_id", f"{shown(text)} is not UTF-8; name the encoding with --encoding")
+        raise UnreadableId("unreadable_id", f"{printed(text[:60])} {NOT_DECODED}")
     whole = FROM_FLOAT.fullmatch(text)
     if ROUNDED.fullmatch(text) or (whole and abs(Decimal(whole[1])) > EXACT):
         raise _inexact(text)

@@ -3,6 +3,7 @@
 from importlib import import_module
 from typing import Any
 
+from offline_training.datasets.encodings import KEEP_APART
 from offline_training.datasets.ids import Single
 from offline_training.datasets.records import DatasetError
 from streams.times import Milliseconds
@@ -25,7 +26,7 @@ def parquet_module() -> Any:
 
 
 def values_of(column: Any) -> list[Any]:
-    """The values of a column as Python objects; dates and timestamps as `Milliseconds`, floats of 32 bits as `Single`.
+    """The values of a column as Python objects; dates and timestamps as `Milliseconds`, floats of 32 bits as `Single`, bytes as text.
 
     The unit of a timestamp and the zone of its column are pyarrow's: a timestamp with a zone counts from the epoch in UTC, and one
     without is UTC here. Python's own `datetime` has neither nanoseconds nor years after 9999.
@@ -41,9 +42,12 @@ def values_of(column: Any) -> list[Any]:
         return _milliseconds(column.cast(pa.int32()), DAY, 1)
     if pa.types.is_date64(kind):
         return _milliseconds(column.cast(pa.int64()), 1, 1)
-    if pa.types.is_float32(kind):
-        return [None if number is None else Single(number) for number in column.to_pylist()]
-    return column.to_pylist()
+    values = column.to_pylist()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        values = [None if text is None else text.decode(errors=KEEP_APART) for text in values]
+    elif pa.types.is_float32(kind):
+        values = [None if number is None else Single(number) for number in values]
+    return values
 
 
 def _milliseconds(numbers: Any, factor: int, divisor: int) -> list[Milliseconds | None]:

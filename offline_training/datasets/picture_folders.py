@@ -36,7 +36,7 @@ class PictureFolders:
         """
         real = self._resolved(path)
         try:
-            file = open(real, "rb", opener=_unblocked)
+            file = open(real, "rb", opener=_unblocked)  # noqa: SIM115  (the caller closes it)
         except OSError as error:
             raise PictureError("unreadable_picture", f"{path}: {error.strerror or error}") from error
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

@@ -21,7 +21,15 @@ from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_files import pictures_by_item
 from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetSource, Dropped
+from offline_training.datasets.records import (
+    NOT_DECODED,
+    DatasetError,
+    DatasetEvent,
+    DatasetItem,
+    DatasetSource,
+    Dropped,
+    unpaired,
+)
 
 EVENTS, ITEMS, SUMMARY = "events.parquet", "items.parquet", "dataset.json"
 RUNS = "events.runs"  # temporary file of the external sort
@@ -167,8 +175,17 @@ def _described_items(
     described: dict[str, _KeptItem] = {}
     for item in source.items(dropped):
         if item.item not in described and (keys is None or matching_key(item.item) in keys):
-            described[item.item] = _KeptItem(item.picture, labels_of(item.paths, rule))
+            described[item.item] = _KeptItem(item.picture, labels_of(_decoded(item, dropped), rule))
     return described
+
+
+def _decoded(item: DatasetItem, dropped: Dropped) -> Iterator[tuple[str, ...]]:
+    """The category paths of an item, each up to the first name that could not be decoded."""
+    for path in item.paths:
+        bad = next((level for level, name in enumerate(path) if unpaired(name)), None)
+        if bad is not None:
+            dropped.add("category_not_decoded", f"{item.item}: {path[bad]} {NOT_DECODED}")
+        yield path[:bad]
 
 
 def _pictured(
@@ -181,7 +198,10 @@ def _pictured(
     named = same_ids(described.keys(), by_item or {})
     for item, (own, labels) in described.items():
         picture = by_item[named[item]] if by_item and item in named else own
-        if picture is not None and picture.is_url:
+        if picture is not None and unpaired(picture.text):
+            dropped.add("picture_not_decoded", f"{item}: {picture} {NOT_DECODED}")
+            picture = None
+        elif picture is not None and picture.is_url:
             picture = picture if by_item is None else None
         elif picture is not None and picture not in folders:
             dropped.add("picture_outside_the_data_set", f"{item}: {picture}; name its folder with --pictures")

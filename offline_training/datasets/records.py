@@ -17,6 +17,7 @@ EventType = Literal["view", "cart", "purchase", "return"]
 
 TAG = re.compile(r"<[^>]*>")
 UNDECODED = 0xDC00  # a byte that is not of the encoding is read as this character plus the byte
+NOT_DECODED = "has bytes that are not UTF-8; set --encoding if the file has another encoding"
 SURROGATE = re.compile("[\ud800-\udfff]")
 TIMES_LEFT_OUT = {
     "no_time": "event_without_time",

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from offline_training.console import failed
 from offline_training.datasets.cli import (
+    Encoding,
     Levels,
     MaxLabels,
     MinItems,
@@ -19,6 +20,7 @@ from offline_training.datasets.cli import (
     Untouched,
     prepare_and_report,
 )
+from offline_training.datasets.encodings import checked_encoding
 from offline_training.datasets.records import DatasetError
 from streams.console import USAGE, PlainConsole, fail, on_kafka, read, window
 
@@ -44,6 +46,7 @@ def topic(  # noqa: PLR0917  (options all)
             show_default=False,
         ),
     ] = None,
+    encoding: Encoding = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
     untouched: Untouched = False,
@@ -71,8 +74,9 @@ def topic(  # noqa: PLR0917  (options all)
     try:
         parquet_module()  # fail before the topic is read
         recording = TopicRecording(
-            out / FILE, items, now=time(), max_future=settings.max_future, earliest=settings.earliest
-        )
+            out / FILE, items, now=time(), max_future=settings.max_future, earliest=settings.earliest,
+            encoding=encoding and checked_encoding(encoding),
+        )  # fmt: skip
     except DatasetError as error:
         raise failed(error) from None
     with recording:

@@ -54,7 +54,14 @@ class TopicRecording:
     """
 
     def __init__(
-        self, path: Path, item_table: Path | None, *, now: float, max_future: float, earliest: int = messages.EARLIEST
+        self,
+        path: Path,
+        item_table: Path | None,
+        *,
+        now: float,
+        max_future: float,
+        earliest: int = messages.EARLIEST,
+        encoding: str | None = None,
     ) -> None:
         """Create the file.
 
@@ -64,12 +71,14 @@ class TopicRecording:
             now: the time now, seconds since the epoch.
             max_future: seconds that an event may be ahead of `now`. A later event is invalid, as it is for the embed worker.
             earliest: least timestamp of an event, milliseconds since the epoch. An earlier event is invalid.
+            encoding: of the table of items, if it is CSV; None: UTF-8, or what its first bytes say.
 
         Raises:
             DatasetError: the file cannot be created.
         """
         self._path = path
         self._item_table = item_table
+        self._encoding = encoding
         self._now = now
         self._max_future = max_future
         self._earliest = earliest
@@ -168,7 +177,8 @@ class TopicRecording:
         pictures = dict(self._pictures(dropped))
         described: dict[str, DatasetItem] = {}
         if self._item_table is not None:
-            for item in Tables(None, self._item_table, self._item_table.parent).items(dropped):
+            table = Tables(None, self._item_table, self._item_table.parent, encoding=self._encoding)
+            for item in table.items(dropped):
                 described.setdefault(item.item, item)
         means = same_ids(pictures, described)
         for item, in_table in means.items():

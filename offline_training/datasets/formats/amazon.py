@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets.formats import text_files
+from offline_training.datasets.formats.list_text import begins_like_list, list_in
 from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
@@ -77,6 +78,7 @@ class Amazon:
 
     Attributes:
         item_first: the column order of ratings without a header; None: detect it.
+        encoding: of the files; None: UTF-8, or what their first bytes say.
     """
 
     reviews: Sequence[Path]
@@ -84,6 +86,7 @@ class Amazon:
     rule: RatingRule
     item_first: bool | None = None
     advance: Advance = text_files.nothing
+    encoding: str | None = None
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -94,7 +97,7 @@ class Amazon:
             if ".csv" in path.suffixes:
                 yield from self._ratings(path, dropped)
             else:
-                for review in text_files.objects(path, dropped, self.advance):
+                for review in text_files.objects(path, dropped, self.advance, self.encoding):
                     user, item = _first(review, "reviewerID", "user_id"), _first(review, "parent_asin", "asin")
                     rating, time = _first(review, "overall", "rating"), _first(review, "unixReviewTime", "timestamp")
                     found = self._interaction(user, item, rating, time, dropped)
@@ -103,13 +106,13 @@ class Amazon:
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         for path in self.metadata:
-            for found in text_files.objects(path, dropped, self.advance):
+            for found in text_files.objects(path, dropped, self.advance, self.encoding):
                 item = item_id(_first(found, "parent_asin", "asin"), found, dropped)
                 if item:
                     yield DatasetItem(item, picture_of(found), paths_of(found))
 
     def _ratings(self, path: Path, dropped: Dropped) -> Iterator[DatasetEvent]:
-        rows = text_files.rows(path, dropped, self.advance)
+        rows = text_files.rows(path, dropped, self.advance, self.encoding)
         head = list(islice(rows, SAMPLE))
         if not head:
             raise DatasetError(f"{path}: expected rows of user, item, rating and time, found none")
@@ -135,7 +138,7 @@ class Amazon:
             return None
         user, item = ids
         try:
-            stars = round(float(rating))
+            stars = 0 if isinstance(rating, bool) else round(float(rating))
         except (TypeError, ValueError, OverflowError):
             stars = 0
         if stars not in range(1, 6):
@@ -170,7 +173,10 @@ def paths_of(found: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
     """Read the category paths of an item, cleaned and without duplicates."""
     value = found.get("categories") or found.get("category") or []
     if isinstance(value, str):
-        value = [value]
+        try:
+            value = list_in(value) if begins_like_list(value) else [value]
+        except ValueError:
+            return ()
     nested: list[Any] = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
     return category_paths(nested)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from offline_training.datasets.ids import item_id
 from offline_training.datasets.picture_files import SUFFIXES
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, Dropped
@@ -38,4 +39,6 @@ class ClassFolder:
             folders = name.parts[:-1]
             if folders and folders[0].lower() in SPLITS:
                 folders = folders[1:]
-            yield DatasetItem(name.as_posix(), PictureRef(str(path)), (folders,) if folders else ())
+            item = item_id(name.as_posix(), name, dropped)
+            if item:
+                yield DatasetItem(item, PictureRef(str(path)), (folders,) if folders else ())

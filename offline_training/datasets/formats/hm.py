@@ -42,6 +42,7 @@ class HM:
     folder: Path
     transactions: Path | None = None
     advance: Advance = text_files.nothing
+    encoding: str | None = None
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -49,14 +50,14 @@ class HM:
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         path = self.transactions or find(self.folder, TRANSACTIONS)
-        for row in tables.records(path, tables.EVENT_COLUMNS, dropped, self.advance):
+        for row in tables.records(path, tables.EVENT_COLUMNS, dropped, self.advance, self.encoding):
             found = tables.interaction(row["user"], row["item"], "purchase", row["time"], dropped)
             if found is not None:
                 yield found
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
         needed = {name: (name,) for name in FIELDS} | {"item": ("article_id",)}
-        for row in tables.records(find(self.folder, ARTICLES), needed, dropped, self.advance):
+        for row in tables.records(find(self.folder, ARTICLES), needed, dropped, self.advance, self.encoding):
             item = item_id(row["item"], row, dropped)
             if not item:
                 continue

@@ -4,7 +4,7 @@
 
 `type` is view, cart, purchase or return; without the column, every event is a purchase. `time` is RFC 3339, a date, a number of
 seconds, milliseconds, microseconds or nanoseconds since the epoch, or digits such as 20191208 or 20191208101112. `categories` is a
-list, or text such as `Clothes > Hats|Sale`: ` > ` separates levels, `|` separates paths.
+list, the text of one, or text such as `Clothes > Hats|Sale`: ` > ` separates levels, `|` separates paths.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from offline_training.datasets.formats import text_files
+from offline_training.datasets.formats.list_text import begins_like_list, list_in
 from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.parquet import parquet_module, values_of
 from offline_training.datasets.picture_ref import PictureRef
@@ -26,6 +27,7 @@ from offline_training.datasets.records import (
     event_time,
 )
 from offline_training.progress import Advance
+from streams.times import shown
 
 PARQUET = frozenset({".parquet", ".pq"})
 PARQUET_ROWS = 8192  # per batch
@@ -42,7 +44,11 @@ CATEGORIES = ("categories", "category", "labels")
 
 
 def records(
-    path: Path, needed: Mapping[str, Sequence[str]], dropped: Dropped, advance: Advance = text_files.nothing
+    path: Path,
+    needed: Mapping[str, Sequence[str]],
+    dropped: Dropped,
+    advance: Advance = text_files.nothing,
+    encoding: str | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of a table as dictionaries by column name.
 
@@ -52,11 +58,12 @@ def records(
             such a column under the name used here, too.
         dropped: counts broken rows.
         advance: told the bytes that were read.
+        encoding: of a CSV file; None: UTF-8, or what its first bytes say.
 
     Raises:
         DatasetError: a needed column is missing. The message lists the columns of the table.
     """
-    read = _parquet(path, advance) if path.suffix.lower() in PARQUET else _csv(path, dropped, advance)
+    read = _parquet(path, advance) if path.suffix.lower() in PARQUET else _csv(path, dropped, advance, encoding)
     columns = next(read)
     lower = {name.strip().lower(): name for name in reversed(list(columns))}
     found = {
@@ -70,9 +77,9 @@ def records(
         yield {**row, **{name: row[cast("str", column)] for name, column in found.items()}}
 
 
-def _csv(path: Path, dropped: Dropped, advance: Advance) -> Iterator[dict[str, Any]]:
+def _csv(path: Path, dropped: Dropped, advance: Advance, encoding: str | None) -> Iterator[dict[str, Any]]:
     """Yield the header first, then the rows."""
-    rows = text_files.rows(path, dropped, advance)
+    rows = text_files.rows(path, dropped, advance, encoding)
     header = next(rows, [])
     yield dict.fromkeys(header)
     for row in rows:
@@ -96,7 +103,13 @@ def _parquet(path: Path, advance: Advance) -> Iterator[dict[str, Any]]:
             for row in zip(*map(values_of, batch.columns), strict=True):
                 yield dict(zip(names, row, strict=True))
             advance(size * batch.num_rows // rows)
-    except (OSError, ValueError, NotImplementedError, KeyError) as error:  # what pyarrow raises, by its own classes
+    except (
+        OSError,
+        ValueError,
+        NotImplementedError,
+        KeyError,
+        MemoryError,
+    ) as error:  # what pyarrow raises, by its own classes
         raise DatasetError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}") from error
 
 
@@ -108,6 +121,7 @@ class Tables:
     item_table: Path
     folder: Path
     advance: Advance = text_files.nothing
+    encoding: str | None = None
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -116,38 +130,43 @@ class Tables:
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
         if self.events is None:
             return
-        for row in records(self.events, EVENT_COLUMNS, dropped, self.advance):
-            kind = next((row[name] for name in TYPE if row.get(name)), "purchase")
+        for row in records(self.events, EVENT_COLUMNS, dropped, self.advance, self.encoding):
+            kind = next((text for name in TYPE if (text := text_of(row.get(name)))), "purchase")
             found = interaction(row["user"], row["item"], kind, row["time"], dropped)
             if found is not None:
                 yield found
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
-        for row in records(self.item_table, ITEM_COLUMNS, dropped, self.advance):
+        for row in records(self.item_table, ITEM_COLUMNS, dropped, self.advance, self.encoding):
             item = item_id(row["item"], row, dropped)
             if not item:
                 continue
-            picture = PictureRef.parse(text_of(next((row[name] for name in IMAGE if row.get(name)), "")))
-            paths = paths_in(next((row[name] for name in CATEGORIES if row.get(name)), ""))
+            picture = PictureRef.parse(next((text for name in IMAGE if (text := text_of(row.get(name)))), ""))
+            categories = next((row[name] for name in CATEGORIES if row.get(name)), "")
+            try:
+                paths = paths_in(categories)
+            except ValueError:
+                dropped.add("categories_not_readable", f"{item}: {shown(categories)}")
+                paths = ()
             yield DatasetItem(item, picture and picture.within(self.folder), paths)
 
 
-def interaction(user: Any, item: Any, kind: Any, time: Any, dropped: Dropped) -> DatasetEvent | None:
+def interaction(user: Any, item: Any, kind: str, time: Any, dropped: Dropped) -> DatasetEvent | None:
     """Read a row of an events table. None when it is left out; `dropped` then counts the reason."""
     ids = event_ids(user, item, dropped)
     if ids is None:
         return None
-    if kind not in TYPES:
+    if kind.lower() not in TYPES:
         dropped.add("event_of_unknown_type", f"{' '.join(ids)}: {kind!r}")
     elif (milliseconds := event_time(time, " ".join(ids), dropped)) is not None:
-        return DatasetEvent(*ids, cast("EventType", kind), milliseconds)
+        return DatasetEvent(*ids, cast("EventType", kind.lower()), milliseconds)
     return None
 
 
 def paths_in(value: Any) -> tuple[tuple[str, ...], ...]:
-    """Read category paths from a list or from text."""
+    """Read category paths from a list or from text. Raises ValueError for text that begins like a list and is none."""
     if isinstance(value, str):
-        value = value.split("|")
+        value = list_in(value) if begins_like_list(value) else value.split("|")
     if not isinstance(value, list | tuple):
         return ()
     parts = (part.split(" > ") if isinstance(part, str) else part for part in cast("Sequence[Any]", value))

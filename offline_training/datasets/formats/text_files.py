@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 from model.gzipped import unpacked
+from offline_training.datasets.encodings import KEEP_APART, encoding_of
 from offline_training.datasets.records import DatasetError, Dropped
 from offline_training.progress import Advance
 
@@ -49,10 +50,17 @@ class _Counted(io.RawIOBase):
 
 
 @contextmanager
-def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generator[TextIO]:
-    """Open a UTF-8 text file. Decompresses gzip, whatever the file's name. Invalid UTF-8 becomes U+FFFD.
+def opened(path: Path, dropped: Dropped, advance: Advance = nothing, encoding: str | None = None) -> Generator[TextIO]:
+    """Open a text file. Decompresses gzip, whatever the file's name.
 
+    A byte that is not of the encoding becomes half of a surrogate pair: `records.unpaired` finds it, and no file is written with it.
     A damaged or truncated gzip file yields the text before the damage; `dropped` counts the file.
+
+    Args:
+        path: the file.
+        dropped: counts damage.
+        advance: told the bytes that were read.
+        encoding: of a file without a byte order mark; None: UTF-8.
 
     Raises:
         DatasetError: there is no such file.
@@ -63,18 +71,21 @@ def opened(path: Path, dropped: Dropped, advance: Advance = nothing) -> Generato
         file = unpacked(
             io.BufferedReader(counted, CHUNK), lambda error: dropped.add(TRUNCATED, f"{path.name}: {error}")
         )
-        with io.TextIOWrapper(file, encoding="utf-8-sig", errors="replace", newline="") as text:
+        found = encoding_of(file.peek(4)[:4], encoding)
+        with io.TextIOWrapper(file, encoding=found, errors=KEEP_APART, newline="") as text:
             yield text
 
 
-def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[dict[str, Any]]:
+def objects(
+    path: Path, dropped: Dropped, advance: Advance = nothing, encoding: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file: JSON lines, a JSON array, concatenated objects, or lines of Python literals.
 
     Raises:
         DatasetError: the file holds no object.
     """
     any_found = False
-    with opened(path, dropped, advance) as file:
+    with opened(path, dropped, advance, encoding) as file:
         beginning = file.read(CHUNK)
         read = _python_literals if re.match(r"\s*\{\s*u?'", beginning) else _json
         for found in read(beginning, lambda: file.read(CHUNK)):
@@ -88,9 +99,9 @@ def objects(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterato
         raise DatasetError(f"{path}: expected JSON objects or Python literals, found {shown!r}")
 
 
-def rows(path: Path, dropped: Dropped, advance: Advance = nothing) -> Iterator[list[str]]:
+def rows(path: Path, dropped: Dropped, advance: Advance = nothing, encoding: str | None = None) -> Iterator[list[str]]:
     """Yield the rows of a CSV file, including the header. Skips empty rows."""
-    with opened(path, dropped, advance) as file:
+    with opened(path, dropped, advance, encoding) as file:
         reader = csv.reader(line.replace("\0", "") for line in _lines(file, path, dropped))
         while True:
             try:
@@ -138,7 +149,7 @@ def _json(buffer: str, more: Callable[[], str]) -> Iterator[Any]:
                 ended = not text
                 buffer, at = buffer[at:] + text, 0
                 continue
-        except RecursionError:
+        except (RecursionError, ValueError):  # Python reads no integer of more than 4,300 digits
             pass
         else:
             yield value if isinstance(value, dict) else str(value)[:60]
