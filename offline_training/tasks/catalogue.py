@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.limits import MAX_PICTURE_BYTES
 from model.preprocessing import decode_picture
+from offline_training.datasets.arrays import opened_arrays
+from offline_training.datasets.ids import id_text, same_ids
 from offline_training.datasets.parquet import parquet_module
 from offline_training.datasets.picture_files import PictureFiles
 from offline_training.datasets.picture_folders import PictureFolders
@@ -90,8 +91,9 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
             f"{folder}: none of its {len(table)} items has a category, which training and evaluation need: "
             "prepare it with a table of categories"
         )
+    means = same_ids([item for item, _ in labelled], found)
     for item, names in labelled:
-        row = found.get(item)
+        row = found.get(means.get(item, ""))
         if row is None:
             missing += 1
             continue
@@ -127,17 +129,14 @@ def read_summary(folder: Path) -> DatasetSummary:
 
 def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     """Read item ids and their embeddings, float [n, d], from a `.npz` file. Raises DatasetError when it holds none."""
-    try:
-        with np.load(_existing(path)) as arrays:
-            name = next((name for name in EMBEDDINGS if name in arrays.files), "")
-            if IDS not in arrays.files or not name:
-                raise DatasetError(f"{path}: expected the arrays ids and embeddings, found {', '.join(arrays.files)}")
-            ids, vectors = arrays[IDS], arrays[name]
-    except (ValueError, OSError, BadZipFile) as error:
-        raise DatasetError(f"{path}: not a file of arrays (.npz): {error}") from error
+    with opened_arrays(_existing(path)) as arrays:
+        name = next((name for name in EMBEDDINGS if name in arrays.files), "")
+        if IDS not in arrays.files or not name:
+            raise DatasetError(f"{path}: expected the arrays ids and embeddings, found {', '.join(arrays.files)}")
+        ids, vectors = arrays[IDS], arrays[name]
     if vectors.ndim != 2 or len(ids) != len(vectors) or not len(ids):
         raise DatasetError(f"{path}: expected ids [n] and embeddings [n, d], found {ids.shape} and {vectors.shape}")
-    return [str(name) for name in cast("list[object]", ids.tolist())], vectors
+    return [id_text(name) for name in cast("list[object]", ids.tolist())], vectors
 
 
 Embedded = NDArray[np.float32] | tuple[str, str]
@@ -307,7 +306,7 @@ class _EmbeddingFile:
 
 def _made_by(path: Path) -> str:
     """Read which embedder made a file; "" when the file does not say."""
-    with np.load(path) as arrays:
+    with opened_arrays(path) as arrays:
         return str(arrays[EMBEDDER]) if EMBEDDER in arrays.files else ""
 
 

@@ -14,10 +14,11 @@ import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 
+from offline_training.datasets.arrays import ArrayHeader, memory_limit
 from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
@@ -31,6 +32,8 @@ from offline_training.datasets.records import (
 from streams.times import EARLIEST
 
 SECOND = 1000  # milliseconds
+MOST_PARTS = 64
+MEMORY, MEMORY_PER_BYTE = 1024**3, 64  # bytes that unpickling may take: in all, and for each byte of the file
 PARTS = ("user_train", "user_validation", "user_test", "items")
 
 
@@ -59,13 +62,30 @@ def load(path: Path) -> list[Any]:
     """
     try:
         with path.open("rb") as file:
-            shape, dtype = _header(file, path)
-            if dtype != np.dtype(object):
-                raise DatasetError(f"{path}: expected an array of objects, found one of {dtype} and shape {shape}")
-            array = _ArrayUnpickler(file, encoding="bytes").load()
+            header = ArrayHeader(file)
+            if header.dtype != np.dtype(object) or header.size > MOST_PARTS * header.dtype.itemsize:
+                raise DatasetError(f"{path}: expected an array of {len(PARTS) + 2} objects, found {header}")
+            with memory_limit(MEMORY + MEMORY_PER_BYTE * path.stat().st_size):
+                array = _ArrayUnpickler(file, encoding="bytes").load()
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such file") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror or error}") from None
+    except MemoryError:
+        raise DatasetError(
+            f"{path}: expected DVBPR's array, found one that claims more memory than it has data for"
+        ) from None
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise DatasetError(f"{path}: expected DVBPR's array, which cannot be unpickled: {error}") from error
     parts = list(cast("Sequence[Any]", array)) if isinstance(array, np.ndarray | list | tuple) else []
     if len(parts) == len(PARTS) + 2 and isinstance(parts[3], list | np.ndarray):
@@ -73,15 +93,6 @@ def load(path: Path) -> list[Any]:
     if len(parts) < len(PARTS) or not all(isinstance(part, Mapping) for part in parts[: len(PARTS)]):
         raise DatasetError(f"{path}: expected the dictionaries {', '.join(PARTS)}, found {len(parts)} parts")
     return parts
-
-
-def _header(file: BinaryIO, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    read = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}.get(version[0])
-    if read is None:
-        raise DatasetError(f"{path}: expected a .npy file of version 1 or 2, found {version}")
-    shape, _, dtype = read(file)
-    return shape, dtype
 
 
 @dataclass

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from offline_training.datasets.arrays import check_arrays
+
 Weights = Mapping[str, NDArray[np.float32]]
 
 IMAGE_SIZE = 224  # pixels
@@ -81,6 +83,7 @@ class MobileNet(nn.Module):
     @classmethod
     def from_file(cls, path: Path) -> "MobileNet":
         """Read the TensorFlow arrays from `path` (`.npz`, 137 arrays)."""
+        check_arrays(path)
         with np.load(path) as arrays:
             network = cls({name: arrays[name] for name in arrays.files})
         return network.eval()

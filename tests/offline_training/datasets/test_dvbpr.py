@@ -149,7 +149,7 @@ np.save(FLOATS, np.zeros((3, 3)))
     [
         (b"PK\x03\x04 a zip", "cannot be unpickled"),
         (b"", "cannot be unpickled"),
-        (FLOATS.getvalue(), "expected an array of objects, found one of float64"),
+        (FLOATS.getvalue(), "expected an array of 6 objects, found float64"),
         (npy(python_2(parts())[:200]), "cannot be unpickled"),
         (npy(python_2([1, 2, 3])), "found 3 parts"),
         (npy(pickle.dumps(7)), "found 0 parts"),
