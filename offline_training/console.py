@@ -29,14 +29,17 @@ Variants = Annotated[
     typer.Option(
         help="Characters at the end of an item id that only distinguish variants of one product (H&M: 3, the colour).",
         min=0,
+        max=1000,
     ),
 ]
 MaxBag = Annotated[
     int | None,
-    typer.Option(help="Maximum number of items in a bag; the newest are kept.", min=1, show_default="8; 16 for next"),
+    typer.Option(
+        help="Maximum number of items in a bag; the newest are kept.", min=1, max=100_000, show_default="8; 16 for next"
+    ),
 ]
-Threads = Annotated[int, typer.Option(help="Number of CPU threads.", min=1)]
-Seed = Annotated[int, typer.Option(help="Random seed.", min=0)]
+Threads = Annotated[int, typer.Option(help="Number of CPU threads.", min=1, max=1024)]
+Seed = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**32 - 1)]
 Work = Annotated[
     Path | None,
     typer.Option(

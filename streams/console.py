@@ -23,7 +23,7 @@ from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import MISCONFIGURED, UNAVAILABLE, configure_logging
 from streams.text import visible
-from streams.times import milliseconds_of
+from streams.times import milliseconds_of, shown
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -97,7 +97,7 @@ def window(since: str | None, until: str | None) -> tuple[int | None, int | None
 def _time(option: str, text: str | None) -> int | None:
     time = None if text is None else milliseconds_of(text)
     if time is None and text is not None:
-        fail(f"{option} {text!r}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
+        fail(f"{option} {shown(text)}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
     return time
 
 

@@ -174,7 +174,7 @@ def test_the_supervisor_imports_nothing_that_only_its_workers_need() -> None:
             ["replay", "shop", "--out", "run", "--delay", "a week"],
             "--delay 'a week': expected a number with ms, s, m, h or d",
         ),
-        (["replay", "shop", "--out", "run", "--k", "0"], "--k 0: expected 1 or more"),
+        (["replay", "shop", "--out", "run", "--k", "0"], "'--k': Input should be greater than or equal to 1"),
         (["replay", "shop", "--out", "run", "--from", "May"], "--from 'May': expected a time such as 2026-11-01"),
         (
             ["replay", "shop", "--out", "run", "--from", "2020-09-02", "--until", "2020-09-01"],

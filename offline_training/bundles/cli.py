@@ -128,7 +128,7 @@ def default_bundle(  # noqa: PLR0917  (options all)
     work: Work = None,
     epochs: Annotated[
         int | None,
-        typer.Option(help="Number of epochs of each network.", min=1, show_default="as the recipe says"),
+        typer.Option(help="Number of epochs of each network.", min=1, max=100_000, show_default="as the recipe says"),
     ] = None,
 ) -> None:
     """Train the bundle that ships with tastestream. Takes less than ten minutes on two cores."""

@@ -21,7 +21,9 @@ def compare(  # noqa: PLR0917  (options all)
         list[str] | None,
         typer.Option(help="Method to run, named as in the report. Repeat for several methods.", show_default="all"),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of runs of each method, each with its own seed.", min=1)] = 3,
+    seeds: Annotated[
+        int, typer.Option(help="Number of runs of each method, each with its own seed.", min=1, max=1000)
+    ] = 3,
     variants: Variants = 0,
     max_bag: MaxBag = None,
     threads: Threads = 1,

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -15,6 +16,7 @@ from streams.times import shown
 
 LARGE = 1024**3  # bytes of an array that may be compressed to any size
 RATIO = 100  # a larger array may have at most so many times the bytes of its file
+UNREADABLE = (ValueError, SyntaxError, TokenError, MemoryError, RecursionError)  # what numpy raises for a header
 PAGE = resource.getpagesize()  # bytes
 
 
@@ -29,7 +31,7 @@ class ArrayHeader:
             raise ValueError(f"expected an array of version 1 or 2 of the format, found {version[0]}.{version[1]}")
         try:
             self.shape, _, self.dtype = read(file)
-        except (ValueError, MemoryError, RecursionError) as error:  # numpy's own message repeats the whole header
+        except UNREADABLE as error:  # the message may repeat the whole header
             raise ValueError(f"its header cannot be read: {str(error)[:100]}") from None
         if any(length < 0 for length in self.shape):
             raise ValueError(f"its header claims the shape {shown(self.shape)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from offline_training.console import Work, extra, progress
+from offline_training.console import Seed, Work, extra, progress
 from streams.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -45,21 +45,25 @@ def embedder(  # noqa: PLR0917  (options all)
         str,
         typer.Option(help="Blocks to train: frozen (none, only the classification layer), last (see --blocks) or all."),
     ] = "last",
-    blocks: Annotated[int, typer.Option(help="Number of blocks to train with --unfreeze last.", min=1)] = 4,
+    blocks: Annotated[int, typer.Option(help="Number of blocks to train with --unfreeze last.", min=1, max=1000)] = 4,
     level: Annotated[
         int | None,
         typer.Option(
-            help="Levels of the category path to use as category. 1 is the broadest.", min=1, show_default="all"
+            help="Levels of the category path to use as category. 1 is the broadest.",
+            min=1,
+            max=100,
+            show_default="all",
         ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Maximum number of epochs.", min=1, show_default="default recipe")
+        int | None, typer.Option(help="Maximum number of epochs.", min=1, max=100_000, show_default="default recipe")
     ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Pictures per training step.", min=1, show_default="default recipe")
+        int | None, typer.Option(help="Pictures per training step.", min=1, max=100_000, show_default="default recipe")
     ] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate of the blocks.", min=0, show_default="default recipe")
+        float | None,
+        typer.Option(help="Peak learning rate of the blocks.", min=0, max=100, show_default="default recipe"),
     ] = None,
     balanced: Annotated[
         bool, typer.Option("--balanced/--as-frequent", help="Weigh all categories the same, or by their frequency.")
@@ -67,10 +71,12 @@ def embedder(  # noqa: PLR0917  (options all)
     views: Annotated[
         int,
         typer.Option(
-            help="Views per training picture, including the picture itself. Ignored with --unfreeze all.", min=1
+            help="Views per training picture, including the picture itself. Ignored with --unfreeze all.",
+            min=1,
+            max=10_000,
         ),
     ] = 4,
-    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0,
+    seed: Seed = 0,
     device: Annotated[str, typer.Option(help="auto (cuda if available), cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in --out.")] = False,
     work: Work = None,

@@ -11,6 +11,7 @@ from model.exceptions import TastestreamError
 from streams.console import USAGE, fail, read, stdout, window
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import CRASHED, UNAVAILABLE
+from streams.times import shown
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich")
 compare_app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
@@ -44,7 +45,8 @@ def replay(
         float, typer.Option(help="Share of the users to play, chosen by a hash of their names.", min=0.0, max=1.0)
     ] = 1.0,
     limit: Annotated[
-        int | None, typer.Option(help="Play only the first N events.", metavar="N", min=1, show_default=False)
+        int | None,
+        typer.Option(help="Play only the first N events.", metavar="N", min=1, max=10**12, show_default=False),
     ] = None,
     since: Annotated[
         str | None,
@@ -58,7 +60,7 @@ def replay(
     rate: Annotated[
         str | None, typer.Option(help="Maximum rate of events, such as 500/s.", show_default="as fast as answers come")
     ] = None,
-    lead: Annotated[int, typer.Option(help="Maximum number of unanswered events.", min=1)] = 256,
+    lead: Annotated[int, typer.Option(help="Maximum number of unanswered events.", min=1, max=1_000_000)] = 256,
     serve_on: Annotated[
         str,
         typer.Option(
@@ -71,7 +73,12 @@ def replay(
     delay: Annotated[str, typer.Option(help="Minimum age of a recommendation at its target, such as 90m or 7d.")] = "",
     k: Annotated[
         list[int] | None,
-        typer.Option(help="Number of best categories that the figures look at. Repeatable.", show_default="1, 5, 10"),
+        typer.Option(
+            help="Number of best categories that the figures look at. Repeatable.",
+            min=1,
+            max=1000,
+            show_default="1, 5, 10",
+        ),
     ] = None,
     tag: Annotated[
         str,
@@ -117,7 +124,7 @@ def replay(
     host, port = _address(serve_on)
     kinds = frozenset(part.strip() for part in targets.split(",") if part.strip())
     if not kinds or not kinds <= set(TYPES):
-        fail(f"--targets {targets!r}: expected event types of {', '.join(TYPES)}, separated by commas", USAGE)
+        fail(f"--targets {shown(targets)}: expected event types of {', '.join(TYPES)}, separated by commas", USAGE)
     if not users:
         fail("--users 0 selects nobody; 0.1 is a tenth of the users", USAGE)
     first, end = window(since, until)
@@ -135,8 +142,6 @@ def replay(
         delay=delay,
         beside=tuple(beside or ()),
     )
-    if options.rules.ks[0] < 1:
-        fail(f"--k {options.rules.ks[0]}: expected 1 or more", USAGE)
     settings = read()
     try:
         code = run_replay(settings, options, stdout())
@@ -185,9 +190,9 @@ def compare(
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isdigit() or int(port) > 65535 or host in {"0.0.0.0", "::"}:  # noqa: S104 -- refused
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535 or host in {"0.0.0.0", "::"}:  # noqa: S104 -- refused
         fail(
-            f"--serve-on {text!r}: expected HOST:PORT such as 127.0.0.1:8080, at which the workers reach this machine",
+            f"--serve-on {shown(text)}: expected HOST:PORT such as 127.0.0.1:8080, at which the workers reach this machine",
             USAGE,
         )
     return host, int(port)
@@ -197,9 +202,9 @@ def _duration(text: str) -> int:
     """Parse a duration, to milliseconds."""
     if not text:
         return 0
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", text.strip())
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)", text.strip())
     if not found:
-        fail(f"--delay {text!r}: expected a number with ms, s, m, h or d, such as 90m or 7d", USAGE)
+        fail(f"--delay {shown(text)}: expected a number with ms, s, m, h or d, such as 90m or 7d", USAGE)
     return round(float(found[1]) * UNITS[found[2]])
 
 
@@ -216,4 +221,4 @@ def _parsed(option: str, text: str | None) -> float | None:
     try:
         return parse(text)
     except ValueError:
-        fail(f"{option} {text!r}: invalid {expected}", USAGE)
+        fail(f"{option} {shown(text)}: invalid {expected}", USAGE)

@@ -30,6 +30,7 @@ from offline_training.datasets.records import (
     event_time,
 )
 from offline_training.progress import Advance
+from streams.times import shown
 
 ASIN = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]")
 SAMPLE = 1000  # rows of a CSV without a header that are examined to find the item column
@@ -58,7 +59,7 @@ def parse_rule(text: str) -> RatingRule:
         found = re.fullmatch(r"\s*([1-5])(?:-([1-5]))?\s*=\s*(\w+)\s*", part)
         if found is None or found[3] not in get_args(EventType):
             raise DatasetError(
-                f"--ratings {part.strip()!r}: expected for example 4-5=purchase, with one of {', '.join(get_args(EventType))}"
+                f"--ratings {shown(part.strip())}: expected for example 4-5=purchase, with one of {', '.join(get_args(EventType))}"
             )
         first, last = int(found[1]), int(found[2] or found[1])
         if first > last:

@@ -1,5 +1,6 @@
 """An event as a message on `user-interactions`, and its id. Pure."""
 
+import re
 from dataclasses import dataclass
 
 import msgspec
@@ -32,7 +33,7 @@ class Naming:
     def number(self, event_id: str) -> int | None:
         """The number of the event with this id; None for an event that is not from this replay."""
         number = event_id.removeprefix(self.prefix)
-        return int(number) if number != event_id and number.isascii() and number.isdigit() else None
+        return int(number) if number != event_id and re.fullmatch("[0-9]{1,18}", number) else None
 
     def user(self, name: str) -> str:
         return self.tag + name

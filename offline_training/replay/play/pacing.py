@@ -1,6 +1,9 @@
 """When an event may be sent: at the speed of event time, at a rate, or at once. Pure: the clock is an argument."""
 
+import re
 from dataclasses import dataclass, field
+
+NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12}")
 
 
 @dataclass
@@ -40,8 +43,8 @@ class Pace:
 
 def parse_speed(text: str) -> float:
     """Parse `3600x` or `3600`. Raises ValueError for anything else."""
-    speed = float(text.strip().lower().removesuffix("x"))
-    if not 0 < speed < float("inf"):
+    speed = _number(text.strip().lower().removesuffix("x"))
+    if not speed:
         raise ValueError(f"invalid speed {text!r}; expected a factor such as 3600x")
     return speed
 
@@ -50,7 +53,12 @@ def parse_rate(text: str) -> float:
     """Parse `500/s`, `500`, `30/min` or `1000/h`, to events per second. Raises ValueError for anything else."""
     number, _, unit = text.strip().lower().partition("/")
     seconds = {"": 1, "s": 1, "min": 60, "h": 3600}
-    rate = float(number) / seconds[unit] if unit in seconds else 0.0
-    if not 0 < rate < float("inf"):
+    rate = _number(number) / seconds[unit] if unit in seconds else 0.0
+    if not rate:
         raise ValueError(f"invalid rate {text!r}; expected events per second such as 500/s")
     return rate
+
+
+def _number(text: str) -> float:
+    """A number in plain digits; 0.0 for anything else."""
+    return float(text) if NUMBER.fullmatch(text.strip()) else 0.0
