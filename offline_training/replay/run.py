@@ -1,6 +1,7 @@
 """`tastestream replay`: plays what is not played yet, evaluates the answers, and writes the reports."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,6 +106,11 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
                 )
                 return STOPPED
     seconds = monotonic() - begun
+    if len(answers.reasons) == len(stream):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in Counter(answers.reasons.values()).most_common())
+        raise ReplayError(
+            f"none of the {len(stream):,} events has a recommendation: {reasons}: see `tastestream dlq list`"
+        )
 
     # Evaluate the answers at the targets.
     offline = Offline(

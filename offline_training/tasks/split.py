@@ -112,7 +112,10 @@ def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
     types = np.asarray(table["type"].to_pylist(), dtype=object)
     kept = (rows != PADDING) & (types != "return")
     if not kept.any():
-        raise DatasetError(f"{path}: none of its {len(items)} events has an item with an embedding")
+        returns = int(((rows != PADDING) & (types == "return")).sum())
+        raise DatasetError(
+            f"{path}: none of its {len(items)} events is left: {len(items) - returns} of items without an embedding, {returns} returns"
+        )
     names, of = np.unique(users[kept].astype(str), return_inverse=True)
     order = np.lexsort((np.asarray(table["time"].to_numpy())[kept], of))
     rows, of = rows[kept][order], of[order]

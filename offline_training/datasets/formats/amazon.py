@@ -120,6 +120,8 @@ class Amazon:
         columns = _header(head[0])
         if columns is not None:
             head = head[1:]
+            if not head:
+                raise DatasetError(f"{path}: expected rows below the header, found none")
         else:
             item_first = self.item_first if self.item_first is not None else _item_first(path, head)
             columns = {"item": 1 - item_first, "user": int(item_first), "rating": 2, "time": 3}

@@ -110,7 +110,10 @@ class Dvbpr:
         return (self.pictures,)
 
     def interactions(self, dropped: Dropped) -> Iterator[DatasetEvent]:
-        for user, histories in self._histories().items():
+        found = self._histories()
+        if not any(found.values()):
+            raise DatasetError(f"{self.path}: expected reviews of users, found none")
+        for user, histories in found.items():
             for number, review in enumerate(histories):
                 ids = event_ids(
                     _text(review.get("reviewerID")) or user,

@@ -61,7 +61,7 @@ def records(
         encoding: of a CSV file; None: UTF-8, or what its first bytes say.
 
     Raises:
-        DatasetError: a needed column is missing. The message lists the columns of the table.
+        DatasetError: a needed column is missing, or there is no row. The message lists the columns of the table.
     """
     read = _parquet(path, advance) if path.suffix.lower() in PARQUET else _csv(path, dropped, advance, encoding)
     columns = next(read)
@@ -73,8 +73,12 @@ def records(
     missing = [f"{name} ({', '.join(needed[name])})" for name, column in found.items() if column is None]
     if missing:
         raise DatasetError(f"{path}: expected a column {' and '.join(missing)}, found {', '.join(columns) or 'none'}")
+    any_found = False
     for row in read:
+        any_found = True
         yield {**row, **{name: row[cast("str", column)] for name, column in found.items()}}
+    if not any_found and not dropped.counts:
+        raise DatasetError(f"{path}: expected rows below the header, found none")
 
 
 def _csv(path: Path, dropped: Dropped, advance: Advance, encoding: str | None) -> Iterator[dict[str, Any]]:

@@ -304,3 +304,14 @@ def test_a_folder_that_is_no_run_is_refused(replay: Command, measured: None, pla
         assert said in line(replay("compare", "run", "old"), 2)
         with pytest.raises(ReplayError):
             read(place / "old" / "results.json")
+
+
+def test_a_run_without_any_recommendation_ends_with_code_1_and_the_reasons(replay: Command, tmp_path: Path) -> None:
+    events = PreparedDataset(Path("shop")).overview(EventSelection()).events
+    finish(Path("shop"), tmp_path / "dead", dead=frozenset(range(events)))
+    done = replay("shop", "--out", str(tmp_path / "dead"))
+    assert done.code == 1
+    [line] = [one for one in done.err.splitlines() if one.startswith("error: ")]
+    assert re.fullmatch(
+        rf"error: none of the {events} events has a recommendation: dead letter {events}: see `tastestream dlq list`", line
+    )
