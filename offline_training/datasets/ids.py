@@ -106,7 +106,7 @@ def event_ids(user: Any, item: Any, dropped: Dropped) -> tuple[str, str] | None:
     try:
         found = id_text(user), id_text(item)
     except UnreadableId as error:
-        dropped.add(f"event_with_{error.reason}", f"user {shown(user)}, item {shown(item)}: {error}")
+        dropped.add(f"event_with_{error.reason}", error)
         return None
     if all(found):
         return found

@@ -112,13 +112,10 @@ class Dropped:
 
     def explained(self) -> str:
         """List the reasons, one per line, with their counts and first examples; "nothing" when there are none."""
-        return (
-            "".join(
-                f"\n  {reason} {count:,}, the first: {self.examples[reason]}"
-                for reason, count in self.counts.most_common()
-            )
-            or "nothing"
-        )
+        lines = [
+            f"\n  {reason} {count:,}, the first: {self.examples[reason]}" for reason, count in self.counts.most_common()
+        ]
+        return ";".join(lines) or "nothing"
 
     def __str__(self) -> str:
         return ", ".join(f"{reason} {count:,}" for reason, count in self.counts.most_common()) or "nothing"

@@ -26,7 +26,7 @@ from offline_training.comparison.report.tables import columns, figures_table, ve
 from offline_training.comparison.results import Comparison, Lead, best, by_method, mean_by_place, read, write  # noqa: E402
 from offline_training.comparison.true_labels import TrueLabels, frequency, recency  # noqa: E402
 from offline_training.datasets.labels import LabelRule  # noqa: E402
-from offline_training.datasets.picture_folders import PictureFolders
+from offline_training.datasets.picture_folders import PictureFolders  # noqa: E402
 from offline_training.datasets.picture_ref import PictureRef  # noqa: E402
 from offline_training.datasets.prepare import prepare  # noqa: E402
 from offline_training.datasets.records import DatasetEvent, DatasetItem  # noqa: E402
@@ -419,7 +419,14 @@ def test_compare_writes_one_report_of_all_tasks_in_the_folder(
         for time, row in enumerate(rows)
     ]
     shop, out = tmp_path / "shop", tmp_path / "results"
-    prepare(Given(events, items, catalogue.folders.paths), "shop", shop, rule=LabelRule(2, 2, 1, 100), pictures=None, step=no_step)
+    prepare(
+        Given(events, items, catalogue.folders.paths),
+        "shop",
+        shop,
+        rule=LabelRule(2, 2, 1, 100),
+        pictures=None,
+        step=no_step,
+    )
     embeddings = shop / "embeddings.npz"
     np.savez(embeddings, ids=catalogue.items, embeddings=catalogue.embeddings)
     assert read_catalogue(shop, embeddings).pictures == catalogue.pictures, "a URL is not a local picture"

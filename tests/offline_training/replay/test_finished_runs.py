@@ -313,5 +313,6 @@ def test_a_run_without_any_recommendation_ends_with_code_1_and_the_reasons(repla
     assert done.code == 1
     [line] = [one for one in done.err.splitlines() if one.startswith("error: ")]
     assert re.fullmatch(
-        rf"error: none of the {events} events has a recommendation: dead letter {events}: see `tastestream dlq list`", line
+        rf"error: none of the {events} events has a recommendation: dead letter {events}: see `tastestream dlq list`",
+        line,
     )

@@ -116,7 +116,8 @@ def test_a_part_without_users_is_refused_with_what_is_needed() -> None:
 
 def dataset(folder: Path, events: list[DatasetEvent], count: int = 4) -> Path:
     items = [
-        DatasetItem(str(number), PictureRef(f"https://shop.example/{number}.jpg"), ((f"kind {number % 2}",),)) for number in range(count)
+        DatasetItem(str(number), PictureRef(f"https://shop.example/{number}.jpg"), ((f"kind {number % 2}",),))
+        for number in range(count)
     ]
     rule = LabelRule(1, 1, 1, 10)
     prepare(Given(events, items), "given", folder, rule=rule, pictures=None, step=no_step)
