@@ -60,6 +60,7 @@ BROKEN = {
     "a number": "42",
     "control character": '{"asin": "B\x011"}',
     "nested without an end": '{"a":' * 100_000,
+    "5,000 digits": '{"price": ' + "9" * 5000 + "}",
 }
 
 
