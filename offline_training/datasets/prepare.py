@@ -123,7 +123,8 @@ def prepare(
     for item in sorted(touched - means.keys()):
         dropped.add("item_not_described", item)
     if touched and not untouched:
-        described = {item: described[item] for item in dict.fromkeys(means.values())}
+        meant = set(means.values())
+        described = {item: found for item, found in described.items() if item in meant}  # in the order of the source
     pictured = _pictured(described, by_item, folders, dropped)
     kept = dict(_kept_items(pictured, dropped, pictureless=pictureless, uncategorized=uncategorized))
     counts = Counter(label for item in kept.values() for label in item.labels)
