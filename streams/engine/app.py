@@ -47,6 +47,7 @@ class App(faust.App):
         app_id: str,
         *,
         max_in_flight: int,
+        intake_memory: int,
         finish_before_revocation: bool,
         idempotence: bool,
         poll_interval: float,
@@ -58,16 +59,19 @@ class App(faust.App):
         Args:
             app_id: the consumer group.
             max_in_flight: maximum number of records that are read and not committable yet.
+            intake_memory: maximum size of the records that are read and not finished, bytes; and of those that are fetched and
+                not read.
             finish_before_revocation: whether a rebalance waits for the current work, because it writes state.
             idempotence: whether the producer is idempotent.
             poll_interval: minimum seconds between two fetch requests to a broker.
             kafka: connection arguments of an aiokafka client.
             **options: Faust's own settings.
         """
-        self.in_flight = InFlightTracker(max_in_flight)
+        self.in_flight = InFlightTracker(max_in_flight, intake_memory)
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval
+        self.intake_memory = intake_memory
         self.kafka = kafka
         self.reads = ""  # the topic; `read` sets it
         self.partitions: int | None = None  # number of partitions that the tables are spread over; None without tables
@@ -114,6 +118,7 @@ def new_app(
     return App(
         app_id,
         max_in_flight=max_in_flight,
+        intake_memory=settings.intake_memory,
         finish_before_revocation=finish_before_revocation,
         idempotence=settings.idempotence,
         poll_interval=settings.poll_interval,

@@ -14,7 +14,7 @@ aiokafka's client runs in a thread of its own, so that heartbeats do not wait fo
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -24,7 +24,8 @@ from faust.types import TP
 from mode.utils.logging import get_logger
 from typing_extensions import override
 
-from streams.engine.fetch_pacing import pace_fetches
+from streams.engine.fetch_pacing import limit_fetches, pace_fetches
+from streams.engine.in_flight import Room, size_of
 from streams.engine.interface import EngineApp
 from streams.exceptions import DeliveryError
 from streams.kafka.metadata import DescribedTopic, marked_id, topics_now
@@ -37,6 +38,7 @@ logger = get_logger(__name__)
 T = TypeVar("T")
 
 POLL = 1.0  # seconds that a poll waits for records; also how long it takes to notice a stop
+CHUNK = 16  # records that are asked for at a time: only afterwards their size is known
 POLL_WHEN_FULL = 0.02  # seconds, while some partitions have no room: they may have room again at any moment
 
 # Seconds that the broker may hold back a response while the requested partitions have no records. aiokafka has one fetch
@@ -68,6 +70,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         client._isolation_level = ISOLATION
         client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)
         pace_fetches(client, self.app.poll_interval)
+        limit_fetches(client, self.app.intake_memory)
         return client
 
 
@@ -106,7 +109,7 @@ class Consumer(driver.Consumer):
         """
         topic = await self._in_thread(self._described())  # before the offsets: an older id only reads too much
         try:
-            positions = {} if topic is None else await self._in_thread(self._seek_to_committed(topic))
+            positions = {} if topic is None else await self._in_thread(self._start(topic))
         except IllegalStateError:  # no longer assigned
             if generation == self.generation:
                 raise
@@ -235,6 +238,11 @@ class Consumer(driver.Consumer):
         await self._client._client.force_metadata_update()
         self._coordinator.request_rejoin()
 
+    async def _start(self, topic: DescribedTopic) -> dict[TopicPartition, int]:
+        """Start to read the topic, with an equal share of the memory for each partition. Returns the positions."""
+        limit_fetches(self._client, self.app.intake_memory, sum(tp.topic == self.app.reads for tp in self._assigned()))
+        return await self._seek_to_committed(topic)
+
     async def _seek_to_committed(self, topic: DescribedTopic) -> dict[TopicPartition, int]:
         """Seek to the committed offsets, or to the start where there is none of this topic. Returns the positions.
 
@@ -283,7 +291,7 @@ class Consumer(driver.Consumer):
         return {tp: committed[tp].offset for tp in own}
 
     async def _poll(
-        self, generation: int, rooms: Mapping[TopicPartition, int], timeout: float
+        self, generation: int, rooms: Mapping[TopicPartition, Room], timeout: float
     ) -> tuple[dict[TopicPartition, list[Record]], dict[TopicPartition, int]]:
         """Fetch records, of each partition at most as many as there is room for.
 
@@ -291,7 +299,7 @@ class Consumer(driver.Consumer):
 
         Args:
             generation: of the caller; nothing is fetched for an earlier one.
-            rooms: maximum number of records by partition.
+            rooms: how much to fetch at most, by partition.
             timeout: seconds to wait while there are none.
 
         Returns:
@@ -311,16 +319,32 @@ class Consumer(driver.Consumer):
         finally:
             polling.cancel()
 
-    async def _records(self, rooms: Mapping[TopicPartition, int], timeout: float) -> dict[TopicPartition, list[Record]]:
-        """Ask for each partition by itself: aiokafka drains one partition before it turns to the next."""
+    async def _records(
+        self, rooms: Mapping[TopicPartition, Room], timeout: float
+    ) -> dict[TopicPartition, list[Record]]:
+        """Ask for each partition by itself: aiokafka drains one partition before it turns to the next.
+
+        It counts records and not bytes, and a small compressed batch may hold many large records.
+        """
         client = self._client
         found: dict[TopicPartition, list[Record]] = {}
+        left = sum(room.size for room in rooms.values())  # bytes
         for tp, room in rooms.items():
-            found |= await client.getmany(tp, max_records=room)
+            records: list[Record] = []
+            size = 0
+            while min(left, room.size - size) > 0 and (wanted := min(CHUNK, room.records - len(records))) > 0:
+                chunk = (await client.getmany(tp, max_records=wanted)).get(tp, [])
+                records += chunk
+                chunk_size = sum(map(size_of, chunk))
+                size, left = size + chunk_size, left - chunk_size
+                if len(chunk) < wanted:
+                    break
+            if records:
+                found[tp] = records
         if found:
             return found
-        smallest = min(rooms.values(), default=None)
-        return await client.getmany(*rooms, timeout_ms=int(timeout * 1000), max_records=smallest)
+        smallest = min((room.records for room in rooms.values()), default=CHUNK)
+        return await client.getmany(*rooms, timeout_ms=int(timeout * 1000), max_records=min(CHUNK, smallest))
 
     async def _held_back(self) -> int:
         client, held = self._client, 0

@@ -4,6 +4,10 @@ Records are handed out, finished in any order, and never committed past an unfin
 share of the capacity, and a batch takes records from all of them. A partition with a long backlog, or with a slow record,
 therefore delays no other partition.
 
+The capacity is a number of records, and a number of bytes: a producer may send records of a megabyte. A record that is larger
+than the share of its partition passes by itself. The bytes of a record count until it is finished; its place counts until the
+records before it are finished as well.
+
 Pure bookkeeping, without Kafka and Faust. The consumer puts records in and commits what `committable` returns; the worker
 takes records and finishes them.
 
@@ -16,49 +20,84 @@ import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiokafka import TopicPartition
 
 from streams.kafka.records import Record
 
 SMALLEST_SHARE = 16  # records of one partition
+RECORD_OVERHEAD = (
+    2048  # bytes of Python objects around a record, measured: 400, and 1,400 of the smallest task that works on it
+)
+HEADER_OVERHEAD = (
+    160  # bytes of Python objects around one header, measured: 150; a megabyte holds 200,000 empty headers
+)
+
+UNLIMITED = 2**63  # bytes
+
+
+def size_of(record: Record) -> int:
+    """The memory that a record takes, bytes."""
+    size = RECORD_OVERHEAD + len(record.value or b"") + len(record.key or b"")
+    for name, content in record.headers:
+        size += HEADER_OVERHEAD + len(name) + len(content or b"")
+    return size
+
+
+class Room(NamedTuple):
+    """How much may be read of a partition at the moment."""
+
+    records: int
+    size: int  # bytes; the last record may exceed it
 
 
 @dataclass(slots=True, eq=False)
 class Pending:
     """A record that was read and may not be committed yet."""
 
-    record: Record
+    record: Record = field(repr=False)  # until it is finished; afterwards only its place is kept
+    offset: int
     forgotten: bool = False  # it will be delivered again: drop the work on it
     finished: bool = False
+    _size: int = field(kw_only=True, repr=False)  # bytes
+    _partition: "_Partition" = field(kw_only=True, repr=False)
     _tracker: "InFlightTracker" = field(kw_only=True, repr=False)
 
     def finish(self) -> None:
         """Report that the broker has everything that the record caused."""
         if not self.finished:
             self.finished = True
+            del self.record  # it may have to wait behind a slow one; its memory must not
             self._tracker._finished(self)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Partition:
     committed: int  # the group's committed offset
     next: int  # the next offset to read
     done: int  # all records below it are finished
     queue: deque[Pending] = field(default_factory=deque[Pending])  # from `done` on
     waiting: deque[Pending] = field(default_factory=deque[Pending])  # not taken yet
+    size: int = 0  # bytes of the records that are not finished
 
 
 class InFlightTracker:
     """The records that one worker has read and not finished."""
 
-    def __init__(self, limit: int) -> None:
-        """Track at most `limit` records, in equal shares per partition; no share is smaller than `SMALLEST_SHARE`."""
+    def __init__(self, limit: int, max_bytes: int = UNLIMITED) -> None:
+        """Track at most `limit` records of at most `max_bytes` bytes together, in equal shares per partition.
+
+        No share is smaller than `SMALLEST_SHARE` records, or than one record of any size.
+        """
         self._limit = limit
         self._share = limit
+        self._max_bytes = max_bytes
+        self._byte_share = max_bytes
         self._partitions: dict[TopicPartition, _Partition] = {}
         self._turns: deque[_Partition] = deque()  # partitions with waiting records; the first is next
         self._count = 0
+        self._size = 0  # bytes of the records that are not finished
         self._working = 0
         self.progress = 0  # increases with each finished record, and with each call of `progressed`
         self._some = asyncio.Event()
@@ -72,7 +111,10 @@ class InFlightTracker:
         """Start a generation with these partitions, each at the given offset."""
         self.forget()
         self._partitions = {tp: _Partition(offset, offset, offset) for tp, offset in positions.items()}
-        self._share = max(self._limit // max(len(positions), 1), min(SMALLEST_SHARE, self._limit))
+        count = max(len(positions), 1)
+        self._share = max(self._limit // count, min(SMALLEST_SHARE, self._limit))
+        self._byte_share = self._max_bytes // count
+        self._room.set()
         self._changed()
 
     def put(self, tp: TopicPartition, records: Sequence[Record]) -> None:
@@ -85,7 +127,10 @@ class InFlightTracker:
             if record.offset < partition.next:
                 continue
             partition.next = record.offset + 1
-            pending = Pending(record, _tracker=self)
+            size = size_of(record)
+            pending = Pending(record, record.offset, _size=size, _partition=partition, _tracker=self)
+            partition.size += size
+            self._size += size
             partition.queue.append(pending)
             partition.waiting.append(pending)
             self._count += 1
@@ -114,14 +159,22 @@ class InFlightTracker:
                 pending.forgotten = True
         self._partitions = {}
         self._turns.clear()
-        self._count = self._working = 0
+        self._count = self._size = self._working = 0
+        self._room.set()
         self._changed()
 
-    async def room(self) -> dict[TopicPartition, int]:
-        """Wait until a partition has room, or nothing is read at all. Returns how many records fit, by partition."""
-        await self._room.wait()
-        rooms = {tp: self._share - len(partition.queue) for tp, partition in self._partitions.items()}
-        return {tp: room for tp, room in rooms.items() if room > 0}
+    async def room(self) -> dict[TopicPartition, Room]:
+        """Wait until a partition has room, or nothing is read at all. Returns how much fits, by partition."""
+        while True:
+            rooms = {
+                tp: Room(self._share - len(partition.queue), self._byte_share - partition.size)
+                for tp, partition in self._partitions.items()
+                if self._has_room(partition)
+            }
+            if rooms or not self._partitions:
+                return rooms
+            self._room.clear()
+            await self._room.wait()
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -180,20 +233,28 @@ class InFlightTracker:
         """Records that are unfinished, or wait behind an unfinished one."""
         return self._count
 
+    def _has_room(self, partition: _Partition) -> bool:
+        return (
+            len(partition.queue) < self._share
+            and partition.size < self._byte_share
+            and self._size < self._max_bytes  # others may have records that are larger than their shares
+        )
+
     def _finished(self, pending: Pending) -> None:
         if pending.forgotten:
             return
         self.progress += 1
         self._working -= 1
-        partition = self._partitions[TopicPartition(pending.record.topic, pending.record.partition)]
+        partition = pending._partition
+        partition.size -= pending._size
+        self._size -= pending._size
         while partition.queue and partition.queue[0].finished:
-            done = partition.queue.popleft().record.offset + 1
+            done = partition.queue.popleft().offset + 1
             partition.done = done if partition.queue else partition.next
             self._count -= 1
+        self._room.set()
         self._changed()
 
     def _changed(self) -> None:
         (self._some.set if self._turns else self._some.clear)()
-        full = self._partitions and self._count >= self._share * len(self._partitions)
-        (self._room.clear if full else self._room.set)()
         (self._idle.clear if self._working else self._idle.set)()

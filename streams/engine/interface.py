@@ -17,6 +17,7 @@ class EngineApp(Protocol):
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds
+    intake_memory: int  # bytes
     kafka: Mapping[str, Any]  # connection arguments of an aiokafka client
     before_send: Callable[[], None]
 

@@ -218,6 +218,14 @@ class Settings(BaseSettings):
         description="Least level of log lines: DEBUG, INFO, WARNING or ERROR. Set it to DEBUG to see tracebacks.",
     )
 
+    intake_memory: int = Field(
+        16 * 1024**2,
+        ge=1024**2,
+        description="Maximum size of the records that a worker has read and not finished, in bytes, in equal shares for its "
+        "partitions; as much again is fetched ahead. A record that is larger than a share is read by itself. "
+        "Raise it if events of many kilobytes wait although the processor is idle.",
+    )
+
     # -- messages
     earliest_date: date = Field(
         date(1990, 1, 1),

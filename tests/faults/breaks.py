@@ -162,7 +162,7 @@ def break_acknowledge_out_of_order(n: int) -> None:
     def committable(self: Any) -> dict[Any, int]:
         newest: dict[Any, int] = {}
         for tp, partition in self._partitions.items():
-            done = max((one.record.offset + 1 for one in partition.queue if one.finished), default=partition.done)
+            done = max((one.offset + 1 for one in partition.queue if one.finished), default=partition.done)
             if done > partition.committed:
                 newest[tp] = done
         return newest

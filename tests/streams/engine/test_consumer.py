@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
 
-from streams.engine.consumer import Consumer
+from streams.engine.consumer import CHUNK, Consumer
+from streams.engine.in_flight import Room
 from streams.kafka.metadata import DescribedTopic
+from tests.records import record
 
 TP = TopicPartition("events", 0)
 TOPIC = DescribedTopic(partitions=1, id="of-now")
@@ -23,6 +25,7 @@ class Client:
         self.end = 10
         self.metadata = ""
         self.commits: list[dict[TopicPartition, Any]] = []
+        self.value = b"{}"  # of each record
         self._arrived = asyncio.Event()
 
     def append(self, *offsets: int, tp: TopicPartition = TP) -> None:
@@ -40,7 +43,7 @@ class Client:
         for tp in partitions:
             if found := [offset for offset in self.logs.get(tp, []) if offset >= self.positions.get(tp, 0)][:count]:
                 self.positions[tp] = found[-1] + 1
-                return {tp: found}
+                return {tp: [record(tp.topic, tp.partition, offset, value=self.value) for offset in found]}
         return {}
 
     @property
@@ -73,6 +76,15 @@ class Client:
         self.positions[tp] = offset
 
 
+ROOM = Room(10, 10**6)
+
+
+async def poll(consumer: Any, generation: int, rooms: dict[TopicPartition, Room] | None = None) -> Any:
+    """The offsets that a poll returns, by partition, and the positions."""
+    found, positions = await consumer._poll(generation, rooms or {TP: ROOM}, 1)
+    return {tp: [one.offset for one in records] for tp, records in found.items()}, positions
+
+
 @pytest.fixture
 def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
     made: Any = Consumer.__new__(Consumer)
@@ -85,25 +97,25 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 async def test_a_poll_of_an_earlier_generation_takes_no_record_of_the_next(consumer: Any) -> None:
-    stale = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
+    stale = asyncio.create_task(poll(consumer, 1))
     await asyncio.sleep(0)
     consumer.generation = 2  # the partitions are revoked, and assigned again
     assert await consumer._seek_to_committed(TOPIC) == {TP: 3}
     consumer._client.append(3, 4)
 
     assert await stale == ({}, {})
-    assert await consumer._poll(2, {TP: 10}, 1) == ({TP: [3, 4]}, {TP: 5})
+    assert await poll(consumer, 2) == ({TP: [3, 4]}, {TP: 5})
 
 
 async def test_a_poll_of_an_earlier_generation_does_not_start(consumer: Any) -> None:
     consumer._client.append(0)
     consumer.generation = 2
-    assert await consumer._poll(1, {TP: 10}, 1) == ({}, {})
+    assert await poll(consumer, 1) == ({}, {})
     assert consumer._client.positions == {}
 
 
 async def test_a_poll_returns_the_records_and_the_position(consumer: Any) -> None:
-    polling = asyncio.create_task(consumer._poll(1, {TP: 10}, 1))
+    polling = asyncio.create_task(poll(consumer, 1))
     await asyncio.sleep(0)
     consumer._client.append(0, 1)
     assert await polling == ({TP: [0, 1]}, {TP: 2})
@@ -114,7 +126,33 @@ async def test_a_long_backlog_of_one_partition_leaves_room_for_the_others(consum
     consumer._client.append(*range(100))
     consumer._client.append(7, 8, tp=other)
     polled = {TP: [0, 1, 2], other: [7, 8]}
-    assert await consumer._poll(1, {TP: 3, other: 3}, 1) == (polled, {TP: 3, other: 9})
+    assert await poll(consumer, 1, {TP: Room(3, 10**6), other: Room(3, 10**6)}) == (polled, {TP: 3, other: 9})
+
+
+async def test_a_poll_takes_no_more_bytes_than_there_is_room_for(consumer: Any) -> None:
+    """Only after the records are there their size is known, so some may come that do not fit."""
+    consumer._client.value = bytes(100_000)
+    consumer._client.append(*range(1000))
+    found, _ = await poll(consumer, 1, {TP: Room(1000, 10**6)})
+    assert len(found[TP]) == CHUNK
+    assert (await poll(consumer, 1, {TP: Room(1000, 1)}))[0] == {TP: list(range(CHUNK, 2 * CHUNK))}
+
+
+async def test_the_partitions_of_a_poll_share_its_bytes(consumer: Any) -> None:
+    """Each may exceed its own room by a few records, but not all of them."""
+    others = [TopicPartition("events", number) for number in range(50)]
+    consumer._client.value = bytes(100_000)
+    for tp in others:
+        consumer._client.append(*range(100), tp=tp)
+    found, _ = await poll(consumer, 1, dict.fromkeys(others, Room(100, 10**5)))
+    assert sum(map(len, found.values())) < 50 + CHUNK
+
+
+async def test_small_records_fill_the_room_in_one_poll(consumer: Any) -> None:
+    consumer._client.append(*range(1000))
+    found, positions = await poll(consumer, 1, {TP: Room(300, 10**6)})
+    assert found == {TP: list(range(300))}
+    assert positions == {TP: 300}
 
 
 @pytest.mark.parametrize(("end", "position"), [(2, 0), (3, 3)], ids=["re-created", "behind an open transaction"])
