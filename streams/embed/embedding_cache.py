@@ -19,7 +19,8 @@ from streams.exceptions import FetchError
 ENTRY_OVERHEAD = 300  # bytes of Python objects around one entry of the memory cache, measured: 274 to 288
 WIDE_CHARACTER = 8  # bytes of a character in a text that is not ASCII, at most: 4, and 4 of its UTF-8
 MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
-MAX_FAILURES = 10_000  # failures that are remembered
+FAILURE_OVERHEAD = 600  # bytes of Python objects around one remembered failure, measured: 430
+FAILURE_MEMORY = 8 * 1024**2  # bytes of remembered failures: some 10,000, or 800 with the longest URLs
 
 
 class MemoryCache:
@@ -58,7 +59,11 @@ class MemoryCache:
 
 
 def _size(url: str, embedding: bytes) -> int:
-    return len(url) * (1 if url.isascii() else WIDE_CHARACTER) + len(embedding) + ENTRY_OVERHEAD
+    return _text_size(url) + len(embedding) + ENTRY_OVERHEAD
+
+
+def _text_size(text: str) -> int:
+    return len(text) * (1 if text.isascii() else WIDE_CHARACTER)
 
 
 class _Failure(NamedTuple):
@@ -68,6 +73,43 @@ class _Failure(NamedTuple):
     reason: str
     message: str
     transient: bool
+
+
+class Failures:
+    """The failures of the last seconds, at most `max_bytes` bytes of them. The oldest are forgotten first."""
+
+    def __init__(self, age: float, clock: Callable[[], float] = time, max_bytes: int = FAILURE_MEMORY) -> None:
+        self._age = age
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: OrderedDict[str, _Failure] = OrderedDict()  # by URL, oldest first
+
+    def add(self, url: str, error: FetchError) -> None:
+        """Remember why there is no embedding."""
+        self._drop(url)
+        self._entries[url] = failure = _Failure(self._clock() + self._age, error.reason, str(error), error.transient)
+        self._bytes += self._size(url, failure)
+        while self._bytes > self._max_bytes:
+            self._drop(next(iter(self._entries)))
+
+    def check(self, url: str) -> None:
+        """Raise FetchError if a failure of `url` is remembered."""
+        failure = self._entries.get(url)
+        if failure is None:
+            return
+        if self._clock() < failure.expiry:
+            raise FetchError(failure.reason, failure.message, transient=failure.transient)
+        self._drop(url)
+
+    def _drop(self, url: str) -> None:
+        failure = self._entries.pop(url, None)
+        if failure is not None:
+            self._bytes -= self._size(url, failure)
+
+    @staticmethod
+    def _size(url: str, failure: _Failure) -> int:
+        return _text_size(url) + _text_size(failure.message) + FAILURE_OVERHEAD
 
 
 class EmbeddingCache:
@@ -94,10 +136,9 @@ class EmbeddingCache:
         self._pipeline = pipeline
         self._disk = disk
         self._memory = MemoryCache(memory, min(MEMORY_AGE, disk.max_age), clock)
-        self._failure_age = failure_age
+        self._failures = Failures(failure_age, clock)
         self._clock = clock
         self._in_flight: dict[str, asyncio.Task[bytes]] = {}  # by URL
-        self._failures: OrderedDict[str, _Failure] = OrderedDict()  # by URL, oldest first
 
     @property
     def full(self) -> bool:
@@ -132,7 +173,7 @@ class EmbeddingCache:
         found = self.cached(url)
         if found is not None:
             return found
-        self._raise_remembered_failure(url)
+        self._failures.check(url)
         task = self._in_flight.get(url)
         if task is None:
             task = self._in_flight[url] = asyncio.create_task(self._compute(url))
@@ -150,24 +191,10 @@ class EmbeddingCache:
         try:
             embedding = quantize(await self._pipeline.embedding(url))
         except FetchError as error:
-            self._remember_failure(url, error)
+            metrics.pictures.labels("failure").inc()
+            self._failures.add(url, error)
             raise
         self._memory.put(url, embedding)
         self._disk.put(url, embedding, now=self._clock())
         metrics.pictures.labels("fetch").inc()
         return embedding
-
-    def _remember_failure(self, url: str, error: FetchError) -> None:
-        metrics.pictures.labels("failure").inc()
-        expiry = self._clock() + self._failure_age
-        self._failures[url] = _Failure(expiry, error.reason, str(error), error.transient)
-        if len(self._failures) > MAX_FAILURES:
-            self._failures.popitem(last=False)
-
-    def _raise_remembered_failure(self, url: str) -> None:
-        failure = self._failures.get(url)
-        if failure is None:
-            return
-        if self._clock() < failure.expiry:
-            raise FetchError(failure.reason, failure.message, transient=failure.transient)
-        del self._failures[url]

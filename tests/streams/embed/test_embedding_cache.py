@@ -25,7 +25,7 @@ from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.disk_cache import DiskCache
-from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, MemoryCache
+from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failures, MemoryCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
 from streams.web.circuit_breaker import FAILURES_TO_OPEN
@@ -270,6 +270,33 @@ async def test_a_remembered_failure_does_not_keep_the_bytes(bundle: Bundle, tmp_
         finally:
             tracemalloc.stop()
     assert kept < 5_000_000  # the last bytes may still be referenced
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://shop.example/{number:010}.jpg", "image_url: no answer within 10 s, as of {number:010}"),
+        ("https://shop.example/{number:010}" + "x" * 2000, "{number:010}"),
+        ("https://shop.example/{number:010}" + "ж" * 1000 + "😀", "{number:010}: 😀" + "x" * 200),
+    ],
+    ids=["ordinary", "long", "wide characters"],
+)
+def test_remembered_failures_take_no_more_memory_than_the_limit(url: str, message: str) -> None:
+    limit = 1024**2
+    failures = Failures(FAILURE_AGE, Clock(), limit)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(10_000):
+            failures.add(url.format(number=number), FetchError("timeout", message.format(number=number)))
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.2 * limit < kept < limit
+    with pytest.raises(FetchError):
+        failures.check(url.format(number=9999))
+    failures.check(url.format(number=0))  # the oldest is forgotten
 
 
 async def test_a_failure_does_not_affect_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tracemalloc
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,16 +76,20 @@ async def test_a_new_generation_begins_with_all_of_the_memory() -> None:
     assert await tracked.room() == {SMALL: Room(1000, LIMIT)}
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        lambda n: record(offset=n, key=b"%06d" % n, value=b"%0300d" % n),
-        lambda n: record(offset=n, headers=[(f"{one:04}", b"%06d" % n) for one in range(100)]),
-        lambda n: record(offset=n, headers=[(f"{n:0100}", None)]),
-    ],
-    ids=["an event", "a hundred headers", "a header without a value"],
-)
-async def test_the_size_of_a_record_covers_its_objects(made: Any) -> None:
+def an_event(number: int) -> Record:
+    return record(offset=number, key=b"%06d" % number, value=b"%0300d" % number)
+
+
+def with_a_hundred_headers(number: int) -> Record:
+    return record(offset=number, headers=[(f"{one:04}", b"%06d" % number) for one in range(100)])
+
+
+def with_a_long_name(number: int) -> Record:
+    return record(offset=number, headers=[(f"{number:0500}", b"")])
+
+
+@pytest.mark.parametrize("made", [an_event, with_a_hundred_headers, with_a_long_name])
+async def test_the_size_of_a_record_covers_its_objects(made: Callable[[int], Record]) -> None:
     tracked = tracker(SMALL)
     tracemalloc.start()
     try:
@@ -97,32 +102,40 @@ async def test_the_size_of_a_record_covers_its_objects(made: Any) -> None:
     assert 0.2 * sum(map(size_of, records)) < used < sum(map(size_of, records))
 
 
-class Positions:
-    """The part of aiokafka's assignment that a fetch request is made of: every partition is read at offset 0."""
+class Cluster:
+    """The part of aiokafka's state that a fetch request is made of: three brokers, and every partition is read at offset 0."""
 
-    def __init__(self, tps: list[TopicPartition]) -> None:
-        self.tps = tps
+    _metadata_max_age_ms = 1000
+    subscription = None
+
+    def __init__(self, partitions: int) -> None:
+        self.tps = [TopicPartition("events", number) for number in range(partitions)]
+        self.cluster = self
+        self._loop = asyncio.get_running_loop()
+
+    def register_fetch_waiters(self, waiters: object) -> None:
+        """Nobody waits."""
+
+    async def wait_for_assignment(self) -> None:
+        await asyncio.Event().wait()
+
+    def leader_for_partition(self, tp: TopicPartition) -> int:
+        return tp.partition % 3
 
     def state_value(self, tp: TopicPartition) -> Any:
-        return SimpleNamespace(has_valid_position=True, paused=False, position=0)
+        return SimpleNamespace(has_valid_position=True, paused=False, position=tp.partition)
 
 
 @pytest.mark.parametrize(
     ("partitions", "share"), [(1, LARGEST_PARTITION_FETCH), (64, 2**18), (10**4, SMALLEST_PARTITION_FETCH)]
 )
 async def test_the_requests_of_a_running_client_ask_for_a_share_of_the_memory(partitions: int, share: int) -> None:
-    cluster = SimpleNamespace(leader_for_partition=lambda tp: tp.partition % 3)
-    client = SimpleNamespace(_loop=asyncio.get_running_loop(), _metadata_max_age_ms=1000, cluster=cluster)
-    subscriptions: Any = SimpleNamespace(
-        register_fetch_waiters=lambda _: None, subscription=None, wait_for_assignment=asyncio.Event().wait
-    )
-    fetcher = Fetcher(client, subscriptions)
+    cluster: Any = Cluster(partitions)
+    fetcher: Any = Fetcher(cluster, cluster)
     try:
         consumer: Any = SimpleNamespace(_fetcher=fetcher)
         limit_fetches(consumer, 2**24, partitions)
-        requests, *_ = fetcher._get_actions_per_node(
-            Positions([TopicPartition("events", n) for n in range(partitions)])
-        )
+        requests, *_ = fetcher._get_actions_per_node(cluster)
     finally:
         await fetcher.close()
     assert len(requests) == min(partitions, 3)
