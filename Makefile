@@ -7,6 +7,8 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 CODE = streams model offline_training tests
 # Test processes at a time. Each takes up to 1 GB of memory, with its Kafka.
 JOBS = 2
+# Seconds that `make fuzz` takes for each target.
+TIME = 60
 # Percent of lines and branches that the tests without Kafka have to run.
 FLOOR = 87
 PYTEST = $(BIN)/python -m pytest
@@ -57,6 +59,10 @@ bench: $(VENV)/.test ## The benchmarks, on real Kafka (needs java and mvn)
 		$(BIN)/python -m tests.benchmarks.$$name || exit 1; \
 	done
 
+fuzz: $(VENV)/.test ## Fuzz whatever reads bytes of strangers: TIME=60 seconds for each target, TARGETS="urls times" for some of them
+	@$(PIP) install --no-deps --only-binary :all: --target .cache/atheris --upgrade 'atheris>=3,<4' 2> /dev/null || echo "no atheris for this Python or platform"
+	@PYTHONPATH=.cache/atheris $(BIN)/python -m tests.fuzz --time $(TIME) $(TARGETS)
+
 reference: $(VENV)/.test ## Write docs/reference from the code
 	@$(BIN)/python -m tests.docs.reference
 
@@ -82,4 +88,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help demo test unit training kafka lint format types docs reference faults bench lock clean
+.PHONY: help demo test unit training kafka lint format types docs reference faults bench fuzz lock clean
