@@ -63,7 +63,9 @@ def read(data: bytes) -> Contents:
     inside = list(_boxes(data, meta.start + 4, meta.end))
     properties = _only(list(_boxes(data, *_only(inside, b"iprp")[1:])), b"ipco")
     sizes = [
-        struct.unpack_from(">II", data, box.start + 4) for box in _boxes(data, *properties[1:]) if box.kind == b"ispe"
+        struct.unpack_from(">II", data[box.start : box.end], 4)
+        for box in _boxes(data, *properties[1:])
+        if box.kind == b"ispe"
     ]
     locations = _locations(data, inside)
     coded = _coded_items(data, _only(inside, b"iinf"), shown)
@@ -105,8 +107,9 @@ def _coded_items(data: bytes, items: _Box, shown: bytearray) -> list[int]:
     coded: list[int] = []
     wide_count = data[items.start] > 0
     for box in _boxes(data, items.start + (8 if wide_count else 6), items.end):
-        version = data[box.start]
-        number, _, kind = struct.unpack_from(">HH4s" if version == 2 else ">IH4s", data, box.start + 4)
+        entry = data[box.start : box.end]
+        version = entry[0]
+        number, _, kind = struct.unpack_from(">HH4s" if version == 2 else ">IH4s", entry, 4)
         if kind == b"grid":
             raise PictureError(
                 "picture_too_complex", "an AVIF picture made of a grid of pictures: save it as one picture"

@@ -53,7 +53,7 @@ def read(data: bytes) -> Contents:
         if marker in FRAMES:
             if canvas is not None:
                 raise ValueError("two frames")
-            height, width = struct.unpack_from(">HH", data, start + 5)
+            height, width = struct.unpack_from(">HH", data[start:end], 5)  # never of what follows a short segment
             canvas = width, height
         elif marker == APP1 and data.startswith(EXIF, start + 4):
             exif.append(data[start + 4 + len(EXIF) : end])

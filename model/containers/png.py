@@ -18,7 +18,9 @@ def read(data: bytes) -> Contents:
         ValueError, struct.error: If the first chunk is not a header, or there is a second header.
         PictureError: `picture_too_complex` for too many chunks.
     """
-    width, height = struct.unpack_from(">II", data, SIGNATURE + 8)
+    header = SIGNATURE + 8
+    length = int.from_bytes(data[SIGNATURE : SIGNATURE + 4], "big")
+    width, height = struct.unpack_from(">II", data[header : header + length])  # never of what follows a short header
     kept = [data[:SIGNATURE]]
     exif = b""
     parts = 0

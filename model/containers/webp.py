@@ -8,6 +8,8 @@ from model.containers.contents import Contents, count_part
 HEADER = 12  # bytes before the first chunk
 PIXELS = frozenset({b"VP8 ", b"VP8L", b"ANMF"})
 """Data of a still picture, or one frame of an animation."""
+CANVAS_BYTES = {b"VP8X": 10, b"VP8 ": 10, b"VP8L": 5}
+"""Least length of a first chunk, up to the size of the canvas."""
 KEPT = frozenset({b"ANIM", b"ALPH"})
 
 
@@ -15,7 +17,7 @@ def read(data: bytes) -> Contents:
     """Keep the header and the pixels of the first frame.
 
     Raises:
-        ValueError: If the first chunk is not `VP8X`, `VP8 ` or `VP8L`.
+        ValueError: If the first chunk is not `VP8X`, `VP8 ` or `VP8L`, or too short for the size of the canvas.
         struct.error: If the file ends inside that chunk.
         PictureError: `picture_too_complex` for too many chunks.
     """
@@ -38,7 +40,9 @@ def read(data: bytes) -> Contents:
 
 def _canvas(data: bytes) -> tuple[int, int]:
     """Return (width, height), pixels, from the first chunk."""
-    chunk = data[12:16]
+    chunk, length = data[12:16], int.from_bytes(data[16:20], "little")
+    if length < CANVAS_BYTES.get(chunk, 0):
+        raise ValueError(f"a WebP file whose first chunk, {chunk!r}, has {length} bytes")
     if chunk == b"VP8X":
         width, width_high, height, height_high = struct.unpack_from("<HBHB", data, 24)
         return 1 + (width | width_high << 16), 1 + (height | height_high << 16)

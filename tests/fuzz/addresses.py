@@ -2,6 +2,8 @@
 
 from ipaddress import ip_address
 
+from yarl import URL
+
 from streams.exceptions import FetchError
 from streams.text import UNSAFE
 from streams.web.addresses import (
@@ -64,4 +66,4 @@ def _as_settings(text: str) -> None:
         check_proxy(text)
     except ValueError:
         return
-    assert "@" not in text
+    assert URL(text).password is None

@@ -288,6 +288,11 @@ def webps() -> dict[str, Hostile]:
             riff(extended + b"\x10\0\0\0" + canvas + b"ALPH\x08\0\0\0\x01garbage" + still), CUT
         ),
         "WebP of garbage": Hostile(lossy[:30] + b"\x55" * (len(lossy) - 30), CUT),
+        "WebP with a header that ends before the canvas": Hostile(
+            riff(b"VP8X\x08\0\0\0" + animation[:8] + b"ANIM\x06\0\0\0" + bytes(6) + frame), NONE
+        ),
+        "WebP, lossless, of no length": Hostile(riff(b"VP8L\0\0\0\0" + pixel[8:]), NONE),
+        "WebP, lossy, that ends before its size": Hostile(riff(b"VP8 \x06\0\0\0" + still[8:]), NONE),
         "WebP of no length": Hostile(b"RIFF\0\0\0\0" + lossy[8:], NONE),
     }
 
