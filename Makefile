@@ -71,6 +71,15 @@ lock: $(VENV)/.test ## Pin all dependencies in requirements/, after a change of 
 	@$(LOCK) --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
 	@$(LOCK) --constraint requirements/dev.txt --output-file requirements/run.txt
 
+sbom: $(VENV)/.test ## List what the workers install in build/sbom.json (CycloneDX)
+	@mkdir -p build .cache
+	@UV_CACHE_DIR=.cache/uv $(BIN)/uvx -q --from 'cyclonedx-bom>=7,<8' cyclonedx-py requirements requirements/run.txt \
+		--pyproject pyproject.toml --output-reproducible --output-file build/sbom.json 2> .cache/sbom.log || { cat .cache/sbom.log >&2; exit 1; }
+	@echo "wrote build/sbom.json"
+
+audit: $(VENV)/.test ## Look for known vulnerabilities of what the workers install (asks osv.dev on the internet)
+	@$(BIN)/python -m tests.audit
+
 clean: ## Remove what make and the tests made; data/ stays
 	@rm -rf $(VENV) .cache .hypothesis .pytest_cache .ruff_cache .coverage .import_linter_cache build dist
 	@find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -88,4 +97,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help demo test unit training kafka lint format types docs reference faults bench fuzz lock clean
+.PHONY: help demo test unit training kafka lint format types docs reference faults bench fuzz lock sbom audit clean
