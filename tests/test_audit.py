@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,7 +25,7 @@ uvloop==0.22.1
 
 
 @contextmanager
-def database(answer: bytes, status: int = 200) -> Iterator[tuple[str, list[bytes]]]:
+def database(answer: bytes, status: int = 200) -> Generator[tuple[str, list[bytes]]]:
     """A server that answers every query like this. Yields its URL, and the queries."""
     asked: list[bytes] = []
 

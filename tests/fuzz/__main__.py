@@ -22,10 +22,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import Phase, given, seed, settings
 
 from tests.fuzz import MAX_LENGTH, TARGETS
-from tests.fuzz.inputs import inputs
+from tests.fuzz.inputs import SLOW_IS_FINE, inputs
 
 CACHE = Path(__file__).parents[2] / ".cache" / "fuzz"
 MAX_MEMORY_MB = 1024  # of one target
@@ -81,7 +81,7 @@ def unguided(name: str, seconds: int) -> Found:
     until = monotonic() + seconds
     while monotonic() < until:
         round_of = settings(
-            max_examples=ROUND, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=ROUND, database=None, deadline=None, suppress_health_check=SLOW_IS_FINE,
             phases=[Phase.generate, Phase.shrink],
         )  # fmt: skip
         try:

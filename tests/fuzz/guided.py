@@ -5,8 +5,9 @@ The process ends with the target: libFuzzer exits on its own. `tests.fuzz.__main
 
 import importlib
 import sys
+from typing import Any
 
-import atheris  # pyright: ignore[reportMissingImports] -- `make fuzz` installs it beside the environment
+atheris: Any = importlib.import_module("atheris")  # `make fuzz` installs it beside the environment
 
 
 def main(name: str, options: list[str]) -> None:
@@ -14,7 +15,10 @@ def main(name: str, options: list[str]) -> None:
     with atheris.instrument_imports(include=["streams", "model"]):
         target = importlib.import_module(f"tests.fuzz.{name}")
 
-    atheris.Setup([sys.argv[0], *options], lambda data: target.check(data) and None)
+    def check(data: bytes) -> None:
+        target.check(data)
+
+    atheris.Setup([sys.argv[0], *options], check)
     atheris.Fuzz()
 
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 
 from tests.fuzz import MAX_LENGTH
 
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x0A, 0x22, 0x2E)  # bytes: limits of numbers, line end, quote, dot
+
+SLOW_IS_FINE = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 _places = st.integers(0, MAX_LENGTH)
 _edits = st.lists(

@@ -24,10 +24,11 @@ def check(data: bytes) -> str:
     """Read a text as a time, and the number in it; a time that was read is the same when it is written out."""
     text = data.decode("utf-8", "surrogateescape")
     assert len(shown(text)) <= 60
-    for value in (text, *_numbers(text)):
-        milliseconds_of(value)
-        outcome = _one(value)
-    return _one(text) if text else outcome
+    for number in _numbers(text):
+        milliseconds_of(number)
+        _one(number)
+    milliseconds_of(text)
+    return _one(text)
 
 
 def _one(value: object) -> str:
