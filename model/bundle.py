@@ -28,6 +28,8 @@ EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
 DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
 
+MAX_NAME_BYTES = 255  # of a file: the limit of file systems
+SHOWN_CHARACTERS = 200  # of a manifest in an error
 MAX_MANIFEST_BYTES = 16 * 1024**2  # a hundred thousand categories with their prior take a third of it
 
 _ADVICE = "install a complete bundle, or set BUNDLE to another folder"
@@ -143,11 +145,13 @@ def _read_manifest(folder: Path, key: Path | None) -> Manifest:
         raise BundleError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # a ValidationError is a DecodeError
         raise BundleError(
-            f"{path}: expected a bundle's manifest, found invalid content ({error}): {_ADVICE}"
+            f"{path}: expected a bundle's manifest, found invalid content ({_shown(error)}): {_ADVICE}"
         ) from error
     found = content_checksum(content)
     if "checksum" in content and manifest.checksum != found:
-        raise BundleError(f"{path}: expected content with SHA-256 {manifest.checksum!r}, found {found}: {_ADVICE}")
+        raise BundleError(
+            f"{path}: expected content with SHA-256 '{_shown(manifest.checksum)}', found {found}: {_ADVICE}"
+        )
     return manifest
 
 
@@ -167,11 +171,11 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     for name in (EMBEDDER, AGGREGATOR):
         if name not in manifest.files:
             raise BundleError(
-                f"{path}: expected a checksum of {name}, found {', '.join(manifest.files) or 'none'}: {_ADVICE}"
+                f"{path}: expected a checksum of {name}, found {_shown(', '.join(manifest.files)) or 'none'}: {_ADVICE}"
             )
     for name in manifest.files:
-        if Path(name).name != name:
-            raise BundleError(f"{path}: expected names of files in this folder, found {name!r}: {_ADVICE}")
+        if Path(name).name != name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+            raise BundleError(f"{path}: expected names of files in this folder, found '{_shown(name)}': {_ADVICE}")
     categories, distinct = len(manifest.categories), len(set(manifest.categories))
     if not categories or distinct != categories:
         raise BundleError(f"{path}: expected distinct categories, found {distinct} names for {categories}: {_ADVICE}")
@@ -183,7 +187,7 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     if manifest.image.preprocessing != PREPROCESSING:
         raise BundleError(
             f"{path}: expected image.preprocessing {PREPROCESSING!r}, the only one that this version supports, "
-            f"found {manifest.image.preprocessing!r}: "
+            f"found '{_shown(manifest.image.preprocessing)}': "
             "install the tastestream version that made the bundle, or train the bundle again"
         )
 
@@ -193,10 +197,19 @@ def _read_file(path: Path, expected: str) -> bytes:
     try:
         content = _read_bounded(path, MAX_NETWORK_BYTES)
     except FileNotFoundError:
-        raise BundleError(f"{path}: expected a file with SHA-256 {expected}, found nothing: {_ADVICE}") from None
+        raise BundleError(
+            f"{path}: expected a file with SHA-256 {_shown(expected)}, found nothing: {_ADVICE}"
+        ) from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
-        raise BundleError(f"{path}: expected SHA-256 {expected}, found {found}: {_ADVICE}")
+        raise BundleError(f"{path}: expected SHA-256 {_shown(expected)}, found {found}: {_ADVICE}")
     return content
+
+
+def _shown(text: object) -> str:
+    """Text from a manifest, visible on one line, and not long."""
+    line = str(text)
+    line = line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -32,6 +32,7 @@ def seeds() -> list[bytes]:
     changes: list[dict[str, Any]] = [
         {}, {"checksum": content_checksum(whole)}, {"checksum": ""},
         {"files": {"../x": ""}}, {"prior": [1e999, -1]}, {"categories": ["a", "a"]},
+        {"files": {"a\0b": "", **whole["files"]}},
         {"image": {"size": 0, "preprocessing": "other", "description": "\n"}}, {"embedding": {"size": -1, "network": "n"}},
     ]  # fmt: skip
     return [*(json.dumps({**whole, **change}).encode() for change in changes), b"{}", b"[" * 2000, b"\xff"]
@@ -46,6 +47,7 @@ def check(data: bytes) -> str:
     except BundleError as error:
         text = str(error)
         assert text.isprintable()
+        assert len(text) < 1000 + len(str(path))
         assert str(path.parent) in text
         outcome = text.removeprefix(str(path)).partition(",")[0][:40]
     else:

@@ -50,6 +50,46 @@ def refusal(folder: Path) -> str:
     return message
 
 
+def put(manifest: dict[str, Any], place: str, text: str) -> None:
+    """Write a text into a place of a manifest that an error shows."""
+    match place:
+        case "field":
+            manifest[text] = 1
+        case "name of a file":
+            manifest["files"] = {text: "", **manifest["files"]}
+        case "path of a file":
+            manifest["files"] = {f"../{text}": "", **manifest["files"]}
+        case "only file":
+            manifest["files"] = {text: ""}
+        case "checksum of a file":
+            manifest["files"][EMBEDDER] = text
+        case "preprocessing":
+            manifest["image"]["preprocessing"] = text
+        case _:
+            manifest["categories"] = [text, text]
+
+
+@pytest.mark.parametrize(
+    "text", ["a\nb", "\x1b[2J", "\u202e", "a\0b", "x" * 1_000_000], ids=["line", "escape", "reordered", "zero", "long"]
+)
+@pytest.mark.parametrize(
+    "place",
+    ["field", "name of a file", "path of a file", "only file", "checksum of a file", "preprocessing", "categories"],
+)
+def test_an_error_shows_text_of_a_manifest_on_one_short_line(copy: Path, place: str, text: str) -> None:
+    edit(copy, lambda manifest: put(manifest, place, text))
+    message = refusal(copy)
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+def test_the_checksum_of_a_manifest_is_shown_on_one_short_line(copy: Path) -> None:
+    damage(copy, lambda manifest: manifest.update({"checksum": "\n" + "x" * 1_000_000}))
+    message = refusal(copy)
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
 def test_the_shipped_bundle_is_complete_and_small(bundle: Bundle) -> None:
     assert sum(file.stat().st_size for file in bundle.path.iterdir()) < EIGHT_MEGABYTES
     assert len(bundle.categories) == len(set(bundle.categories)) == len(bundle.prior)
