@@ -25,6 +25,7 @@ def seeds() -> list[bytes]:
         "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://[fe80::1%25eth0]/", "http://[2606:4700::1111]:443/", "http://8.8.8.8/x",
         "http://user:secret@shop.example/", "http://[]@", "https://a..b/", "https://shop.example:99999/", "http://shop.example\\@evil/",
         ".cdn.example", "*.cdn.example", "10.1.0.0/16", "http://proxy:3128", "https://ⓔⓧ.example/", "https://" + "a." * 130,
+        "https://shop.example/a\nb", "https://shop.example/\u202egpj.1",
     ]  # fmt: skip
     return [text.encode() for text in texts]
 
@@ -41,6 +42,7 @@ def check(data: bytes) -> str:
         assert not error.transient
         return error.reason
     assert url.scheme in ("http", "https")
+    assert not UNSAFE.search(text)
     assert url.raw_host and url.raw_host.isascii() and not UNSAFE.search(str(url))
     try:
         ip = ip_address(url.raw_host)

@@ -36,7 +36,8 @@ def seeds() -> list[bytes]:
         field(5, tensor + field(14, 1) + field(13, field(1, b"location"))),
         field(5, field(1, 2**31) + field(2, 1)),
     ]
-    return [field(1, 8) + field(7, graph) + field(8, field(2, 17)) for graph in graphs]
+    overlong = b"\x08" + b"\xff" * 9 + b"\x7f"  # a number of 70 bits
+    return [overlong, *(field(1, 8) + field(7, graph) + field(8, field(2, 17)) for graph in graphs)]
 
 
 def check(data: bytes) -> str:
