@@ -115,7 +115,9 @@ def _decimal(value: Any) -> Decimal:
 def _of_number(number: Decimal, value: Any) -> Iterator[int]:
     if not number.is_finite():
         raise _no_time(value)
-    if number.adjusted() >= 20:  # larger than any nanoseconds: no arithmetic on numbers of any length, which could overflow
+    if (
+        number.adjusted() >= 20
+    ):  # larger than any nanoseconds: no arithmetic on numbers of any length, which could overflow
         return
     if number >= 0:
         yield from (int(number // per) for per in PER_MILLISECOND)

@@ -30,7 +30,7 @@ from tests.fuzz.inputs import SLOW_IS_FINE, inputs
 CACHE = Path(__file__).parents[2] / ".cache" / "fuzz"
 MAX_MEMORY_MB = 1024  # of one target
 TIMEOUT = 20  # seconds of one input; instrumented code is some times slower
-ROUND = 1000  # inputs of Hypothesis between two looks at the clock
+ROUND = 100  # inputs of Hypothesis between two looks at the clock
 
 
 class Found(NamedTuple):
