@@ -9,6 +9,8 @@ The record keeps the key, the value and the headers of the original, byte for by
     tastestream-worker      `embed` or `profile`
     tastestream-at          when the worker made it, RFC 3339
     tastestream-attempts    how often the event had been sent again before it failed; absent if never
+    tastestream-first-offset    the first of the offsets that the letter stands for, if it holds bytes that cannot be read as an
+                            event; `-offset` is the last of them
     tastestream-truncated   size of the original's value in bytes, if it is too large for a dead letter, which holds its first part
 
 The prefix is reserved: headers of the original under it are dropped, except the attempts, which `dlq redrive` sets.
@@ -24,7 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from streams.exceptions import EventError, MessageError
-from streams.kafka.records import Headers, Record
+from streams.kafka.records import Headers, Record, UnreadableRecord
 from streams.messages import MAX_TIMESTAMP, as_datetime, as_id, parse_interaction
 
 PREFIX = "tastestream-"
@@ -63,6 +65,7 @@ def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime)
         "worker": worker,
         "at": at.isoformat(),
         **({"attempts": str(attempts)} if attempts else {}),
+        **({"first-offset": str(record.first_offset)} if isinstance(record, UnreadableRecord) else {}),
     }
     headers = [(PREFIX + name, value.encode(errors="replace")) for name, value in added.items()]
     value = record.value
@@ -105,6 +108,9 @@ class Letter:
     key: bytes | None  # key, value and headers are the original's
     value: bytes | None
     headers: tuple[tuple[str, bytes | None], ...]
+    first_offset: int | None = (
+        None  # of the offsets that the letter stands for, if its value cannot be read as an event
+    )
 
 
 def parse_letter(
@@ -138,6 +144,7 @@ def parse_letter(
         worker=ours.get("worker", ""),
         origin=_origin(ours),
         attempts=_attempts(ours),
+        first_offset=_number(ours["first-offset"]) or 0 if "first-offset" in ours else None,
         truncated=_number(ours["truncated"]) or 0 if "truncated" in ours else None,
         key=key,
         value=value,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aiokafka import ConsumerRecord
 
-from streams.kafka.records import Record
+from streams.kafka.records import Record, UnreadableRecord
 
 
 def record(
@@ -17,4 +17,11 @@ def record(
     headers: Sequence[tuple[str, bytes]] = (),
 ) -> Record:
     """A record of a topic. Other fields have arbitrary values."""
-    return ConsumerRecord(topic, partition, offset, 0, 0, key, value, None, 0, 0, tuple(headers))
+    key_size, value_size = (-1 if content is None else len(content) for content in (key, value))
+    return ConsumerRecord(topic, partition, offset, 0, 0, key, value, None, key_size, value_size, tuple(headers))
+
+
+def unreadable(topic: str, partition: int, first: int, last: int, value: bytes = b"damaged") -> UnreadableRecord:
+    """What stands for a batch that cannot be read."""
+    places = (topic, partition, last, -1, 0, None, value, None, -1, len(value), ())
+    return UnreadableRecord(*places, first, "unreadable_batch", "the checksum of the batch is wrong")

@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 
 from offline_training.topic.recording import RecordPosition, TopicRecording
 from streams.kafka.bounded_topic import BoundedTopicReader
+from streams.kafka.records import UnreadableRecord
 from streams.settings import Settings
 
 
@@ -48,6 +49,11 @@ async def record(
             for tp, records in (await topic.next_records(reading)).items():
                 for one in records:
                     wanted = first[tp] <= one.offset < end[tp]
-                    recording.add(one.value, RecordPosition(tp.topic, tp.partition, one.offset), wanted=wanted)
+                    position = RecordPosition(tp.topic, tp.partition, one.offset)
+                    if isinstance(one, UnreadableRecord):
+                        recording.leave_out(one.reason, one.problem, position, one.offset - one.first_offset + 1)
+                        advance(one.offset - one.first_offset)
+                        continue
+                    recording.add(one.value, position, wanted=wanted)
                 advance(len(records))
     recording.forget()

@@ -125,6 +125,10 @@ class TopicRecording:
         elif wanted:
             self._counted.add("sent_again", position)
 
+    def leave_out(self, reason: str, problem: str, position: RecordPosition, records: int) -> None:
+        """Count records that cannot be read, up to `position`. They count whenever they were sent: one may be an erasure."""
+        self._counted.add(reason, f"{position}: {problem}", records)
+
     def _erase(self, user: str, time: int) -> None:
         with self._on_disk():
             self._rows.execute(

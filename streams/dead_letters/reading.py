@@ -2,12 +2,14 @@
 
 from collections import deque
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 from aiokafka import TopicPartition
 
 from streams.dead_letter import Letter, parse_letter
 from streams.kafka.bounded_topic import BoundedTopicReader
+from streams.kafka.records import UnreadableRecord
 from streams.settings import Settings
 
 
@@ -47,7 +49,7 @@ class DeadLetterReader(BoundedTopicReader):
 
 
 def _letter(record: Any) -> Letter:
-    return parse_letter(
+    letter = parse_letter(
         record.key,
         record.value,
         record.headers,
@@ -55,3 +57,7 @@ def _letter(record: Any) -> Letter:
         offset=record.offset,
         timestamp=record.timestamp,
     )
+    if isinstance(record, UnreadableRecord):  # counted under its own reason, and never sent again
+        error = f"this dead letter cannot be read: {record.problem}"
+        return replace(letter, reason=record.reason, error=error, first_offset=record.first_offset)
+    return letter

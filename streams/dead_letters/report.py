@@ -68,6 +68,7 @@ def json_line(letter: Letter) -> str:
         "user": who.user,
         "event_id": who.event_id,
         "attempts": letter.attempts,
+        "first_offset": letter.first_offset,
         "truncated": letter.truncated,
         "original": letter.origin._asdict() if letter.origin else None,
         "key": key,

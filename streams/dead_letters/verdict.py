@@ -21,6 +21,7 @@ class Skip(StrEnum):
     """Why the event of a letter is not sent."""
 
     truncated = "the dead letter holds only the first part of the value"
+    unreadable = "the dead letter holds bytes that cannot be read as an event"
     elsewhere = "the event comes from a topic that the workers do not read"
     superseded = "a later attempt of the same event has a dead letter of its own"
     exhausted = "the event was sent again as often as --max-attempts allows"
@@ -39,6 +40,8 @@ def verdict(
     """
     if letter.truncated is not None:
         return Skip.truncated
+    if letter.first_offset is not None:
+        return Skip.unreadable
     if letter.origin is None or letter.origin.topic not in inputs:
         return Skip.elsewhere
     if attempts.get(identity(letter), 0) > letter.attempts:

@@ -23,7 +23,7 @@ from streams.engine.in_flight import Pending
 from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
-from streams.kafka.records import Headers, Record
+from streams.kafka.records import Headers, Record, value_of
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
 
@@ -102,10 +102,11 @@ class EmbedWorker:
     async def _outcome(self, record: Record) -> _Outcome:
         """Turn a record into an embedded interaction, or into a dead letter."""
         try:
-            embedded = await self._embedded(record.value)
+            embedded = await self._embedded(value_of(record))
         except EventError as error:
             logger.info("dead letter: %s", error)
-            problem = error
+            # Its frames hold the record. They would keep it in memory until the garbage collector runs.
+            problem = error.with_traceback(None)
         except Exception as error:  # a defect of ours must neither lose the event nor block its partition
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))

@@ -22,6 +22,7 @@ from streams.engine.consumer import Consumer
 from streams.engine.in_flight import InFlightTracker, Pending
 from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
+from streams.kafka.reading import read_past_damage
 from streams.settings import Settings
 
 PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
@@ -115,6 +116,7 @@ def new_app(
     app_id: str, settings: Settings, folder: Path, *, max_in_flight: int, finish_before_revocation: bool
 ) -> App:
     """Make an app whose files lie under `folder`. For the other arguments see `App`."""
+    read_past_damage(settings.max_batch_bytes)
     return App(
         app_id,
         max_in_flight=max_in_flight,

@@ -1,1 +1,9 @@
-"""Kafka below the workers: the topics as they have to be, and a topic read from its start to its end without a group."""
+"""Kafka below the workers: topics, and how their records are read.
+
+topics          the topics as they have to be
+records         the types of records
+batches         record batches inflated with a bound, and parsed as far as they can be parsed
+reading         lets every consumer go on behind what it cannot read
+bounded_topic   a topic read from its start to its end without a group
+offsets         ends of partitions
+"""

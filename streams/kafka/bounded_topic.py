@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams.exceptions import BrokerUnreachable, TopicsError
 from streams.kafka.offsets import ISOLATION
+from streams.kafka.reading import read_past_damage
 from streams.kafka.topics import connect
 from streams.settings import Settings
 
@@ -40,6 +41,7 @@ class BoundedTopicReader:
         self._settings = settings
         self._setting = setting
         self._silence = 0.0  # seconds spent waiting since the last record
+        read_past_damage(settings.max_batch_bytes)
         self._consumer = AIOKafkaConsumer(
             **settings.aiokafka(),
             auto_offset_reset="earliest",
@@ -113,6 +115,8 @@ class BoundedTopicReader:
 
     async def next_records(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Any]]:
         """The next records of some of these partitions, or of none. The position may advance even then, over gaps in the offsets.
+
+        An `UnreadableRecord` stands for records that cannot be read.
 
         Raises:
             BrokerUnreachable: The broker was silent for longer than `broker_timeout`, or went away.

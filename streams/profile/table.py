@@ -24,6 +24,7 @@ from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
+from streams.kafka.records import UnreadableRecord
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
@@ -149,14 +150,14 @@ class BagTable(Table[bytes, bytes]):
         last = (await self._publisher.send_all(topic, records, partition=partition))[partition]
         if last == after + len(rows):
             return last
-        foreign = [row for row in await self._read(partition, after + 1, last) if row not in rows.items()]
-        if any(_usable(partition, *row) for row in foreign):
+        written = await self._read(partition, after + 1, last)
+        if usable_rows(partition, [one for one in written if (one.key, one.value) not in rows.items()]):
             raise DeliveryError(
                 f"another worker writes to partition {partition} of {topic}: {len(rows)} rows sent after offset {after} end at {last}"
             )
         return last
 
-    async def _read(self, partition: int, first: int, last: int) -> list[tuple[bytes, bytes | None]]:
+    async def _read(self, partition: int, first: int, last: int) -> list[Any]:
         """The records of the changelog from one offset to another, both included."""
         tp = TopicPartition(self.changelog_topic_name, partition)
         found: list[Any] = []
@@ -166,7 +167,7 @@ class BagTable(Table[bytes, bytes]):
             while await consumer.position(tp) <= last:
                 for records in (await consumer.getmany(tp, timeout_ms=1000)).values():
                     found += [record for record in records if record.offset <= last]
-        return [(record.key, record.value) for record in found]
+        return found
 
     def _reader(self) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
@@ -249,7 +250,23 @@ class BagTable(Table[bytes, bytes]):
 
 def usable_rows(partition: int, records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:
     """The rows in changelog records, without those that cannot be used."""
-    return [(record.key, record.value) for record in records if _usable(partition, record.key, record.value)]
+    return [
+        (record.key, record.value)
+        for record in records
+        if _readable(record) and _usable(partition, record.key, record.value)
+    ]
+
+
+def _readable(record: Any) -> bool:
+    """Whether a changelog record could be read; otherwise it is counted and logged."""
+    if not isinstance(record, UnreadableRecord):
+        return True
+    metrics.quarantined_rows.inc(record.offset - record.first_offset + 1)
+    logger.warning(
+        "partition %d: passed over the rows of the bags at the offsets %d to %d of the changelog: %s",
+        record.partition, record.first_offset, record.offset, record.problem,
+    )  # fmt: skip
+    return False
 
 
 def _usable(partition: int, key: bytes | None, value: bytes | None) -> bool:

@@ -32,7 +32,7 @@ from streams.engine.in_flight import Pending
 from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
-from streams.kafka.records import Outgoing, Record
+from streams.kafka.records import Outgoing, Record, UnreadableRecord, value_of
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
@@ -152,12 +152,15 @@ class ProfileWorker:
         batch = _Batch(records)
         for pending in records:
             record = pending.record
-            if record.partition >= self._partitions:  # an earlier version sent over all partitions of the topic
+            readable = not isinstance(record, UnreadableRecord)
+            if (
+                readable and record.partition >= self._partitions
+            ):  # an earlier version sent over all partitions of the topic
                 partition = partition_of(record.key or b"", self._partitions)
                 batch.moved.setdefault(partition, []).append((record.key, record.value, ()))
                 continue
             try:
-                interaction = self._parse(record.value)
+                interaction = self._parse(value_of(record))
             except EventError as error:
                 logger.info("dead letter: %s", error)
                 batch.letters.append(self._letter(record, error))

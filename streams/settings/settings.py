@@ -118,6 +118,13 @@ class Settings(BaseSettings):
         le=1,
         description="Minimum seconds between fetch requests to a broker. Raise it for throughput, lower it for latency.",
     )
+    max_batch_bytes: int = Field(
+        32 * 1024**2,
+        ge=1024**2,
+        le=1024**3,
+        description="Maximum size of a compressed batch of records after it is inflated, in bytes. A larger one becomes a dead "
+        "letter. Raise it if your producers send larger batches; each assigned partition can take this much memory.",
+    )
     commit_interval: float = Field(
         1.0,
         gt=0,

@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 
 from streams.dead_letter import ATTEMPTS, MAX_BYTES, PREFIX, dead_letter
 from streams.exceptions import EventError
+from tests.records import unreadable
 
 ROOT = Path(__file__).parents[2]
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
@@ -78,9 +79,10 @@ def test_the_page_on_dead_letters_explains_each_header() -> None:
     record: Any = ConsumerRecord(
         "user-interactions", 0, 1, 0, 0, b"ada", b"x" * (MAX_BYTES + 1), None, 3, MAX_BYTES + 1, [(ATTEMPTS, b"2")]
     )
-    made = dead_letter(record, EventError("timeout", "too slow"), worker="embed", at=datetime.now(UTC))
-    added = {name for name, _ in made.headers}
-    assert set(re.findall(rf"`({PREFIX}\w+)`", page.partition("## Headers")[2].partition("## Reasons")[0])) == added
+    unread = unreadable("user-interactions", 0, 0, 1)
+    error, now = EventError("timeout", "too slow"), datetime.now(UTC)
+    added = {name for one in (record, unread) for name, _ in dead_letter(one, error, worker="embed", at=now).headers}
+    assert set(re.findall(rf"`({PREFIX}[\w-]+)`", page.partition("## Headers")[2].partition("## Reasons")[0])) == added
 
 
 def anchors(page: Path) -> set[str]:

@@ -24,15 +24,30 @@ from streams.dead_letter import (
     subject,
 )
 from streams.exceptions import EventError, MessageError
-from streams.kafka.records import Record
+from streams.kafka.records import Record, value_of
 from streams.messages import derived_event_id
-from tests.records import record
+from tests.records import record, unreadable
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def event(value: bytes | None, key: bytes | None = b"k", headers: Sequence[tuple[str, Any]] = ()) -> Record:
     return record("user-interactions", 3, 7, key=key, value=value, headers=headers)
+
+
+def test_the_letter_of_a_batch_that_cannot_be_read_names_its_offsets_and_holds_its_bytes() -> None:
+    damaged = unreadable("user-interactions", 3, 7, 11, b"\xff\x00")
+    with pytest.raises(MessageError, match="checksum") as caught:
+        value_of(damaged)
+
+    letter = dead_letter(damaged, caught.value, worker="embed", at=AT)
+    parsed = parse_letter(*letter, partition=0, offset=0, timestamp=0)
+
+    assert (letter.key, letter.value) == (None, b"\xff\x00")
+    assert (parsed.reason, parsed.origin, parsed.first_offset) == (
+        "unreadable_batch", Origin("user-interactions", 3, 11), 7,
+    )  # fmt: skip
+    assert parse_letter(b"k", b"v", (), partition=0, offset=0, timestamp=0).first_offset is None
 
 
 def test_key_value_and_headers_are_unchanged() -> None:

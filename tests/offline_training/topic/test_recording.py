@@ -104,6 +104,14 @@ def test_an_invalid_record_is_counted_with_its_position(
     assert dropped.examples[reason].startswith("events/0/1: ")
 
 
+def test_records_that_cannot_be_read_are_counted_by_their_offsets(recording: TopicRecording) -> None:
+    fill(recording, event("ada", "hat", 1))
+    recording.leave_out("unreadable_batch", "damaged", RecordPosition("events", 0, 4), 4)
+    _, dropped = left(recording)
+    assert dropped.counts == {"unreadable_batch": 4}
+    assert dropped.examples == {"unreadable_batch": "events/0/4: damaged"}
+
+
 def test_a_duplicate_event_counts_once(recording: TopicRecording) -> None:
     named = event("ada", "hat", 1, event_id="e1")
     fill(recording, named, named, event("ada", "hat", 2, event_id="e1"), event("bob", "hat", 2, event_id="e1"))

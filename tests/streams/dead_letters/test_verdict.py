@@ -34,6 +34,7 @@ def judge(letter: Letter, *others: Letter, max_attempts: int = 3) -> Origin | Sk
         (replace(LETTER, attempts=2), ORIGIN),
         (replace(LETTER, attempts=3), Skip.exhausted),
         (replace(LETTER, truncated=20_000_000), Skip.truncated),
+        (replace(LETTER, first_offset=5), Skip.unreadable),
         (replace(LETTER, origin=None), Skip.elsewhere),
         (replace(LETTER, origin=Origin("user-interactions-dlq", 0, 0)), Skip.elsewhere),
         (replace(LETTER, origin=Origin("embedded-interactions", 0, 0)), Origin("embedded-interactions", 0, 0)),

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.protocol.api import Request
 from faust.agents.agent import Agent
@@ -29,6 +30,7 @@ ORDINARY = {"__init__", "__repr__", "__module__", "__doc__", "__qualname__", "__
 
 SIGNATURES = {
     "aiokafka.protocol.api.Request.build": "(self, request_struct_class)",
+    "aiokafka.consumer.fetcher.PartitionRecords._unpack_records": "(self)",
     "faust.app.base.App._new_producer_transport": "(self)",
     "faust.app.base.App._new_transport": "(self)",
     "faust.assignor.partition_assignor.PartitionAssignor._perform_assignment": "(self, cluster, member_metadata)",
@@ -80,6 +82,13 @@ CALLED: dict[str, tuple[Any, str]] = {
     "AIOKafkaClient.send": (AIOKafkaClient.send, "(self, node_id, request, group)"),
     "AIOKafkaProducer.create_batch": (AIOKafkaProducer.create_batch, "(self)"),
     "AIOKafkaProducer.send_batch": (AIOKafkaProducer.send_batch, "(self, batch, topic, partition)"),
+    "PartitionRecords.__init__": (
+        PartitionRecords.__init__,
+        "(self, tp, records, aborted_transactions, fetch_offset, key_deserializer, value_deserializer, check_crcs, isolation_level)",
+    ),
+    "PartitionRecords._consume_aborted_up_to": (PartitionRecords._consume_aborted_up_to, "(self, batch_offset)"),
+    "PartitionRecords._contains_abort_marker": (PartitionRecords._contains_abort_marker, "(self, next_batch)"),
+    "PartitionRecords._consumer_record": (PartitionRecords._consumer_record, "(self, tp, record)"),
     "AIOKafkaConsumer.getmany": (AIOKafkaConsumer.getmany, "(self, partitions, timeout_ms, max_records)"),
     "AIOKafkaConsumerThread._ensure_consumer": (AIOKafkaConsumerThread._ensure_consumer, "(self)"),
     "Agent._execute_actor": (Agent._execute_actor, "(self, coro, aref)"),

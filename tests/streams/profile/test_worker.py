@@ -23,7 +23,7 @@ from streams.profile.rows import encode_bag, user_prefix
 from streams.profile.table import usable_rows
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from tests.records import record
+from tests.records import record, unreadable
 
 POISON = "poison"
 TOPIC = "embedded-interactions"
@@ -207,5 +207,6 @@ def test_a_recovery_passes_over_garbage_and_counts_it() -> None:
     garbage = [(None, b"x"), (b"key", b"{}"), (b"key", None), (user_prefix("anna") + b"\x01hat", b"garbage")]
     before = metrics.quarantined_rows._value.get()
     records = [record("changelog", key=key, value=value) for key, value in [*garbage, *good.items()]]
+    records.insert(2, unreadable("changelog", 0, 3, 7))
     assert usable_rows(0, records) == list(good.items())
-    assert metrics.quarantined_rows._value.get() - before == len(garbage)
+    assert metrics.quarantined_rows._value.get() - before == len(garbage) + 5
