@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.reading import read_past_damage
 from streams.kafka.topics import too_few, unused
 from streams.profile.rows import prefix_of
 from streams.settings import Settings
@@ -74,6 +75,7 @@ def spread(keys: Iterable[tuple[int, bytes]], *, usual: int, most: int) -> int:
 
 async def _first_keys(settings: Settings, count: int) -> list[tuple[int, bytes]]:
     """Partition and key of the first rows of each partition of the changelog."""
+    read_past_damage(settings.max_batch_bytes)
     consumer = AIOKafkaConsumer(
         **settings.aiokafka(),
         enable_auto_commit=False,

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from aiokafka import TopicPartition
 
-from streams.kafka.topics import BAGS_CHANGELOG
+from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.raw import edit_log, produce_raw
 from tests.kafka.system import Record, System
 from tests.streams.kafka.made import (
