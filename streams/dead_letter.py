@@ -8,12 +8,11 @@ The record keeps the key, the value and the headers of the original, byte for by
     tastestream-topic, -partition, -offset    where the original is
     tastestream-worker      `embed` or `profile`
     tastestream-at          when the worker made it, RFC 3339
-    tastestream-attempts    how often the event had been sent again before it failed; absent if never
     tastestream-first-offset    the first of the offsets that the letter stands for, if it holds bytes that cannot be read as an
                             event; `-offset` is the last of them
     tastestream-truncated   size of the original's value in bytes, if it is too large for a dead letter, which holds its first part
 
-The prefix is reserved: headers of the original under it are dropped, except the attempts, which `dlq redrive` sets.
+The prefix is reserved, and every producer can set any header: headers of the original under it are dropped and mean nothing.
 """
 
 import re
@@ -30,7 +29,6 @@ from streams.kafka.records import Headers, Record, UnreadableRecord
 from streams.messages import MAX_TIMESTAMP, as_datetime, as_id, parse_interaction
 
 PREFIX = "tastestream-"
-ATTEMPTS = PREFIX + "attempts"
 MAX_ERROR_CHARACTERS = 1000
 HEADER_OVERHEAD = 10  # bytes that encode the lengths of one header, at most
 MAX_BYTES = 900_000  # of key, value and headers together, to stay below a topic's default limit of 1 MiB
@@ -54,7 +52,6 @@ def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime)
         at: Now, UTC.
     """
     kept = [(name, content) for name, content in record.headers if not name.startswith(PREFIX)]
-    attempts = _attempts(_reserved(record.headers))
     added = {
         "reason": error.reason,
         "field": error.field,
@@ -64,7 +61,6 @@ def dead_letter(record: Record, error: EventError, *, worker: str, at: datetime)
         "offset": str(record.offset),
         "worker": worker,
         "at": at.isoformat(),
-        **({"attempts": str(attempts)} if attempts else {}),
         **({"first-offset": str(record.first_offset)} if isinstance(record, UnreadableRecord) else {}),
     }
     headers = [(PREFIX + name, value.encode(errors="replace")) for name, value in added.items()]
@@ -103,7 +99,6 @@ class Letter:
     error: str
     worker: str
     origin: Origin | None
-    attempts: int  # how often the event had been sent again before it failed
     truncated: int | None  # size of the original's value in bytes, if this is only its first part
     key: bytes | None  # key, value and headers are the original's
     value: bytes | None
@@ -143,18 +138,12 @@ def parse_letter(
         error=ours.get("error", ""),
         worker=ours.get("worker", ""),
         origin=_origin(ours),
-        attempts=_attempts(ours),
         first_offset=_number(ours["first-offset"]) or 0 if "first-offset" in ours else None,
         truncated=_number(ours["truncated"]) or 0 if "truncated" in ours else None,
         key=key,
         value=value,
         headers=tuple((name, content) for name, content in given if not name.startswith(PREFIX)),
     )
-
-
-def redrive_headers(letter: Letter) -> list[tuple[str, bytes | None]]:
-    """The headers with which the event of a letter is sent again: its own, and the number of this attempt."""
-    return [*letter.headers, (ATTEMPTS, b"%d" % (letter.attempts + 1))]
 
 
 class Subject(NamedTuple):
@@ -200,10 +189,6 @@ def _reserved(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
 def _origin(ours: Mapping[str, str]) -> Origin | None:
     topic, partition, offset = ours.get("topic"), _number(ours.get("partition")), _number(ours.get("offset"))
     return Origin(topic, partition, offset) if topic and partition is not None and offset is not None else None
-
-
-def _attempts(ours: Mapping[str, str]) -> int:
-    return _number(ours.get("attempts")) or 0
 
 
 def _number(text: str | None) -> int | None:

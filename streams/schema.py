@@ -65,7 +65,8 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
         ),
         "deadLetters": _channel(
             settings.dlq_topic,
-            f"Events that cannot be processed: key, value and headers of the original, and headers {PREFIX}* that say why.",
+            f"Events that cannot be processed: key, value and headers of the original, and headers {PREFIX}* that say why. "
+            f"Records with the header {PREFIX}note are notes of `tastestream dlq redrive`.",
             "deadLetter", "the key of the original", "application/octet-stream", {},
         ),
     }  # fmt: skip

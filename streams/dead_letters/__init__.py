@@ -3,6 +3,7 @@
 What a dead letter is, as a record, says `streams/dead_letter.py`: the workers write them.
 
 letter_filter.py  the letters that a command takes. Pure.
+notes.py          what is noted on the topic about letters that were sent again. Pure.
 verdict.py        whether the event of a letter is sent again, or why not. Pure.
 report.py         a letter as a row of a table, and as JSON. Pure.
 reading.py        reads the dead letter topic, oldest letter first

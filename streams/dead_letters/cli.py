@@ -73,15 +73,15 @@ def dlq_redrive(
 ) -> None:
     """Send the events of dead letters again, to the topics that they came from.
 
-    Key, value and headers are the original's. One more header,
-    `tastestream-attempts`, counts how often the event was sent again.
+    Key, value and headers are the original's.
 
-    An event that fails again becomes a new dead letter with a higher count.
-    From then on only the new one is sent.
+    Each dead letter is sent once: a note on the dead letter topic says that it
+    was sent. An event that fails again becomes a new dead letter, which counts
+    the attempts.
 
-    Nothing else is remembered: an event that has succeeded is sent again if you
-    select its dead letter again. That changes no bag, but costs work; exclude
-    such letters with `--since` and `--until`.
+    A run that is killed while it sends a dead letter may have sent it without a
+    note. The next run sends it once more, and says so. Do not run two at the
+    same time: they may send the same dead letters.
     """
     from streams.dead_letters.commands import redrive_letters
     from streams.dead_letters.letter_filter import LetterFilter

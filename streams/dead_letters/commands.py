@@ -11,7 +11,7 @@ from rich.text import Text
 from streams.console import PlainConsole
 from streams.dead_letters.letter_filter import LetterFilter
 from streams.dead_letters.reading import DeadLetterReader
-from streams.dead_letters.redrive import Sender, make_plan, verdicts
+from streams.dead_letters.redrive import Plan, Sender, make_plan, verdicts
 from streams.dead_letters.report import counts, json_line, row, table
 from streams.dead_letters.verdict import Skip
 from streams.settings import Settings
@@ -23,16 +23,17 @@ async def list_letters(settings: Settings, letter_filter: LetterFilter, console:
     reasons: Counter[str] = Counter()
     async with DeadLetterReader(settings) as topic:
         with _progress() as progress:
-            reading = progress.add_task(f"reading {topic.name}", total=len(topic))
+            plan = await _planned(topic, letter_filter, progress)
+            reading = progress.add_task("listing", total=plan.letters)
             async for letter in topic.letters():
                 progress.advance(reading)
                 if letter_filter.matches(letter):
                     reasons[letter.reason] += 1
-                    rows.append(row(letter))
+                    rows.append(row(letter, plan.history.attempts(letter)))
     if not reasons:
         _say(
             console,
-            f"none of {_letters(len(topic))} on {topic.name} matches" if len(topic) else f"{topic.name} is empty",
+            f"none of {_letters(plan.letters)} on {topic.name} matches" if plan.letters else f"{topic.name} is empty",
         )
         return
     printed = table()
@@ -48,11 +49,12 @@ async def list_as_json(settings: Settings, letter_filter: LetterFilter) -> None:
     newest: deque[str] = deque(maxlen=letter_filter.limit)
     async with DeadLetterReader(settings) as topic:
         with _progress(hidden=sys.stdout.isatty()) as progress:  # on a terminal the lines themselves show progress
-            reading = progress.add_task(f"reading {topic.name}", total=len(topic))
+            plan = await _planned(topic, letter_filter, progress)
+            reading = progress.add_task("listing", total=plan.letters)
             async for letter in topic.letters():
                 progress.advance(reading)
                 if letter_filter.matches(letter):
-                    newest.append(json_line(letter))
+                    newest.append(json_line(letter, plan.history.attempts(letter)))
                     if letter_filter.limit is None:  # no later letter can displace this one
                         sys.stdout.write(newest.pop())
     sys.stdout.writelines(newest)
@@ -76,12 +78,11 @@ async def redrive_letters(
     """
     sent: Counter[tuple[str, str]] = Counter()  # by topic and reason
     skipped: Counter[Skip] = Counter()
-    selected, done = 0, False
+    selected, doubtful, done = 0, 0, False
     async with DeadLetterReader(settings) as topic:
         try:
             with _progress() as progress:
-                reading = progress.add_task(f"reading {topic.name}", total=len(topic))
-                plan = await make_plan(topic, letter_filter, lambda: progress.advance(reading))
+                plan = await _planned(topic, letter_filter, progress)
             selected = plan.selected
             with _progress() as progress:
                 sending = progress.add_task("would send" if dry_run else "sending", total=selected)
@@ -91,10 +92,12 @@ async def redrive_letters(
                     ):
                         if isinstance(judged, Skip):
                             skipped[judged] += 1
-                        elif sender is None:
-                            sent[judged.topic, letter.reason] += 1
                         else:
-                            await sender.send(letter, judged.topic)
+                            doubtful += judged.doubtful
+                            if sender is None:
+                                sent[judged.topic, letter.reason] += 1
+                            else:
+                                await sender.send(letter, judged)
                         progress.advance(sending)
             done = True
         finally:
@@ -103,8 +106,18 @@ async def redrive_letters(
             for name in sorted({name for name, _ in sent}):
                 reasons = {reason: count for (to, reason), count in sent.items() if to == name}
                 _say(console, f"  {sum(reasons.values()):,} to {name}: {counts(reasons)}")
+            if doubtful:
+                _say(
+                    console,
+                    f"  {doubtful:,} of these may have been sent before: an earlier run was killed while it sent them",
+                )
             for skip in [skip for skip in Skip if skip in skipped]:
                 _say(console, f"  {skipped[skip]:,} not sent: {skip}")
+
+
+async def _planned(topic: DeadLetterReader, letter_filter: LetterFilter, progress: Progress) -> Plan:
+    reading = progress.add_task(f"reading {topic.name}", total=len(topic))
+    return await make_plan(topic, letter_filter, lambda: progress.advance(reading))
 
 
 def _progress(*, hidden: bool = False) -> Progress:

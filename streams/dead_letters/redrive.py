@@ -1,8 +1,10 @@
 """Sends the events of dead letters again, to the topics that they came from, at a given rate.
 
-The topic is read twice. The first reading finds the newest letter of each event, because a letter is not sent if a newer
-one exists; the second one sends. Not for: which letters (`letter_filter.py`, `verdict.py`), what is sent
-(`streams/dead_letter.py`).
+The topic is read twice. The first reading finds the notes on what was sent before (`notes.py`), because those come after the
+letters; the second one sends. Not for: which letters (`letter_filter.py`, `verdict.py`).
+
+A run that is killed between an event and its note leaves a letter of which nobody knows whether it was sent. The next run sends
+it once more, and says so.
 """
 
 import asyncio
@@ -15,11 +17,13 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from msgspec.structs import replace
 
-from streams.dead_letter import Letter, Origin, redrive_headers
+from streams.dead_letter import Letter, Origin
 from streams.dead_letters.letter_filter import LetterFilter
+from streams.dead_letters.notes import History, Note, identity, note_headers, note_value
 from streams.dead_letters.reading import DeadLetterReader
-from streams.dead_letters.verdict import Skip, identity, verdict
+from streams.dead_letters.verdict import Redrive, Skip, verdict
 from streams.exceptions import BrokerUnreachable, DeliveryError, TopicsError
 from streams.settings import Settings
 
@@ -31,23 +35,19 @@ FLUSH_TIMEOUT = 5.0  # seconds to wait for the events in flight when the command
 class Plan:
     """What the first reading finds out for the second."""
 
-    selected: int = 0  # letters
-    attempts: dict[bytes, int] = field(default_factory=dict[bytes, int])  # as `verdict` takes it
+    letters: int = 0  # on the topic
+    selected: int = 0  # of these
+    history: History = field(default_factory=History)
     chosen: set[tuple[int, int]] | None = None  # partition and offset of the letters within the limit; None: no limit
 
 
 async def make_plan(topic: DeadLetterReader, letter_filter: LetterFilter, seen: Callable[[], object]) -> Plan:
-    """Read the whole topic, and call `seen` for each letter.
-
-    All of it, whatever the filter says: the newer letter of the same event may have another reason, or a later time.
-    """
+    """Read the whole topic, and call `seen` for each letter."""
     plan = Plan()
     newest: deque[tuple[int, int]] = deque(maxlen=letter_filter.limit or 0)
-    async for letter in topic.letters():
+    async for letter in topic.letters(plan.history.add):
         seen()
-        if letter.attempts:
-            event = identity(letter)
-            plan.attempts[event] = max(letter.attempts, plan.attempts.get(event, 0))
+        plan.letters += 1
         if letter_filter.matches(letter):
             plan.selected += 1
             newest.append((letter.partition, letter.offset))
@@ -58,7 +58,7 @@ async def make_plan(topic: DeadLetterReader, letter_filter: LetterFilter, seen: 
 
 async def verdicts(
     settings: Settings, topic: DeadLetterReader, letter_filter: LetterFilter, plan: Plan, *, max_attempts: int
-) -> AsyncGenerator[tuple[Letter, Origin | Skip]]:
+) -> AsyncGenerator[tuple[Letter, Redrive | Skip]]:
     """Yield the selected letters, each with where to send its event, or why not.
 
     Raises:
@@ -70,8 +70,8 @@ async def verdicts(
             continue
         if plan.chosen is not None and (letter.partition, letter.offset) not in plan.chosen:
             continue
-        judged = verdict(letter, inputs=inputs, attempts=plan.attempts, max_attempts=max_attempts)
-        if isinstance(judged, Origin) and judged.topic not in topic.topics:
+        judged = verdict(letter, inputs=inputs, history=plan.history, max_attempts=max_attempts)
+        if isinstance(judged, Redrive) and judged.topic not in topic.topics:
             raise TopicsError(
                 f"there is no topic {judged.topic} at {settings.broker}, where dead letters came from; "
                 "`tastestream topics` creates it"
@@ -80,10 +80,10 @@ async def verdicts(
 
 
 class Sender:
-    """Sends the events of letters, at most `rate` a second. An asynchronous context manager.
+    """Sends the events of letters, at most `rate` a second, and notes each. An asynchronous context manager.
 
-    It counts acknowledged events in `sent`, by topic and reason. At its end every event is acknowledged. If it ends by an
-    exception (DeliveryError, BrokerUnreachable, a cancellation), `sent` still counts what the broker has.
+    It counts the events that the broker has in `sent`, by topic and reason. At its end every event is acknowledged and noted,
+    also if it ends by an exception (DeliveryError, BrokerUnreachable, a cancellation) and the broker still answers.
     """
 
     def __init__(self, settings: Settings, rate: float, sent: Counter[tuple[str, str]]) -> None:
@@ -91,7 +91,7 @@ class Sender:
         self._settings = settings
         self._pause = 1 / rate
         self._next = 0.0  # when the next event may be sent, on the monotonic clock
-        self._in_flight: deque[tuple[tuple[str, str], asyncio.Future[Any]]] = deque()
+        self._in_flight: deque[asyncio.Task[None]] = deque()
         self._producer = AIOKafkaProducer(**settings.aiokafka(), acks="all", enable_idempotence=settings.idempotence)
 
     async def __aenter__(self) -> "Sender":
@@ -109,15 +109,15 @@ class Sender:
                     await self._settle()
         finally:
             if self._in_flight:
-                await asyncio.wait([future for _, future in self._in_flight], timeout=FLUSH_TIMEOUT)
-                for counted, future in self._in_flight:
-                    if future.done() and not future.cancelled() and future.exception() is None:
-                        self._sent[counted] += 1
+                await asyncio.wait(self._in_flight, timeout=FLUSH_TIMEOUT)
+                for delivery in self._in_flight:
+                    delivery.cancel()
+                await asyncio.gather(*self._in_flight, return_exceptions=True)
             with suppress(TimeoutError):  # a broker that went away acknowledges nothing more
                 await asyncio.wait_for(self._producer.stop(), FLUSH_TIMEOUT)
 
-    async def send(self, letter: Letter, topic: str) -> None:
-        """Wait until the rate permits it, and hand the letter's original to the producer.
+    async def send(self, letter: Letter, redrive: Redrive) -> None:
+        """Wait until the rate permits it, and start to send the letter's original.
 
         The key chooses the partition, as for the embed worker's records, so that a user's events stay together.
         """
@@ -125,33 +125,41 @@ class Sender:
         if delay > 0:
             await asyncio.sleep(delay)
         self._next = max(self._next, monotonic()) + self._pause
-        try:
-            headers: Any = redrive_headers(letter)  # Kafka permits null as a header's value, aiokafka's types do not
-            # aiokafka rejects a record with neither key nor value
-            value = b"" if letter.key is None and letter.value is None else letter.value
-            future = await self._producer.send(topic, value, letter.key, headers=headers)
-        except KafkaError as error:
-            raise self._failure(error) from error
-        self._in_flight.append(((topic, letter.reason), future))
-        while self._in_flight and (len(self._in_flight) >= IN_FLIGHT or self._in_flight[0][1].done()):
+        self._in_flight.append(asyncio.create_task(self._deliver(letter, redrive)))
+        while self._in_flight and (len(self._in_flight) >= IN_FLIGHT or self._in_flight[0].done()):
             await self._settle()
 
+    async def _deliver(self, letter: Letter, redrive: Redrive) -> None:
+        """Note that an event is about to be sent, send it, and note where it is."""
+        note = Note(letter.partition, letter.offset, identity(letter), redrive.attempt)
+        await self._note(note)
+        headers: Any = list(letter.headers)  # Kafka permits null as a header's value, aiokafka's types do not
+        # aiokafka rejects a record with neither key nor value
+        value = b"" if letter.key is None and letter.value is None else letter.value
+        written = await (await self._producer.send(redrive.topic, value, letter.key, headers=headers))
+        self._sent[redrive.topic, letter.reason] += 1
+        await self._note(replace(note, to=Origin(redrive.topic, written.partition, written.offset)))
+
+    async def _note(self, note: Note) -> None:
+        """Write a note behind its letter, in the same partition."""
+        topic, headers = self._settings.dlq_topic, note_headers()
+        await self._producer.send_and_wait(topic, note_value(note), partition=note.partition, headers=headers)
+
     async def _settle(self) -> None:
-        """Wait until the oldest event in flight is acknowledged."""
-        counted, future = self._in_flight[0]
-        # Unlike `wait_for`, `wait` does not cancel the future when the time is over.
-        await asyncio.wait([future], timeout=self._settings.broker_timeout)
-        if not future.done():
+        """Wait until the oldest event in flight is acknowledged and noted."""
+        delivery = self._in_flight[0]
+        # Unlike `wait_for`, `wait` does not cancel the task when the time is over.
+        await asyncio.wait([delivery], timeout=self._settings.broker_timeout)
+        if not delivery.done():
             raise BrokerUnreachable(
                 f"the broker at {self._settings.broker} did not take an event within {self._settings.broker_timeout:g} s "
                 "(TASTESTREAM_BROKER_TIMEOUT)"
             )
         self._in_flight.popleft()
         try:
-            future.result()
+            delivery.result()
         except KafkaError as error:
             raise self._failure(error) from error
-        self._sent[counted] += 1
 
     def _failure(self, error: KafkaError) -> BrokerUnreachable | DeliveryError:
         if isinstance(error, KafkaConnectionError):

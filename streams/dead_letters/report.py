@@ -21,8 +21,13 @@ def table() -> Table:
     return Table(when, *(Column(name, overflow="fold") for name in names), original, Column("error", overflow="fold"))
 
 
-def row(letter: Letter) -> list[Text]:
-    """The letter as a row of that table. Control characters are escaped: anybody can write to a topic."""
+def row(letter: Letter, attempts: int) -> list[Text]:
+    """The letter as a row of that table. Control characters are escaped: anybody can write to a topic.
+
+    Args:
+        letter: The letter.
+        attempts: How often its event had been sent again before it failed.
+    """
     who = subject(letter)
     origin = letter.origin
     original = f"{_short(origin.topic)}/{origin.partition}/{origin.offset}" if origin else ""
@@ -32,7 +37,7 @@ def row(letter: Letter) -> list[Text]:
         Text(_short(letter.field)),
         Text(_short(who.user)),
         Text(_short(who.event_id)),
-        Text(str(letter.attempts), justify="right"),
+        Text(str(attempts), justify="right"),
         Text(original),
         Text(visible(letter.error)),
     ]
@@ -44,11 +49,15 @@ def counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{visible(reason) or 'unknown'} {count:,}" for reason, count in ordered)
 
 
-def json_line(letter: Letter) -> str:
+def json_line(letter: Letter, attempts: int) -> str:
     """The whole letter as one line of JSON, with its line end.
 
     Bytes are text if they are UTF-8, else base64. `key_encoding`, `value_encoding` and the `encoding` of a header say
     which: `utf-8`, `base64`, or null if there are no bytes.
+
+    Args:
+        letter: The letter.
+        attempts: How often its event had been sent again before it failed.
     """
     who = subject(letter)
     key, key_encoding = _as_text(letter.key)
@@ -67,7 +76,7 @@ def json_line(letter: Letter) -> str:
         "worker": letter.worker,
         "user": who.user,
         "event_id": who.event_id,
-        "attempts": letter.attempts,
+        "attempts": attempts,
         "first_offset": letter.first_offset,
         "truncated": letter.truncated,
         "original": letter.origin._asdict() if letter.origin else None,

@@ -1,20 +1,16 @@
 """Whether the event of a dead letter is sent again, or why not. Pure.
 
-Redriving keeps no state of its own: the letters say all that it needs. An event that is sent again and fails again gets
-a newer letter with a higher count of attempts. Only the letter with the highest count is sent, up to a maximum. So an
-event that can never succeed gets one letter for each attempt, however often `dlq redrive` runs, and then no more.
-
-An event that succeeded leaves no trace on this topic. It is sent again whenever its letter is selected, which changes no
-bag.
+The topic itself says all that is needed: the letters, and the notes on what was sent again (`notes.py`). Each letter is sent
+once. If its event fails again, that makes a new letter, which is sent in its place, up to a maximum of attempts. So an event
+that can never succeed gets one letter for each attempt, however often `dlq redrive` runs, and then no more.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from enum import StrEnum
-from hashlib import blake2b
+from typing import NamedTuple
 
-import msgspec
-
-from streams.dead_letter import Letter, Origin
+from streams.dead_letter import Letter
+from streams.dead_letters.notes import History
 
 
 class Skip(StrEnum):
@@ -23,19 +19,25 @@ class Skip(StrEnum):
     truncated = "the dead letter holds only the first part of the value"
     unreadable = "the dead letter holds bytes that cannot be read as an event"
     elsewhere = "the event comes from a topic that the workers do not read"
-    superseded = "a later attempt of the same event has a dead letter of its own"
+    sent = "the event was sent again before; if it failed again, it has a newer dead letter"
     exhausted = "the event was sent again as often as --max-attempts allows"
 
 
-def verdict(
-    letter: Letter, *, inputs: Collection[str], attempts: Mapping[bytes, int], max_attempts: int
-) -> Origin | Skip:
+class Redrive(NamedTuple):
+    """The event of a letter is sent again."""
+
+    topic: str  # where to
+    attempt: int  # how often it was sent again, with this time
+    doubtful: bool  # whether a run that was killed may have sent it already
+
+
+def verdict(letter: Letter, *, inputs: Collection[str], history: History, max_attempts: int) -> Redrive | Skip:
     """Where to send the event of a letter, or why not.
 
     Args:
         letter: The letter.
         inputs: The topics that the workers read.
-        attempts: The highest count of attempts of each event that was sent again and failed again, by `identity`.
+        history: What was sent again.
         max_attempts: Number of times that one event is sent again at most.
     """
     if letter.truncated is not None:
@@ -44,14 +46,10 @@ def verdict(
         return Skip.unreadable
     if letter.origin is None or letter.origin.topic not in inputs:
         return Skip.elsewhere
-    if attempts.get(identity(letter), 0) > letter.attempts:
-        return Skip.superseded
-    if letter.attempts >= max_attempts:
+    if history.sent(letter):
+        return Skip.sent
+    doubtful = history.doubtful(letter)
+    attempts = history.attempts(letter) + doubtful
+    if attempts >= max_attempts:
         return Skip.exhausted
-    return letter.origin
-
-
-def identity(letter: Letter) -> bytes:
-    """The same for all letters of one event: a hash of 128 bits over topic, key, value and headers of the original."""
-    parts = [letter.origin.topic if letter.origin else None, letter.key, letter.value, letter.headers]
-    return blake2b(msgspec.msgpack.encode(parts), digest_size=16).digest()
+    return Redrive(letter.origin.topic, attempts + 1, doubtful > 0)

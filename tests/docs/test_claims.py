@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from streams.dead_letter import ATTEMPTS, MAX_BYTES, PREFIX, dead_letter
+from streams.dead_letter import MAX_BYTES, PREFIX, dead_letter
+from streams.dead_letters.notes import NOTE
 from streams.exceptions import EventError
 from tests.records import unreadable
 
@@ -77,11 +78,13 @@ def test_the_page_on_dead_letters_explains_each_reason_and_no_other() -> None:
 def test_the_page_on_dead_letters_explains_each_header() -> None:
     page = (ROOT / "docs/operate/dead-letters.md").read_text()
     record: Any = ConsumerRecord(
-        "user-interactions", 0, 1, 0, 0, b"ada", b"x" * (MAX_BYTES + 1), None, 3, MAX_BYTES + 1, [(ATTEMPTS, b"2")]
+        "user-interactions", 0, 1, 0, 0, b"ada", b"x" * (MAX_BYTES + 1), None, 3, MAX_BYTES + 1, []
     )
     unread = unreadable("user-interactions", 0, 0, 1)
     error, now = EventError("timeout", "too slow"), datetime.now(UTC)
-    added = {name for one in (record, unread) for name, _ in dead_letter(one, error, worker="embed", at=now).headers}
+    added = {NOTE} | {
+        name for one in (record, unread) for name, _ in dead_letter(one, error, worker="embed", at=now).headers
+    }
     assert set(re.findall(rf"`({PREFIX}[\w-]+)`", page.partition("## Headers")[2].partition("## Reasons")[0])) == added
 
 

@@ -155,3 +155,21 @@ def fail_in_agent(n: int) -> None:
 
     EmbedWorker._process = failing(EmbedWorker._process)
     ProfileWorker._process = failing(ProfileWorker._process)
+
+
+@point
+def before_second_note(n: int) -> None:
+    """`dlq redrive` has sent its N-th event and has not noted where it is."""
+    from streams.dead_letters.redrive import Sender  # noqa: PLC0415
+
+    write: Method = Sender._note
+    calls = 0
+
+    async def wrapped(self: Any, note: Any) -> None:
+        nonlocal calls
+        calls += note.to is not None
+        if note.to is not None and calls == n:
+            die("between an event and its note")
+        await write(self, note)
+
+    Sender._note = wrapped

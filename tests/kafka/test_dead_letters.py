@@ -33,6 +33,8 @@ BROKEN = b'{"user_id": "anna", "type"'
 TOPICS = ("user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq")
 POISON = {"invalid_json", "not_a_picture", "invalid_field"}  # the reasons that are permanent
 ROUNDS = 4  # runs of `dlq redrive`, one more than --max-attempts allows
+FORGED = [("tastestream-attempts", b"99"), ("tastestream-note", b"redrive"), ("tastestream-truncated", b"5")]
+SENT_BEFORE = "the event was sent again before; if it failed again, it has a newer dead letter"
 
 
 class Pictures(PictureHandler):
@@ -71,6 +73,9 @@ class Story:
     expected: list[dict[str, Bag]] = field(default_factory=list[dict[str, Bag]])  # the oracle's, at the same moments
     interactions: list[Record] = field(default_factory=list[Record])
     interrupted: tuple[int, str] = (0, "")
+    killed: int = 0  # exit code of a run that was killed between an event and its note
+    after_kill: list[list[str]] = field(default_factory=list[list[str]])  # what the two runs after it printed
+    sent_last: Counter[str] = field(default_factory=Counter[str])  # how often each value was sent in the end
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +122,19 @@ def play(system: System, pictures: str, folder: Path) -> Story:
         story.interactions = asyncio.run(system.read("user-interactions"))
         story.bags.append(system.stored_bags())
         story.expected.append(oracle.bags(valid(story.interactions)))
+    Pictures.down.set()
+    with system.worker("all"):
+        late = [event(pictures, "anna", f"late-{number}", event_id=f"late-{number}") for number in range(4)]
+        asyncio.run(system.produce(late))
+        asyncio.run(system.settled())
     story.interrupted = asyncio.run(interrupted(system))
+    redrive = ("dlq", "redrive", "--reason", "http_status")
+    through = [sys.executable, "-m", "tests.faults.armed", "before-second-note:2", "--", *redrive, "--rate", "2"]
+    story.killed = subprocess.run(
+        through, env=system.environment, capture_output=True, check=False, timeout=60
+    ).returncode
+    story.after_kill = [done(system, *redrive).splitlines() for _ in range(2)]
+    story.sent_last = Counter(str(one.value) for one in asyncio.run(system.read("user-interactions")))
     return story
 
 
@@ -129,7 +146,10 @@ def redrive_all(system: System) -> Redriven:
 
 
 async def produce_all(system: System, pictures: str) -> None:
-    """Two events that will succeed later, three that never will, one that is too large, and a foreign record on the topic."""
+    """Events that will succeed later, three that never will, one that is too large, and a foreign record on the topic.
+
+    One event comes twice, the second time with headers that claim to be ours.
+    """
     await system.produce([
         event(pictures, "anna", "shoe", event_id="good"),
         event(pictures, "anna", "text", event_id="text"),
@@ -140,6 +160,9 @@ async def produce_all(system: System, pictures: str) -> None:
             value = json.dumps(transient).encode()
             headers = [("trace", b"7"), ("trace", b"8")]
             await producer.send_and_wait("user-interactions", value, key=transient["user_id"].encode(), headers=headers)
+        twin = json.dumps(event(pictures, "eve", "sofa", event_id="twin")).encode()
+        for forged in ([], FORGED):
+            await producer.send_and_wait("user-interactions", twin, key=b"eve", headers=forged)
         short = embedded(event_id="short", user_id="carl", embedding=b"\0" * 100)
         await producer.send_and_wait("embedded-interactions", short, key=b"carl")
         large = json.dumps(event(pictures, "dora", "shoe", event_id="large", note="x" * 950_000)).encode()
@@ -218,12 +241,13 @@ def test_every_dead_letter_is_listed_with_its_user_event_and_origin(story: Story
         ("http_status", "anna", "lamp", "embed"),
         ("http_status", "bob", derived, "embed"),
         ("http_status", "anna", "text", "embed"),
+        ("http_status", "eve", "twin", "embed"),
         ("invalid_json", "raw", "", "embed"),
         ("invalid_field", "carl", "short", "profile"),
         ("message_too_large", "dora", "", "embed"),
         ("", "stranger", "", ""),
     }
-    assert len(story.letters) == len(found)
+    assert len(story.letters) == len(found) + 1, "the event that came twice has two"
     assert {one["original"]["topic"] for one in story.letters if one["original"]} == set(TOPICS[:2])
 
 
@@ -246,7 +270,7 @@ def test_letters_are_listed_newest_last(story: Story) -> None:
 def test_filters_select_what_they_name(story: Story) -> None:
     every = [one["event_id"] for one in story.letters]
     status = [one["event_id"] for one in of_reason(story.letters, "http_status")]
-    assert len(every) == 7
+    assert len(every) == 9
     assert story.filtered == {
         "--reason http_status": status,
         "--reason http_status --reason invalid_field": [one for one in every if one in [*status, "short"]],
@@ -259,7 +283,7 @@ def test_filters_select_what_they_name(story: Story) -> None:
 def test_the_table_ends_with_the_counts(story: Story) -> None:
     lines = story.table.splitlines()
     assert lines[-1] == (
-        "7 dead letters: http_status 3, unknown 1, invalid_field 1, invalid_json 1, message_too_large 1"
+        "9 dead letters: http_status 5, unknown 1, invalid_field 1, invalid_json 1, message_too_large 1"
     )
     [lamp] = [line for line in lines if "lamp" in line and "http_status" in line]
     assert "user-interactions/" in lamp
@@ -271,9 +295,9 @@ def test_the_table_ends_with_the_counts(story: Story) -> None:
 
 def test_a_dry_run_prints_what_it_would_send_and_sends_nothing(story: Story) -> None:
     assert story.dry_run == [
-        "would send 5 of 7 dead letters",
+        "would send 7 of 9 dead letters",
         "  1 to embedded-interactions: invalid_field 1",
-        "  4 to user-interactions: http_status 3, invalid_json 1",
+        "  6 to user-interactions: http_status 5, invalid_json 1",
         "  1 not sent: the dead letter holds only the first part of the value",
         "  1 not sent: the event comes from a topic that the workers do not read",
     ]
@@ -285,16 +309,21 @@ def test_an_event_that_succeeds_now_gets_its_recommendation(story: Story) -> Non
     first = story.redriven[0]
     derived = derived_event_id("bob", "sofa", "purchase", 1_400_000_000_000, f"{story.pictures}/sofa.png")
     assert first.lines == ["sent" + story.dry_run[0].removeprefix("would send"), *story.dry_run[1:]]
-    assert first.recommended == {"good": 1, "lamp": 1, derived: 1}
+    assert first.recommended == {"good": 1, "lamp": 1, "twin": 2, derived: 1}
 
 
-def test_what_is_sent_again_is_the_original_with_one_more_header(story: Story) -> None:
+def test_headers_of_the_input_change_no_other_events_redrive(story: Story) -> None:
+    twins = [one for one in story.letters if one["event_id"] == "twin"]
+    assert [(one["attempts"], one["truncated"], one["headers"]) for one in twins] == [(0, None, [])] * 2
+    assert story.redriven[0].recommended["twin"] == 2
+
+
+def test_what_is_sent_again_is_the_original(story: Story) -> None:
     lamps = [record for record in story.interactions if b'"lamp"' in (record.value or b"")]
     original, *again = sorted(lamps, key=lambda record: record.offset)
     assert {record.partition for record in again} == {original.partition}
     assert {(record.key, record.value) for record in again} == {(original.key, original.value)}
-    assert original.headers == {"trace": "8"}
-    assert all(record.headers == {"trace": "8", "tastestream-attempts": "1"} for record in again)
+    assert [record.headers for record in (original, *again)] == [{"trace": "8"}] * 2
 
 
 def test_an_event_that_fails_again_is_a_dead_letter_again_and_counts_up_to_the_maximum(story: Story) -> None:
@@ -307,31 +336,46 @@ def test_an_event_that_fails_again_is_a_dead_letter_again_and_counts_up_to_the_m
             assert not any(header["name"].startswith("tastestream-") for one in letters for header in one["headers"])
 
 
-def test_an_older_letter_of_an_event_that_failed_again_is_not_sent(story: Story) -> None:
-    superseded = "a later attempt of the same event has a dead letter of its own"
+def test_a_letter_is_sent_once_and_only_the_newest_letter_of_an_event_that_failed_again(story: Story) -> None:
     exhausted = "the event was sent again as often as --max-attempts allows"
-    assert f"  3 not sent: {superseded}" in story.redriven[1].lines
-    assert story.redriven[1].lines[0] == "sent 5 of 10 dead letters"
-    assert story.redriven[2].lines[0] == "sent 5 of 13 dead letters"
-    assert story.redriven[3].lines[0] == "sent 2 of 16 dead letters"
-    assert {f"  9 not sent: {superseded}", f"  3 not sent: {exhausted}"} <= set(story.redriven[3].lines)
+    assert story.redriven[1].lines[0] == "sent 3 of 12 dead letters"
+    assert f"  7 not sent: {SENT_BEFORE}" in story.redriven[1].lines
+    assert story.redriven[2].lines[0] == "sent 3 of 15 dead letters"
+    assert story.redriven[3].lines[0] == "sent 0 of 18 dead letters"
+    assert {f"  13 not sent: {SENT_BEFORE}", f"  3 not sent: {exhausted}"} <= set(story.redriven[3].lines)
 
 
-def test_sending_events_again_and_again_changes_no_bag(story: Story) -> None:
+def test_redriving_changes_no_bag_but_those_of_its_events(story: Story) -> None:
     first, last = story.bags
-    assert {user: set(bag.slots) for user, bag in first.items()} == {"anna": {"shoe", "lamp"}, "bob": {"sofa"}}
+    items = {"anna": {"shoe", "lamp"}, "bob": {"sofa"}, "eve": {"sofa"}}
+    assert {user: set(bag.slots) for user, bag in first.items()} == items
     assert last == first
     assert story.bags == story.expected
-    assert story.redriven[-1].recommended["lamp"] == ROUNDS, "the events were sent each time"
+    assert story.redriven[-1].recommended["lamp"] == 1, "the event was sent once"
 
 
 def test_an_interrupted_run_prints_how_many_were_sent(story: Story) -> None:
     code, output = story.interrupted
     assert code == 130
     assert output.splitlines()[:2] == [
-        "stopped: sent 1 of 3 dead letters",
+        "stopped: sent 1 of 9 dead letters",
         "  1 to user-interactions: http_status 1",
     ]
+
+
+def test_what_a_killed_run_has_not_noted_is_sent_once_more_and_reported(story: Story) -> None:
+    assert story.killed == -signal.SIGKILL
+    assert story.after_kill == [
+        [
+            "sent 2 of 9 dead letters",
+            "  2 to user-interactions: http_status 2",
+            "  1 of these may have been sent before: an earlier run was killed while it sent them",
+            f"  7 not sent: {SENT_BEFORE}",
+        ],
+        ["sent 0 of 9 dead letters", f"  9 not sent: {SENT_BEFORE}"],
+    ]
+    late = sorted(count for value, count in story.sent_last.items() if '"late-' in value)
+    assert late == [2, 2, 2, 3]  # the first time included
 
 
 # Refusals

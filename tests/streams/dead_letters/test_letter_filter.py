@@ -11,7 +11,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LETTER = Letter(
     partition=0, offset=0, at=NOW, reason="http_status", field="image_url", error="the answer was 503", worker="embed",
     origin=Origin("user-interactions", 3, 7),
-    attempts=0, truncated=None, key=b"ada", value=b'{"user_id": "ada"}', headers=(("trace", b"7"),),
+    truncated=None, key=b"ada", value=b'{"user_id": "ada"}', headers=(("trace", b"7"),),
 )  # fmt: skip
 BEFORE = NOW - timedelta(hours=1)
 

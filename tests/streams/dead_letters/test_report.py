@@ -17,7 +17,7 @@ BYTES = st.none() | st.binary() | st.text().map(str.encode)
 def letter(**fields: Any) -> Letter:
     ordinary: dict[str, Any] = {
         "partition": 0, "offset": 5, "at": datetime(2026, 5, 1, 12, tzinfo=UTC), "reason": "http_status", "field": "image_url",
-        "error": "the answer was 503", "worker": "embed", "origin": Origin("user-interactions", 3, 7), "attempts": 1,
+        "error": "the answer was 503", "worker": "embed", "origin": Origin("user-interactions", 3, 7),
         "truncated": None, "key": b"ada", "value": b'{"user_id": "ada", "event_id": "e1"}', "headers": (("trace", b"7"),),
     }  # fmt: skip
     return Letter(**ordinary | fields)
@@ -32,7 +32,7 @@ def content(text: str | None, encoding: str | None) -> bytes | None:
 
 
 def test_a_row_has_time_reason_field_user_event_attempts_origin_and_error() -> None:
-    assert [cell.plain for cell in row(letter())] == [
+    assert [cell.plain for cell in row(letter(), 1)] == [
         "2026-05-01T12:00:00Z",
         "http_status",
         "image_url",
@@ -48,22 +48,22 @@ def test_a_row_has_time_reason_field_user_event_attempts_origin_and_error() -> N
 def test_a_row_has_no_control_characters(text: str, user: str) -> None:
     origin = Origin(text, 0, 0)
     cells = row(
-        letter(reason=text, field=text, error=text, origin=origin, value=json.dumps({"user_id": user}).encode())
+        letter(reason=text, field=text, error=text, origin=origin, value=json.dumps({"user_id": user}).encode()), 0
     )
     assert all(cell.plain.isprintable() for cell in cells)
 
 
 def test_long_ids_are_shortened_in_a_row_and_complete_in_json() -> None:
     long = letter(value=json.dumps({"user_id": "u" * 70_000}).encode())
-    assert row(long)[3].plain == "u" * 40 + "…"
-    assert json.loads(json_line(long))["user"] == "u" * 70_000
+    assert row(long, 0)[3].plain == "u" * 40 + "…"
+    assert json.loads(json_line(long, 0))["user"] == "u" * 70_000
 
 
 @given(BYTES, BYTES, st.lists(st.tuples(st.text(), BYTES), max_size=3))
 def test_json_keeps_every_byte_on_one_line(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
-    line = json_line(letter(key=key, value=value, headers=tuple(headers)))
+    line = json_line(letter(key=key, value=value, headers=tuple(headers)), 0)
     assert line.count("\n") == 1 and line.endswith("\n")
     found = json.loads(line)
     assert content(found["key"], found["key_encoding"]) == key
@@ -72,7 +72,7 @@ def test_json_keeps_every_byte_on_one_line(
 
 
 def test_json_has_the_other_fields_too() -> None:
-    found = json.loads(json_line(letter(truncated=20_000_000)))
+    found = json.loads(json_line(letter(truncated=20_000_000), 1))
     assert {name: found[name] for name in ("partition", "offset", "at", "attempts", "truncated", "user", "event_id")} == {
         "partition": 0, "offset": 5, "at": "2026-05-01T12:00:00Z", "attempts": 1, "truncated": 20_000_000,
         "user": "ada", "event_id": "e1",
