@@ -32,6 +32,7 @@ from streams.monitoring.health import Health, not_ready
 from streams.monitoring.watchdog import Watchdog
 from streams.profile.spread import partitions_of_bags
 from streams.profile.worker import ProfileWorker
+from streams.runtime.crash_journal import CrashJournal
 from streams.runtime.process import (
     CRASHED,
     MISCONFIGURED,
@@ -49,6 +50,8 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
+
+SURROUNDINGS = (StartupError, BrokerUnreachable, DeliveryError, StateError)  # failures that no event has caused
 
 
 class Worker(Protocol):
@@ -86,6 +89,7 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
         return 0
     port = settings.embed_port if kind == "embed" else settings.profile_port
     async with _opened(kind, settings, bundle, folder, partitions) as worker:
+        worker.app.crash_journal = journal = CrashJournal(folder)
         watchdog = Watchdog(
             worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
         )
@@ -94,7 +98,7 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
                 "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
                 kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
             )  # fmt: skip
-            return await _serve(worker, watchdog, stop)
+            return await _serve(worker, watchdog, stop, journal)
 
 
 @asynccontextmanager
@@ -108,7 +112,7 @@ async def _opened(
         yield ProfileWorker(settings, bundle, folder, partitions)
 
 
-async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int:
+async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event, journal: CrashJournal) -> int:
     app = worker.app
     starting = asyncio.create_task(app.start())
     signalled = asyncio.create_task(stop.wait())
@@ -127,6 +131,8 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
     )
     if failure is None and not signalled.done():
         failure = RuntimeError("the app stopped by itself")
+    if failure is None or isinstance(failure, SURROUNDINGS):
+        journal.acquit()
     if failure is not None:
         logger.error("crashed: %s", failure, exc_info=failure if logger.isEnabledFor(logging.DEBUG) else None)
     else:
@@ -142,6 +148,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event) -> int
         task.cancel()
     deadline.cancel()
     if failure is None:
+        journal.close()
         return 0
     return MISCONFIGURED if isinstance(failure, StartupError) else CRASHED
 

@@ -23,7 +23,7 @@ from streams.engine.in_flight import Pending
 from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
-from streams.kafka.records import Headers, Record, value_of
+from streams.kafka.records import Headers, value_of
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
 
@@ -91,7 +91,7 @@ class EmbedWorker:
     async def _process(self, pending: Pending) -> None:
         """Process one event: deliver its outcome, then finish it. Raises DeliveryError."""
         with metrics.in_flight.labels(self.name).track_inprogress():
-            outcome = await self._outcome(pending.record)
+            outcome = await self._outcome(pending)
             async with self._sends:
                 await self._publisher.send(
                     outcome.topic, outcome.key, outcome.value, headers=outcome.headers, partition=outcome.partition
@@ -99,9 +99,11 @@ class EmbedWorker:
             pending.finish()
             metrics.events.labels(self.name).inc()
 
-    async def _outcome(self, record: Record) -> _Outcome:
+    async def _outcome(self, pending: Pending) -> _Outcome:
         """Turn a record into an embedded interaction, or into a dead letter."""
+        record = pending.record
         try:
+            pending.check()
             embedded = await self._embedded(value_of(record))
         except EventError as error:
             logger.info("dead letter: %s", error)

@@ -23,6 +23,7 @@ from streams.engine.in_flight import InFlightTracker, Pending
 from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
 from streams.kafka.reading import read_past_damage
+from streams.runtime.crash_journal import CrashJournal
 from streams.settings import Settings
 
 PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
@@ -69,6 +70,7 @@ class App(faust.App):
             **options: Faust's own settings.
         """
         self.in_flight = InFlightTracker(max_in_flight, intake_memory)
+        self.crash_journal: CrashJournal | None = None  # the runner sets it before the start
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval

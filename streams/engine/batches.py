@@ -2,14 +2,18 @@
 
 Each value is a list of pending records from the in-flight tracker, not a Faust event. Faust therefore neither acknowledges
 nor drops a record: the worker finishes each one, and the tracker says which offsets may be committed.
+
+While the crash journal is careful, each value is one record, and the record before it is finished.
 """
 
 from typing import Any
 
 import faust
+from aiokafka import TopicPartition
 from typing_extensions import override
 
 from streams.engine.in_flight import InFlightTracker, Pending
+from streams.engine.interface import EngineApp
 
 
 class MicroBatches(faust.Topic):
@@ -19,6 +23,8 @@ class MicroBatches(faust.Topic):
     records of a batch that it was working on stay unfinished, so they are delivered again.
     """
 
+    app: EngineApp  # pyright: ignore[reportIncompatibleVariableOverride] -- Faust's own type is its interface
+
     def __init__(self, *args: Any, tracker: InFlightTracker, limit: int, **kwargs: Any) -> None:
         """Take from `tracker` at most `limit` records at a time. Everything else is passed to `faust.Topic`."""
         self._tracker = tracker
@@ -27,7 +33,19 @@ class MicroBatches(faust.Topic):
 
     @override
     async def __anext__(self) -> list[Pending]:  # pyright: ignore[reportIncompatibleMethodOverride] -- not Faust events
-        return await self._tracker.take(self._limit)
+        journal, tracker = self.app.crash_journal, self._tracker
+        if journal is None:
+            return await tracker.take(self._limit)
+        if journal.careful:
+            await tracker.idle()
+            journal.release(tracker.committed_offsets)
+        await tracker.some()
+        if not journal.careful:
+            return await tracker.take(self._limit)
+        [alone] = await tracker.take(1)
+        record = alone.record
+        alone.quarantined = journal.hold(TopicPartition(record.topic, record.partition), record.offset)
+        return [alone]
 
     @override
     def _clone_args(self) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.generation = 0  # counts the revocations
         self.reading: DescribedTopic | None = None  # the topic as it was when reading began; None before that
+        self._ends: Mapping[TopicPartition, int] = {}  # of the partitions, when the generation began
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
 
     @override
@@ -117,6 +118,8 @@ class Consumer(driver.Consumer):
         if generation != self.generation:
             return False
         self.app.in_flight.begin(positions)
+        if self.app.crash_journal is not None:
+            self.app.crash_journal.begin(positions, self._ends, self.app.in_flight.share)
         self.resume_flow()
         return True
 
@@ -252,7 +255,7 @@ class Consumer(driver.Consumer):
             self._polling.cancel()
             await asyncio.wait({self._polling})
         partitions = [tp for tp in self._assigned() if tp.topic == self.app.reads and tp.partition < topic.partitions]
-        ends = await self._client.end_offsets(partitions) if partitions else {}
+        self._ends = ends = await self._client.end_offsets(partitions) if partitions else {}
         stored = await self._coordinator.fetch_committed_offsets(partitions)
         offsets = self._of_topic(topic, stored)
         if beyond := [tp for tp, committed in offsets.items() if committed > ends[tp]]:

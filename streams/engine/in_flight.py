@@ -25,6 +25,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from streams.kafka.records import Record
+from streams.runtime.crash_journal import quarantine
 
 SMALLEST_SHARE = 16  # records of one partition
 RECORD_OVERHEAD = (
@@ -62,7 +63,13 @@ class Pending:
     finished: bool = False
     _size: int = field(kw_only=True, repr=False)  # bytes
     _partition: "_Partition" = field(kw_only=True, repr=False)
+    quarantined: bool = False  # it has killed the worker before: do not process it
     _tracker: "InFlightTracker" = field(kw_only=True, repr=False)
+
+    def check(self) -> None:
+        """Raise EventError if the record must not be processed."""
+        if self.quarantined:
+            raise quarantine()
 
     def finish(self) -> None:
         """Report that the broker has everything that the record caused."""
@@ -177,6 +184,11 @@ class InFlightTracker:
             await self._room.wait()
 
     @property
+    def share(self) -> int:
+        """Maximum number of records of one partition."""
+        return self._share
+
+    @property
     def positions(self) -> dict[TopicPartition, int]:
         """The next offset to read, by partition."""
         return {tp: partition.next for tp, partition in self._partitions.items()}
@@ -185,6 +197,11 @@ class InFlightTracker:
     def unfinished(self) -> dict[TopicPartition, int]:
         """The offset below which every record is finished, by partition."""
         return {tp: partition.done for tp, partition in self._partitions.items()}
+
+    @property
+    def committed_offsets(self) -> dict[TopicPartition, int]:
+        """The group's committed offset, by partition."""
+        return {tp: partition.committed for tp, partition in self._partitions.items()}
 
     def committable(self) -> dict[TopicPartition, int]:
         """The same as `unfinished`, for the partitions where it is above the committed offset."""
@@ -200,10 +217,14 @@ class InFlightTracker:
 
     # -- for the worker
 
-    async def take(self, limit: int) -> list[Pending]:
-        """Wait for records and take between one and `limit` of them, from all partitions, each in its own order."""
+    async def some(self) -> None:
+        """Wait for records that can be taken."""
         while not self._turns:
             await self._some.wait()
+
+    async def take(self, limit: int) -> list[Pending]:
+        """Wait for records and take between one and `limit` of them, from all partitions, each in its own order."""
+        await self.some()
         taken: list[Pending] = []
         while self._turns and len(taken) < limit:
             count = -((len(taken) - limit) // len(self._turns))  # an equal part of what is still to take, rounded up

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from streams.engine.in_flight import InFlightTracker
+from streams.runtime.crash_journal import CrashJournal
 
 
 class EngineApp(Protocol):
@@ -14,6 +15,7 @@ class EngineApp(Protocol):
 
     in_flight: InFlightTracker
     reads: str  # the topic
+    crash_journal: CrashJournal | None
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds

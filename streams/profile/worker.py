@@ -160,6 +160,7 @@ class ProfileWorker:
                 batch.moved.setdefault(partition, []).append((record.key, record.value, ()))
                 continue
             try:
+                pending.check()
                 interaction = self._parse(value_of(record))
             except EventError as error:
                 logger.info("dead letter: %s", error)

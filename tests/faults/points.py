@@ -173,3 +173,34 @@ def before_second_note(n: int) -> None:
         await write(self, note)
 
     Sender._note = wrapped
+
+
+@point
+def on_poison(n: int) -> None:
+    """Either worker dies each time it processes an event of an item called kills-embed or kills-profile.
+
+    N is 1 for a death as by `kill -9`, 2 for an exit at once.
+    """
+    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
+    from streams.profile.worker import ProfileWorker  # noqa: PLC0415
+
+    def end() -> NoReturn:
+        if n == 1:
+            die("by a poisonous event")
+        os._exit(3)
+
+    embedded: Method = EmbedWorker._embedded
+    parse: Method = ProfileWorker._parse
+
+    async def poisoned(self: Any, value: bytes | None) -> Any:
+        if b'"kills-embed"' in (value or b""):
+            end()
+        return await embedded(self, value)
+
+    def poisoned_too(self: Any, value: bytes | None) -> Any:
+        if b"kills-profile" in (value or b""):
+            end()
+        return parse(self, value)
+
+    EmbedWorker._embedded = poisoned
+    ProfileWorker._parse = poisoned_too

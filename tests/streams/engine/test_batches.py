@@ -1,6 +1,8 @@
 """The channel of an agent yields micro-batches, and an agent that fails is never restarted."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -8,6 +10,7 @@ from mode import CrashingSupervisor
 
 from streams.engine.app import App, Batches, new_app
 from streams.engine.in_flight import InFlightTracker, Pending
+from streams.runtime.crash_journal import NAME, CrashJournal
 from streams.settings import Settings
 from tests.records import record
 
@@ -54,3 +57,62 @@ def test_an_agent_that_fails_is_never_restarted(app: App) -> None:
     """Faust's default supervisor would restart it past its batch."""
     assert app.conf.agent_supervisor is CrashingSupervisor
     assert isinstance(app.in_flight, InFlightTracker)
+
+
+async def test_while_the_journal_is_careful_a_batch_is_one_record_and_waits_for_the_one_before(
+    app: App, tmp_path: Path
+) -> None:
+    async def agent(batches: Batches) -> None: ...
+
+    for _ in range(2):  # the first run dies
+        app.crash_journal = CrashJournal(tmp_path)
+        app.crash_journal.begin({TP: 0}, {TP: 3}, 10)
+    journal = app.crash_journal
+    assert journal is not None
+    app.read(TOPIC, agent, name="reader", limit=3)
+    channel: Any = aiter(app.agents["reader"].channel)
+    app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(5)])
+
+    following = asyncio.ensure_future(anext(channel))
+    for offset in range(3):
+        [alone] = await following
+        assert alone.record.offset == offset
+        assert f'["{TOPIC}",0,{offset}]' in (tmp_path / NAME).read_text().partition("in_hand")[2]
+        following = asyncio.ensure_future(anext(channel))
+        await asyncio.sleep(0)
+        assert not following.done()
+        alone.finish()
+        app.in_flight.committed(app.in_flight.committable())
+    assert [one.record.offset for one in await following] == [3, 4]
+    assert not journal.careful
+
+
+async def test_a_record_that_arrives_before_the_first_assignment_is_not_taken_in_a_batch(
+    app: App, tmp_path: Path
+) -> None:
+    async def agent(batches: Batches) -> None: ...
+
+    CrashJournal(tmp_path).begin({TP: 0}, {TP: 5}, 10)
+    app.crash_journal = CrashJournal(tmp_path)
+    app.read(TOPIC, agent, name="reader", limit=3)
+    channel: Any = aiter(app.agents["reader"].channel)
+    first = asyncio.ensure_future(anext(channel))  # an agent waits before there are partitions
+    await asyncio.sleep(0)
+    app.crash_journal.begin({TP: 0}, {TP: 5}, 10)
+    app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(5)])
+
+    assert len(await first) == 1
+
+
+async def test_without_a_death_before_it_a_run_writes_nothing_for_a_record(app: App, tmp_path: Path) -> None:
+    async def agent(batches: Batches) -> None: ...
+
+    app.crash_journal = CrashJournal(tmp_path)
+    app.crash_journal.begin({TP: 0}, {TP: 5}, 10)
+    app.read(TOPIC, agent, name="reader", limit=3)
+    channel: Any = aiter(app.agents["reader"].channel)
+    app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(5)])
+    (tmp_path / NAME).unlink()
+
+    assert [len(await anext(channel)), len(await anext(channel))] == [3, 2]
+    assert not (tmp_path / NAME).exists()
