@@ -5,11 +5,13 @@ Each row has its own range, so the error per value is at most scale / 2 = (max -
 """
 
 from collections.abc import Sequence
+from struct import Struct
 
 import numpy as np
 from numpy.typing import NDArray
 
-HEADER_BYTES = 8
+_HEADER = Struct("<ff")  # lo, scale
+HEADER_BYTES = _HEADER.size
 _LEVELS = 255
 MAX_VALUE = 1e6  # of an embedding: far above what embedders make, and its products are far below infinity in float32
 
@@ -60,6 +62,5 @@ def is_finite(embedding: bytes) -> bool:
     """Whether all values of an encoded embedding are finite and below `MAX_VALUE`, by its range."""
     if len(embedding) < HEADER_BYTES:
         return False
-    low, step = np.frombuffer(embedding, "<f4", 2).astype(np.float64)
-    ends = np.array([low, low + _LEVELS * step])
-    return bool(np.isfinite(ends).all() and np.abs(ends).max() <= MAX_VALUE)
+    low, step = _HEADER.unpack_from(embedding)
+    return abs(low) <= MAX_VALUE and abs(low + _LEVELS * step) <= MAX_VALUE  # false for NaN, too

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
-from model.quantization import dequantize, quantize
+from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_bags
 from streams.messages import EmbeddedInteraction, Interaction
-from streams.profile.bag import Bag, fold, items
+from streams.profile.bag import Bag, Embedder, fold, items
 from streams.profile.scoring import ScoringOptions, log_weight
 
 OPTIONS = ScoringOptions(
@@ -52,6 +52,7 @@ class Oracle:
         self._options = options
         self._max_slots = max_slots
         self._aggregator = bundle.aggregator()
+        self._embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
         self.embeddings: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, urls: Iterable[str]) -> None:
@@ -90,7 +91,7 @@ class Oracle:
         """The expected final state of each user, computed from the picture files, one bag at a time."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
-            found = items(bag, embedder_version=self.bundle.embedder_version, bag_size=self._options.bag_size)
+            found = items(bag, embedder=self._embedder, bag_size=self._options.bag_size)
             urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
             unrounded = [self.embeddings[url] for url in urls]
             rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]

@@ -34,6 +34,13 @@ class Moment(NamedTuple):
 _LOWEST = Moment(-1, "", "", "")  # below every moment
 
 
+class Embedder(NamedTuple):
+    """The embedder in use, as far as bags are concerned."""
+
+    version: str
+    row_bytes: int  # length of its embeddings, encoded
+
+
 class Picture(Struct, frozen=True, array_like=True):
     """The newest picture of an item."""
 
@@ -41,6 +48,10 @@ class Picture(Struct, frozen=True, array_like=True):
     embedder_version: str  # of the embedder that made the embedding
     image_url: str
     embedding: bytes  # as `model.quantization` encodes it
+
+    def fits(self, embedder: "Embedder") -> bool:
+        """Whether the aggregator of this embedder can score the embedding."""
+        return self.embedder_version == embedder.version and len(self.embedding) == embedder.row_bytes
 
 
 class Slot(Struct, frozen=True, array_like=True):
@@ -153,15 +164,16 @@ class BagItem(NamedTuple):
     embedding: bytes
 
 
-def items(bag: Bag, *, embedder_version: str, bag_size: int) -> list[BagItem]:
+def items(bag: Bag, *, embedder: Embedder, bag_size: int) -> list[BagItem]:
     """The newest `bag_size` items of a bag that have an embedding of this embedder, newest first.
 
-    Embeddings of different embedders live in different spaces, so they are never scored together.
+    Embeddings of different embedders live in different spaces, so they are never scored together. An embedding that only claims
+    to be of this embedder, and has another length, is not scored either.
     """
     found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
     for slot in bag.slots.values():
         picture, since = slot.picture, slot.since_return
-        if since and picture and picture.embedder_version == embedder_version:
+        if since and picture and picture.fits(embedder):
             found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)
     return [

@@ -8,7 +8,7 @@ one prefix scan reads one user and never another whose id has the same beginning
     value   format version (1 byte) | MessagePack array
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 
@@ -55,6 +55,11 @@ def header_of(prefix: bytes) -> bytes:
     return prefix + _HEADER
 
 
+def slot_key(user_id: str, item_id: str) -> bytes:
+    """The key of a slot's row."""
+    return user_prefix(user_id) + _SLOT + item_id.encode()
+
+
 def is_header(key: bytes) -> bool:
     """Whether a row is a header, and not a slot."""
     return len(key) == 3 + int.from_bytes(key[:2], "big") and key.endswith(_HEADER)
@@ -89,39 +94,50 @@ def fault(key: bytes | None, value: bytes | None) -> str:
     try:
         size = int.from_bytes((key or b"")[:2], "big")
         user, suffix = (key or b"")[2 : 2 + size], (key or b"")[2 + size :]
-        if (
-            not key
-            or not user
-            or len(user) < size
-            or not (suffix == _HEADER or (suffix[:1] == _SLOT and len(suffix) > 1))
-        ):
+        if not user or len(user) < size or not (suffix == _HEADER or (suffix[:1] == _SLOT and len(suffix) > 1)):
             return "the key is not that of a row"
-        _ = user.decode()
-        item_id = suffix[1:].decode()
+        _ = user.decode(), suffix.decode()
         if value is None:
             return ""
         if value[:1] in _OTHER_FORMATS:
             msgspec.msgpack.decode(value[1:])
         elif not value.startswith(_FORMAT):
             return "the value is not that of a row"
-        if suffix == _HEADER:
-            return "" if decode_floor(value).timestamp >= 0 else "the time of the floor is negative"
-        return _slot_fault(item_id, decode_slot(value))
+        _parsed(suffix, value)
+    except _RowFault as found:
+        return str(found)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"it cannot be decoded: {error}"
-
-
-def _slot_fault(item_id: str, slot: Slot) -> str:
-    if slot.item_id != item_id:
-        return "the item differs from that of the key"
-    moments = [*slot.newest.values(), *([slot.picture.moment] if slot.picture else [])]
-    if not slot.newest or any(not 0 <= moment.timestamp <= MAX_TIMESTAMP for moment in moments):
-        return "it has no event, or one at an impossible time"
-    if not _TYPES.issuperset(slot.newest):
-        return "it has an event of an unknown type"
-    if slot.picture and not is_finite(slot.picture.embedding):
-        return "the embedding is too short or not finite"
     return ""
+
+
+class _RowFault(Exception):
+    """What is wrong with a row that can be decoded."""
+
+
+def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
+    """Decode a row and check it. `suffix`: the end of its key, behind the user's prefix."""
+    if suffix == _HEADER:
+        floor = decode_floor(value)
+        if floor.timestamp < 0:
+            raise _RowFault("the time of the floor is negative")
+        return floor
+    if suffix[:1] != _SLOT or len(suffix) == 1:
+        raise _RowFault("the key is not that of a row")
+    slot = decode_slot(value)
+    if slot.item_id.encode() != suffix[1:]:
+        raise _RowFault("the item differs from that of the key")
+    newest, picture = slot.newest, slot.picture
+    times = [moment[0] for moment in newest.values()]
+    if picture is not None:
+        times.append(picture.moment[0])
+        if not is_finite(picture.embedding):
+            raise _RowFault("the embedding is too short or not finite")
+    if not newest or min(times) < 0 or max(times) > MAX_TIMESTAMP:
+        raise _RowFault("it has no event, or one at an impossible time")
+    if not newest.keys() <= _TYPES:
+        raise _RowFault("it has an event of an unknown type")
+    return slot
 
 
 def _content(value: bytes) -> bytes:
@@ -132,15 +148,33 @@ def _content(value: bytes) -> bytes:
     return value[1:]
 
 
-def decode_bag(rows: Iterable[tuple[bytes, bytes]]) -> Bag:
-    """Decode the rows of one user. Leaves out whatever lies at or below the floor."""
+def decode_bag(rows: Iterable[tuple[bytes, bytes]], passed_over: Callable[[bytes, str], object] | None = None) -> Bag:
+    """Decode the rows of one user. Leaves out whatever lies at or below the floor, and rows that cannot be used.
+
+    Args:
+        rows: keys and values.
+        passed_over: called with the key of each row that cannot be used, and its `fault`.
+
+    Raises:
+        UnknownRowFormat: another version of tastestream wrote a row.
+    """
     floor: Moment | None = None
     slots: list[Slot] = []
+    size: int | None = None  # of the user's prefix
     for key, value in rows:
-        if is_header(key):
-            floor = decode_floor(value)
+        if size is None:
+            size = len(prefix_of(key))
+        try:
+            row = _parsed(key[size:], value)
+        except (_RowFault, msgspec.MsgspecError, UnicodeDecodeError, RecursionError, UnknownRowFormat):
+            what = fault(key, value)
+            if passed_over is not None:
+                passed_over(key, what)
+            continue
+        if isinstance(row, Slot):
+            slots.append(row)
         else:
-            slots.append(decode_slot(value))
+            floor = row
     kept = slots if floor is None else [above for slot in slots if (above := slot.above(floor)) is not None]
     return Bag({slot.item_id: slot for slot in kept}, floor)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.aggregator import Aggregator
 from model.bundle import Bundle
-from model.quantization import dequantize
+from model.quantization import HEADER_BYTES, dequantize
 from model.scoring import ScoringBag, score_padded
 from streams.messages import (
     CategoryScore,
@@ -21,7 +21,7 @@ from streams.messages import (
     Recommendation,
     as_datetime,
 )
-from streams.profile.bag import Bag, BagItem, items
+from streams.profile.bag import Bag, BagItem, Embedder, items
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
 DIGITS = 6  # of scores and weights in a message: finer than the model resolves, and short to send
@@ -70,6 +70,7 @@ class Recommender:
         self.bundle = bundle
         self._aggregator = aggregator
         self._options = options
+        self._embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
         self._model = Model(bundle.name, bundle.version)
         [self._prior] = self._named(*_best(bundle.prior[None], options.top_k))
 
@@ -100,7 +101,7 @@ class Recommender:
     def _scored_items(self, bag: Bag) -> tuple[list[BagItem], NDArray[np.float32]]:
         """The items of a bag that are not hidden, and their log weights."""
         options = self._options
-        found = items(bag, embedder_version=self.bundle.embedder_version, bag_size=options.bag_size)
+        found = items(bag, embedder=self._embedder, bag_size=options.bag_size)
         weights = log_weight(found, options)
         seen = weights > -np.inf
         if seen.all():

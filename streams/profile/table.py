@@ -13,7 +13,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
 from faust.types import TP
@@ -25,10 +24,10 @@ from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
 from streams.kafka.records import UnreadableRecord
-from streams.profile.bag import Bag
+from streams.profile.bag import Bag, Embedder
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
-from streams.profile.rows import Changes, UnknownRowFormat, decode_bag, fault, keys_of, user_prefix
+from streams.profile.rows import Changes, decode_bag, fault, keys_of, slot_key, user_prefix
 from streams.profile.store import BagStore, RocksDBMemory
 from streams.settings.names import BAGS_TABLE
 
@@ -53,7 +52,7 @@ class BagTable(Table[bytes, bytes]):
         folder: Path,
         memory: RocksDBMemory,
         publisher: Publisher,
-        embedder_version: str,
+        embedder: Embedder,
         kafka: dict[str, Any],
         recent_slots: int,
         recent_bytes: int,
@@ -66,7 +65,7 @@ class BagTable(Table[bytes, bytes]):
             folder: of the RocksDB databases.
             memory: shared by the databases.
             publisher: sends the changelog.
-            embedder_version: of the embedder in use.
+            embedder: in use.
             kafka: connection arguments of an aiokafka client.
             recent_slots: capacity of the cache of recently written bags.
             recent_bytes: the same in bytes.
@@ -74,7 +73,7 @@ class BagTable(Table[bytes, bytes]):
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
-        self._embedder_version = embedder_version
+        self._embedder = embedder
         self._kafka = kafka
         self._recent = RecentBags(recent_slots, recent_bytes)
         self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
@@ -110,13 +109,22 @@ class BagTable(Table[bytes, bytes]):
         bag = self._recent.get(partition, user_id)
         if bag is not None:
             return keys_of(user_id, bag), bag
+        unusable: set[bytes] = set()
+
+        def pass_over(key: bytes, what: str) -> None:
+            unusable.add(key)
+            _quarantine(partition, key, what)
+
         rows = self.data.scan(partition, user_prefix(user_id))
-        try:
-            bag = decode_bag(rows)
-        except (msgspec.MsgspecError, ValueError, UnknownRowFormat):  # rare, and so are the rows looked at one by one
-            rows = [row for row in rows if _usable(partition, *row)]
-            bag = decode_bag(rows)
-        return [key for key, _ in rows], bag
+        bag = decode_bag(rows, pass_over)
+        for slot in bag.slots.values():
+            picture = slot.picture
+            if picture and picture.embedder_version == self._embedder.version and not picture.fits(self._embedder):
+                what = (
+                    f"its embedding has {len(picture.embedding)} bytes; its embedder makes {self._embedder.row_bytes}"
+                )
+                _quarantine(partition, slot_key(user_id, slot.item_id), what)
+        return [key for key, _ in rows if key not in unusable], bag
 
     def _scan(self, partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
         """The rows of a user on disk that can be used."""
@@ -208,7 +216,7 @@ class BagTable(Table[bytes, bytes]):
             offset = self._opened(tp, ends[tp])
             consumer.seek(tp, max(offset + 1, starts[tp]))
             row, scan = partial(self._row, tp.partition), partial(self._scan, tp.partition)
-            merges[tp] = Merge(row, scan, embedder_version=self._embedder_version)
+            merges[tp] = Merge(row, scan, embedder_version=self._embedder.version)
         behind = set(partitions)
         while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
@@ -273,6 +281,10 @@ def _usable(partition: int, key: bytes | None, value: bytes | None) -> bool:
     """Whether a row can be used; otherwise it is counted and logged. Raises UnknownRowFormat."""
     what = fault(key, value)
     if what:
-        metrics.quarantined_rows.inc()
-        logger.warning("partition %d: passed over a row of the bags, key %r: %s", partition, (key or b"")[:64], what)
+        _quarantine(partition, key, what)
     return not what
+
+
+def _quarantine(partition: int, key: bytes | None, what: str) -> None:
+    metrics.quarantined_rows.inc()
+    logger.warning("partition %d: passed over a row of the bags, key %r: %s", partition, (key or b"")[:64], what)

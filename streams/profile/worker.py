@@ -34,7 +34,7 @@ from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
 from streams.kafka.records import Outgoing, Record, UnreadableRecord, value_of
 from streams.messages import EmbeddedInteraction, parse_embedded
-from streams.profile.bag import Bag
+from streams.profile.bag import Bag, Embedder
 from streams.profile.batch import Outcome, Profile, outcome_of
 from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
@@ -86,7 +86,7 @@ class ProfileWorker:
             folder=folder / "bags",
             memory=RocksDBMemory(settings.rocksdb_memory),
             publisher=self._publisher,
-            embedder_version=bundle.embedder_version,
+            embedder=Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size),
             kafka=settings.aiokafka(),
             recent_slots=settings.recent_items,
             recent_bytes=settings.recent_memory,

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.messages import EmbeddedInteraction
-from streams.profile.bag import Bag, Moment, fold, items
+from streams.profile.bag import Bag, Embedder, Moment, fold, items
 
 EMBEDDER = "e1"
+ROW = bytes(9)  # an embedding of one number, encoded
 
 
 def event(kind: str, timestamp: int, item: str = "i", event_id: str = "", **fields: object) -> EmbeddedInteraction:
@@ -20,7 +21,7 @@ def event(kind: str, timestamp: int, item: str = "i", event_id: str = "", **fiel
         item_id="" if kind == "erase" else item,
         type=kind,  # pyright: ignore[reportArgumentType]
         timestamp=timestamp,
-        **{"image_url": "http://x/i.jpg", "embedder_version": EMBEDDER, "embedding": b"e", **fields} if picture else {},  # pyright: ignore[reportArgumentType]
+        **{"image_url": "http://x/i.jpg", "embedder_version": EMBEDDER, "embedding": ROW, **fields} if picture else {},  # pyright: ignore[reportArgumentType]
     )
 
 
@@ -32,7 +33,7 @@ def fold_all(events: list[EmbeddedInteraction], max_slots: int = 128) -> Bag:
 
 
 def in_bag(bag: Bag, bag_size: int = 64) -> list[str]:
-    return [item.item_id for item in items(bag, embedder_version=EMBEDDER, bag_size=bag_size)]
+    return [item.item_id for item in items(bag, embedder=Embedder(EMBEDDER, len(ROW)), bag_size=bag_size)]
 
 
 # Few items, few times and few event ids: ties, returns, erasures and evictions in nearly every example.
@@ -44,7 +45,7 @@ events = st.lists(
         item=st.sampled_from("abcde"),
         event_id=st.sampled_from(["1", "2", "3"]),
         embedder_version=st.sampled_from([EMBEDDER, "e0", "e2"]),
-        embedding=st.sampled_from([b"x", b"y"]),
+        embedding=st.sampled_from([ROW, bytes(8) + b"y"]),
         image_url=st.sampled_from(["http://x/1", "http://x/2"]),
     ),
     max_size=14,
@@ -94,7 +95,7 @@ def test_a_purchase_puts_an_item_in_the_bag_and_its_return_takes_it_out() -> Non
 def test_a_return_removes_only_earlier_interactions() -> None:
     bag = fold_all([event("view", 1), event("purchase", 2), event("return", 3), event("view", 4)])
 
-    [item] = items(bag, embedder_version=EMBEDDER, bag_size=64)
+    [item] = items(bag, embedder=Embedder(EMBEDDER, len(ROW)), bag_size=64)
     assert set(item.types) == {"view"}
     assert item.timestamp == 4
 
@@ -134,6 +135,14 @@ def test_embeddings_of_another_embedder_are_kept_but_not_scored() -> None:
     bag = fold_all([event("view", 1, "mine"), event("view", 2, "other", embedder_version="e0")])
 
     assert in_bag(bag) == ["mine"]
+    assert set(bag.slots) == {"mine", "other"}
+
+
+@pytest.mark.parametrize("embedding", [ROW[:-1], ROW + b"x", bytes(2000)])
+def test_an_embedding_that_has_not_the_length_of_its_embedder_is_kept_but_not_scored(embedding: bytes) -> None:
+    bag = fold_all([event("view", 1, "mine"), event("view", 2, "other", embedding=embedding)])
+
+    assert in_bag(bag, bag_size=1) == ["mine"]
     assert set(bag.slots) == {"mine", "other"}
 
 

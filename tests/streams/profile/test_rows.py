@@ -162,3 +162,16 @@ def test_any_bytes_are_a_row_or_have_a_fault(key: bytes | None, value: bytes | N
         return
     if not found and key and value:
         assert decode_bag([(key, value)])
+
+
+@pytest.mark.parametrize(("key", "value"), [row for row in FAULTS.values() if row[0] and row[1] is not None], ids=str)
+def test_a_bag_is_decoded_from_its_other_rows(key: bytes, value: bytes) -> None:
+    if not key.startswith(user_prefix("anna")):
+        return  # no scan of a user finds it
+    found: list[tuple[bytes, str]] = []
+    good = user_prefix("anna") + b"\x01hat"
+
+    bag = decode_bag([(good, slot("hat")), (key, value)], lambda key, what: found.append((key, what)))
+
+    assert set(bag.slots) == {"hat"}
+    assert found == [(key, fault(key, value))]

@@ -186,20 +186,62 @@ def test_an_embedding_whose_range_leads_to_infinity_is_a_dead_letter_whoever_mad
     assert (refused.value.reason, refused.value.field) == ("invalid_field", "embedding")
 
 
+def on_disk(monkeypatch: pytest.MonkeyPatch, worker: ProfileWorker, rows: list[tuple[bytes, bytes]]) -> None:
+    """Let the disk hold these rows, of one user."""
+
+    def scan(partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
+        del partition, prefix
+        return rows
+
+    monkeypatch.setattr(worker.table.data, "scan", scan)
+
+
 def test_rows_on_disk_that_cannot_be_used_are_passed_over_and_the_others_count(
     worker: tuple[ProfileWorker, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bag = fold(Bag(), view("anna"), max_slots=9, embedder_version="v1")
     prefix = user_prefix("anna")
     rows = [*encode_bag("anna", bag).items(), (prefix + b"\x01hat", b"garbage"), (prefix + b"\x01sock", b"\x01\xc1")]
-    table = worker[0].table
+    on_disk(monkeypatch, worker[0], rows)
+    assert worker[0].table.bag(0, "anna") == ([rows[0][0]], bag)
 
-    def scan(partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        del partition, prefix
-        return rows
 
-    monkeypatch.setattr(table.data, "scan", scan)
-    assert table.bag(0, "anna") == ([rows[0][0]], bag)
+@pytest.mark.parametrize("key", [b"\x01hat", b"\x01i-too", b"\x01"])
+def test_a_row_on_disk_that_does_not_match_its_key_is_passed_over_and_counted(
+    worker: tuple[ProfileWorker, list[Any]], monkeypatch: pytest.MonkeyPatch, key: bytes
+) -> None:
+    bag = fold(Bag(), view("anna"), max_slots=9, embedder_version="v1")
+    [(own, value)] = encode_bag("anna", bag).items()
+    newer = fold(Bag(), replace(view("anna"), timestamp=9), max_slots=9, embedder_version="v1")
+    [foreign] = encode_bag("anna", newer).values()
+    on_disk(monkeypatch, worker[0], [(own, value), (user_prefix("anna") + key, foreign)])
+    before = metrics.quarantined_rows._value.get()
+
+    assert worker[0].table.bag(0, "anna") == ([own], bag)
+    assert metrics.quarantined_rows._value.get() - before == 1
+
+
+@pytest.mark.parametrize("length", [8, 9, 100_000])
+async def test_a_stored_embedding_that_does_not_fit_its_embedder_costs_no_event(
+    worker: tuple[ProfileWorker, list[Any]], monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """It got in while another bundle was in use, which had no use for it."""
+    profile_worker, sent = worker
+    stored = replace(
+        view("anna"), item_id="hat", embedding=bytes(length), embedder_version=profile_worker._bundle.embedder_version
+    )
+    rows = encode_bag("anna", fold(Bag(), stored, max_slots=9, embedder_version="v1"))
+    on_disk(monkeypatch, profile_worker, list(rows.items()))
+    before = metrics.quarantined_rows._value.get()
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(TopicPartition(TOPIC, 0), records("anna"))
+
+    async with asyncio.TaskGroup() as deliveries:
+        await profile_worker._process(await tracker.take(1), deliveries)
+
+    assert sent == [("user-recommendations", b"anna")]
+    assert metrics.quarantined_rows._value.get() - before == 1
 
 
 def test_a_recovery_passes_over_garbage_and_counts_it() -> None:
