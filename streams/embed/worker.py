@@ -14,6 +14,7 @@ from time import time
 from typing import NamedTuple
 
 from model.bundle import Bundle
+from model.quantization import HEADER_BYTES, is_finite
 from streams import metrics
 from streams.dead_letter import dead_letter
 from streams.embed.embedding_cache import EmbeddingCache
@@ -128,4 +129,11 @@ class EmbedWorker:
             if self._embeddings is None:
                 raise RuntimeError("the worker was not entered before its app started")
             embedding = await self._embeddings.embedding(interaction.image_url)
+            if len(embedding) != HEADER_BYTES + self._bundle.embedding_size or not is_finite(embedding):
+                raise EventError(
+                    "invalid_embedding",
+                    f"the embedder of the bundle made an embedding of {len(embedding)} bytes that is not finite, or too large, "
+                    "or of a wrong length; check the bundle",
+                    field="image_url",
+                )
         return with_embedding(interaction, self._bundle.embedder_version, embedding)

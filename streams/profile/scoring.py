@@ -13,6 +13,7 @@ from model.aggregator import Aggregator
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES, dequantize
 from model.scoring import ScoringBag, score_padded
+from streams.exceptions import EventError
 from streams.messages import (
     CategoryScore,
     EmbeddedInteraction,
@@ -24,6 +25,7 @@ from streams.messages import (
 from streams.profile.bag import Bag, BagItem, Embedder, items
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
+_ROUNDING = 1e-6  # a sum of probabilities in float32 can miss 1 by so much
 DIGITS = 6  # of scores and weights in a message: finer than the model resolves, and short to send
 
 
@@ -109,15 +111,20 @@ class Recommender:
         return [item for item, keep in zip(found, seen, strict=True) if keep], weights[seen]
 
     def _rank(self, bags: Sequence[tuple[list[BagItem], NDArray[np.float32]]]) -> list["_Ranked"]:
-        """Score bags in one call, and rank the categories and items of each. No bag may be empty."""
+        """Score bags in one call, and rank the categories and items of each. No bag may be empty.
+
+        Raises:
+            EventError: the aggregator returned something that cannot be published.
+        """
         rows = dequantize([item.embedding for found, _ in bags for item in found], self.bundle.embedding_size)
         ends = np.cumsum([len(found) for found, _ in bags])
         parts = np.split(rows, ends[:-1])
         scored = score_padded(
             self._aggregator, [ScoringBag(part, weights) for part, (_, weights) in zip(parts, bags, strict=True)]
         )
-        if not (np.isfinite(scored.scores).all() and np.isfinite(scored.attention).all()):
-            raise ValueError("the aggregator returned scores that are not finite; nothing was published")
+        longest = max(len(found) for found, _ in bags)
+        _check_shape("scores", scored.scores, (len(bags), len(self.bundle.categories)))
+        _check_shape("attention", scored.attention, (len(bags), longest))
         categories = self._named(*_best(scored.scores, self._options.top_k))
         places, weights = _best(scored.attention, self._options.top_k)
         return [
@@ -159,9 +166,25 @@ class _Ranked(NamedTuple):
 
 
 def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
-    """Places and rounded values of the `count` largest values in each row of [B, n], largest first."""
+    """Places and rounded values of the `count` largest values in each row of [B, n], largest first.
+
+    Raises:
+        EventError: a value is not between 0 and 1. All are checked, also those that are not among the largest.
+    """
+    if not ((values > -_ROUNDING) & (values < 1 + _ROUNDING)).all():  # NaN is neither
+        raise _invalid(f"numbers from {values.min()} to {values.max()}, and not from 0 to 1")
     places = heaviest(values, count)  # [B,k]
-    return places.tolist(), np.take_along_axis(values, places, axis=1).astype(np.float64).round(DIGITS).tolist()
+    best = np.take_along_axis(values, places, axis=1).astype(np.float64).round(DIGITS)
+    return places.tolist(), best.clip(0, 1).tolist()
+
+
+def _check_shape(output: str, values: NDArray[np.float32], expected: tuple[int, int]) -> None:
+    if values.shape != expected:
+        raise _invalid(f"{output} of shape {values.shape}, and not {expected}")
+
+
+def _invalid(what: str) -> EventError:
+    return EventError("invalid_scores", f"the aggregator of the bundle returned {what}; check the bundle")
 
 
 def heaviest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:

@@ -119,8 +119,13 @@ class ProfileWorker:
                 for pending in records:
                     await self._process([pending], deliveries)
                 return
-            logger.exception("dead letter: an unexpected error")
-            letter = self._letter(records[0].record, EventError("internal_error", repr(error)))
+            if isinstance(error, EventError):
+                logger.warning("dead letter: %s", error)
+                problem = error
+            else:
+                logger.exception("dead letter: an unexpected error")
+                problem = EventError("internal_error", repr(error))
+            letter = self._letter(records[0].record, problem)
             batch, outcome = _Batch(records, letters=[letter]), Outcome()
         await self.delivered()
         self._guard.check()

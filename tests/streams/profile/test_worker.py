@@ -11,7 +11,9 @@ import pytest
 from aiokafka import TopicPartition
 from msgspec.structs import replace
 
+from model.aggregator import Scored
 from model.bundle import Bundle as ModelBundle
+from model.quantization import quantize
 from streams import metrics
 from streams.engine.in_flight import Pending
 from streams.exceptions import DeliveryError, MessageError
@@ -86,6 +88,45 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
         ("user-recommendations", b"cleo"),
     ]
     assert tracker.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"
+
+
+async def test_scores_that_cannot_be_published_cost_only_their_event_and_the_dead_letter_says_so(
+    worker: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile_worker, sent = worker
+    bundle = profile_worker._bundle
+    score = profile_worker._recommender._aggregator.score
+
+    def of_a_broken_network(embeddings: Any, log_weight: Any) -> Scored:
+        scored = score(embeddings, log_weight)
+        scored.scores[embeddings[:, 0, 0] > 1] = 1.5
+        return scored
+
+    monkeypatch.setattr(profile_worker._recommender._aggregator, "score", of_a_broken_network)
+    values = [
+        encode_embedded(
+            replace(
+                view(user),
+                embedding=quantize(np.full(bundle.embedding_size, value, np.float32)),
+                embedder_version=bundle.embedder_version,
+            )
+        )
+        for user, value in (("ada", 0.5), ("bob", 2.0), ("cleo", 0.5))
+    ]
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(
+        TopicPartition(TOPIC, 0), [record(TOPIC, offset=place, value=value) for place, value in enumerate(values)]
+    )
+
+    async with asyncio.TaskGroup() as deliveries:
+        await profile_worker._process(await tracker.take(3), deliveries)
+
+    assert sent == [
+        ("user-recommendations", b"ada"),
+        ("dead letter", b"invalid_scores"),
+        ("user-recommendations", b"cleo"),
+    ]
 
 
 async def test_a_batch_builds_on_the_one_before_which_is_still_being_delivered(
