@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from streams.web.addresses import absolute
+
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
-SCHEME_RELATIVE = re.compile(r"//[^/\\]")  # the address of a host, for a page of http or of https
 WEB = re.compile(r"https?://", re.IGNORECASE)
 MEMBER = re.compile(r"(?P<archive>.*?\.zip)!/(?P<member>.+)", re.IGNORECASE | re.DOTALL)
 
@@ -35,7 +36,7 @@ class PictureRef:
     def parse(cls, text: str | None) -> Self | None:
         """Read the text form; None for an empty text, which stands for "no picture". `//host/path` is https."""
         text = (text or "").strip()
-        return cls(f"https:{text}" if SCHEME_RELATIVE.match(text) else text) if text else None
+        return cls(absolute(text)) if text else None
 
     @classmethod
     def in_archive(cls, archive: Path, member: str) -> Self:

@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import NamedTuple
+from urllib.parse import urljoin
 
 from yarl import URL
 
@@ -63,6 +64,12 @@ NOT_PUBLIC_IPV6 = tuple(
 # looks like any other prefix and cannot be recognised.
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
+
+# The parts of a URL after the host: path, query and fragment.
+AFTER_HOST = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?://[^/?#]*)?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
+# What RFC 3986 does not allow there. `[`, `]` and `|` are missing: browsers send them as they are.
+ILLEGAL = re.compile(r"""[^!$&'()*+,\-./0-9:;=?@A-Z_a-z~%\[\]|]|%(?![0-9A-Fa-f]{2})""")
+RAW_BYTE = re.compile(r"[\udc80-\udcff]")  # a byte that is not UTF-8, as Python's `surrogateescape` holds it
 
 HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?\Z")
 ENDS_IN_A_NUMBER = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?\Z")  # the C library and browsers read these as IPv4
@@ -149,7 +156,7 @@ def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
     if len(url) > MAX_URL_LENGTH:
         raise _refusal("url_invalid", url, f"the URL has {len(url)} characters; the limit is {MAX_URL_LENGTH}")
     try:
-        parsed = parse_url(url)
+        parsed = parse_url(absolute(url))
     except ValueError as e:
         raise _refusal("url_invalid", url, str(e)) from e
     if parsed.scheme not in ("http", "https"):
@@ -165,21 +172,65 @@ def check_url(url: str, policy: AddressPolicy = PUBLIC_ONLY) -> URL:
 
 
 def parse_url(url: str) -> URL:
-    """Parse a URL, absolute or relative. Raises ValueError if it is not one."""
+    """Parse a URL, absolute or relative, and encode what is illegal in it.
+
+    Path and query keep their bytes otherwise, because some hosts sign them: `%3a` stays `%3a`, and `,` stays `,`. Segments that
+    are `.` or `..` are resolved, as browsers do.
+
+    Raises:
+        ValueError: it is not a URL.
+    """
     if UNSAFE.search(url):  # checked before parsing, because the parser drops some of them
         raise ValueError("the URL contains a control character or half a surrogate pair")
+    url = url.strip(" ")
     try:
         parsed = URL(url)
         _ = parsed.host  # decodes an internationalized name, so that an invalid one fails here and not later
     except IndexError as e:  # yarl raises it for some invalid hosts, such as "http://[]@"
         raise ValueError("the host is invalid") from e
-    return parsed
+    path, query, fragment = (part and ILLEGAL.sub(_percent_encoded, part) for part in AFTER_HOST.match(url).groups())  # pyright: ignore[reportOptionalMemberAccess]
+    path = _without_dots(path)
+    if query == "":  # yarl would drop the mark of an empty query
+        path = (path or "/" * parsed.absolute) + "?"
+    encoded = URL.build(
+        scheme=parsed.scheme,
+        authority=parsed.raw_authority,
+        path=path,
+        query_string=query or "",
+        fragment=fragment or "",
+        encoded=True,
+    )
+    _ = encoded.port  # splits the authority, so that an invalid one fails here and not later
+    return encoded
+
+
+def absolute(url: str) -> str:
+    """The URL with a scheme: `//cdn.example/1.jpg`, as written in web pages, means https."""
+    return f"https:{url}" if url.startswith("//") and not url.startswith("///") else url
+
+
+def redirected(url: URL, location: str) -> str:
+    """Where a redirect leads: `Location`, resolved against the URL of the response. The result is not checked.
+
+    Args:
+        url: what was requested.
+        location: the header, with bytes that are not UTF-8 as `surrogateescape` decodes them. They are percent-encoded, as
+            browsers do.
+
+    Raises:
+        ValueError: the location is not a URL.
+    """
+    location = RAW_BYTE.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", location)
+    target = parse_url(location)
+    if target.raw_host:
+        return str(target) if target.scheme else f"{url.scheme}:{target}"
+    return urljoin(str(url), str(target))
 
 
 def host_and_port(url: str) -> str:
     """`host:port` of a URL; "" if the URL cannot be parsed."""
     try:
-        parsed = parse_url(url)
+        parsed = parse_url(absolute(url))
     except ValueError:
         return ""
     return f"{parsed.raw_host}:{parsed.port}"
@@ -222,6 +273,26 @@ def check_proxy(url: str) -> None:
         raise ValueError("the URL contains a user name or password, which is not supported")
     if parsed.scheme != "http" or not parsed.raw_host or not parsed.port or parsed != parsed.origin():
         raise ValueError("expected http://host:port")
+
+
+def _percent_encoded(found: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in found[0].encode())
+
+
+def _without_dots(path: str) -> str:
+    """Remove the dot segments of an absolute path (RFC 3986, 5.2.4). Those that are encoded stay."""
+    if "/." not in path or not path.startswith("/"):
+        return path
+    first, *segments = path.split("/")
+    kept: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join([first, *kept])
 
 
 def _check_host(url: str, host: str, port: int, policy: AddressPolicy) -> None:

@@ -27,7 +27,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from streams.exceptions import FetchError
-from streams.web.addresses import AddressPolicy, check_url, display_url, parse_url
+from streams.web.addresses import AddressPolicy, check_url, display_url, redirected
 from streams.web.guards import AddressRefused, GuardedResolver, OnlyProxy, ThreadedResolver, guarded_socket_factory
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
 
@@ -127,7 +127,7 @@ class Fetcher:
     def _redirect_target(self, url: str, target: URL, location: str) -> URL:
         """Where a redirect from `target` leads. It must pass the same checks as the first URL."""
         try:
-            return check_url(str(target.join(parse_url(location))), self._policy)
+            return check_url(redirected(target, location), self._policy)
         except ValueError as e:
             raise _error("url_invalid", url, f"redirected to {display_url(location)}: {e}") from e
         except FetchError as e:

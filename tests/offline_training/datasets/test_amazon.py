@@ -121,6 +121,7 @@ def test_an_ambiguous_column_order_is_an_error_that_names_the_option(tmp_path: P
     ("found", "picture"),
     [
         ({"imUrl": "http://a/1.jpg"}, "http://a/1.jpg"),
+        ({"imUrl": " //a/1.jpg"}, "https://a/1.jpg"),
         ({"image": ["https://a/1.jpg", "https://a/2.jpg"]}, "https://a/1.jpg"),
         ({"imageURL": ["https://a/s.jpg"], "imageURLHighRes": ["https://a/l.jpg"]}, "https://a/l.jpg"),
         ({"images": [{"thumb": "https://a/t.jpg", "large": "https://a/l.jpg", "hi_res": None}]}, "https://a/l.jpg"),

@@ -53,3 +53,13 @@ def test_paths_are_resolved_and_urls_stay() -> None:
 def test_an_empty_text_is_no_picture_and_others_keep_their_text() -> None:
     assert PictureRef.parse("") is PictureRef.parse(None) is None
     assert str(PictureRef.parse("photos//hat.jpg")) == "photos//hat.jpg"
+
+
+@pytest.mark.parametrize("rest", ["//cdn.example/hat.jpg", "//cdn.example:8080/a.zip!/hat.jpg?x=1"])
+def test_a_text_without_a_scheme_as_web_pages_write_it_is_https(rest: str) -> None:
+    assert PictureRef.parse(rest) == PictureRef(f"https:{rest}")
+
+
+@pytest.mark.parametrize("path", ["/photos/hat.jpg", "///photos/hat.jpg", "photos//hat.jpg"])
+def test_slashes_elsewhere_are_a_path(path: str) -> None:
+    assert PictureRef.parse(path) == PictureRef(path)

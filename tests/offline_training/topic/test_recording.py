@@ -145,7 +145,7 @@ def test_an_item_has_the_picture_of_its_newest_event_and_the_categories_of_the_t
         event("ada", "hat", 30, image_url="http://a/new.jpg"),
         event("ada", "hat", 10, image_url="http://a/old.jpg"),
         event("bob", "hat", 40, type="return", image_url=None),
-        event("bob", "scarf", 50),
+        event("bob", "scarf", 50, image_url="//a/scarf.jpg"),
         event("bob", "tie", 50, type="return", image_url=None),
         event("bob", "sock", 50, image_url="/etc/passwd"),
         event("bob", "glove", 50, image_url="a.zip!/http://a/glove.jpg"),
@@ -156,7 +156,7 @@ def test_an_item_has_the_picture_of_its_newest_event_and_the_categories_of_the_t
         DatasetItem("hat", PictureRef("http://a/new.jpg"), (("Clothes", "Hats"),)),
         DatasetItem("tie", PictureRef(str(recording._path.parent.parent / "old.jpg")), (("Clothes", "Ties"),)),
         DatasetItem("glove", None, ()),
-        DatasetItem("scarf", PictureRef("http://a/scarf.jpg"), ()),
+        DatasetItem("scarf", PictureRef("https://a/scarf.jpg"), ()),
         DatasetItem("sock", None, ()),
     ]
     assert dropped.notes["picture_changed"] == 1

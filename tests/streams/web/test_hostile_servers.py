@@ -199,9 +199,14 @@ HOSTILE: dict[str, tuple[Talk, str, bool]] = {
         "response_broken",
         True,
     ),
-    "redirects with bytes that are not UTF-8": (
-        says(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1/\xff\xfe\r\n\r\n"),
+    "redirects to a host that is not UTF-8": (
+        says(b"HTTP/1.1 302 Found\r\nLocation: http://h\xffst.example/\r\n\r\n"),
         "url_invalid",
+        False,
+    ),
+    "redirects with bytes that are not UTF-8": (
+        says(b"HTTP/1.1 302 Found\r\nLocation: /\xff\xfe\r\n\r\n"),
+        "too_many_redirects",
         False,
     ),
 }

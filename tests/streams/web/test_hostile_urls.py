@@ -119,6 +119,7 @@ NAMES = {
     "localhost, dot at the end": "http://localhost.:{port}/",
     "localhost, full-width": "http://ｌｏｃａｌｈｏｓｔ:{port}/",
     "localhost with a Roman numeral": "http://ⅼocalhost:{port}/",
+    "host without scheme, which is https": "//localhost:{port}/",
     "name with an address in it": "http://127.0.0.1.nip.example:{port}/",
     "name that ends like an address": "http://127.0.0.1\u2024nip.example:{port}/",
     "name of the metadata service": "http://metadata.google.internal:{port}/",
@@ -214,7 +215,7 @@ NO_SCHEME = {  # valid in a redirect, but not in an event
     "nothing": "",
     "path": "/a.jpg",
     "relative path": "a.jpg",
-    "host without scheme": "//127.0.0.1:{port}/",
+    "path with three slashes": "///127.0.0.1:{port}/",
     "host and port": "127.0.0.1:{port}/",
 }
 
@@ -240,6 +241,8 @@ REDIRECTED = {
     "no host, no slashes": ("http:127.0.0.1:{port}/", "too_many_redirects"),
     "three slashes": ("///127.0.0.1:{port}/", "too_many_redirects"),
     "long path": ("/" + "x" * 3000, "url_invalid"),
+    # Its bytes are no character, so they are percent-encoded like any others.
+    "half a surrogate pair": ("http://127.0.0.1:{port}/\ud800", "address_not_public"),
 }
 
 
