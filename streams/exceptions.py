@@ -87,8 +87,12 @@ class FetchError(EventError):
 
     Attributes:
         retry_after: Seconds that the host asks to wait before the next attempt, or 0.
+        status: The HTTP status that the host answered with, or 0 if it did not answer.
     """
 
-    def __init__(self, reason: str, message: str, *, transient: bool = False, retry_after: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, message: str, *, transient: bool = False, retry_after: float = 0.0, status: int = 0
+    ) -> None:
         super().__init__(reason, message, field="image_url", transient=transient)
         self.retry_after = retry_after
+        self.status = status

@@ -84,33 +84,35 @@ class EmbeddingPipeline:
             FetchError: the picture cannot be fetched or decoded; the error of the last attempt.
         """
         host, deadline = host_and_port(url), monotonic() + RETRY_TIMEOUT
+        answered = False  # whether the host has answered with a status that is no success
         for number in count(1):
             try:
-                return await self._attempt(url, host)
+                return await self._attempt(url, host, answered)
             except PictureError as error:
                 raise FetchError(error.reason, f"image_url {display_url(url)}: {error}") from error
             except FetchError as error:
                 pause = _pause(number, error.retry_after)
                 if not error.transient or number >= self._attempts or self._crowded() or monotonic() + pause > deadline:
                     raise
+                answered = answered or error.status > 0
             finally:
                 self._attempted()
             await self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, url: str, host: str) -> NDArray[np.float32]:
+    async def _attempt(self, url: str, host: str, answered: bool) -> NDArray[np.float32]:
         """One attempt. It counts as in flight until the embedding is there, so that the queue of the model is bounded, too."""
         async with AsyncExitStack() as in_flight:
-            picture = await self._picture(url, host, in_flight)
+            picture = await self._picture(url, host, answered, in_flight)
             return await self._batcher.embed(picture)
 
-    async def _picture(self, url: str, host: str, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
+    async def _picture(self, url: str, host: str, answered: bool, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
         """Fetch and decode. The slot at the host is free again as soon as the body is read.
 
         A host that hangs or sends a byte at a time costs one picture in flight and little memory.
         """
         async with AsyncExitStack() as large:
-            async with self._host_limiter.slot(host):
+            async with self._host_limiter.slot(host, repeated=answered):
                 await in_flight.enter_async_context(self._in_flight)
                 async with self._fetcher.stream(url) as response:
                     data = await response.read(before_large=partial(large.enter_async_context, self._large))

@@ -234,6 +234,7 @@ def _check_headers(url: str, response: aiohttp.ClientResponse) -> None:
             f"the server answered with status {response.status}",
             transient=response.status in (408, 429) or response.status >= 500,
             retry_after=retry_after_seconds(response.headers.get("Retry-After", ""), now=time()),
+            status=response.status,
         )
     encoding = ", ".join(response.headers.getall("Content-Encoding", [])).strip().lower()
     if encoding not in DECODED:
@@ -285,7 +286,10 @@ def retry_after_seconds(header: str, *, now: float) -> float:
         return 0.0
 
 
-def _error(reason: str, url: str, detail: str, *, transient: bool = False, retry_after: float = 0.0) -> FetchError:
+def _error(
+    reason: str, url: str, detail: str, *, transient: bool = False, retry_after: float = 0.0, status: int = 0
+) -> FetchError:
     # Some details come from the client, which quotes what the server sent.
     line = "".join(c if c.isprintable() else "?" for c in " ".join(detail.split()))[:MAX_DETAIL_LENGTH]
-    return FetchError(reason, f"image_url {display_url(url)}: {line}", transient=transient, retry_after=retry_after)
+    message = f"image_url {display_url(url)}: {line}"
+    return FetchError(reason, message, transient=transient, retry_after=retry_after, status=status)

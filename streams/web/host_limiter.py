@@ -1,10 +1,14 @@
 """Limits the requests to each host: protects the host from us, and the pictures of all other hosts from this one.
 
-Each host has a concurrency limit that adapts: it starts at `initial`, grows by one with each response up to `per_host`, and is
-halved by a transient failure. Each host also has a circuit breaker (`circuit_breaker`): while that is open, requests fail at once.
+Each host has a concurrency limit that adapts: it starts at `initial`, and grows by one with each picture up to `per_host`. The
+share of recent requests that failed lowers it: at half of them the host gets half. Each host also has a circuit breaker
+(`circuit_breaker`): while that is open, requests fail at once.
 
-A host is proven when its last request got a response. Unproven hosts, including new ones, share `unproven` slots. Anybody can
-invent hosts that hang; this leaves the other slots to the hosts that respond.
+A picture that failed is tried again, and then its failures count for the picture only: a few broken pictures must not speak for
+a host.
+
+A host is proven when its last request got a response, whatever its status. Unproven hosts, including new ones, share `unproven`
+slots. Anybody can invent hosts that hang; this leaves the other slots to the hosts that respond.
 
 No I/O: the caller makes the request while it holds a slot.
 """
@@ -44,11 +48,16 @@ class HostLimits:
 @dataclass(slots=True, eq=False)
 class _Host:
     name: str
-    limit: int  # requests at a time while the breaker is closed
+    full_limit: int  # requests at a time while none fails
     active: int = 0  # requests under way
     proven: bool = False
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
+
+    @property
+    def limit(self) -> int:
+        """Requests at a time while the breaker is closed."""
+        return max(1, round(self.full_limit * (1 - self.breaker.failure_share)))
 
 
 class HostLimiter:
@@ -61,14 +70,16 @@ class HostLimiter:
         self._unproven = asyncio.Semaphore(self._limits.unproven)
 
     @asynccontextmanager
-    async def slot(self, name: str) -> AsyncGenerator[None]:
+    async def slot(self, name: str, *, repeated: bool = False) -> AsyncGenerator[None]:
         """Hold a slot for one request to a host; waits until the host has a free one.
 
-        A transient FetchError that leaves the block counts as a failure of the host. Anything else but a cancellation
-        counts as a response.
+        A transient FetchError that leaves the block counts as a failure of the host, except `host_unavailable`: that one is
+        about this worker. Anything else but a cancellation counts as a success.
 
         Args:
             name: host and port.
+            repeated: whether the host has answered for the same picture before, and failed. If it fails with a status
+                again, the host is not held to account, except by a half-open breaker.
 
         Raises:
             FetchError: `host_unavailable`, transient. While the breaker of the host is open, `retry_after` says for how
@@ -80,7 +91,7 @@ class HostLimiter:
             async with AsyncExitStack() as stack:
                 if not host.proven:
                     await self._take_unproven_slot(host, stack)
-                stack.push(partial(self._record_outcome, host))
+                stack.push(partial(self._record_outcome, host, repeated))
                 yield
         finally:
             host.active -= 1
@@ -98,18 +109,21 @@ class HostLimiter:
                 transient=True,
             ) from None
 
-    def _record_outcome(self, host: _Host, _: object, error: BaseException | None, __: object) -> None:
+    def _record_outcome(self, host: _Host, repeated: bool, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, asyncio.CancelledError) or getattr(error, "reason", "") == "host_unavailable":
+            return
         if isinstance(error, FetchError) and error.transient:
-            self._record_failure(host, error)
-        elif not isinstance(error, asyncio.CancelledError):
+            self._record_failure(host, error, repeated)
+        else:
             host.proven = True
             host.breaker.record_success()
-            host.limit = min(host.limit + 1, self._limits.per_host)
+            host.full_limit = min(host.full_limit + 1, self._limits.per_host)
 
-    def _record_failure(self, host: _Host, error: FetchError) -> None:
-        host.proven = False
-        host.limit = max(1, host.limit // 2)
-        host.breaker.record_failure(error.reason, self._clock(), retry_after=error.retry_after)
+    def _record_failure(self, host: _Host, error: FetchError, repeated: bool) -> None:
+        host.proven = error.status > 0
+        if repeated and error.status and host.breaker.state(self._clock()) is not State.HALF_OPEN:
+            return
+        host.breaker.record_failure(error.reason, self._clock(), status=error.status, retry_after=error.retry_after)
         if host.breaker.state(self._clock()) is State.OPEN:
             while host.waiting:
                 waiting = host.waiting.popleft()
@@ -150,8 +164,8 @@ class HostLimiter:
         seconds = host.breaker.seconds_open(self._clock())
         return FetchError(
             "host_unavailable",
-            f"image_url: skipped: the circuit breaker of {host.name} is open (failures in a row: {host.breaker.failures}, "
-            f"the last: {host.breaker.last_failure}); next attempt in {seconds:.1f} s",
+            f"image_url: skipped: the circuit breaker of {host.name} is open ({host.breaker.failure_share:.0%} of its "
+            f"recent requests failed, the last: {host.breaker.last_failure}); next attempt in {seconds:.1f} s",
             transient=True,
             retry_after=seconds,
         )

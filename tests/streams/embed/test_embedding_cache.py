@@ -28,7 +28,7 @@ from streams.embed.disk_cache import DiskCache
 from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failures, MemoryCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
-from streams.web.circuit_breaker import FAILURES_TO_OPEN
+from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
@@ -63,6 +63,7 @@ class Shop:
     asked: Counter[str] = field(default_factory=Counter[str])
     may_respond: asyncio.Event = field(default_factory=asyncio.Event)
     broken: int = 0  # how many more requests are answered with 503
+    bad: frozenset[str] = frozenset()  # the pictures whose requests are always answered so
     retry_after: int | None = None  # seconds that those ask for
     url: str = ""
 
@@ -70,8 +71,8 @@ class Shop:
         name = request.path.strip("/")
         self.asked[name] += 1
         await self.may_respond.wait()
-        if self.broken:
-            self.broken -= 1
+        if self.broken or name in self.bad:
+            self.broken = max(0, self.broken - 1)
             return web.Response(
                 status=503, headers={"Retry-After": str(self.retry_after)} if self.retry_after else None
             )
@@ -319,8 +320,7 @@ async def test_the_pause_follows_retry_after(bundle: Bundle, tmp_path: Path, sho
     shop.broken, shop.retry_after = 1, 3
     pauses: list[float] = []
     async with opened(bundle, tmp_path / "c", Clock(), attempts=2, pauses=pauses) as cache:
-        await failure(cache, f"{shop.url}/1")  # the pause was skipped, so the breaker is still open
-    assert shop.asked == {"1": 1}
+        await cache.embedding(f"{shop.url}/1")
     assert 3 <= pauses[0] <= 3.75
 
 
@@ -470,8 +470,24 @@ async def test_a_failing_host_gets_few_requests_before_its_circuit_breaker_opens
     shop.broken = 1_000_000
     async with opened(bundle, tmp_path / "c", Clock(), attempts=1) as cache:
         reasons = [(await failure(cache, f"{shop.url}/{number}")).reason for number in range(20)]
-    assert reasons == ["http_status"] * FAILURES_TO_OPEN + ["host_unavailable"] * (20 - FAILURES_TO_OPEN)
-    assert sum(shop.asked.values()) == FAILURES_TO_OPEN
+    assert reasons == ["http_status"] * OUTCOMES_TO_JUDGE + ["host_unavailable"] * (20 - OUTCOMES_TO_JUDGE)
+    assert sum(shop.asked.values()) == OUTCOMES_TO_JUDGE
+
+
+@pytest.mark.parametrize("retry_after", [None, 30])
+@pytest.mark.parametrize("bad", [range(8), range(0, 60, 3)])
+async def test_the_good_pictures_of_a_host_that_fails_for_some_go_on(
+    bundle: Bundle, tmp_path: Path, shop: Shop, bad: range, retry_after: int | None
+) -> None:
+    shop.bad, shop.retry_after = frozenset(map(str, bad)), retry_after
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=4) as cache:
+        urls = [f"{shop.url}/{number}" for number in range(60)]
+        found = await asyncio.gather(*map(cache.embedding, urls), return_exceptions=True)
+        assert isinstance(await cache.embedding(f"{shop.url}/1000"), bytes), "nor is it refused afterwards"
+    failed = {number: error for number, error in enumerate(found) if isinstance(error, BaseException)}
+    assert set(failed) == set(bad)
+    assert {error.reason for error in failed.values() if isinstance(error, FetchError)} == {"http_status"}
+    assert {shop.asked[str(number)] for number in range(60) if number not in bad} == {1}
 
 
 async def test_a_failure_is_not_retried_while_it_is_crowded(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:

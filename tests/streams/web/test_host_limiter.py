@@ -7,7 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streams.exceptions import FetchError
-from streams.web.circuit_breaker import FAILURES_TO_OPEN, FIRST_OPEN_SECONDS, LONGEST_OPEN_SECONDS
+from streams.web.circuit_breaker import (
+    FIRST_OPEN_SECONDS,
+    LONGEST_OPEN_SECONDS,
+    OUTCOMES_TO_JUDGE,
+    SILENT_FAILURES_TO_OPEN,
+)
 from streams.web.host_limiter import HostLimiter, HostLimits
 
 A, B = "a.example:443", "b.example:443"
@@ -37,10 +42,20 @@ async def succeed(limiter: HostLimiter, name: str = A) -> None:
         pass
 
 
-async def fail(limiter: HostLimiter, name: str = A, *, transient: bool = True, retry_after: float = 0.0) -> None:
+async def fail(
+    limiter: HostLimiter,
+    name: str = A,
+    *,
+    transient: bool = True,
+    status: int = 0,
+    retry_after: float = 0.0,
+    repeated: bool = False,
+) -> None:
+    """A request that fails without a response, or with a status."""
     with pytest.raises(FetchError, match="as the test wants"):
-        async with limiter.slot(name):
-            raise FetchError("timeout", "as the test wants", transient=transient, retry_after=retry_after)
+        async with limiter.slot(name, repeated=repeated):
+            reason = "http_status" if status else "timeout"
+            raise FetchError(reason, "as the test wants", transient=transient, status=status, retry_after=retry_after)
 
 
 @asynccontextmanager
@@ -91,18 +106,34 @@ async def test_waiting_requests_run_in_order(limiter: HostLimiter) -> None:
     assert order == list(range(20))
 
 
-async def test_a_failure_halves_the_limit(limiter: HostLimiter) -> None:
-    for _ in range(5):
+@pytest.mark.parametrize("status", [0, 503])
+async def test_the_share_of_failures_lowers_the_limit_and_successes_raise_it_again(
+    limiter: HostLimiter, status: int
+) -> None:
+    for _ in range(20):
         await succeed(limiter)
-    await fail(limiter)
+    for _ in range(4):
+        await fail(limiter, status=status)
+        await succeed(limiter)
     async with requests(limiter, A, 6) as active:
-        assert len(active) == 2
+        assert len(active) == 3
+    for _ in range(20):
+        await succeed(limiter)
+    async with requests(limiter, A, 6) as active:
+        assert len(active) == 4
+
+
+async def test_a_host_that_mostly_fails_still_gets_one_request_at_a_time(limiter: HostLimiter) -> None:
+    for _ in range(OUTCOMES_TO_JUDGE - 1):
+        await fail(limiter, status=503)
+    async with requests(limiter, A, 6) as active:
+        assert len(active) == 1
 
 
 async def test_failures_in_a_row_open_the_breaker_and_the_error_carries_retry_after(
     limiter: HostLimiter, clock: Clock
 ) -> None:
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
     error = await refused(limiter)
     assert error.retry_after == FIRST_OPEN_SECONDS
@@ -113,13 +144,13 @@ async def test_failures_in_a_row_open_the_breaker_and_the_error_carries_retry_af
 
 
 async def test_a_failure_between_responses_does_not_open_the_breaker(limiter: HostLimiter) -> None:
-    for _ in range(3 * FAILURES_TO_OPEN):
+    for _ in range(3 * SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
         await succeed(limiter)
 
 
 async def test_a_permanent_failure_counts_as_a_response(limiter: HostLimiter) -> None:
-    for _ in range(3 * FAILURES_TO_OPEN):
+    for _ in range(3 * SILENT_FAILURES_TO_OPEN):
         await fail(limiter, transient=False)  # for example a 404
     await succeed(limiter)
 
@@ -127,7 +158,7 @@ async def test_a_permanent_failure_counts_as_a_response(limiter: HostLimiter) ->
 async def test_a_half_open_breaker_lets_one_trial_through_and_a_response_closes_it(
     limiter: HostLimiter, clock: Clock
 ) -> None:
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
     clock.now += FIRST_OPEN_SECONDS
     async with requests(limiter, A, 5) as active:
@@ -138,7 +169,7 @@ async def test_a_half_open_breaker_lets_one_trial_through_and_a_response_closes_
 async def test_a_failed_trial_opens_the_breaker_for_twice_as_long_and_fails_the_waiting_requests(
     limiter: HostLimiter, clock: Clock
 ) -> None:
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
     open_seconds = FIRST_OPEN_SECONDS
     for _ in range(10):
@@ -159,17 +190,52 @@ async def test_a_failed_trial_opens_the_breaker_for_twice_as_long_and_fails_the_
             await task
 
 
-async def test_retry_after_opens_the_breaker(limiter: HostLimiter, clock: Clock) -> None:
+async def test_retry_after_of_one_picture_does_not_stop_the_others(limiter: HostLimiter) -> None:
+    for _ in range(OUTCOMES_TO_JUDGE - 1):
+        await fail(limiter, status=503, retry_after=30)
+    for _ in range(20):
+        await succeed(limiter)
+        await fail(limiter, status=429, retry_after=30)
+
+
+async def test_retry_after_of_all_pictures_stops_the_host_for_so_long(limiter: HostLimiter) -> None:
+    for _ in range(OUTCOMES_TO_JUDGE):
+        await fail(limiter, status=429, retry_after=7)
+    error = await refused(limiter)
+    assert error.retry_after == 7
+    assert "100% of its recent requests failed, the last: http_status" in str(error)
+
+
+async def test_a_picture_that_keeps_failing_with_a_status_does_not_speak_for_its_host(
+    limiter: HostLimiter, clock: Clock
+) -> None:
+    for _ in range(10 * OUTCOMES_TO_JUDGE):
+        await fail(limiter, status=503, repeated=True)
     await succeed(limiter)
-    await fail(limiter, retry_after=7)
-    assert (await refused(limiter)).retry_after == 7
-    clock.now += 7
-    await fail(limiter, retry_after=3600)
-    assert (await refused(limiter)).retry_after == LONGEST_OPEN_SECONDS, "but there is an upper limit"
+    for _ in range(SILENT_FAILURES_TO_OPEN):
+        await fail(limiter, repeated=True)
+    await refused(limiter)
+    clock.now += FIRST_OPEN_SECONDS
+    await fail(limiter, status=503, repeated=True)
+    assert (await refused(limiter)).retry_after == 2 * FIRST_OPEN_SECONDS, "a trial counts"
+
+
+async def test_a_request_that_this_worker_skips_is_no_failure_of_the_host(limiter: HostLimiter) -> None:
+    for _ in range(3 * OUTCOMES_TO_JUDGE):
+        with pytest.raises(FetchError, match="no place"):
+            async with limiter.slot(A):
+                raise FetchError("host_unavailable", "no place", transient=True)
+    await succeed(limiter)
+
+
+async def test_a_host_that_answers_with_an_error_is_proven(limiter: HostLimiter) -> None:
+    await fail(limiter, A, status=503)
+    async with requests(limiter, "hangs-1", 1), requests(limiter, "hangs-2", 1):
+        await succeed(limiter, A)
 
 
 async def test_an_open_breaker_does_not_affect_other_hosts(limiter: HostLimiter) -> None:
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
     await succeed(limiter, B)
 
@@ -185,7 +251,7 @@ async def test_unproven_hosts_share_few_slots_and_proven_hosts_need_none_of_them
 
 async def test_a_skipped_request_does_not_count_as_a_failure(limiter: HostLimiter) -> None:
     async with requests(limiter, "hangs-1", 1), requests(limiter, "hangs-2", 1):
-        for _ in range(FAILURES_TO_OPEN):
+        for _ in range(SILENT_FAILURES_TO_OPEN):
             await refused(limiter, B)
     await succeed(limiter, B)
 
@@ -216,7 +282,7 @@ async def test_a_cancelled_request_leaves_its_slot_to_the_next(limiter: HostLimi
 
 async def test_a_half_open_breaker_lets_one_trial_through_although_the_limit_is_higher(clock: Clock) -> None:
     limiter = HostLimiter(HostLimits(initial=32, per_host=32), clock)
-    for _ in range(FAILURES_TO_OPEN):
+    for _ in range(SILENT_FAILURES_TO_OPEN):
         await fail(limiter)
     clock.now += FIRST_OPEN_SECONDS
     async with requests(limiter, A, 5) as active:
