@@ -30,6 +30,7 @@ from streams.exceptions import FetchError
 from streams.web.addresses import AddressPolicy, check_url, display_url, redirected
 from streams.web.guards import AddressRefused, GuardedResolver, OnlyProxy, ThreadedResolver, guarded_socket_factory
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
+from streams.web.response_size import MAX_HEADER_BYTES, MAX_HEADERS, BoundedConnector, headers_too_large
 
 CHUNK = 64 * 1024  # bytes read at a time
 MAX_DETAIL_LENGTH = 500  # characters of a message, besides the URL
@@ -91,7 +92,8 @@ class Fetcher:
 
         Raises:
             FetchError: permanent: `url_scheme`, `url_invalid`, `host_not_allowed`, `port_not_allowed`,
-                `address_not_public`, `certificate_invalid`, `http_status`, `too_many_redirects`, `content_encoding`.
+                `address_not_public`, `certificate_invalid`, `http_status`, `headers_too_large`,
+                `too_many_redirects`, `content_encoding`.
                 Transient: `timeout`, `host_unreachable`, `response_broken`, and `http_status` for 408, 429 and 5xx, with
                 `retry_after` if the host sends it.
         """
@@ -146,7 +148,7 @@ class Fetcher:
 
     def _new_session(self, *, force_close: bool) -> aiohttp.ClientSession:
         limits = self._limits
-        connector = aiohttp.TCPConnector(
+        connector = BoundedConnector(
             limit=limits.connections,
             limit_per_host=limits.connections_per_host,
             force_close=force_close,
@@ -159,6 +161,9 @@ class Fetcher:
             proxy=self._proxy and self._proxy.url,
             trust_env=False,  # a proxy from the environment would open the connections itself, past the policy
             headers={**HEADERS, "User-Agent": limits.user_agent},
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # `stream` limits the whole chain of redirects
                 sock_connect=limits.connect_timeout,
@@ -263,6 +268,9 @@ def _as_fetch_errors(url: str, limits: FetchLimits) -> Generator[None]:
         if e.__cause__ is not None and isinstance(e.__cause__.__cause__, ContentEncodingError):
             # An encoding that the client knows, but has no decoder for.
             raise _error("content_encoding", url, e.message) from e
+        if headers_too_large(e):
+            detail = f"the headers of the response have more than {MAX_HEADER_BYTES} bytes or {MAX_HEADERS} lines"
+            raise _error("headers_too_large", url, detail) from e
         raise _error("response_broken", url, str(e), transient=True) from e
     except aiohttp.ClientError as e:
         raise _error("response_broken", url, str(e), transient=True) from e

@@ -103,7 +103,7 @@ def test_after_many_successes_more_failures_are_needed() -> None:
 def test_a_host_that_fails_for_a_share_of_its_pictures_does_not_open_it(
     status: int, retry_after: float, share: float
 ) -> None:
-    breaker, dice = CircuitBreaker(), random.Random(7)  # noqa: S311 -- not a secret
+    breaker, dice = CircuitBreaker(), random.Random(7)
     for _ in range(2000):
         if dice.random() < share:
             breaker.record_failure("http_status", 0.0, status=status, retry_after=retry_after)

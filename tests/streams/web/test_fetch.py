@@ -70,6 +70,77 @@ async def test_an_unknown_name_is_host_unreachable() -> None:
     assert (failed.reason, failed.transient) == ("host_unreachable", True)
 
 
+# Headers
+
+POLICY = "default-src 'self' https://*.shop.example; "
+
+
+def headers(request: web.BaseRequest) -> list[tuple[str, str]]:
+    """The headers that a path asks for: `/NAME/NUMBER/SIZE`."""
+    name, number, size = request.path.strip("/").split("/")
+    return [(name, (POLICY * (int(size) // len(POLICY) + 1))[: int(size)])] * int(number)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Content-Security-Policy/1/9000",
+        "Set-Cookie/1/9000",
+        "Set-Cookie/200/50",
+        "X-Anything/1000/40",
+        "Link/1/64000",
+        "Permissions-Policy/8/7900",
+    ],
+)
+@pytest.mark.parametrize("status", [200, 302])
+async def test_headers_may_have_64_kilobytes_in_all(path: str, status: int) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/a.jpg":
+            return web.Response(body=PICTURE)
+        return web.Response(status=status, body=PICTURE, headers=[*headers(request), ("Location", "/a.jpg")])
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        for _ in range(2):
+            assert await fetcher.fetch(f"{url}/{path}") == PICTURE
+
+
+@pytest.mark.parametrize("path", ["Link/1/65537", "Set-Cookie/8/8192", "Set-Cookie/1024/60", "X/1025/1"])
+@pytest.mark.parametrize("status", [200, 302, 503])
+async def test_larger_headers_are_refused_for_good(path: str, status: int) -> None:
+    async def handler(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, body=PICTURE, headers=[*headers(request), ("Location", "/a.jpg")])
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        failed = await failure(fetcher, f"{url}/{path}")
+    assert (failed.reason, failed.transient) == ("headers_too_large", False)
+    assert "65536 bytes or 1024 lines" in str(failed)
+
+
+async def test_each_response_of_a_connection_has_its_own_headers() -> None:
+    async def handler(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=PICTURE * 50, headers={"Link": "x" * 40_000})
+
+    async with serving(handler) as url, Fetcher(policy=LOOPBACK) as fetcher:
+        for _ in range(60):
+            assert await fetcher.fetch(url) == PICTURE * 50
+        assert fetcher.open_connections == 1
+
+
+@pytest.mark.parametrize("size", [1, 100])
+async def test_a_body_in_small_chunks_is_read(size: int) -> None:
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for _ in range(300_000 // size):
+            await response.write(b"x" * size)
+        return response
+
+    limits = FetchLimits(max_bytes=1_000_000, total_timeout=60)
+    async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
+        assert len(await fetcher.fetch(url)) == 300_000
+
+
 # Redirects
 
 

@@ -52,10 +52,11 @@ async def fail(
     repeated: bool = False,
 ) -> None:
     """A request that fails without a response, or with a status."""
+    reason = "http_status" if status else "timeout"
+    error = FetchError(reason, "as the test wants", transient=transient, status=status, retry_after=retry_after)
     with pytest.raises(FetchError, match="as the test wants"):
         async with limiter.slot(name, repeated=repeated):
-            reason = "http_status" if status else "timeout"
-            raise FetchError(reason, "as the test wants", transient=transient, status=status, retry_after=retry_after)
+            raise error
 
 
 @asynccontextmanager
