@@ -28,7 +28,7 @@ from yarl import URL
 
 from streams.exceptions import FetchError
 from streams.web.addresses import AddressPolicy, check_url, display_url, redirected
-from streams.web.guards import AddressRefused, GuardedResolver, OnlyProxy, ThreadedResolver, guarded_socket_factory
+from streams.web.guards import AddressRefused, GuardedResolver, NameResolver, OnlyProxy, guarded_socket_factory
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
 from streams.web.response_size import MAX_HEADER_BYTES, MAX_HEADERS, BoundedConnector, headers_too_large
 
@@ -63,7 +63,7 @@ class Fetcher:
         """
         self._limits = limits or FetchLimits()
         self._policy = policy or AddressPolicy()
-        self._resolver = resolver or ThreadedResolver(self._limits.connect_timeout)
+        self._resolver = resolver or NameResolver(self._limits.connect_timeout)
         self._proxy = OnlyProxy(self._resolver, URL(proxy)) if proxy else None
         self._sockets = weakref.WeakSet[socket.socket]()
         self._resources = AsyncExitStack()

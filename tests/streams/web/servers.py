@@ -5,9 +5,10 @@ import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from ssl import SSLContext
+from typing import cast
 
 import pytest
 from aiohttp import web
@@ -134,6 +135,56 @@ class Answers(AbstractResolver):
 
     async def close(self) -> None:
         pass
+
+
+class NameServer(asyncio.DatagramProtocol):
+    """A name server. It gives `addresses` in turn, then repeats the last, and ignores names that begin with `hangs`."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = list(addresses)
+        self.asked: list[str] = []  # the names whose IPv4 address was asked for
+        self.where = ""  # address and port
+        self.lost = 0  # how many more questions get lost
+        self.delay = 0.0  # seconds between the first question for a name and the answers, as if others have to be asked
+        self._first: dict[bytes, float] = {}  # when a question was asked first
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert self._transport is not None
+        labels, at = [], 12
+        while data[at]:
+            labels.append(data[at + 1 : at + 1 + data[at]].decode())
+            at += 1 + data[at]
+        question, kind = data[12 : at + 5], int.from_bytes(data[at + 1 : at + 3])
+        if kind == 1:
+            self.asked.append(".".join(labels))
+        if self.lost or labels[0].startswith("hangs"):
+            self.lost = max(0, self.lost - 1)
+            return
+        answer = b""
+        if kind == 1:  # A; other types, such as AAAA, have no record
+            address = self.addresses.pop(0) if len(self.addresses) > 1 else self.addresses[0]
+            answer = b"\xc0\x0c\x00\x01\x00\x01" + bytes(4) + b"\x00\x04" + ip_address(address).packed
+        header = data[:2] + b"\x81\x80\x00\x01" + bytes([0, bool(answer)]) + bytes(4)
+        loop = asyncio.get_running_loop()
+        first = self._first.setdefault(question, loop.time())
+        loop.call_at(first + self.delay, self._transport.sendto, header + question + answer, addr)
+
+
+@asynccontextmanager
+async def name_server(*addresses: str) -> AsyncGenerator[NameServer]:
+    """A real name server on 127.0.0.1."""
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: NameServer(*addresses), ("127.0.0.1", 0)
+    )
+    server.where = "127.0.0.1:{}".format(transport.get_extra_info("sockname")[1])
+    try:
+        yield server
+    finally:
+        transport.close()
 
 
 async def failure(fetcher: Fetcher, url: str) -> FetchError:

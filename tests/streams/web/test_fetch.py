@@ -8,8 +8,9 @@ import pytest
 from aiohttp import web
 
 from streams.web.fetch import Fetcher, retry_after_seconds
+from streams.web.guards import NameResolver
 from streams.web.limits import FetchLimits
-from tests.streams.web.servers import LOOPBACK, PICTURE, failure, picture, serving, to
+from tests.streams.web.servers import LOOPBACK, PICTURE, failure, name_server, picture, serving, to
 
 SMALL = FetchLimits(max_bytes=1000)
 SHORT = FetchLimits(total_timeout=0.5)
@@ -263,16 +264,59 @@ async def test_a_server_that_accepts_no_connection_times_out() -> None:
     assert time.monotonic() - start < SHORT_CONNECT.total_timeout
 
 
-async def test_a_name_server_that_does_not_answer_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(*_: object, **__: object) -> list[object]:
-        time.sleep(0.6)
-        return []
-
-    monkeypatch.setattr("socket.getaddrinfo", slow)
-    async with Fetcher(SHORT_CONNECT) as fetcher:
-        failed = await failure(fetcher, "http://slow.example/")
+async def test_a_name_server_that_does_not_answer_times_out() -> None:
+    async with name_server("127.0.0.1") as names:
+        resolver = NameResolver(0.3, [names.where])
+        async with Fetcher(SHORT_CONNECT, LOOPBACK, resolver) as fetcher:
+            failed = await failure(fetcher, "http://hangs.example/")
     assert (failed.reason, failed.transient) == ("timeout", True)
-    assert "slow.example was not resolved within 0.3 s" in str(failed)
+    assert "hangs.example was not resolved within 0.3 s" in str(failed)
+
+
+@pytest.mark.parametrize("hanging", [60, 250])
+async def test_names_whose_look_up_hangs_do_not_delay_other_names(hanging: int) -> None:
+    async with name_server("127.0.0.1") as names, serving(picture) as address:
+        port = address.rpartition(":")[2]
+        async with Fetcher(policy=LOOPBACK, resolver=NameResolver(3, [names.where])) as fetcher:
+            waiting = [asyncio.create_task(failure(fetcher, f"http://hangs-{n}.example/")) for n in range(hanging)]
+            async with asyncio.timeout(20):
+                while len(set(names.asked)) < hanging:
+                    await asyncio.wait(waiting, timeout=0.01)
+                start = time.monotonic()
+                for number in range(5):
+                    assert await fetcher.fetch(f"http://shop-{number}.example:{port}/a.jpg") == PICTURE
+                took = time.monotonic() - start
+                assert {error.reason for error in await asyncio.gather(*waiting)} == {"timeout"}
+    assert took < 2
+
+
+async def test_a_name_is_found_although_the_first_question_was_lost() -> None:
+    async with name_server("127.0.0.1") as names, serving(picture) as address:
+        names.lost = 2  # for IPv4 and for IPv6
+        async with Fetcher(policy=LOOPBACK, resolver=NameResolver(3, [names.where])) as fetcher:
+            assert await fetcher.fetch(address.replace("127.0.0.1", "shop.example")) == PICTURE
+    assert names.lost == 0
+
+
+async def test_a_name_that_takes_long_is_found_although_others_are_fast() -> None:
+    async with (
+        name_server("127.0.0.1") as names,
+        serving(picture) as address,
+        Fetcher(policy=LOOPBACK, resolver=NameResolver(3, [names.where])) as fetcher,
+    ):
+        for number in range(20):
+            assert await fetcher.fetch(address.replace("127.0.0.1", f"shop-{number}.example")) == PICTURE
+        names.delay = 2.2
+        assert await fetcher.fetch(address.replace("127.0.0.1", "slow.example")) == PICTURE
+
+
+async def test_answers_of_a_name_server_are_checked_as_any_others() -> None:
+    async with (
+        name_server("10.0.0.1", "127.0.0.1") as names,
+        Fetcher(resolver=NameResolver(3, [names.where])) as fetcher,
+    ):
+        for number in range(2):
+            assert (await failure(fetcher, f"http://shop-{number}.example/")).reason == "address_not_public"
 
 
 async def test_a_cancelled_fetch_stops() -> None:

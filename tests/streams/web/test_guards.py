@@ -13,7 +13,7 @@ from streams.embed.opening import new_fetcher
 from streams.settings import read_settings
 from streams.web.addresses import AddressPolicy
 from streams.web.fetch import Fetcher
-from streams.web.guards import AddressRefused, GuardedResolver, ThreadedResolver
+from streams.web.guards import AddressRefused, GuardedResolver, NameResolver
 from streams.web.limits import FetchLimits
 from tests.streams.web.servers import IPV6, LOOPBACK, ONLY_2, PICTURE, Answers, canary, failure, picture, serving, to
 
@@ -36,8 +36,8 @@ async def test_a_proxy_in_the_environment_is_not_used(monkeypatch: pytest.Monkey
         assert bird.connections == 0
 
 
-async def test_the_threaded_resolver_resolves_localhost() -> None:
-    resolver = ThreadedResolver(timeout=5)
+async def test_the_resolver_resolves_localhost() -> None:
+    resolver = NameResolver(timeout=5)
     assert "127.0.0.1" in [found["host"] for found in await resolver.resolve("localhost", 80)]
     await resolver.close()
 

@@ -7,14 +7,13 @@ Each URL is followed by the reason of the dead letter.
 
 import asyncio
 import socket
-from typing import Any
 
 import pytest
 from aiohttp import web
 
 from streams.web.addresses import AddressPolicy
 from streams.web.fetch import Fetcher
-from streams.web.guards import GuardedResolver
+from streams.web.guards import GuardedResolver, NameResolver
 from streams.web.limits import FetchLimits
 from tests.streams.web.servers import (
     LOOPBACK,
@@ -24,6 +23,7 @@ from tests.streams.web.servers import (
     Talk,
     canary,
     failure,
+    name_server,
     picture,
     serving,
     talking,
@@ -350,22 +350,15 @@ async def test_an_address_that_changes_after_the_check_is_refused_at_the_socket(
     assert (failed.reason, failed.transient) == ("address_not_public", False)
 
 
-async def test_a_name_is_resolved_once_and_that_address_is_connected(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_name_is_resolved_once_and_that_address_is_connected() -> None:
     """A second look-up, when connecting, would return an internal address."""
-    answers = ["127.0.0.2", "127.0.0.1"]
-    asked: list[Any] = []
-
-    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[Any]:
-        asked.append(host)
-        address = answers[min(len(asked), len(answers)) - 1]
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port))]
-
-    async with serving(picture, "127.0.0.2") as url, Fetcher(QUICK, ONLY_2) as fetcher:
-        monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
+    async with (
+        serving(picture, "127.0.0.2") as url,
+        name_server("127.0.0.2", "127.0.0.1") as names,
+        Fetcher(QUICK, ONLY_2, NameResolver(3, [names.where])) as fetcher,
+    ):
         assert await fetcher.fetch(url.replace("127.0.0.2", "rebound.example")) == PICTURE
-    assert asked == ["rebound.example"]
+    assert names.asked == ["rebound.example"]
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], ["::1", "127.0.0.2"]])
