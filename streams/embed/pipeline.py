@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
 from itertools import count
 from random import uniform
 from time import monotonic
@@ -23,6 +22,7 @@ from streams.exceptions import FetchError
 from streams.web.addresses import display_url, host_and_port
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter
+from streams.web.large_places import LargePlaces
 
 RETRY_TIMEOUT = 60.0  # seconds after which no other attempt at a picture begins
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled with each
@@ -70,7 +70,7 @@ class EmbeddingPipeline:
         self._max_pixels = max_pixels
         self._host_limiter = host_limiter
         self._in_flight = asyncio.Semaphore(max_in_flight)
-        self._large = asyncio.Semaphore(max_large)
+        self._large = LargePlaces(max_large)
         self._attempts = attempts
         self._decoders = decoders
         self._attempted = attempted
@@ -115,7 +115,7 @@ class EmbeddingPipeline:
             async with self._host_limiter.slot(host, repeated=answered):
                 await in_flight.enter_async_context(self._in_flight)
                 async with self._fetcher.stream(url) as response:
-                    data = await response.read(before_large=partial(large.enter_async_context, self._large))
+                    data = await response.read(lambda: large.enter_async_context(self._large.place(host)))
             return await asyncio.get_running_loop().run_in_executor(
                 self._decoders, decode_picture, data, self._image_size, self._max_pixels
             )

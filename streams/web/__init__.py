@@ -7,4 +7,5 @@ response_size.py    how large the headers of a response may be
 fetch.py            one picture over HTTP, within these limits
 circuit_breaker.py  stops requests to a host that keeps failing; pure
 host_limiter.py     how many requests each host gets at a time
+large_places.py     how many large pictures of each host are read at a time
 """

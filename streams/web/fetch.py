@@ -29,6 +29,7 @@ from yarl import URL
 from streams.exceptions import FetchError
 from streams.web.addresses import AddressPolicy, check_url, display_url, redirected
 from streams.web.guards import AddressRefused, GuardedResolver, NameResolver, OnlyProxy, guarded_socket_factory
+from streams.web.large_places import BYTES_PER_SECOND, Place
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
 from streams.web.response_size import MAX_HEADER_BYTES, MAX_HEADERS, BoundedConnector, headers_too_large
 
@@ -191,28 +192,37 @@ class Response:
     _limits: FetchLimits
     _timeout: float  # seconds for the body
 
-    async def read(self, before_large: Callable[[], Awaitable[object]] | None = None) -> bytes:
+    async def read(self, before_large: Callable[[], Awaitable[Place]] | None = None) -> bytes:
         """Read the body.
 
         Args:
-            before_large: awaited once, before more than `LARGE_PICTURE_BYTES` bytes are read. The time of that wait does
-                not count towards the time limit.
+            before_large: awaited once, before more than `LARGE_PICTURE_BYTES` bytes are read: a wait for a place. The time of
+                that wait does not count towards the time limit.
 
         Returns:
             The body, decompressed: at least one byte, and at most `max_bytes`.
 
         Raises:
             FetchError: `picture_too_many_bytes` or `empty_body`; transient: `timeout`, `host_unreachable` or
-                `response_broken`.
+                `response_broken`, and what `before_large` raises.
         """
         limit = self._limits.max_bytes
         if self._response.content_length is not None and self._response.content_length > limit:
             detail = f"{self._response.content_length} bytes announced; the limit is {limit}"
             raise _error("picture_too_many_bytes", self._url, detail)
         body = bytearray()
+        with _as_fetch_errors(self._url, self._limits):
+            await self._read_into(body, before_large)
+        if not body:
+            raise _error("empty_body", self._url, f"the response, status {self._response.status}, has no body")
+        return bytes(body)
+
+    async def _read_into(self, body: bytearray, before_large: Callable[[], Awaitable[Place]] | None) -> None:
+        limit = self._limits.max_bytes
         loop = asyncio.get_running_loop()
         started = loop.time()
-        with _as_fetch_errors(self._url, self._limits):
+        place: Place | None = None
+        try:
             async with asyncio.timeout(self._timeout) as deadline:
                 async for chunk in self._response.content.iter_chunked(CHUNK):  # decompressed chunk by chunk
                     body += chunk
@@ -220,15 +230,22 @@ class Response:
                         raise _error(
                             "picture_too_many_bytes", self._url, f"more than {limit} bytes, which is the limit"
                         )
-                    if before_large is not None and len(body) > LARGE_PICTURE_BYTES:
+                    if place is not None:
+                        place.received(len(chunk))
+                    elif before_large is not None and len(body) > LARGE_PICTURE_BYTES:
                         time_left = self._timeout - (loop.time() - started)
                         deadline.reschedule(None)
-                        await before_large()
+                        place = await before_large()
                         deadline.reschedule(loop.time() + time_left)
-                        before_large = None
-        if not body:
-            raise _error("empty_body", self._url, f"the response, status {self._response.status}, has no body")
-        return bytes(body)
+                        place.begin(give_up=lambda: deadline.reschedule(loop.time()))
+        except TimeoutError as e:
+            if place is None or not place.lost:
+                raise
+            detail = f"less than {BYTES_PER_SECOND} bytes a second while other large pictures waited"
+            raise _error("timeout", self._url, detail, transient=True) from e
+        finally:
+            if place is not None:
+                place.end()
 
 
 def _check_headers(url: str, response: aiohttp.ClientResponse) -> None:

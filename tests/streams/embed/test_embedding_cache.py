@@ -28,6 +28,7 @@ from streams.embed.disk_cache import DiskCache
 from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failures, MemoryCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
+from streams.web import large_places
 from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
@@ -415,11 +416,12 @@ async def test_an_unfinished_response_delays_large_pictures_only_if_it_is_large(
     slow, large = Slow(size), Slow(LARGE_PICTURE_BYTES + 100_000)
     large.may_end.set()
     async with (
-        serving(slow.answer) as slow_url,
+        serving(slow.answer, "0.0.0.0") as slow_url,
         serving(large.answer) as large_url,
         opened(bundle, tmp_path / "c", Clock(), max_large=2) as cache,
     ):
-        waiting = [asyncio.create_task(cache.embedding(f"{slow_url}/{number}")) for number in range(2)]
+        hosts = [slow_url.replace("0.0.0.0", f"127.0.0.{number}") for number in (2, 3)]
+        waiting = [asyncio.create_task(cache.embedding(f"{host}/1")) for host in hosts]
         await slow.all_started(2)
         another = asyncio.create_task(failure(cache, f"{large_url}/1"))
         done, _ = await asyncio.wait([another], timeout=5 if free else 0.3)
@@ -427,6 +429,53 @@ async def test_an_unfinished_response_delays_large_pictures_only_if_it_is_large(
         slow.may_end.set()
         assert (await another).reason == "not_a_picture"
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def drip(request: web.BaseRequest) -> web.StreamResponse:
+    """Sends a large picture that never ends, a byte at a time."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    await response.write(bytes(132 * 1024))
+    while True:
+        await asyncio.sleep(0.05)
+        await response.write(b"x")
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 30])
+async def test_large_pictures_that_drip_do_not_keep_those_of_other_hosts_waiting(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hosts: int
+) -> None:
+    monkeypatch.setattr(large_places, "GRACE", 0.5)
+    large = Slow(LARGE_PICTURE_BYTES + 100_000)
+    large.may_end.set()
+    async with (
+        serving(drip, "0.0.0.0") as drip_url,
+        serving(large.answer) as large_url,
+        opened(bundle, tmp_path / "c", Clock(), max_large=4) as cache,
+    ):
+        dripping = [
+            asyncio.create_task(failure(cache, f"{drip_url.replace('0.0.0.0', f'127.0.1.{1 + n % hosts}')}/{n}"))
+            for n in range(30)
+        ]
+        await asyncio.wait(dripping, timeout=0.5)
+        async with asyncio.timeout(8):
+            for number in range(10):
+                assert (await failure(cache, f"{large_url}/{number}")).reason == "not_a_picture"
+        for task in dripping:
+            task.cancel()
+        await asyncio.gather(*dripping, return_exceptions=True)
+
+
+async def test_a_large_picture_that_drips_fails_and_says_why(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_places, "GRACE", 0.2)
+    async with serving(drip) as url, opened(bundle, tmp_path / "c", Clock(), max_large=1) as cache:
+        first, second = (asyncio.create_task(failure(cache, f"{url}/{number}")) for number in range(2))
+        error = await first
+        second.cancel()
+    assert (error.reason, error.transient) == ("timeout", True)
+    assert "less than 32768 bytes a second while other large pictures waited" in str(error)
 
 
 async def test_small_pictures_pass_unfinished_large_ones(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
