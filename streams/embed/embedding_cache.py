@@ -73,6 +73,20 @@ class _Failure(NamedTuple):
     reason: str
     message: str
     transient: bool
+    hurried: bool  # it would have been retried, but too many events waited
+
+
+class _Flight:
+    """A computation, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], bool]] = []  # for each: whether it would rather fail now than wait for a retry
+        self.hurried = False
+
+    def crowded(self) -> bool:
+        """Whether nobody would wait for a retry."""
+        self.hurried = all(crowded() for crowded in self.waiting)
+        return self.hurried
 
 
 class Failures:
@@ -85,18 +99,19 @@ class Failures:
         self._bytes = 0
         self._entries: OrderedDict[str, _Failure] = OrderedDict()  # by URL, oldest first
 
-    def add(self, url: str, error: FetchError) -> None:
-        """Remember why there is no embedding."""
+    def add(self, url: str, error: FetchError, *, hurried: bool = False) -> None:
+        """Remember why there is no embedding. hurried: whether a retry was given up because too many events waited."""
         self._drop(url)
-        self._entries[url] = failure = _Failure(self._clock() + self._age, error.reason, str(error), error.transient)
+        expiry = self._clock() + self._age
+        self._entries[url] = failure = _Failure(expiry, error.reason, str(error), error.transient, hurried)
         self._bytes += self._size(url, failure)
         while self._bytes > self._max_bytes:
             self._drop(next(iter(self._entries)))
 
-    def check(self, url: str) -> None:
-        """Raise FetchError if a failure of `url` is remembered."""
+    def check(self, url: str, crowded: Callable[[], bool] = lambda: False) -> None:
+        """Raise FetchError if a failure of `url` is remembered that holds for this caller, too. crowded: as in `embedding`."""
         failure = self._entries.get(url)
-        if failure is None:
+        if failure is None or (failure.hurried and not crowded()):
             return
         if self._clock() < failure.expiry:
             raise FetchError(failure.reason, failure.message, transient=failure.transient)
@@ -138,7 +153,7 @@ class EmbeddingCache:
         self._memory = MemoryCache(memory, min(MEMORY_AGE, disk.max_age), clock)
         self._failures = Failures(failure_age, clock)
         self._clock = clock
-        self._in_flight: dict[str, asyncio.Task[bytes]] = {}  # by URL
+        self._in_flight: dict[str, tuple[asyncio.Task[bytes], _Flight]] = {}  # by URL
 
     @property
     def full(self) -> bool:
@@ -162,10 +177,15 @@ class EmbeddingCache:
             self._memory.put(url, found)
         return found
 
-    async def embedding(self, url: str) -> bytes:
+    async def embedding(self, url: str, crowded: Callable[[], bool] = lambda: False) -> bytes:
         """The embedding of the picture at `url`.
 
         Cancelling one caller does not cancel the computation that others wait for.
+
+        Args:
+            url: where the picture is.
+            crowded: whether so many events wait behind this one that a failure is not retried for it. A failure is retried
+                as long as one of the callers that wait for this picture is not crowded.
 
         Raises:
             EventError: there is no embedding; usually a FetchError.
@@ -173,26 +193,32 @@ class EmbeddingCache:
         found = self.cached(url)
         if found is not None:
             return found
-        self._failures.check(url)
-        task = self._in_flight.get(url)
-        if task is None:
-            task = self._in_flight[url] = asyncio.create_task(self._compute(url))
+        self._failures.check(url, crowded)
+        if url not in self._in_flight:
+            flight = _Flight()
+            task = asyncio.create_task(self._compute(url, flight))
             task.add_done_callback(lambda _: self._in_flight.pop(url, None))
-        return await asyncio.shield(task)
+            self._in_flight[url] = task, flight
+        task, flight = self._in_flight[url]
+        flight.waiting.append(crowded)
+        try:
+            return await asyncio.shield(task)
+        finally:
+            flight.waiting.remove(crowded)
 
     async def close(self) -> None:
         """Cancel the computations in flight. Call it when no caller waits any more."""
-        tasks = list(self._in_flight.values())
+        tasks = [task for task, _ in self._in_flight.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _compute(self, url: str) -> bytes:
+    async def _compute(self, url: str, flight: _Flight) -> bytes:
         try:
-            embedding = quantize(await self._pipeline.embedding(url))
+            embedding = quantize(await self._pipeline.embedding(url, flight.crowded))
         except FetchError as error:
             metrics.pictures.labels("failure").inc()
-            self._failures.add(url, error)
+            self._failures.add(url, error, hurried=flight.hurried)
             raise
         self._memory.put(url, embedding)
         self._disk.put(url, embedding, now=self._clock())

@@ -40,9 +40,8 @@ async def open_pipeline(
     embedder: Embedder,
     *,
     attempted: Callable[[], None] = lambda: None,
-    crowded: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[EmbeddingPipeline]:
-    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted` and `crowded`."""
+    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted`."""
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
         decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode", initializer=yield_to_others))
@@ -58,7 +57,6 @@ async def open_pipeline(
             attempts=settings.fetch_attempts,
             decoders=decoders,
             attempted=attempted,
-            crowded=crowded,
         )
 
 
@@ -69,9 +67,8 @@ async def open_embedding_cache(
     folder: Path,
     *,
     attempted: Callable[[], None] = lambda: None,
-    crowded: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[EmbeddingCache]:
-    """Open an embedding cache with its pipeline. `EmbeddingPipeline` describes `attempted` and `crowded`.
+    """Open an embedding cache with its pipeline. `EmbeddingPipeline` describes `attempted`.
 
     Args:
         settings: limits and sizes.
@@ -83,7 +80,7 @@ async def open_embedding_cache(
     """
     async with AsyncExitStack() as stack:
         pipeline = await stack.enter_async_context(
-            open_pipeline(settings, bundle.embedder(settings.model_threads), attempted=attempted, crowded=crowded)
+            open_pipeline(settings, bundle.embedder(settings.model_threads), attempted=attempted)
         )
         disk = DiskCache(
             folder / "cache",

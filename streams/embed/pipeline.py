@@ -45,7 +45,6 @@ class EmbeddingPipeline:
         attempts: int,
         decoders: ThreadPoolExecutor,
         attempted: Callable[[], None] = lambda: None,
-        crowded: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Create a pipeline.
@@ -61,7 +60,6 @@ class EmbeddingPipeline:
             attempts: attempts at a picture, for transient failures.
             decoders: threads that decode.
             attempted: called at the end of each attempt.
-            crowded: whether so many events wait that a failure is not retried.
             sleep: waits between attempts, seconds.
         """
         self._fetcher = fetcher
@@ -74,11 +72,14 @@ class EmbeddingPipeline:
         self._attempts = attempts
         self._decoders = decoders
         self._attempted = attempted
-        self._crowded = crowded
         self._sleep = sleep
 
-    async def embedding(self, url: str) -> NDArray[np.float32]:
+    async def embedding(self, url: str, crowded: Callable[[], bool] = lambda: False) -> NDArray[np.float32]:
         """The embedding of the picture at `url`, float32 [d].
+
+        Args:
+            url: where the picture is.
+            crowded: asked after a failure that could be retried: whether so many events wait that it is not.
 
         Raises:
             FetchError: the picture cannot be fetched or decoded; the error of the last attempt.
@@ -92,7 +93,7 @@ class EmbeddingPipeline:
                 raise FetchError(error.reason, f"image_url {display_url(url)}: {error}") from error
             except FetchError as error:
                 pause = _pause(number, error.retry_after)
-                if not error.transient or number >= self._attempts or self._crowded() or monotonic() + pause > deadline:
+                if not error.transient or number >= self._attempts or monotonic() + pause > deadline or crowded():
                     raise
                 answered = answered or error.status > 0
             finally:

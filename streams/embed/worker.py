@@ -69,13 +69,7 @@ class EmbedWorker:
 
     async def __aenter__(self) -> "EmbedWorker":
         self._embeddings = await self._open.enter_async_context(
-            open_embedding_cache(
-                self._settings,
-                self._bundle,
-                self._folder,
-                attempted=self.app.in_flight.progressed,
-                crowded=lambda: self.app.in_flight.crowded,
-            )
+            open_embedding_cache(self._settings, self._bundle, self._folder, attempted=self.app.in_flight.progressed)
         )
         return self
 
@@ -101,11 +95,10 @@ class EmbedWorker:
             metrics.events.labels(self.name).inc()
 
     async def _outcome(self, pending: Pending) -> _Outcome:
-        """Turn a record into an embedded interaction, or into a dead letter."""
-        record = pending.record
+        """Turn an event into an embedded interaction, or into a dead letter."""
         try:
             pending.check()
-            embedded = await self._embedded(value_of(record))
+            embedded = await self._embedded(pending)
         except EventError as error:
             logger.info("dead letter: %s", error)
             # Its frames hold the record. They would keep it in memory until the garbage collector runs.
@@ -118,17 +111,22 @@ class EmbedWorker:
             partition = partition_of(key, self._partitions)
             return _Outcome(self._settings.embedded_topic, key, encode_embedded(embedded), partition=partition)
         metrics.dead_letters.labels(self.name, problem.reason).inc()
-        return _Outcome(self._settings.dlq_topic, *dead_letter(record, problem, worker=self.name, at=datetime.now(UTC)))
+        return _Outcome(
+            self._settings.dlq_topic, *dead_letter(pending.record, problem, worker=self.name, at=datetime.now(UTC))
+        )
 
-    async def _embedded(self, value: bytes | None) -> EmbeddedInteraction:
+    async def _embedded(self, pending: Pending) -> EmbeddedInteraction:
         interaction = parse_interaction(
-            value, now=time(), max_future=self._settings.max_future, earliest=self._settings.earliest
+            value_of(pending.record),
+            now=time(),
+            max_future=self._settings.max_future,
+            earliest=self._settings.earliest,
         )
         embedding = b""
         if interaction.type in PICTURED:
             if self._embeddings is None:
                 raise RuntimeError("the worker was not entered before its app started")
-            embedding = await self._embeddings.embedding(interaction.image_url)
+            embedding = await self._embeddings.embedding(interaction.image_url, pending.crowded)
             if len(embedding) != HEADER_BYTES + self._bundle.embedding_size or not is_finite(embedding):
                 raise EventError(
                     "invalid_embedding",

@@ -71,6 +71,10 @@ class Pending:
         if self.quarantined:
             raise quarantine()
 
+    def crowded(self) -> bool:
+        """Whether its partition uses more than half of its share, so that it may soon have to wait."""
+        return not self.forgotten and self._tracker._crowded(self)
+
     def finish(self) -> None:
         """Report that the broker has everything that the record caused."""
         if not self.finished:
@@ -237,11 +241,6 @@ class InFlightTracker:
         self._changed()
         return taken
 
-    @property
-    def crowded(self) -> bool:
-        """Whether some partition uses more than half of its share, so that it may soon have to wait."""
-        return any(len(partition.queue) > self._share // 2 for partition in self._partitions.values())
-
     def progressed(self) -> None:
         """Report progress that finishes no record, such as an attempt to fetch a picture."""
         self.progress += 1
@@ -260,6 +259,9 @@ class InFlightTracker:
             and partition.size < self._byte_share
             and self._size < self._max_bytes  # others may have records that are larger than their shares
         )
+
+    def _crowded(self, pending: Pending) -> bool:
+        return len(pending._partition.queue) > self._share // 2
 
     def _finished(self, pending: Pending) -> None:
         if pending.forgotten:

@@ -206,7 +206,7 @@ def parse_url(url: str) -> URL:
 
 def absolute(url: str) -> str:
     """The URL with a scheme: `//cdn.example/1.jpg`, as written in web pages, means https."""
-    return f"https:{url}" if url.startswith("//") and not url.startswith("///") else url
+    return f"https:{url}" if url.startswith("//") and url[2:3] not in {"", "/", "\\"} else url
 
 
 def redirected(url: URL, location: str) -> str:

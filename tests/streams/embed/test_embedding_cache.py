@@ -109,7 +109,6 @@ async def opened(
     attempts: int = 1,
     max_in_flight: int = 64,
     max_large: int = 4,
-    crowded: bool = False,
     pauses: list[float] | None = None,
 ) -> AsyncGenerator[EmbeddingCache]:
     """The real cache, from the fetcher to the model. The pauses between attempts are appended to `pauses`, and skipped."""
@@ -136,7 +135,6 @@ async def opened(
                 max_large=max_large,
                 attempts=attempts,
                 decoders=threads,
-                crowded=lambda: crowded,
                 sleep=skip,
             )
             yield EmbeddingCache(pipeline, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)
@@ -539,11 +537,77 @@ async def test_the_good_pictures_of_a_host_that_fails_for_some_go_on(
     assert {shop.asked[str(number)] for number in range(60) if number not in bad} == {1}
 
 
-async def test_a_failure_is_not_retried_while_it_is_crowded(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+# Crowded partitions
+
+
+def crowded() -> bool:
+    return True
+
+
+async def test_a_failure_is_not_retried_for_an_event_that_many_others_wait_behind(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
     shop.broken = 1
-    async with opened(bundle, tmp_path / "c", Clock(), attempts=3, crowded=True) as cache:
-        assert (await failure(cache, f"{shop.url}/1")).reason == "http_status"
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        with pytest.raises(FetchError) as failed:
+            await cache.embedding(f"{shop.url}/1", crowded)
+    assert failed.value.reason == "http_status"
     assert shop.asked == {"1": 1}
+
+
+@pytest.mark.parametrize("patient", [0, 1, 2])
+async def test_a_failure_is_retried_for_all_as_long_as_one_of_them_can_wait(
+    bundle: Bundle, tmp_path: Path, shop: Shop, patient: int
+) -> None:
+    shop.broken = 2
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        found = await asyncio.gather(
+            *(cache.embedding(f"{shop.url}/1", lambda n=n: n != patient) for n in range(3)), return_exceptions=True
+        )
+    assert [type(one) for one in found] == [bytes] * 3
+    assert shop.asked == {"1": 3}
+
+
+async def test_the_one_that_could_wait_no_longer_counts_once_it_is_cancelled(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.broken = 10
+    shop.may_respond.clear()
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        patient = asyncio.create_task(cache.embedding(f"{shop.url}/1"))
+        hurried = asyncio.create_task(cache.embedding(f"{shop.url}/1", crowded))
+        async with asyncio.timeout(10):
+            while not shop.asked:
+                await asyncio.wait({hurried}, timeout=0.01)
+        patient.cancel()
+        await asyncio.wait({patient})
+        shop.may_respond.set()
+        with pytest.raises(FetchError):
+            await hurried
+    assert shop.asked == {"1": 1}
+
+
+async def test_a_failure_that_was_not_retried_is_remembered_for_crowded_partitions_only(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.broken = 1
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        for _ in range(2):
+            with pytest.raises(FetchError):
+                await cache.embedding(f"{shop.url}/1", crowded)
+        assert shop.asked == {"1": 1}
+        assert await cache.embedding(f"{shop.url}/1")
+    assert shop.asked == {"1": 2}
+
+
+async def test_a_failure_that_was_retried_in_vain_is_remembered_for_all(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    shop.broken = 3
+    async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
+        for _ in range(2):
+            await failure(cache, f"{shop.url}/1")
+    assert shop.asked == {"1": 3}
 
 
 ENDS = {"short": "", "long": "a" * 2000, "Chinese": "中" * 900, "emoji": "\U0001f455" * 900}

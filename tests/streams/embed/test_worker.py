@@ -1,22 +1,32 @@
 """The agent of the embed worker: events run side by side; one failure, or a stop, ends all of them unacknowledged."""
 
 import asyncio
+import io
+import json
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from aiokafka import TopicPartition
+from PIL import Image
 
 from model.bundle import Bundle
 from streams.embed.worker import EmbedWorker
 from streams.engine.in_flight import InFlightTracker, Pending
 from streams.exceptions import DeliveryError
-from streams.settings import Settings
+from streams.kafka.records import Record
+from streams.settings import Settings, read_settings
 from tests.records import record
+from tests.streams.web.servers import serving
 
 TOPIC = "user-interactions"
 TP = TopicPartition(TOPIC, 0)
+_file = io.BytesIO()
+Image.new("RGB", (32, 32), "teal").save(_file, "PNG")
+PNG = _file.getvalue()
 
 
 class Running(EmbedWorker):
@@ -91,3 +101,29 @@ async def test_a_stop_cancels_the_events_in_flight_and_acknowledges_none(worker:
         await agent
     assert sorted(worker.ended) == [0, 1, 2]
     assert worker.app.in_flight.committable() == {}
+
+
+async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_in(tmp_path: Path) -> None:
+    """Each picture fails once, and the events of partition 0 fill more than half of its share."""
+    asked: set[str] = set()
+
+    async def shop(request: web.BaseRequest) -> web.Response:
+        if request.path in asked:
+            return web.Response(body=PNG)
+        asked.add(request.path)
+        return web.Response(status=503)
+
+    def viewed(url: str, partition: int, offset: int) -> Record:
+        value = {"user_id": "ada", "item_id": "hat", "type": "view", "timestamp": 1_400_000_000_000, "image_url": url}
+        return record(TOPIC, partition, offset, value=json.dumps(value).encode())
+
+    settings = read_settings(embed_in_flight=64, fetch_allow_networks=(ip_network("127.0.0.0/8"),))
+    async with serving(shop) as url, EmbedWorker(settings, Bundle.load(), tmp_path) as worker:
+        tracker = worker.app.in_flight
+        tracker.begin({TP: 0, TopicPartition(TOPIC, 1): 0})
+        tracker.put(TP, [viewed(f"{url}/0-{offset}", 0, offset) for offset in range(20)])
+        tracker.put(TopicPartition(TOPIC, 1), [viewed(f"{url}/1", 1, 0), viewed(f"{url}/0-1", 1, 1)])
+        taken = {(one.record.partition, one.record.offset): one for one in await tracker.take(64)}
+        events = [(0, 0), (1, 0), (0, 1), (1, 1)]  # the last two have the same picture
+        outcomes = await asyncio.gather(*(worker._outcome(taken[event]) for event in events))
+    assert [outcome.topic for outcome in outcomes] == [settings.dlq_topic] + [settings.embedded_topic] * 3

@@ -130,16 +130,27 @@ async def test_a_partition_that_is_full_leaves_room_for_the_others() -> None:
     assert await waiting == {}, "nothing is read: there is nothing to wait for"
 
 
-async def test_a_partition_that_fills_more_than_half_of_its_share_makes_it_crowded() -> None:
+async def test_a_partition_is_crowded_when_it_fills_more_than_half_of_its_share_and_no_other_is() -> None:
     tracker = InFlightTracker(20)
     tracker.begin({tp(0): 0, tp(1): 0})
     tracker.put(tp(0), [record(TOPIC, 0, offset) for offset in range(8)])
-    assert not tracker.crowded
+    tracker.put(tp(1), [record(TOPIC, 1, 0)])
+    taken = await tracker.take(9)
+    assert not any(pending.crowded() for pending in taken)
     tracker.put(tp(0), [record(TOPIC, 0, 8)])
-    assert tracker.crowded
-    for pending in await tracker.take(9):
-        pending.finish()
-    assert not tracker.crowded
+    assert [pending.crowded() for pending in taken] == [pending.record.partition == 0 for pending in taken]
+    taken[0].finish()
+    assert not any(pending.crowded() for pending in taken)
+
+
+async def test_a_record_that_will_be_delivered_again_is_not_crowded() -> None:
+    tracker = InFlightTracker(4)
+    tracker.begin({tp(0): 0})
+    tracker.put(tp(0), [record(TOPIC, 0, offset) for offset in range(4)])
+    [first, *_] = await tracker.take(4)
+    assert first.crowded()
+    tracker.forget()
+    assert not first.crowded()
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 50])
