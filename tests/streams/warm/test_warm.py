@@ -25,7 +25,7 @@ from model.quantization import HEADER_BYTES
 from streams.embed.disk_cache import DiskCache
 from streams.runtime.process import locked_folder
 from streams.warm import commands
-from streams.web.circuit_breaker import FAILURES_TO_OPEN
+from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
 from tests.command import Command, Done
 from tests.streams.warm.shop import Shop, open_shop, wait_until
 
@@ -406,7 +406,7 @@ def test_a_signal_stops_it_cleanly_while_failing_pictures_wait_for_a_retry(shop:
     shop.broken = True
     source = write(tmp_path / "list.txt", shop.urls(50))
     with started(tmp_path, str(source), drain_timeout=DRAIN_TIMEOUT, fetch_attempts="100") as process:
-        wait_until(lambda: shop.asked.total() >= FAILURES_TO_OPEN)  # then the circuit breaker is open
+        wait_until(lambda: shop.asked.total() >= OUTCOMES_TO_JUDGE)  # then the circuit breaker is open
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, counts(out)) == (130, Counts(0, 0, 0, 0))
