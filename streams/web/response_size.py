@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineToo
 MAX_HEADER_BYTES = 64 * 1024  # status line, headers, and interim responses (1xx) before them
 MAX_HEADERS = 1024  # each costs some hundred bytes of Python objects
 # After the headers: what the framing of chunks may take besides the body, trailers included.
-MAX_FRAMING_BYTES = 1024**2
+MAX_FRAMING_BYTES = 256 * 1024
 FRAMING_PER_BYTE = 8  # a chunk of one byte has five others
 
 
