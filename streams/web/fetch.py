@@ -211,8 +211,12 @@ class Response:
             detail = f"{self._response.content_length} bytes announced; the limit is {limit}"
             raise _error("picture_too_many_bytes", self._url, detail)
         body = bytearray()
-        with _as_fetch_errors(self._url, self._limits):
-            await self._read_into(body, before_large)
+        try:
+            with _as_fetch_errors(self._url, self._limits):
+                await self._read_into(body, before_large)
+        except BaseException:
+            body.clear()  # the traceback would keep up to `max_bytes` until the garbage is collected
+            raise
         if not body:
             raise _error("empty_body", self._url, f"the response, status {self._response.status}, has no body")
         return bytes(body)
