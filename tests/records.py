@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from aiokafka import ConsumerRecord
+from aiokafka import ConsumerRecord, TopicPartition
 
+from streams.engine.in_flight import InFlightTracker, Pending
 from streams.kafka.records import Record, UnreadableRecord
 
 
@@ -25,3 +26,12 @@ def unreadable(topic: str, partition: int, first: int, last: int, value: bytes =
     """What stands for a batch that cannot be read."""
     places = (topic, partition, last, -1, 0, None, value, None, -1, len(value), ())
     return UnreadableRecord(*places, first, "unreadable_batch", "the checksum of the batch is wrong")
+
+
+def pending(one: Record) -> Pending:
+    """A record that a worker is about to process."""
+    tp = TopicPartition(one.topic, one.partition)
+    tracker = InFlightTracker(1)
+    tracker.begin({tp: one.offset})
+    tracker.put(tp, [one])
+    return tracker._partitions[tp].queue[0]

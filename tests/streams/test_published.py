@@ -19,7 +19,6 @@ from model.aggregator import Scored
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams.embed.worker import EmbedWorker
-from streams.engine.in_flight import InFlightTracker, Pending
 from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, json_schema
 from streams.profile.bag import Moment, Picture, Slot
@@ -27,7 +26,7 @@ from streams.profile.rows import encode_slot, slot_key
 from streams.profile.worker import ProfileWorker
 from streams.schema import recommendation_schema
 from streams.settings import Settings
-from tests.records import record
+from tests.records import pending, record
 
 VALID = jsonschema.Draft202012Validator(recommendation_schema())
 SHARED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -97,7 +96,7 @@ def profile(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
 
 def published(worker: ProfileWorker, value: bytes) -> list[bytes | None]:
     """What the worker publishes for an event. Nothing if the event becomes a dead letter."""
-    batch = worker._decoded([Pending(record(value=value), _tracker=InFlightTracker(1))])
+    batch = worker._decoded([pending(record(value=value))])
     try:
         return [content for _, content, _ in worker._outcome(batch).recommendations]
     except Exception:  # noqa: BLE001 -- the worker makes a dead letter of whatever is raised
@@ -224,7 +223,7 @@ def test_what_the_embed_worker_publishes_is_accepted_by_the_profile_worker(
 ) -> None:
     embed._embeddings = Embeddings(embedding)  # pyright: ignore[reportAttributeAccessIssue]
     with suppress(EventError):  # a dead letter
-        found = encode_embedded(asyncio.run(embed._embedded(json.dumps(event).encode())))
+        found = encode_embedded(asyncio.run(embed._embedded(pending(record(value=json.dumps(event).encode())))))
         profile_accepts(profile[0], found)
 
 
@@ -239,4 +238,4 @@ def profile_accepts(worker: ProfileWorker, value: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def embed(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmbedWorker:
-    return EmbedWorker(Settings.model_construct(), bundle, Path(tmp_path_factory.mktemp("embed")))
+    return EmbedWorker(Settings.model_construct(), bundle, Path(tmp_path_factory.mktemp("embed")), partitions=1)

@@ -118,7 +118,7 @@ async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_i
         return record(TOPIC, partition, offset, value=json.dumps(value).encode())
 
     settings = read_settings(embed_in_flight=64, fetch_allow_networks=(ip_network("127.0.0.0/8"),))
-    async with serving(shop) as url, EmbedWorker(settings, Bundle.load(), tmp_path) as worker:
+    async with serving(shop) as url, EmbedWorker(settings, Bundle.load(), tmp_path, partitions=1) as worker:
         tracker = worker.app.in_flight
         tracker.begin({TP: 0, TopicPartition(TOPIC, 1): 0})
         tracker.put(TP, [viewed(f"{url}/0-{offset}", 0, offset) for offset in range(20)])
