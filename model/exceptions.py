@@ -27,6 +27,7 @@ class PictureError(TastestreamError):
     - `picture_too_large`: too many pixels according to the header, or too many bytes in an archive.
     - `unreadable_picture`: a file, or a member of an archive, cannot be read.
     - `picture_too_complex`: more parts, tables, scans or frames than the limits allow.
+    - `picture_too_costly`, `decoder_crashed`: of the processes that decode for a worker (`streams.embed.decoding`).
     """
 
     def __init__(self, reason: str, message: str) -> None:

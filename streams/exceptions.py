@@ -3,6 +3,7 @@
 TastestreamError
 ├── StartupError           a restart would not help: exit code 78
 │   ├── TopicsError        a topic is missing, may not be read, or cannot work
+│   ├── DecoderError       the processes that decode pictures do not start
 │   └── DataFolderError    the data folder cannot be used, or another worker uses it
 ├── UnreadableTime         a text or a number is not a time, or not one that can be right
 ├── ListError              a list of URLs cannot be read
@@ -28,6 +29,10 @@ class TopicsError(StartupError):
 
 class DataFolderError(StartupError):
     """The data folder cannot be used, or another worker uses it."""
+
+
+class DecoderError(StartupError):
+    """A process that decodes pictures does not start."""
 
 
 class UnreadableTime(TastestreamError):

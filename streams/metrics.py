@@ -12,6 +12,12 @@ pictures = Counter(
     "Embeddings looked up, by where they came from: memory, disk, fetch, or failure if the picture cannot be fetched.",
     ["where"],
 )
+decoder_restarts = Counter(
+    "tastestream_decoder_restarts",
+    "Decoder processes that were replaced, by cause: deadline or memory if a picture was too costly, crash if it ended the "
+    "process, killed if something else did.",
+    ["cause"],
+)
 in_flight = Gauge("tastestream_in_flight", "Events in flight: taken, and not yet acknowledged.", ["worker"])
 lag = Gauge(
     "tastestream_lag",

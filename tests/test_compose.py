@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from streams import cli
+from streams.embed.decoding.pool import DECODERS
 from streams.runtime import process
 from streams.settings import PREFIX, Settings, read_settings
 from tests.kafka.distribution import KAFKA_VERSION
@@ -102,6 +103,15 @@ def test_a_worker_is_restarted_and_has_enough_time_to_stop(name: str) -> None:
     assert SERVICES[name]["restart"] == "unless-stopped"
     assert seconds(SERVICES[name]["stop_grace_period"]) >= process.STOP_TIMEOUT + 4
     assert SERVICES[name]["mem_limit"]
+
+
+def test_the_memory_limit_of_the_embed_worker_holds_both_decoders(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    limit = re.fullmatch(r"(\d+)m", SERVICES["embed"]["mem_limit"])
+    assert limit
+    decoders = DECODERS * settings_of("embed", monkeypatch, tmp_path).decoder_memory
+    assert int(limit[1]) * 1024**2 >= decoders + 300 * 1024**2
 
 
 @pytest.mark.parametrize("name", WORKERS)

@@ -27,3 +27,9 @@ def processor_seconds(pid: int | str = "self") -> float:
     """User and system time of all threads so far, seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started, and that have not ended."""
+    started = (Path(task, "children").read_text().split() for task in Path(f"/proc/{pid}/task").iterdir())
+    return sorted(int(one) for some in started for one in some)

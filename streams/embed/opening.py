@@ -9,17 +9,16 @@ from model.bundle import Bundle
 from model.embedder import Embedder
 from model.quantization import HEADER_BYTES
 from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.decoding.limits import DecoderLimits
+from streams.embed.decoding.pool import open_decoders
 from streams.embed.disk_cache import DiskCache
 from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.pipeline import EmbeddingPipeline
-from streams.runtime.process import yield_to_others
 from streams.settings import Settings
 from streams.web.addresses import AddressPolicy
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import FetchLimits
-
-DECODERS = 2  # threads. Pillow releases the GIL. Two threads keep ahead of the model without slowing it down
 
 
 def new_fetcher(settings: Settings) -> Fetcher:
@@ -41,10 +40,15 @@ async def open_pipeline(
     *,
     attempted: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[EmbeddingPipeline]:
-    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted`."""
+    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted`.
+
+    Raises:
+        DecoderError: the decoder processes do not start.
+    """
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
-        decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, "decode", initializer=yield_to_others))
+        limits = DecoderLimits(settings.decoder_seconds, settings.decoder_memory)
+        decoders = stack.enter_context(open_decoders(limits))
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
         yield EmbeddingPipeline(
             fetcher,

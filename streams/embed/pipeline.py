@@ -6,7 +6,6 @@ keeps them in a file of its own.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from itertools import count
 from random import uniform
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import PictureError
-from model.preprocessing import decode_picture
 from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.decoding.pool import DecoderPool
 from streams.exceptions import FetchError
 from streams.web.addresses import display_url, host_and_port
 from streams.web.fetch import Fetcher
@@ -43,7 +42,7 @@ class EmbeddingPipeline:
         max_in_flight: int,
         max_large: int,
         attempts: int,
-        decoders: ThreadPoolExecutor,
+        decoders: DecoderPool,
         attempted: Callable[[], None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -58,7 +57,7 @@ class EmbeddingPipeline:
             max_in_flight: pictures in flight at a time, from the request to the embedding.
             max_large: of these, pictures over `LARGE_PICTURE_BYTES` that are read and decoded at a time. Bounds memory.
             attempts: attempts at a picture, for transient failures.
-            decoders: threads that decode.
+            decoders: decode in processes of their own.
             attempted: called at the end of each attempt.
             sleep: waits between attempts, seconds.
         """
@@ -117,9 +116,7 @@ class EmbeddingPipeline:
                 await in_flight.enter_async_context(self._in_flight)
                 async with self._fetcher.stream(url) as response:
                     data = await response.read(lambda: large.enter_async_context(self._large.place(host)))
-            return await asyncio.get_running_loop().run_in_executor(
-                self._decoders, decode_picture, data, self._image_size, self._max_pixels
-            )
+            return await self._decoders.decode(data, self._image_size, self._max_pixels)
 
 
 def _pause(attempts: int, retry_after: float) -> float:

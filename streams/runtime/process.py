@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,8 +30,6 @@ T = TypeVar("T")
 CRASHED = 1  # a restart continues at the last commit
 UNAVAILABLE = os.EX_UNAVAILABLE  # 69: no broker within `broker_timeout`
 MISCONFIGURED = os.EX_CONFIG  # 78: settings, bundle, topics or data folder are wrong; a restart would not help
-
-NICE = 10  # a scheduler weight of 110 against 1,024, see sched(7)
 
 STOP_TIMEOUT = 8.0  # seconds that a worker has to stop, before it ends itself
 
@@ -136,9 +133,3 @@ def end_at_once(reason: str) -> NoReturn:
     logger.error("%s: ending the process at once; uncommitted events will be delivered again", reason)
     logging.shutdown()
     os._exit(CRASHED)
-
-
-def yield_to_others() -> None:
-    """Lower this thread's priority: under contention it gets a tenth of the processor time of others."""
-    if sys.platform == "linux":  # Linux has a priority per thread
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)

@@ -309,6 +309,18 @@ class Settings(BaseSettings):
         description=f"Maximum number of pictures above {LARGE_PICTURE_BYTES // 1024} KiB that are read and decoded at a time. "
         "Lower it to save memory, raise it if most pictures are large.",
     )
+    decoder_seconds: float = Field(
+        5.0,
+        ge=0.1,
+        description="Maximum processor seconds to decode one picture, in a process of its own. "
+        "A picture that needs more becomes a dead letter. Raise it on a slow machine, or together with FETCH_MAX_PIXELS.",
+    )
+    decoder_memory: int = Field(
+        640 * 1024**2,
+        ge=192 * 1024**2,  # with less, not even small pictures can be decoded
+        description="Maximum memory of each of the two decoder processes, in bytes of address space. A picture that needs more "
+        "becomes a dead letter. Raise it together with FETCH_MAX_PIXELS; lower both to save memory.",
+    )
     embed_batch: int = Field(
         8,
         ge=1,

@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.cold
 
-`raw` has all pictures in memory and as many threads as the worker: two for decoding, `--threads` for the model. Each round
-produces one event with a new URL for each picture, and starts an embed worker. A server in this process serves the pictures. `raw`
-and the worker alternate. The table also shows processor time by process, since broker, worker and server share the cores that
-`raw` has for itself.
+`raw` has all pictures in memory, as many threads for decoding as the worker has processes, and `--threads` for the model. Each
+round produces one event with a new URL for each picture, and starts an embed worker. A server in this process serves the
+pictures. `raw` and the worker alternate. The table also shows processor time by process, since broker, worker, decoders and
+server share the cores that `raw` has for itself.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from rich.table import Table
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
 from model.quantization import quantize
-from streams.embed.opening import DECODERS
+from streams.embed.decoding.pool import DECODERS
 from streams.settings import Settings
 from tests.benchmarks.results import COLOURS, write
 from tests.benchmarks.throughput.stand import connected, written
@@ -36,7 +36,7 @@ from tests.data import photos
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System
 from tests.streams.web.servers import serving
-from tests.usage import processor_seconds
+from tests.usage import children, processor_seconds
 
 OUTPUT = "embedded-interactions"
 BATCH: int = Settings.model_fields["embed_batch"].default
@@ -80,7 +80,9 @@ async def through_the_worker(system: System, urls: list[str]) -> Round:
     begin = await system.ends(OUTPUT)
     async with connected(system.broker.bootstrap) as (_, consumer):
         with system.worker("embed"):
-            pids = {"worker": system.worker_pid("embed"), "server and load": os.getpid(), "broker": system.broker.pid}
+            worker = system.worker_pid("embed")
+            pids = {"worker": worker, "server and load": os.getpid(), "broker": system.broker.pid}
+            pids |= {f"decoder {number}": pid for number, pid in enumerate(children(worker), 1)}
             before = {name: processor_seconds(pid) for name, pid in pids.items()}
             await written(consumer, list(begin), sum(begin.values()) + len(urls))
             used = {name: (processor_seconds(pid) - before[name]) / len(urls) * 1000 for name, pid in pids.items()}

@@ -12,16 +12,20 @@ from typing import NamedTuple
 
 import pytest
 
+from streams.embed.decoding.pool import DECODERS
 from streams.exceptions import EventError
 from streams.messages import parse_interaction
+from streams.settings import Settings
 from tests.kafka.system import Record, System
 from tests.model.hostile_pictures import FORMATS, hostile_pictures, sound
+from tests.model.unbounded_pictures import UNBOUNDED
 from tests.streams.web import test_hostile_servers, test_hostile_urls
 from tests.streams.web.servers import Talk, canary, talking
-from tests.usage import peak_resident_mb, reset_peak, resident_mb
+from tests.usage import MB, children, peak_resident_mb, reset_peak, resident_mb
 
 INSIDE = "127.0.0.2"
 GROWTH_MB = 100
+SETTLED = 240.0  # seconds: on a busy machine the decoders get little processor time
 LARGEST = 7_000_000  # bytes; some of the odd but valid files are almost as large
 
 
@@ -67,7 +71,8 @@ SERVERS = [
     if name != "announces more than is allowed"  # one byte more than the smaller limit of the other test
 ]
 FILES = [serves(f"file: {name}", *file) for name, file in hostile_pictures().items()]
-CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES]
+COSTLY = [serves(f"file: {name}", made(), "picture_too_costly") for name, made in UNBOUNDED.items()]
+CASES = [*URLS, *REDIRECTS, *SERVERS, *FILES, *COSTLY]
 SOUND = [serves(f"sound {name}", sound(name), None) for name in FORMATS]
 
 
@@ -81,6 +86,9 @@ class Outcome:
     connections: int = -1
     lag: int = -1
     grown_mb: float = -1.0
+    decoders_mb: float = -1.0  # the largest peak of those that are left
+    decoders: int = -1
+    restarts: int = -1  # of the embed worker
     seconds: float = -1.0
 
 
@@ -92,7 +100,7 @@ async def run(system: System, cases: list[Case], port: int) -> None:
             talk = case.server(port)
             events.append(case.event(await stack.enter_async_context(talking(talk, INSIDE)) if talk else "", port))
         await system.produce(events)
-        await system.settled()
+        await system.settled(timeout=SETTLED)
 
 
 async def follow(system: System, found: Outcome) -> None:
@@ -104,6 +112,9 @@ async def follow(system: System, found: Outcome) -> None:
     await run(system, CASES, found.port)
     found.seconds = time.monotonic() - started
     found.grown_mb = peak_resident_mb(pid) - before
+    found.decoders_mb = max(peak_resident_mb(child) for child in children(pid))
+    found.decoders = len(children(pid))
+    found.restarts = int(system.worker_pid("embed") != pid)
     found.lag = await system.lag()
     for letter in await system.read("user-interactions-dlq"):
         found.letters.setdefault((letter.key or b"").decode(), []).append(letter)
@@ -121,6 +132,7 @@ def outcome(system: System) -> Outcome:
             fetch_max_bytes=LARGEST,
             fetch_timeout=5,
             fetch_attempts=2,
+            decoder_seconds=2,
         )
         with system.worker("all"):
             asyncio.run(follow(system, found))
@@ -168,3 +180,12 @@ def test_all_events_are_committed(outcome: Outcome) -> None:
 
 def test_the_memory_of_the_worker_stays_bounded(outcome: Outcome) -> None:
     assert 0 <= outcome.grown_mb < GROWTH_MB
+
+
+def test_no_file_restarts_the_worker(outcome: Outcome) -> None:
+    assert outcome.restarts == 0
+
+
+def test_the_memory_of_the_decoders_stays_below_their_limit(outcome: Outcome) -> None:
+    assert outcome.decoders == DECODERS
+    assert 0 < outcome.decoders_mb < Settings.model_fields["decoder_memory"].default / MB

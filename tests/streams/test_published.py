@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,8 @@ class Embeddings:
     def __init__(self, embedding: bytes) -> None:
         self._embedding = embedding
 
-    async def embedding(self, url: str) -> bytes:
+    async def embedding(self, url: str, crowded: Callable[[], bool]) -> bytes:
+        del url, crowded
         return self._embedding
 
 

@@ -5,7 +5,7 @@ import gc
 import io
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, quantize
 from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.decoding.limits import DecoderLimits
+from streams.embed.decoding.pool import DecoderPool
 from streams.embed.disk_cache import DiskCache
 from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failures, MemoryCache
 from streams.embed.pipeline import EmbeddingPipeline
@@ -43,6 +45,21 @@ MAX_AGE = 1000.0  # seconds
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
     return Bundle.load()
+
+
+@cache
+def decoders() -> DecoderPool:
+    """Decoder processes, started once for all tests here."""
+    pool = DecoderPool(DecoderLimits(seconds=30, memory=640 * 1024**2), 1)
+    pool.start()
+    return pool
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_decoders() -> Generator[None]:
+    yield
+    decoders().close()
+    decoders.cache_clear()
 
 
 @cache
@@ -134,7 +151,7 @@ async def opened(
                 max_in_flight=max_in_flight,
                 max_large=max_large,
                 attempts=attempts,
-                decoders=threads,
+                decoders=decoders(),
                 sleep=skip,
             )
             yield EmbeddingCache(pipeline, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)

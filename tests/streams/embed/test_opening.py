@@ -4,11 +4,14 @@ import asyncio
 from ipaddress import ip_network
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 
 from model.bundle import Bundle
 from streams.embed.opening import open_embedding_cache
+from streams.exceptions import FetchError
 from streams.settings import read_settings
+from tests.model.unbounded_pictures import avif_of_items
 from tests.streams.web.servers import serving
 
 
@@ -27,3 +30,16 @@ async def test_closing_the_cache_ends_all_fetches(tmp_path: Path) -> None:
                 await asked.wait()
             waiting.cancel()
         assert [task for task in asyncio.all_tasks() if "EmbeddingCache" in repr(task)] == []
+
+
+async def test_a_picture_that_would_decode_for_minutes_fails_by_the_settings(tmp_path: Path) -> None:
+    data = avif_of_items("iloc", 150_000)
+
+    async def hostile(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=data)
+
+    settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),), decoder_seconds=0.5)
+    async with serving(hostile) as url, open_embedding_cache(settings, Bundle.load(), tmp_path) as cache:
+        with pytest.raises(FetchError, match=r"image_url .*\(more than 0.5 s of processor time") as caught:
+            await cache.embedding(f"{url}/1")
+    assert (caught.value.reason, caught.value.transient) == ("picture_too_costly", False)

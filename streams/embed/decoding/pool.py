@@ -1,0 +1,147 @@
+"""A few decoder processes for many pictures. A process that dies is replaced at once, and the pictures that wait go on."""
+
+import asyncio
+import logging
+from collections.abc import Generator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import contextmanager
+from queue import SimpleQueue
+from threading import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.exceptions import PictureError
+from streams import metrics
+from streams.embed.decoding.decoder import Decoder, DecoderDied
+from streams.embed.decoding.limits import DecoderLimits
+from streams.exceptions import DecoderError
+
+logger = logging.getLogger(__name__)
+
+DECODERS = 2  # processes. Two keep ahead of the model
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before another attempt to start a process; doubles each time
+
+
+@contextmanager
+def open_decoders(limits: DecoderLimits, count: int = DECODERS) -> Generator["DecoderPool"]:
+    """Start decoder processes, and end them afterwards.
+
+    Raises:
+        DecoderError: they do not start.
+    """
+    pool = DecoderPool(limits, count)
+    try:
+        pool.start()
+        yield pool
+    finally:
+        pool.close()
+
+
+class DecoderPool:
+    """Decodes pictures in processes, one picture at a time in each. Each has a thread here that waits for its answer."""
+
+    def __init__(self, limits: DecoderLimits, count: int) -> None:
+        self._decoders = [Decoder(limits) for _ in range(count)]
+        self._threads = ThreadPoolExecutor(count, "decode")
+        self._idle: SimpleQueue[Decoder] = SimpleQueue()
+        self._closing = Event()
+        self._limits = limits
+
+    @property
+    def pids(self) -> list[int]:
+        """Ids of the processes."""
+        return [decoder.pid for decoder in self._decoders if decoder.pid is not None]
+
+    def start(self) -> None:
+        """Start the processes side by side.
+
+        A thread of the pool starts them: the kernel ends a process with the thread that has started it.
+        """
+        unfiltered = set(self._threads.map(Decoder.start, self._decoders)) - {""}
+        if unfiltered:
+            logger.warning(
+                "system calls of the decoder processes are not filtered (%s); their other limits hold", *unfiltered
+            )
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+
+    async def decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
+        """As `model.preprocessing.decode_picture`, in one of the processes.
+
+        Raises:
+            PictureError: the picture cannot be decoded, costs too much, or has crashed its process.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, size, max_pixels)
+
+    def close(self) -> None:
+        """End the processes. Pictures that are being decoded fail."""
+        self._closing.set()
+        for decoder in self._decoders:
+            decoder.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for decoder in self._decoders:
+            decoder.close()
+
+    def _decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
+        decoder = self._idle.get()
+        try:
+            try:
+                return self._decode_with(decoder, data, size, max_pixels)
+            except DecoderDied as death:
+                if death.cause != "killed":
+                    raise
+                return self._decode_with(decoder, data, size, max_pixels)
+        except DecoderDied as death:
+            raise self._refusal(len(data), death) from death
+        finally:
+            self._idle.put(decoder)
+
+    def _decode_with(self, decoder: Decoder, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
+        """Decode, and replace the process if this was too much for it."""
+        try:
+            return decoder.decode(data, size, max_pixels)
+        except DecoderDied as death:
+            self._restart(decoder, death.cause)
+            raise
+        except PictureError as error:
+            if error.reason == "picture_too_costly":  # libraries that had no memory may have lost some
+                self._restart(decoder, "memory")
+            raise
+
+    def _restart(self, decoder: Decoder, cause: str) -> None:
+        """Start a new process, however long that takes: without it no picture can be decoded.
+
+        Raises:
+            CancelledError: the pool is being closed.
+        """
+        pause = FIRST_PAUSE
+        while not self._closing.is_set():
+            try:
+                decoder.start()
+            except DecoderError as error:
+                logger.error("%s; trying again in %.1f s", error, pause)  # noqa: TRY400 -- the message says everything
+                self._closing.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                metrics.decoder_restarts.labels(cause).inc()
+                break
+        if self._closing.is_set():
+            decoder.kill()
+            raise CancelledError
+
+    def _refusal(self, size: int, death: DecoderDied) -> PictureError:
+        if death.cause == "deadline":
+            return PictureError(
+                "picture_too_costly",
+                f"{size} bytes that take too long to decode ({death}): send another file of the picture, or raise DECODER_SECONDS",
+            )
+        if death.cause == "crash":
+            return PictureError(
+                "decoder_crashed", f"{size} bytes that crash their decoder ({death}): send another file of the picture"
+            )
+        return PictureError(
+            "decoder_crashed",
+            f"{size} bytes whose decoder was killed twice, not by this worker ({death}): "
+            "give the worker more memory if there is too little, and send the event again",
+        )
