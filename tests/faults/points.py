@@ -192,10 +192,10 @@ def on_poison(n: int) -> None:
     embedded: Method = EmbedWorker._embedded
     parse: Method = ProfileWorker._parse
 
-    async def poisoned(self: Any, value: bytes | None) -> Any:
-        if b'"kills-embed"' in (value or b""):
+    async def poisoned(self: Any, pending: Any) -> Any:
+        if b'"kills-embed"' in (pending.record.value or b""):
             end()
-        return await embedded(self, value)
+        return await embedded(self, pending)
 
     def poisoned_too(self: Any, value: bytes | None) -> Any:
         if b"kills-profile" in (value or b""):
