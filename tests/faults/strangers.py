@@ -15,14 +15,18 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from streams.settings.names import BAGS_CHANGELOG
 from tests.faults.load import PHOTOS, POISON, START
 from tests.faults.pictures import PictureServer
 from tests.faults.tap import EMBEDDED, INPUT
+from tests.kafka.broker import KafkaBroker
+from tests.kafka.raw import produce_raw
 from tests.kafka.test_bad_input import CASES
+from tests.kafka.test_unreadable import SENT
 from tests.model.hostile_pictures import hostile_pictures
+from tests.model.unbounded_pictures import UNBOUNDED
 from tests.streams.web.servers import talking
 from tests.streams.web.test_hostile_servers import HOSTILE
 from tests.streams.web.test_hostile_urls import HOSTILE as HOSTILE_URLS
@@ -142,6 +146,16 @@ def forged(good: str) -> Iterator[Act]:
         yield send(event(number, f"{good}/{photo}", event_id=f"forged {number}"), headers=headers)
 
 
+def batches(broker: KafkaBroker) -> Iterator[Act]:
+    """Batches that aiokafka cannot read, or would inflate without a bound."""
+    for partition, _, made, _ in cycle(SENT):
+
+        async def act(_: Producers, partition: int = partition, made: Callable[[], bytes] = made) -> None:
+            await produce_raw(broker, TopicPartition(INPUT, partition), made())
+
+        yield act
+
+
 def garbage(random: Random, topic: str, partitions: int) -> Iterator[Act]:
     """Random bytes on an internal topic."""
     for number in count():
@@ -153,10 +167,18 @@ class Strangers:
     """Sends `total` acts at `rate` a second in a thread, all kinds in turn, from the start of a `with` block."""
 
     def __init__(
-        self, bootstrap: str, folder: Path, good: PictureServer, *, seed: int, total: int, rate: float, partitions: int
+        self,
+        broker: KafkaBroker,
+        folder: Path,
+        good: PictureServer,
+        *,
+        seed: int,
+        total: int,
+        rate: float,
+        partitions: int,
     ) -> None:
         self.sent: Counter[str] = Counter()  # acts by kind
-        self._bootstrap = bootstrap
+        self._broker = broker
         self._good = good.url
         self._random = Random(f"{seed} strangers")
         self._total = total
@@ -167,9 +189,11 @@ class Strangers:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         folder.mkdir()
-        self._files = [name for name, file in enumerate(hostile_pictures().values()) if file.reason]
-        for name, file in enumerate(hostile_pictures().values()):
-            (folder / str(name)).write_bytes(file.data)
+        hostile = [file.data for file in hostile_pictures().values() if file.reason]
+        self._files = [*hostile, *(made() for made in UNBOUNDED.values())]
+        self._random.shuffle(self._files)
+        for name, data in enumerate(self._files):
+            (folder / str(name)).write_bytes(data)
         self._bad = PictureServer(folder)
 
     def __enter__(self) -> Self:
@@ -204,13 +228,13 @@ class Strangers:
         async with AsyncExitStack() as stack:
             urls = [await stack.enter_async_context(talking(talk, ADDRESS)) for talk, _, _ in HOSTILE.values()]
             self._serving.set()
-            async with Producers(self._bootstrap) as producers:
+            async with Producers(self._broker.bootstrap) as producers:
                 await self._send(producers, self._kinds(urls))
             while not self._stop.is_set():  # noqa: ASYNC110 -- an event of a thread
                 await asyncio.sleep(0.05)
 
     def _kinds(self, urls: list[str]) -> dict[str, Iterator[Act]]:
-        names = [str(name) for name in self._files]
+        names = [str(name) for name in range(len(self._files))]
         return {
             "messages": messages(self._partitions),
             "pictures": pictures(self._bad.url, names),
@@ -219,6 +243,7 @@ class Strangers:
             "aborted": rolled_back(self._partitions, 80),
             "codecs": codecs(self._good),
             "forged headers": forged(self._good),
+            "batches": batches(self._broker),
             "embedded": garbage(self._random, EMBEDDED, self._partitions),
             "changelog": garbage(self._random, BAGS_CHANGELOG, self._partitions),
         }

@@ -16,10 +16,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from streams.kafka.reading import read_past_damage
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.rows import fault
 from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
-from tests.kafka.system import Record
+from tests.kafka.system import MAX_BATCH_BYTES, Record
 
 INPUT, EMBEDDED, OUTPUT, LETTERS = (
     "user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq"
@@ -132,6 +133,7 @@ class Tap:
             tasks.create_task(self._sample())
 
     async def _read(self) -> None:
+        read_past_damage(MAX_BATCH_BYTES)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:

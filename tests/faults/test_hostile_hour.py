@@ -28,7 +28,7 @@ def test_a_hostile_hour(stage: Stage) -> None:
                 peaks[worker.kind] = max(peaks[worker.kind], peak_resident_mb(worker.pid))
 
     with Strangers(
-        stage.broker.bootstrap,
+        stage.broker,
         stage.folder / "hostile",
         stage.pictures,
         seed=stage.row.seed,

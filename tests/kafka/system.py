@@ -25,12 +25,15 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.kafka.offsets import ISOLATION
+from streams.kafka.reading import read_past_damage
 from streams.profile.bag import Bag
+from streams.settings import Settings
 from streams.settings.names import EMBED_GROUP, PROFILE_GROUP, in_namespace
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 
 READY_TIMEOUT = 60.0  # seconds
+MAX_BATCH_BYTES: int = Settings.model_fields["max_batch_bytes"].default
 POLL = 0.1  # seconds between two checks of a condition
 READS = {"embed": (EMBED_GROUP, "user-interactions"), "profile": (PROFILE_GROUP, "embedded-interactions")}
 
@@ -181,6 +184,7 @@ class System:
 
     async def read(self, topic: str, since: Mapping[TopicPartition, int] | None = None) -> list[Record]:
         """All committed records of a topic, in order within each partition. since: first offsets, by default the oldest."""
+        read_past_damage(MAX_BATCH_BYTES)
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest", isolation_level=ISOLATION
         )
