@@ -233,5 +233,5 @@ class Tap:
 
 
 def _record(record: Any) -> Record:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     return Record(record.partition, record.offset, record.key, record.value, headers, record.timestamp)

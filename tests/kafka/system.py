@@ -206,7 +206,7 @@ class System:
                             one.offset,
                             one.key,
                             one.value,
-                            {name: value.decode() for name, value in one.headers},
+                            {name: (value or b"").decode(errors="replace") for name, value in one.headers},
                             one.timestamp,
                         )
                         for one in batch
