@@ -13,6 +13,8 @@ TIME = 60
 FLOOR = 87
 PYTEST = $(BIN)/python -m pytest
 PARALLEL = -n $(JOBS) --dist loadfile
+# Tests on Kafka wait more than they compute, so one process more than JOBS shortens them.
+WAITING = -n 3 --dist loadfile
 WITHOUT_KAFKA = --ignore=tests/kafka --ignore=tests/faults
 LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
@@ -31,8 +33,11 @@ training: $(VENV)/.test ## The tests that train networks from end to end; COVERA
 	@$(PYTEST) $(PARALLEL) -m training tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
 kafka: $(VENV)/.test ## The tests on real Kafka: side by side, and then those that measure time
-	@$(PYTEST) $(PARALLEL) -m 'not alone' tests/kafka tests/faults
+	@$(PYTEST) $(WAITING) -m 'not alone and not slow' tests/kafka tests/faults
 	@$(PYTEST) -m alone tests/kafka tests/faults
+
+slow: $(VENV)/.test ## The tests on real Kafka that wait for minutes, and that CI leaves out
+	@$(PYTEST) $(WAITING) -m slow tests/kafka
 
 lint: $(VENV)/.test ## ruff: rules and format; import-linter: what may import what
 	@$(BIN)/ruff check $(CODE)
@@ -97,4 +102,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(PIP) install --require-hashes -r requirements/dev.txt
 	@touch $@
 
-.PHONY: help demo test unit training kafka lint format types docs reference faults bench fuzz lock sbom audit clean
+.PHONY: help demo test unit training kafka slow lint format types docs reference faults bench fuzz lock sbom audit clean

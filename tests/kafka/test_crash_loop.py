@@ -36,7 +36,9 @@ class Story:
     log: str
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["killed", "exits"])
+@pytest.fixture(
+    scope="module", params=[pytest.param(1, id="killed"), pytest.param(2, id="exits", marks=pytest.mark.slow)]
+)
 def story(
     request: pytest.FixtureRequest, broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:

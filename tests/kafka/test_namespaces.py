@@ -126,6 +126,7 @@ async def test_two_installations_side_by_side_answer_their_own_events_and_no_oth
     assert [len(await shops[0].partitions(f"{name}-{BAGS_CHANGELOG}")) for name in ("a", "b")] == [2, 5]
 
 
+@pytest.mark.slow
 async def test_a_namespace_and_an_installation_without_one_share_a_data_folder_and_not_its_files(
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ async def test_a_group_whose_members_run_on_other_topics_is_refused(
     assert not await topics(broker) & set(ALL_NAMES_BY_HAND.values()), "nothing is created"
 
 
+@pytest.mark.slow
 async def test_an_installation_that_shares_only_the_input_topic_takes_no_events_from_the_other(
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
@@ -201,6 +203,7 @@ async def test_a_topic_that_is_renamed_while_the_group_stays_is_refused_until_th
     assert shop.stored_bags().keys() == {f"user-{number}" for number in range(20)}, "the bags moved too"
 
 
+@pytest.mark.slow
 async def test_a_topic_that_was_deleted_and_created_again_is_not_refused(broker: KafkaBroker, tmp_path: Path) -> None:
     shop = System(broker, tmp_path)
     with shop.worker("all"):

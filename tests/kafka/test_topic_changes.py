@@ -142,7 +142,10 @@ async def commit(system: System, group: str, tp: TopicPartition, offset: int, me
 # -- the topic that a worker reads is another one
 
 
-@pytest.mark.parametrize("partitions", [PARTITIONS, 2], ids=["as many partitions", "fewer partitions"])
+@pytest.mark.parametrize(
+    "partitions",
+    [pytest.param(PARTITIONS, id="as many partitions"), pytest.param(2, id="fewer partitions", marks=pytest.mark.slow)],
+)
 async def test_an_input_topic_that_is_re_created_under_the_worker_is_read_from_its_start(
     system: System, admin: AIOKafkaAdminClient, partitions: int
 ) -> None:
@@ -188,6 +191,7 @@ async def test_a_group_that_has_committed_no_topic_id_keeps_its_offset(system: S
     assert {one["event_id"] for one in await system.recommendations()} == ids(some[4:])
 
 
+@pytest.mark.slow
 async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminClient) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 80))
     with system.worker("all"):
@@ -210,6 +214,7 @@ async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminCl
     assert system.stored_bags() == expected_bags(first, second)
 
 
+@pytest.mark.slow
 async def test_a_re_created_topic_of_embedded_interactions_is_read_from_its_start(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -262,6 +267,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
     assert system.stored_bags() == expected_bags(first, second, third)
 
 
+@pytest.mark.slow
 async def test_events_that_an_earlier_version_has_put_into_the_added_partitions_come_out(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -284,6 +290,7 @@ async def test_events_that_an_earlier_version_has_put_into_the_added_partitions_
 # -- the changelog has another number of partitions
 
 
+@pytest.mark.slow
 async def test_partitions_that_are_added_to_the_changelog_change_no_bag(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -323,6 +330,7 @@ async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step
     assert system.stored_bags() == expected_bags(first, second)
 
 
+@pytest.mark.slow
 async def test_partitions_that_are_added_to_both_topics_change_no_bag(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -341,6 +349,7 @@ async def test_partitions_that_are_added_to_both_topics_change_no_bag(
     assert {record.partition for record in await system.read(BAGS_CHANGELOG)} == set(range(PARTITIONS))
 
 
+@pytest.mark.slow
 async def test_two_profile_workers_share_a_topic_with_added_partitions(
     system: System, admin: AIOKafkaAdminClient, tmp_path: Any
 ) -> None:
@@ -357,6 +366,7 @@ async def test_two_profile_workers_share_a_topic_with_added_partitions(
     assert other.stored_bags()
 
 
+@pytest.mark.slow
 async def test_a_topic_of_embedded_interactions_that_becomes_smaller_ends_the_profile_worker_with_the_step(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -367,6 +377,7 @@ async def test_a_topic_of_embedded_interactions_that_becomes_smaller_ends_the_pr
     assert f"--alter --topic {EMBEDDED} --partitions {PARTITIONS}" in system.log()
 
 
+@pytest.mark.slow
 async def test_a_deleted_changelog_makes_the_profile_worker_wait(system: System, admin: AIOKafkaAdminClient) -> None:
     with system.worker("profile"):
         worker = system.worker_pid("profile")
