@@ -41,7 +41,9 @@ def break_acknowledge_early(n: int) -> None:
         late.add(asyncio.create_task(deliver_late()))
 
     async def processed_late(self: Any, pending: Any) -> None:
+        record = pending.record
         pending.finish()
+        pending.record = record  # the tracker gives it up
         await asyncio.sleep(EARLY)
         await process(self, pending)
 
