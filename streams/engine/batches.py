@@ -29,6 +29,7 @@ class MicroBatches(faust.Topic):
         """Take from `tracker` at most `limit` records at a time. Everything else is passed to `faust.Topic`."""
         self._tracker = tracker
         self._limit = limit
+        self._alone: Pending | None = None  # the record that was handed out last while the journal was careful
         super().__init__(*args, **kwargs)
 
     @override
@@ -38,11 +39,13 @@ class MicroBatches(faust.Topic):
             return await tracker.take(self._limit)
         if journal.careful:
             await tracker.idle()
-            journal.release(tracker.committed_offsets)
+            if self._alone is None or self._alone.finished:  # otherwise a rebalance took it: nothing is known of it
+                journal.release(tracker.committed_offsets)
         await tracker.some()
         if not journal.careful:
             return await tracker.take(self._limit)
         [alone] = await tracker.take(1)
+        self._alone = alone
         record = alone.record
         alone.quarantined = journal.hold(TopicPartition(record.topic, record.partition), record.offset)
         return [alone]

@@ -119,7 +119,8 @@ class Consumer(driver.Consumer):
             return False
         self.app.in_flight.begin(positions)
         if self.app.crash_journal is not None:
-            self.app.crash_journal.begin(positions, self._ends, self.app.in_flight.share)
+            topic_id = self.reading.id if self.reading else ""
+            self.app.crash_journal.begin(positions, self._ends, self.app.in_flight.share, topic_id)
         self.resume_flow()
         return True
 

@@ -58,6 +58,7 @@ class _Place(NamedTuple):
 class _State(msgspec.Struct, frozen=True):
     """The contents of the file."""
 
+    topic_id: str = ""  # of the topic that the places are in; "" if the broker has no ids
     began: list[_Place] = []  # where the run began to read
     deaths: list[tuple[_Place, _Natural]] = []  # number of deaths with this record in hand
     in_hand: _Place | None = None  # the record that is processed alone
@@ -76,6 +77,7 @@ class CrashJournal:
         self._writable = True
         state = self._read()
         self._before = frozenset(state.began)  # where the run before began
+        self._topic_id = state.topic_id
         self._began = state.began
         self._deaths = dict(state.deaths)
         self._in_hand: _Place | None = None
@@ -92,14 +94,24 @@ class CrashJournal:
         """Whether records have to be processed one at a time."""
         return bool(self._windows or self._suspects)
 
-    def begin(self, positions: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], share: int) -> None:
+    def begin(
+        self,
+        positions: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+        share: int,
+        topic_id: str = "",
+    ) -> None:
         """Partitions were assigned.
 
         Args:
             positions: where reading begins, the committed offset, by partition.
             ends: end of each partition.
             share: maximum number of records of a partition that a run has in hand.
+            topic_id: of the topic. A topic that was deleted and created again has other records at the same offsets.
         """
+        if topic_id and self._topic_id and topic_id != self._topic_id:
+            self._before, self._deaths = frozenset(), {}
+        self._topic_id = topic_id or self._topic_id
         self._began = [_Place(tp.topic, tp.partition, position) for tp, position in positions.items()]
         self._in_hand = None
         self._windows, self._suspects = {}, {}
@@ -111,7 +123,7 @@ class CrashJournal:
             for record in [record for record in self._deaths if record.tp == place.tp]:
                 if place.offset <= record.offset < end:
                     self._suspects[place.tp] = max(self._suspects.get(place.tp, 0), record.offset + 1)
-                else:  # committed, or of a topic that was re-created
+                else:  # committed, or of a topic that was re-created on a broker without ids
                     del self._deaths[record]
         self._write()
         if self.careful:
@@ -151,7 +163,7 @@ class CrashJournal:
             logger.info("processing records side by side again")
 
     def acquit(self) -> None:
-        """The worker ends for a reason that no record has: do not count it as a death."""
+        """The worker ends for a reason that no record has caused: do not count it as a death."""
         self._in_hand = None
         self._write()
         self._writable = False
@@ -180,7 +192,8 @@ class CrashJournal:
         new = self._path.with_suffix(".new")
         try:
             with new.open("wb") as file:
-                file.write(msgspec.json.encode(_State(self._began, list(self._deaths.items()), self._in_hand)))
+                state = _State(self._topic_id, self._began, list(self._deaths.items()), self._in_hand)
+                file.write(msgspec.json.encode(state))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)

@@ -10,7 +10,7 @@ from mode import CrashingSupervisor
 
 from streams.engine.app import App, Batches, new_app
 from streams.engine.in_flight import InFlightTracker, Pending
-from streams.runtime.crash_journal import NAME, CrashJournal
+from streams.runtime.crash_journal import DEATHS, NAME, CrashJournal
 from streams.settings import Settings
 from tests.records import record
 
@@ -85,6 +85,34 @@ async def test_while_the_journal_is_careful_a_batch_is_one_record_and_waits_for_
         app.in_flight.committed(app.in_flight.committable())
     assert [one.record.offset for one in await following] == [3, 4]
     assert not journal.careful
+
+
+async def test_a_rebalance_does_not_acquit_a_record_that_is_not_finished(app: App, tmp_path: Path) -> None:
+    async def agent(batches: Batches) -> None: ...
+
+    for _ in range(DEATHS):  # the first run dies with many records in hand, the others with one
+        journal = CrashJournal(tmp_path)
+        journal.begin({TP: 0}, {TP: 3}, 10)
+        if journal.careful:
+            journal.hold(TP, 0)
+    journal = app.crash_journal = CrashJournal(tmp_path)
+    journal.begin({TP: 0}, {TP: 3}, 10)
+    app.read(TOPIC, agent, name="reader", limit=3)
+    channel: Any = aiter(app.agents["reader"].channel)
+    app.in_flight.put(TP, [record(TOPIC)])
+    await anext(channel)
+    following = asyncio.ensure_future(anext(channel))
+    app.in_flight.forget()
+    await asyncio.sleep(0.01)
+    journal.begin({TP: 0}, {TP: 3}, 10)
+    app.in_flight.begin({TP: 0})
+    app.in_flight.put(TP, [record(TOPIC)])
+
+    [again] = await following
+    assert not again.quarantined
+    journal = CrashJournal(tmp_path)  # it dies again
+    journal.begin({TP: 0}, {TP: 3}, 10)
+    assert journal.hold(TP, 0)
 
 
 async def test_a_record_that_arrives_before_the_first_assignment_is_not_taken_in_a_batch(

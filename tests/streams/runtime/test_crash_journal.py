@@ -157,6 +157,21 @@ def test_a_record_of_a_topic_that_was_recreated_is_not_under_suspicion(tmp_path:
     assert not begun(tmp_path).hold(A, 7)
 
 
+@pytest.mark.parametrize(("topic_id", "innocent"), [("another", True), ("same", False), ("", False)])
+def test_a_record_at_the_same_offset_of_another_topic_of_that_name_is_not_under_suspicion(
+    tmp_path: Path, topic_id: str, innocent: bool
+) -> None:
+    for _ in range(DEATHS + 1):
+        journal = CrashJournal(tmp_path)
+        journal.begin({A: 5}, {A: 9}, SHARE, "same")
+        journal.hold(A, 7)
+    journal = CrashJournal(tmp_path)
+    journal.begin({A: 5}, {A: 9}, SHARE, topic_id)
+
+    assert journal.hold(A, 7) is not innocent
+    assert journal.careful is not innocent
+
+
 # The file
 
 
