@@ -176,6 +176,10 @@ class Consumer(driver.Consumer):
         """Have the partitions assigned anew, so that a generation begins on the topic as it is now."""
         await self._in_thread(self._rejoin())
 
+    def unread(self) -> set[TopicPartition]:
+        """Assigned partitions of the topic that are not read: the broker did not name them when the generation began."""
+        return {tp for tp in self._assigned() if tp.topic == self.app.reads} - self.app.in_flight.positions.keys()
+
     @property
     def known_partitions(self) -> int:
         """How many partitions of the topic aiokafka's client knows. It refreshes that in short intervals."""

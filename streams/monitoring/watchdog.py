@@ -191,6 +191,9 @@ class Watchdog:
             return f"topic {name} was deleted and created again; the worker has yet to read it"
         if topic.partitions != known:
             return f"topic {name} has {topic.partitions} partitions, and the worker knows of {known} yet"
+        if app.consumer.unread() and not self._not_ready(app):
+            await app.consumer.reopen()
+            return f"the worker does not read all of its partitions of topic {name} yet"
         return ""
 
     async def _lag(self, probe: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> int:

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
 
 from streams.engine.consumer import CHUNK, Consumer
-from streams.engine.in_flight import Room
+from streams.engine.in_flight import InFlightTracker, Room
 from streams.kafka.metadata import DescribedTopic
 from tests.records import record
 
@@ -211,3 +211,12 @@ async def test_an_offset_without_the_id_of_the_topic_gets_it_at_the_start(consum
     consumer._client.metadata = "topic-id=of-now"
     await consumer._seek_to_committed(NEW)
     assert len(consumer._client.commits) == 1
+
+
+async def test_an_assigned_partition_that_the_broker_did_not_name_when_reading_began_is_unread(consumer: Any) -> None:
+    """A broker may answer before it knows a new topic. Nobody would read the partition, and the lag would be 0."""
+    consumer.app.in_flight = InFlightTracker(10)
+    consumer.app.in_flight.begin({})
+    assert consumer.unread() == {TP}
+    consumer.app.in_flight.begin({TP: 3})
+    assert consumer.unread() == set()

@@ -1,10 +1,14 @@
 """A stall is work without progress while the broker answers. An outage is no stall, nor a missing topic, nor an idle worker."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from aiokafka import TopicPartition
 
-from streams.monitoring.watchdog import Observation, StallTimer
+from streams.kafka.metadata import DescribedTopic
+from streams.monitoring.watchdog import Observation, StallTimer, Watchdog
 
 WORKING = Observation(progress=(7,), not_ready="", in_flight=3, lag=12)
 
@@ -75,3 +79,29 @@ def test_an_observation_is_readable() -> None:
         str(replace(WORKING, lag=None, not_ready="rebalancing"))
         == "not ready (rebalancing), 3 events in flight, lag unknown"
     )
+
+
+@pytest.mark.parametrize(
+    ("unread", "not_ready", "reopened"),
+    [
+        (set[TopicPartition](), "", False),
+        ({TopicPartition("events", 0)}, "", True),
+        ({TopicPartition("events", 0)}, "rebalancing", False),
+    ],
+    ids=["all are read", "one is not read", "a rebalance has just begun"],
+)
+async def test_a_worker_that_does_not_read_a_partition_begins_again(
+    unread: set[TopicPartition], not_ready: str, reopened: bool
+) -> None:
+    calls: list[str] = []
+
+    async def reopen() -> None:
+        calls.append("reopen")
+
+    topic = DescribedTopic(2, "of-now")
+    consumer = SimpleNamespace(reading=topic, known_partitions=2, unread=lambda: unread, reopen=reopen)
+    app: Any = SimpleNamespace(reads="events", consumer=consumer)
+    dog = Watchdog(app, name="embed", timeout=60, kafka={}, not_ready=lambda _: not_ready)
+
+    assert bool(await dog._compare(topic, "")) is reopened
+    assert calls == ["reopen"] * reopened
