@@ -31,7 +31,9 @@ XERIAL, XERIAL_HEADER = b"\x82SNAPPY\0", 16
 USUAL_RATIO, SMALLEST_BUFFER = 32, 64 * 1024
 FULL = "whole buffer"  # in the error of cramjam when the result does not fit the buffer
 
-NO_TIMESTAMP = -1
+# Records of one batch that are unreadable by themselves. More of them are garbage, of which each byte may be a record: they and
+# all behind them are one part that cannot be read.
+MAX_UNREADABLE = 100
 
 MAX_HEADERS = 1000  # of one record. Two bytes are enough for a header, which takes 70 bytes once it is parsed.
 
@@ -74,8 +76,8 @@ class ParsedRecord(NamedTuple):
     """A record, with the names that aiokafka's own records have."""
 
     offset: int
-    timestamp: int | None  # milliseconds since the epoch
-    timestamp_type: int | None  # 0: the producer's, 1: the broker's
+    timestamp: int  # milliseconds since the epoch; -1 if the producer gave none
+    timestamp_type: int  # 0: the producer's, 1: the broker's
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
@@ -274,7 +276,7 @@ def records_of(
     """
     header = header_of(batch)
     last, before = header.last_offset, header.base_offset - 1 if after is None else after
-    place = HEADER_BYTES
+    place, unreadable = HEADER_BYTES, 0
     for number in count():
         try:
             bounds = _bounds(batch, place, number, header.records)
@@ -289,10 +291,14 @@ def records_of(
                 offset, time, behind = _start(batch[start:end], header, before)
                 record = None if offset < position else _record(batch[start:end], behind, header, offset, time)
             except ValueError as error:
-                offset = min(before + 1, last)
-                raw = bytes(batch[place:end])
-                yield Unreadable(before + 1, offset, raw, MessageError("unreadable_record", str(error)))
-                before = offset
+                if before == last or unreadable == MAX_UNREADABLE:
+                    yield Unreadable(
+                        before + 1, last, bytes(batch[place:]), MessageError("unreadable_batch", str(error))
+                    )
+                    return
+                unreadable += 1
+                before += 1
+                yield Unreadable(before, before, bytes(batch[place:end]), MessageError("unreadable_record", str(error)))
             else:
                 before = offset
                 if record is not None:
@@ -343,8 +349,6 @@ def _record(data: memoryview, place: int, header: BatchHeader, offset: int, time
         raise ValueError(f"the record has {end} bytes, and ends after {place}")
     appended = bool(header.attributes & LOG_APPEND_TIME)
     timestamp = header.max_timestamp if appended else header.first_timestamp + time
-    if timestamp == NO_TIMESTAMP:
-        return ParsedRecord(offset, None, None, key, value, headers)
     return ParsedRecord(offset, timestamp, int(appended), key, value, headers)
 
 

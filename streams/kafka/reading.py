@@ -31,8 +31,8 @@ from streams.kafka.records import Record, UnreadableRecord
 
 logger = logging.getLogger(__name__)
 
-# Batches above this are parsed by `records_of`, which bounds the headers of a record: aiokafka would make 70 bytes of
-# each two. It is what a topic accepts by default, so that only batches that inflate well are larger.
+# Batches above this are parsed by `records_of`, which bounds the headers of a record: an empty header has two bytes, and takes
+# 70 once aiokafka has parsed it. A topic accepts this much by default, so only batches that inflate well are larger.
 LARGE = 1024**2  # bytes
 
 # What is inflated of one response, apart from the batch that exceeds it. The rest is fetched again: a megabyte can inflate to many

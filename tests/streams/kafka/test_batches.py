@@ -18,6 +18,7 @@ from streams.kafka.batches import (
     HEADER_BYTES,
     LZ4,
     MAX_HEADERS,
+    MAX_UNREADABLE,
     SNAPPY,
     XERIAL,
     ZSTD,
@@ -37,7 +38,7 @@ made_records = st.builds(
     key=maybe_bytes,
     value=maybe_bytes,
     headers=st.lists(st.tuples(st.text(max_size=10), maybe_bytes), max_size=5),
-    timestamp=st.integers(0, 2**50),
+    timestamp=st.integers(-1, 2**50),
 )
 
 
@@ -229,6 +230,17 @@ def test_records_above_the_count_are_unreadable(count: int) -> None:
     assert [one.offset for one in read] == [10][: max(count, 0)]
     assert (bad.last, bad.error.reason) == (11, "unreadable_batch")
     assert bad.raw.endswith(record(1))
+
+
+@pytest.mark.parametrize(("delta", "parts"), [(0, 2), (2**31 - 2, MAX_UNREADABLE + 1)])
+def test_garbage_in_which_each_byte_may_be_a_record_is_a_few_unreadable_parts(delta: int, parts: int) -> None:
+    """Brokers that do not look into a compressed batch accept it. Each part is a dead letter, or a line of the log."""
+    made = with_records(batch([Made()]), bytes(100_000))
+    made = changed(changed(made, LAST_DELTA_AT, ">i", delta), COUNT_AT, ">i", 2**31 - 1)
+    found = problems(made)
+    assert len(found) == parts
+    assert found[-1].last == delta
+    assert sum(len(one.raw) for one in found) == 100_000
 
 
 def test_the_headers_of_a_record_are_bounded() -> None:
