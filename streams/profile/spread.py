@@ -9,9 +9,10 @@ The number is stored nowhere. It follows from the changelog: a few of its keys a
 their users are spread.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from time import monotonic
+from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 USERS = 20  # of each partition: enough to tell any two numbers apart
 FETCH = 16 * 1024  # bytes of each partition
-PATIENCE = 5.0  # seconds. A partition whose keys do not come in that time is not asked: the others tell as much.
+PATIENCE = 5.0  # seconds. A partition whose keys do not come in that time is not asked if others have given some.
 
 
 async def partitions_of_bags(settings: Settings, partitions: Mapping[str, int]) -> int:
@@ -74,7 +75,7 @@ def spread(keys: Iterable[tuple[int, bytes]], *, usual: int, most: int) -> int:
 
 
 async def _first_keys(settings: Settings, count: int) -> list[tuple[int, bytes]]:
-    """Partition and key of the first rows of each partition of the changelog."""
+    """Partition and key of the first rows of each partition of the changelog. Raises KafkaError and BrokerUnreachable."""
     read_past_damage(settings.max_batch_bytes)
     consumer = AIOKafkaConsumer(
         **settings.aiokafka(),
@@ -89,15 +90,21 @@ async def _first_keys(settings: Settings, count: int) -> list[tuple[int, bytes]]
         consumer.assign(partitions)
         starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         left = {tp for tp in partitions if starts[tp] < ends[tp]}
+        for tp in left:
+            consumer.seek(tp, starts[tp])
         keys: list[tuple[int, bytes]] = []
-        deadline = monotonic() + PATIENCE
-        while left and monotonic() < deadline:
-            for tp in list(left):
-                consumer.seek(tp, starts[tp])
-            for tp, records in (await consumer.getmany(*left, timeout_ms=500)).items():
-                users = {prefix_of(record.key): (tp.partition, record.key) for record in records if record.key}
-                keys += list(users.values())[:USERS]
-                left.discard(tp)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                while left := {tp for tp in left if await consumer.position(tp) < ends[tp]}:
+                    for tp, records in (await consumer.getmany(*left, timeout_ms=500)).items():
+                        users = {prefix_of(record.key): (tp.partition, record.key) for record in records if record.key}
+                        keys += list(users.values())[:USERS]
+                        if users:
+                            left.discard(tp)
+        if left and not keys:  # a guess could send the events of a user to another partition than the user's bag
+            raise BrokerUnreachable(
+                f"the broker at {settings.broker} gave no rows of {settings.bags_changelog} within {PATIENCE:g} s"
+            )
         return keys
     finally:
         await consumer.stop()
