@@ -22,6 +22,7 @@ PICTURED: frozenset[InteractionType] = frozenset(
 EVENT_ID_HEADER = "tastestream-event-id"  # on the null value after an erasure, which has no body for the id
 
 MAX_MESSAGE_BYTES = 64 * 1024  # an interaction is a few hundred bytes; more is a mistake or an attack
+MAX_EMBEDDED_BYTES = 256 * 1024  # of an embedded interaction: a row of the bags has to fit a record of 1 MiB
 MAX_TIMESTAMP = 253_402_300_799_999  # the last millisecond of the year 9999, where RFC 3339 ends
 
 EARLIEST = 631_152_000_000  # milliseconds, 1990-01-01T00:00:00Z: seconds that are read as milliseconds lie in 1970
@@ -240,6 +241,10 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
     """Parse a value of `embedded-interactions`, MessagePack. Raises MessageError, as `parse_interaction` does."""
     if not value:
         raise MessageError("empty_message", "the value is empty; an embedded interaction is a MessagePack map")
+    if len(value) > MAX_EMBEDDED_BYTES:
+        raise MessageError(
+            "message_too_large", f"the value has {len(value)} bytes; at most {MAX_EMBEDDED_BYTES} are accepted"
+        )
     try:
         event = _embedded_decoder.decode(value)
     except msgspec.ValidationError as error:

@@ -23,6 +23,7 @@ Changes = dict[bytes, bytes | None]  # None deletes the row
 _FORMAT = b"\x01"
 _OTHER_FORMATS = frozenset(bytes([version]) for version in range(2, 32))  # of later versions; anything else is no row
 _HEADER, _SLOT = b"\x00", b"\x01"
+MAX_ROW_BYTES = 512 * 1024  # of a value: a worker has to be able to send it again, uncompressed, in a record of 1 MiB
 _TYPES = frozenset({"view", "cart", "purchase", "return"})
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -117,6 +118,8 @@ class _RowFault(Exception):
 
 def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
     """Decode a row and check it. `suffix`: the end of its key, behind the user's prefix."""
+    if value.startswith(_FORMAT) and len(value) > MAX_ROW_BYTES:
+        raise _RowFault(f"the value has {len(value)} bytes; at most {MAX_ROW_BYTES} are used")
     if suffix == _HEADER:
         floor = decode_floor(value)
         if floor.timestamp < 0:

@@ -32,8 +32,8 @@ from streams.engine.in_flight import Pending
 from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
-from streams.kafka.records import Outgoing, Record, UnreadableRecord, value_of
-from streams.messages import EmbeddedInteraction, parse_embedded
+from streams.kafka.records import Outgoing, Record, value_of
+from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
 from streams.profile.bag import Bag, Embedder
 from streams.profile.batch import Outcome, Profile, outcome_of
 from streams.profile.rows import keys_of
@@ -157,19 +157,17 @@ class ProfileWorker:
         batch = _Batch(records)
         for pending in records:
             record = pending.record
-            readable = not isinstance(record, UnreadableRecord)
-            if (
-                readable and record.partition >= self._partitions
-            ):  # an earlier version sent over all partitions of the topic
-                partition = partition_of(record.key or b"", self._partitions)
-                batch.moved.setdefault(partition, []).append((record.key, record.value, ()))
-                continue
             try:
                 pending.check()
                 interaction = self._parse(value_of(record))
             except EventError as error:
                 logger.info("dead letter: %s", error)
                 batch.letters.append(self._letter(record, error))
+                continue
+            if record.partition >= self._partitions:  # an earlier version sent over all partitions of the topic
+                key = interaction.user_id.encode()
+                moved = batch.moved.setdefault(partition_of(key, self._partitions), [])
+                moved.append((key, encode_embedded(interaction), ()))
                 continue
             users = batch.profiles.setdefault(record.partition, {})
             profile = users.get(interaction.user_id)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from model.containers.formats import FORMATS
 from streams.exceptions import MessageError
 from streams.messages import (
+    MAX_EMBEDDED_BYTES,
     EmbeddedInteraction,
     Interaction,
     as_datetime,
@@ -313,6 +314,14 @@ def test_an_embedded_interaction_with_a_control_character_is_refused(field: str,
         parse_embedded(msgspec.msgpack.encode(fields | {field: f"a{control}"}))
     assert (refused.value.reason, refused.value.field) == ("invalid_field", field)
     assert str(refused.value).isprintable()
+
+
+def test_an_embedded_interaction_is_small_enough_for_the_changelog() -> None:
+    """A compressed record of a few kilobytes may hold megabytes, and its row would be refused each time."""
+    fields = {"event_id": "e", "user_id": "u", "item_id": "i", "type": "view", "timestamp": NOON, "embedder": "another"}
+    with pytest.raises(MessageError) as refused:
+        parse_embedded(msgspec.msgpack.encode(fields | {"embedding": bytes(MAX_EMBEDDED_BYTES)}))
+    assert refused.value.reason == "message_too_large"
 
 
 # Any bytes

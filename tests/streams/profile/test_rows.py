@@ -9,6 +9,7 @@ from model.quantization import quantize
 from streams.messages import EmbeddedInteraction
 from streams.profile.bag import Bag, Moment, Picture, Slot, fold
 from streams.profile.rows import (
+    MAX_ROW_BYTES,
     UnknownRowFormat,
     changes,
     decode_bag,
@@ -137,6 +138,7 @@ FAULTS: dict[str, tuple[bytes | None, bytes | None]] = {
     "a negative time": (SLOT, slot(moment=MOMENT._replace(timestamp=-1))),
     "a time after 9999": (SLOT, slot(moment=MOMENT._replace(timestamp=10**15))),
     "no event": (SLOT, encode_slot(Slot("shoe", {}))),
+    "an embedding that no record can hold": (SLOT, slot(embedding=bytes(MAX_ROW_BYTES))),
     "a short embedding": (SLOT, slot(embedding=b"abc")),
     "an infinite embedding": (SLOT, slot(embedding=np.array([0, np.inf], "<f4").tobytes() + b"1234")),
     "a range that multiplies to infinity": (SLOT, slot(embedding=np.array([0, 3e38], "<f4").tobytes() + b"1234")),

@@ -16,6 +16,7 @@ from model.bundle import Bundle as ModelBundle
 from model.quantization import quantize
 from streams import metrics
 from streams.engine.in_flight import Pending
+from streams.engine.producer import partition_of
 from streams.exceptions import DeliveryError, MessageError
 from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
@@ -212,6 +213,30 @@ async def test_a_stop_during_a_delivery_acknowledges_nothing(worker: Any, monkey
     with pytest.raises(asyncio.CancelledError):
         await agent
     assert tracker.committable() == {}
+
+
+async def test_an_event_in_a_partition_without_bags_goes_to_the_partition_of_its_user_if_it_is_valid(
+    worker: Any,
+) -> None:
+    """The record may have any key. One that is not valid could be too large to send again, and stop the worker."""
+    profile_worker, sent = worker
+    above = TopicPartition(TOPIC, 3)
+    profile_worker._partitions = 3
+    valid = record(TOPIC, 3, 0, key=b"any", value=encode_embedded(view("ada")))
+    broken = record(TOPIC, 3, 1, key=b"any", value=bytes(2 * 1024**2))
+    tracker = profile_worker.app.in_flight
+    tracker.begin({above: 0})
+    tracker.put(above, [valid, broken, unreadable(TOPIC, 3, 2, 4)])
+
+    async with asyncio.TaskGroup() as deliveries:
+        await profile_worker._process(await tracker.take(3), deliveries)
+
+    assert sent == [
+        ("dead letter", b"message_too_large"),
+        ("dead letter", b"unreadable_batch"),
+        (f"{TOPIC}/{partition_of(b'ada', 3)}", b"ada"),
+    ]
+    assert tracker.committable() == {above: 5}
 
 
 @pytest.mark.parametrize("version", ["ours", "another"])
