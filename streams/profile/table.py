@@ -61,7 +61,7 @@ class BagTable(Table[bytes, bytes]):
 
         Args:
             app: that the table belongs to.
-            partitions: of the source topic and the changelog.
+            partitions: number of partitions that the bags are spread over.
             folder: of the RocksDB databases.
             memory: shared by the databases.
             publisher: sends the changelog.
@@ -143,8 +143,9 @@ class BagTable(Table[bytes, bytes]):
             bags: the bags that these rows make, by user.
 
         Raises:
-            DeliveryError: the broker did not accept the rows, or another worker has written to the partition. In that case the
-                rows come from an outdated state, and the worker has to start again from the changelog. The disk is untouched.
+            DeliveryError: the broker did not accept the rows, another worker has written to the partition, or the topic was
+                truncated or re-created. The worker has to start again from the changelog. The disk is untouched, except that
+                the database of the last case is dropped.
         """
         last = await self._append(partition, rows, after=self.data.last_offset(partition))
         self.data.write(partition, rows, last)
@@ -152,12 +153,19 @@ class BagTable(Table[bytes, bytes]):
             self._recent.put(partition, user_id, bag)
 
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
-        """Send rows to the changelog, whose last offset is `after`. Returns the new last offset."""
+        """Send rows to the changelog, whose last offset is `after`. Returns the new last offset. Raises DeliveryError."""
         topic = self.changelog_topic_name
         records = [(key, value, ()) for key, value in rows.items()]
         last = (await self._publisher.send_all(topic, records, partition=partition))[partition]
         if last == after + len(rows):
             return last
+        if last < after + len(rows):  # it holds none, or not all, of the rows before these
+            # With these rows its end may be above the offset on disk, so that the next start would not notice.
+            self.data.drop(partition)
+            raise DeliveryError(
+                f"partition {partition} of {topic} was truncated or re-created: "
+                f"{len(rows)} rows sent after offset {after} end at {last}"
+            )
         written = await self._read(partition, after + 1, last)
         if usable_rows(partition, [one for one in written if (one.key, one.value) not in rows.items()]):
             raise DeliveryError(

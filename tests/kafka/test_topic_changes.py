@@ -68,10 +68,12 @@ async def delete(admin: AIOKafkaAdminClient, name: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def create(admin: AIOKafkaAdminClient, name: str, partitions: int) -> None:
+async def create(admin: AIOKafkaAdminClient, name: str, partitions: int, cleanup: str = "delete") -> None:
     async with asyncio.timeout(20):
         while True:  # a deleted topic keeps its name for a moment
-            response: Any = await admin.create_topics([NewTopic(name, partitions, 1)])
+            response: Any = await admin.create_topics(
+                [NewTopic(name, partitions, 1, topic_configs={"cleanup.policy": cleanup})]
+            )
             if response.topic_errors[0][1] != TopicAlreadyExistsError.errno:
                 assert response.topic_errors[0][1] == 0, response
                 return
@@ -388,6 +390,26 @@ async def test_a_deleted_changelog_makes_the_profile_worker_wait(system: System,
         await create(admin, BAGS_CHANGELOG, PARTITIONS)
         await until(lambda: ready(system, "profile"), NOTICED, system.log)
         assert system.worker_pid("profile") == worker
+
+
+async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_that_is_on_disk(
+    system: System, admin: AIOKafkaAdminClient
+) -> None:
+    first, second = events("a", 200), of_item("hat", events("b", 40))
+    with system.worker("all"):
+        await system.produce(first)
+        await until_answered(system, ids(first))
+        await system.settled()
+        await delete(admin, BAGS_CHANGELOG)
+        await create(admin, BAGS_CHANGELOG, PARTITIONS, cleanup="compact")
+        await system.produce(second)
+        await until_answered(system, ids(second), NOTICED + SETTLED)
+        await system.settled()
+    assert system.stored_bags() == expected_bags(second), system.log()
+    shutil.rmtree(system.folder / "data")
+    with system.worker("all"):
+        await until(lambda: ready(system, "profile"), SETTLED, system.log)
+    assert system.stored_bags() == expected_bags(second)
 
 
 # -- what the broker says

@@ -239,6 +239,29 @@ async def test_an_event_in_a_partition_without_bags_goes_to_the_partition_of_its
     assert tracker.committable() == {above: 5}
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+async def test_rows_that_end_below_those_before_them_are_in_a_changelog_that_was_re_created(
+    worker: Any, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Going on would leave all earlier rows on this disk only."""
+    table, changes = worker[0].table, {b"key-%d" % number: b"row" for number in range(rows)}
+
+    async def send_all(topic: str, records: Any, *, partition: int) -> dict[int, int]:
+        return {partition: len(records) - 1}
+
+    async def read(*_: object) -> list[Any]:
+        return []
+
+    dropped: list[int] = []
+    monkeypatch.setattr(table.data, "drop", dropped.append)
+    monkeypatch.setattr(table._publisher, "send_all", send_all)
+    monkeypatch.setattr(table, "_read", read)
+    assert await table._append(0, changes, after=-1) == rows - 1
+    with pytest.raises(DeliveryError, match="re-created"):
+        await table._append(0, changes, after=500)
+    assert dropped == [0]
+
+
 @pytest.mark.parametrize("version", ["ours", "another"])
 @pytest.mark.parametrize(("low", "step"), [(0.0, np.inf), (np.nan, 0.0), (0.0, 3e38), (-3e38, 2e36), (1e30, 0.0)])
 def test_an_embedding_whose_range_leads_to_infinity_is_a_dead_letter_whoever_made_it(
