@@ -1,6 +1,6 @@
 """`tastestream dlq`: look at the events that could not be processed, and send them again.
 
-What a dead letter is, as a record, says `streams/dead_letter.py`: the workers write them.
+`streams/dead_letter.py` defines a dead letter as a record. The workers write them.
 
 letter_filter.py  the letters that a command takes. Pure.
 notes.py          what is noted on the topic about letters that were sent again. Pure.

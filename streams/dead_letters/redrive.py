@@ -119,7 +119,8 @@ class Sender:
     async def send(self, letter: Letter, redrive: Redrive) -> None:
         """Wait until the rate permits it, and start to send the letter's original.
 
-        The key chooses the partition, as for the embed worker's records, so that a user's events stay together.
+        The key chooses the partition, over all partitions of the topic. A profile worker moves an event from a partition
+        without bags to that of its user.
         """
         delay = self._next - monotonic()
         if delay > 0:

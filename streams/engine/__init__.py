@@ -8,7 +8,8 @@ app.py           the Faust app that both workers build on
 batches.py       the channel that an agent iterates over: micro-batches from the in-flight tracker
 in_flight.py     which records are being processed, and which offsets may be committed
 consumer.py      reads records into the tracker, and commits what the tracker allows
-fetch_pacing.py  limits fetch requests per broker
+assignor.py      assigns topics together that may have different numbers of partitions
+fetch_pacing.py  limits fetch requests per broker, and their bytes
 producer.py      idempotent and fenced
 publisher.py     sends records and waits for the broker
 recovery.py      after each assignment: recover the tables, then start reading

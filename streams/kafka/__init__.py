@@ -1,6 +1,8 @@
 """Kafka below the workers: topics, and how their records are read.
 
 topics          the topics as they have to be
+groups          whether a consumer group belongs to the topic of the settings
+metadata        ids and partitions of topics, as the broker has them now
 records         the types of records
 batches         record batches inflated with a bound, and parsed as far as they can be parsed
 reading         lets every consumer go on behind what it cannot read

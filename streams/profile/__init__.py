@@ -7,6 +7,7 @@ scoring.py    from bags to recommendations: log weights, one call of the aggrega
 rows.py       a bag as rows of bytes, and the rows that a change touches. Pure.
 table.py      the Faust table: the changelog topic in front of the store, and recovery
 changelog.py  merges changelog records into the store during recovery. Pure.
+spread.py     over how many partitions the bags are spread
 store.py      the rows in RocksDB, one database per partition, with a prefix scan
 recent.py     recently written bags, decoded, in memory
 """
