@@ -122,7 +122,8 @@ class Decoder:
         try:
             header = messages.REQUEST.pack(len(data), size, max_pixels)
             sent = self._pipe.sendmsg([header, data]) - len(header)
-            self._pipe.sendall(memoryview(data)[sent:])
+            if sent < len(data):  # to send nothing fails, too, once the process has read all and died of it
+                self._pipe.sendall(memoryview(data)[sent:])
         except OSError as error:  # the process has ended since the last picture, or does not read
             self.kill()
             raise DecoderDied("killed", f"it took no picture: {error.strerror}") from error

@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -202,6 +205,41 @@ async def test_an_answer_that_no_decoder_gives_ends_the_process(
         assert (await decoders.decode(sound("PNG"), SIZE, PIXELS)).shape == (SIZE, SIZE, 3)
     assert caught.value.reason == "decoder_crashed"
     assert said in str(caught.value)
+
+
+class _SlowSender(socket.socket):
+    """A socket whose sender goes on only when the receiver has read everything and is gone."""
+
+    def sendmsg(self, *arguments: Any) -> int:
+        sent = super().sendmsg(*arguments)
+        gone = select.poll()
+        gone.register(self, select.POLLRDHUP)
+        assert gone.poll(TIMEOUT * 1000)
+        return sent
+
+
+async def test_a_picture_is_to_blame_for_a_death_before_its_sender_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "dies.py").write_text(
+        "import os\nfrom streams.embed.decoding.process import _answer, _read\n"
+        "from streams.embed.decoding.messages import *\n"
+        "_answer(READY, b'')\n_read(REQUEST.unpack(_read(REQUEST.size))[0])\nos._exit(3)\n"
+    )
+    pair = socket.socketpair
+
+    def slow_pair() -> tuple[socket.socket, socket.socket]:
+        ours, theirs = pair()
+        return _SlowSender(fileno=ours.detach()), theirs
+
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(decoder, "PROGRAM", "dies")
+    monkeypatch.setattr(decoder.socket, "socketpair", slow_pair)
+    with open_decoders(DEFAULTS, count=1) as decoders:
+        monkeypatch.undo()  # the next process is an honest one
+        with pytest.raises(PictureError, match="crash their decoder") as caught:
+            await decoders.decode(sound("PNG"), SIZE, PIXELS)
+    assert caught.value.reason == "decoder_crashed"
 
 
 async def test_the_text_of_a_refusal_is_one_visible_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
