@@ -46,6 +46,10 @@ class _BoundedResponses(ResponseHandler):
         super().set_response_params(**params)
 
     def feed_data(self, data: Any, size: int = 0) -> None:
+        if self._answered:  # nobody has asked for another response, and an idle connection would keep it
+            if self.transport is not None:
+                self.transport.close()
+            return
         code = data[0].code
         self._answered = self._answered or code >= 200 or code == 101
         super().feed_data(data, size)

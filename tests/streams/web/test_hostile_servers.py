@@ -312,3 +312,25 @@ async def test_bytes_after_the_announced_length_are_not_taken_as_the_next_respon
     async with talking(talk) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
         assert await fetcher.fetch(f"{url}/a") == PICTURE
         assert await fetcher.fetch(f"{url}/b") == PICTURE
+
+
+async def test_responses_that_nobody_asked_for_are_dropped_and_end_the_idle_connection() -> None:
+    body = bytes(100_000)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asked(reader)
+        writer.write(OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        await asyncio.wait_for(flood.wait(), 10)
+        while True:
+            writer.write(b"HTTP/1.1 204 \r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    flood = asyncio.Event()
+    async with talking(talk) as url, Fetcher(PATIENT, LOOPBACK) as fetcher:
+        assert await fetcher.fetch(url) == body
+        assert fetcher.open_connections == 1
+        flood.set()
+        async with asyncio.timeout(5):
+            while fetcher.open_connections:
+                await asyncio.sleep(0.01)
