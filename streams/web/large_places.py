@@ -2,8 +2,9 @@
 
 A picture takes a place before more than `LARGE_PICTURE_BYTES` of it are read, and gives it back when it is decoded.
 
-1. A free place goes to the waiting host with the fewest pictures being read. No host reads more than its share: the places
-   divided by the hosts that have or want one, and by one more, for the next host.
+1. A free place goes to the waiting host with the fewest places. No host gets more than its share: the places divided by the
+   hosts that have or want one, and by one more, for the next host. A picture that is being decoded counts, because some take
+   seconds.
 2. While all places are taken and pictures wait, a picture that arrives slower than `BYTES_PER_SECOND` loses its place. Its
    fetch fails, and that counts as a failure of its host.
 3. A picture that waits for too long fails, and that does not count as a failure of its host.
@@ -29,12 +30,10 @@ class Place:
 
     host: str
     admitted: asyncio.Event = field(default_factory=asyncio.Event)
-    reading: bool = True  # the host sends; then the picture is decoded
     lost: bool = False  # the picture was too slow
     _since: float = 0.0
     _received: int = 0
     _give_up: Callable[[], None] | None = None
-    _changed: Callable[[], None] = lambda: None
 
     def begin(self, give_up: Callable[[], None]) -> None:
         """Start to read. `give_up` is called once if the place is lost."""
@@ -46,9 +45,7 @@ class Place:
 
     def end(self) -> None:
         """The picture is read."""
-        self.reading = False
         self._give_up = None
-        self._changed()
 
     def lose_if_slow(self, now: float) -> None:
         """Take the place away if too few bytes have arrived until `now`, in seconds of the event loop."""
@@ -84,7 +81,7 @@ class LargePlaces:
         Raises:
             FetchError: `host_unavailable`, transient: no place was free in time.
         """
-        place = Place(host, _changed=self._admit)
+        place = Place(host)
         self._waiting.append(place)
         self._admit()
         try:
@@ -112,10 +109,10 @@ class LargePlaces:
 
     def _admit(self) -> None:
         while self._waiting and len(self._taken) < self._count:
-            reading = Counter(place.host for place in self._taken if place.reading)
-            hosts = reading.keys() | {place.host for place in self._waiting}
-            first = min(self._waiting, key=lambda place: reading[place.host])
-            if reading[first.host] >= max(1, self._count // (len(hosts) + 1)):
+            held = Counter(place.host for place in self._taken)
+            hosts = held.keys() | {place.host for place in self._waiting}
+            first = min(self._waiting, key=lambda place: held[place.host])
+            if held[first.host] >= max(1, self._count // (len(hosts) + 1)):
                 return
             self._waiting.remove(first)
             self._taken.add(first)
