@@ -96,24 +96,31 @@ class Fetcher:
                 `address_not_public`, `certificate_invalid`, `http_status`, `headers_too_large`,
                 `too_many_redirects`, `content_encoding`.
                 Transient: `timeout`, `host_unreachable`, `response_broken`, and `http_status` for 408, 429 and 5xx, with
-                `retry_after` if the host sends it.
+                `retry_after` if the host sends it. After a redirect, `status` is that of the redirect if the next host
+                sends none: the host of the URL has answered.
         """
         loop = asyncio.get_running_loop()
         started = loop.time()
-        with _as_fetch_errors(url, self._limits):
-            async with asyncio.timeout(self._limits.total_timeout):
-                response = await self._follow_redirects(url)
-        async with response:
-            _check_headers(url, response)
-            time_left = self._limits.total_timeout - (loop.time() - started)
-            yield Response(url, response, self._limits, time_left)
+        redirects: list[int] = []
+        try:
+            with _as_fetch_errors(url, self._limits):
+                async with asyncio.timeout(self._limits.total_timeout):
+                    response = await self._follow_redirects(url, redirects)
+            async with response:
+                _check_headers(url, response)
+                time_left = self._limits.total_timeout - (loop.time() - started)
+                yield Response(url, response, self._limits, time_left)
+        except FetchError as error:
+            error.status = error.status or (redirects[-1] if redirects else 0)
+            raise
 
     @property
     def open_connections(self) -> int:
         """How many connections are open now, in use or idle."""
         return sum(s.fileno() >= 0 for s in self._sockets)
 
-    async def _follow_redirects(self, url: str) -> aiohttp.ClientResponse:
+    async def _follow_redirects(self, url: str, redirects: list[int]) -> aiohttp.ClientResponse:
+        """The first response that is no redirect. The status of each redirect is appended to `redirects`."""
         target = check_url(url, self._policy)
         for _ in range(self._limits.max_redirects + 1):
             if self._proxy is not None:
@@ -123,6 +130,7 @@ class Fetcher:
             if response.status not in REDIRECTS or location is None:
                 return response
             response.release()
+            redirects.append(response.status)
             target = self._redirect_target(url, target, location)
         detail = f"more than {self._limits.max_redirects} redirects, the last to {display_url(str(target))}"
         raise _error("too_many_redirects", url, detail)

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import io
+import socket
 import tracemalloc
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator
@@ -31,7 +32,7 @@ from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failur
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
 from streams.web import large_places
-from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
+from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE, SILENT_FAILURES_TO_OPEN
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
@@ -536,6 +537,23 @@ async def test_a_failing_host_gets_few_requests_before_its_circuit_breaker_opens
         reasons = [(await failure(cache, f"{shop.url}/{number}")).reason for number in range(20)]
     assert reasons == ["http_status"] * OUTCOMES_TO_JUDGE + ["host_unavailable"] * (20 - OUTCOMES_TO_JUDGE)
     assert sum(shop.asked.values()) == OUTCOMES_TO_JUDGE
+
+
+async def test_a_redirect_to_a_host_that_is_gone_stops_no_other_picture_of_its_host(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        gone = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if "away" in request.path:
+            raise web.HTTPFound(gone)
+        return web.Response(body=png(1))
+
+    async with serving(answer) as url, opened(bundle, tmp_path / "c", Clock()) as cache:
+        for number in range(SILENT_FAILURES_TO_OPEN):
+            assert (await failure(cache, f"{url}/away-{number}")).reason == "host_unreachable"
+        await cache.embedding(f"{url}/1")
 
 
 @pytest.mark.parametrize("retry_after", [None, 30])
