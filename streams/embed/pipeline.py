@@ -107,16 +107,18 @@ class EmbeddingPipeline:
             return await self._batcher.embed(picture)
 
     async def _picture(self, url: str, host: str, answered: bool, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
-        """Fetch and decode. The slot at the host is free again as soon as the body is read.
+        """Fetch and decode. The slot at the host is free again as soon as the body is read and has room at the decoders.
 
-        A host that hangs or sends a byte at a time costs one picture in flight and little memory.
+        A host that hangs or sends a byte at a time costs one picture in flight and little memory. One whose pictures take long to
+        decode gets no more of them.
         """
-        async with AsyncExitStack() as large:
+        async with AsyncExitStack() as decoding:
             async with self._host_limiter.slot(host, repeated=answered):
                 await in_flight.enter_async_context(self._in_flight)
                 async with self._fetcher.stream(url) as response:
-                    data = await response.read(lambda: large.enter_async_context(self._large.place(host)))
-            return await self._decoders.decode(data, self._image_size, self._max_pixels)
+                    data = await response.read(lambda: decoding.enter_async_context(self._large.place(host)))
+                await decoding.enter_async_context(self._decoders.room(host))
+            return await self._decoders.decode(data, self._image_size, self._max_pixels, host)
 
 
 def _pause(attempts: int, retry_after: float) -> float:

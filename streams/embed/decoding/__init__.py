@@ -9,5 +9,6 @@ seccomp.py   the filter that leaves a process a few system calls
 sandbox.py   what a decoder process gives up before it reads its first picture
 process.py   the decoder process: `python -P -m streams.embed.decoding.process`
 decoder.py   one decoder process, as the worker sees it
+turns.py     whose picture is decoded next
 pool.py      a few of them, replaced when they die
 """

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Generator
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Lock
+from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +17,13 @@ from model.exceptions import PictureError
 from streams import metrics
 from streams.embed.decoding.decoder import Decoder, DecoderDied
 from streams.embed.decoding.limits import DecoderLimits
+from streams.embed.decoding.turns import Turns
 from streams.exceptions import DecoderError
 
 logger = logging.getLogger(__name__)
 
 DECODERS = 2  # processes. Two keep ahead of the model
+PER_HOST = 8  # pictures of one host that wait for a decoder or have one: more do not make it faster
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before another attempt to start a process; doubles each time
 
 
@@ -38,8 +42,18 @@ def open_decoders(limits: DecoderLimits, count: int = DECODERS) -> Generator["De
         pool.close()
 
 
+class _Picture(NamedTuple):
+    data: bytes
+    size: int
+    max_pixels: int
+    decoded: "Future[NDArray[np.uint8]]"
+
+
 class DecoderPool:
-    """Decodes pictures in processes, one picture at a time in each. Each has a thread here that waits for its answer."""
+    """Decodes pictures in processes, one picture at a time in each. Each has a thread here that waits for its answer.
+
+    `Turns` decides whose picture is next.
+    """
 
     def __init__(self, limits: DecoderLimits, count: int) -> None:
         self._decoders = [Decoder(limits) for _ in range(count)]
@@ -47,6 +61,9 @@ class DecoderPool:
         self._idle: SimpleQueue[Decoder] = SimpleQueue()
         self._closing = Event()
         self._limits = limits
+        self._turns = Turns[_Picture]()
+        self._lock = Lock()  # guards the turns
+        self._rooms = WeakValueDictionary[str, asyncio.Semaphore]()  # by host; whoever is in one keeps it
 
     @property
     def pids(self) -> list[int]:
@@ -66,13 +83,21 @@ class DecoderPool:
         for decoder in self._decoders:
             self._idle.put(decoder)
 
-    async def decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
-        """As `model.preprocessing.decode_picture`, in one of the processes.
+    def room(self, host: str) -> asyncio.Semaphore:
+        """Room for a picture of a host, to be held until it is decoded: `PER_HOST` pictures at a time get it."""
+        return self._rooms.setdefault(host, asyncio.Semaphore(PER_HOST))
+
+    async def decode(self, data: bytes, size: int, max_pixels: int, host: str = "") -> NDArray[np.uint8]:
+        """As `model.preprocessing.decode_picture`, in one of the processes. Hosts share the processes equally.
 
         Raises:
             PictureError: the picture cannot be decoded, costs too much, or has crashed its process.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data, size, max_pixels)
+        picture = _Picture(data, size, max_pixels, Future())
+        with self._lock:
+            self._turns.put(host, picture)
+        self._threads.submit(self._decode_next)
+        return await asyncio.wrap_future(picture.decoded)
 
     def close(self) -> None:
         """End the processes. Pictures that are being decoded fail."""
@@ -80,8 +105,25 @@ class DecoderPool:
         for decoder in self._decoders:
             decoder.kill()
         self._threads.shutdown(cancel_futures=True)
+        for picture in self._turns.clear():
+            picture.decoded.cancel()
         for decoder in self._decoders:
             decoder.close()
+
+    def _decode_next(self) -> None:
+        """Decode the picture whose turn it is."""
+        with self._lock:
+            host, picture = self._turns.take()
+        decoded = picture.decoded
+        try:
+            if decoded.set_running_or_notify_cancel():
+                decoded.set_result(self._decode(picture.data, picture.size, picture.max_pixels))
+        except BaseException as error:  # noqa: BLE001 -- whoever waits for the picture raises it
+            decoded.set_exception(error)
+            del decoded, picture  # the traceback would keep them
+        finally:
+            with self._lock:
+                self._turns.end(host)
 
     def _decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
         decoder = self._idle.get()

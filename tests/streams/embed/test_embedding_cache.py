@@ -36,6 +36,7 @@ from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE, SILENT_FAILURES_TO_OP
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
+from tests.model.unbounded_pictures import avif_of_items
 from tests.streams.web.servers import LOOPBACK, serving
 
 FAILURE_AGE = 30.0  # seconds
@@ -504,6 +505,35 @@ async def test_small_pictures_pass_unfinished_large_ones(bundle: Bundle, tmp_pat
         assert not any(task.done() for task in waiting)
         slow.may_end.set()
         assert [error.reason for error in await asyncio.gather(*waiting)] == ["not_a_picture"] * 4
+
+
+@pytest.mark.parametrize("items", [10_000, 20_000], ids=["small", "large"])
+async def test_pictures_that_take_long_to_decode_do_not_delay_those_of_other_hosts(
+    bundle: Bundle, tmp_path: Path, items: int
+) -> None:
+    costly = avif_of_items("iloc", items)
+    assert (len(costly) > LARGE_PICTURE_BYTES) == (items > 10_000)
+    good = png(1) + bytes(LARGE_PICTURE_BYTES if items > 10_000 else 0)
+    asked = 0
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        nonlocal asked
+        asked += "costly" in request.path
+        return web.Response(body=costly if "costly" in request.path else good)
+
+    async with serving(answer, "0.0.0.0") as url, opened(bundle, tmp_path / "c", Clock(), max_large=8) as cache:
+        hostile = [
+            asyncio.create_task(cache.embedding(f"{url.replace('0.0.0.0', '127.0.1.1')}/costly-{number}"))
+            for number in range(60)
+        ]
+        await asyncio.sleep(0.5)
+        had = sum(task.done() for task in hostile)
+        await asyncio.gather(*(cache.embedding(f"{url.replace('0.0.0.0', '127.0.1.2')}/{n}") for n in range(10)))
+        assert sum(task.done() for task in hostile) <= had + 2
+        assert asked < 30  # of 60: its pictures that wait for a decoder hold its slots
+        for task in hostile:
+            task.cancel()
+        await asyncio.gather(*hostile, return_exceptions=True)
 
 
 async def test_the_queue_of_the_model_is_bounded(
