@@ -28,6 +28,10 @@ IDLE_WAITS, WAITS = 10, 100
 """Waits after which a process counts as hung: those in which it does not compute, and all. On a busy machine a process
 computes little, and its own timer ends it. They are waits and not a time: a pause of the whole machine is one of them at most."""
 
+OVERTIME = 2
+"""Waits of processor time after which the process has no timer any more: it takes no more than one for a picture. Code that a
+picture runs can stop the timer."""
+
 COMPUTES = 0.02  # processor seconds in one wait; a process that sleeps uses none
 
 PIPE_BUFFER = 1024**2  # bytes, of which the kernel grants 208 KiB by default: an answer fits
@@ -59,6 +63,7 @@ class Decoder:
         self._running: subprocess.Popen[bytes] | None = None  # None before the first start, as the next
         self._opened: socket.socket | None = None
         self._used = 0.0  # processor seconds of the process at the last look
+        self._wait = START_WAIT  # seconds
 
     @property
     def pid(self) -> int | None:
@@ -170,12 +175,17 @@ class Decoder:
     def _read(self, rest: memoryview) -> None:
         """Fill a buffer from the pipe."""
         waits = idle = 0
+        began = 0.0  # processor seconds of the process when the first wait was over
         while rest:
             try:
                 count = self._pipe.recv_into(rest, 0, socket.MSG_WAITALL)
             except BlockingIOError:  # one wait is over
                 waits += 1
                 idle += not self._computes()
+                began = began or self._used
+                if self._used - began > OVERTIME * self._wait:
+                    self.kill()
+                    raise DecoderDied("deadline", f"more than {self._wait:g} s of processor time, without a timer") from None
             except ConnectionError:
                 raise self._death() from None
             else:
@@ -211,6 +221,7 @@ class Decoder:
 
     def _wait_at_most(self, seconds: float) -> None:
         """Set the time of one wait, for reading. A write waits as long as all idle ones together."""
+        self._wait = seconds
         self._pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
         self._pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds * IDLE_WAITS))
 

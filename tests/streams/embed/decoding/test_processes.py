@@ -172,6 +172,22 @@ async def test_a_decoder_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -
         assert not alive(pid)
 
 
+async def test_a_decoder_that_has_stopped_its_timer_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "spins.py").write_text(
+        "from streams.embed.decoding.process import _answer, _read\nfrom streams.embed.decoding.messages import *\n"
+        "_answer(READY, b'')\n_read(REQUEST.size)\nwhile True: pass\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(decoder, "PROGRAM", "spins")
+    with open_decoders(DecoderLimits(seconds=0.2, memory=DEFAULTS.memory), count=1) as decoders:
+        [pid] = decoders.pids
+        monkeypatch.undo()
+        with pytest.raises(PictureError, match=r"more than 0\.2 s of processor time, without a timer") as caught:
+            await decoders.decode(sound("PNG"), SIZE, PIXELS)
+        assert caught.value.reason == "picture_too_costly"
+        assert not alive(pid)
+
+
 LIES = {
     "unknown reason": ("REFUSED, b'be_my_guest\\nhello'", "unknown reason 'be_my_guest'"),
     "too few pixels": ("PIXELS, bytes(9)", "9 bytes of pixels"),
