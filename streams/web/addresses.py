@@ -224,7 +224,16 @@ def redirected(url: URL, location: str) -> str:
     target = parse_url(location)
     if target.raw_host:
         return str(target) if target.scheme else f"{url.scheme}:{target}"
-    return urljoin(str(url), str(target))
+    if target.scheme:  # `https:b.jpg`
+        return urljoin(str(url), str(target))
+    relative = target.raw_path_qs  # `urljoin` would join the slashes of `a//b`
+    if not relative:
+        return str(url)
+    if relative.startswith("?"):
+        relative = url.raw_path + relative
+    elif not relative.startswith("/"):
+        relative = f"{url.raw_path.rpartition('/')[0]}/{relative}"
+    return f"{url.origin()}{relative}"
 
 
 def host_and_port(url: str) -> str:

@@ -106,6 +106,10 @@ async def test_the_bytes_of_a_redirect_are_kept(target: str) -> None:
         (b"b%3a.jpg", "/x%3ay/b%3a.jpg"),  # relative to the folder of the first, whose bytes stay as well
         (b"../b.jpg?x=%2f", "/b.jpg?x=%2f"),
         (b"?size=%2C", "/x%3ay/a%2c.jpg?size=%2C"),
+        (b"?", "/x%3ay/a%2c.jpg?"),
+        (b"b//c.jpg", "/x%3ay/b//c.jpg"),
+        (b"..//b.jpg", "//b.jpg"),
+        (b"#b", "/x%3ay/a%2c.jpg?v=1"),
         (b"/b c.jpg", "/b%20c.jpg"),
         ("/münchen.jpg?x=ü".encode("latin-1"), "/m%FCnchen.jpg?x=%FC"),
         ("/münchen.jpg?x=ü".encode(), "/m%C3%BCnchen.jpg?x=%C3%BC"),
