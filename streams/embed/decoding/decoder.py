@@ -185,7 +185,9 @@ class Decoder:
                 began = began or self._used
                 if self._used - began > OVERTIME * self._wait:
                     self.kill()
-                    raise DecoderDied("deadline", f"more than {self._wait:g} s of processor time, without a timer") from None
+                    raise DecoderDied(
+                        "deadline", f"more than {self._wait:g} s of processor time, without a timer"
+                    ) from None
             except ConnectionError:
                 raise self._death() from None
             else:

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Generator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from queue import SimpleQueue
 from threading import Event, Lock
+from time import monotonic
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
@@ -17,13 +19,16 @@ from model.exceptions import PictureError
 from streams import metrics
 from streams.embed.decoding.decoder import Decoder, DecoderDied
 from streams.embed.decoding.limits import DecoderLimits
-from streams.embed.decoding.turns import Turns
+from streams.embed.decoding.turns import KNOWN_HOSTS, Turns
 from streams.exceptions import DecoderError
 
 logger = logging.getLogger(__name__)
 
 DECODERS = 2  # processes. Two keep ahead of the model
 PER_HOST = 8  # pictures of one host that wait for a decoder or have one: more do not make it faster
+QUICK = 1.0  # seconds that pictures of a sound host take on average, also on a busy machine
+RECENT = 8  # pictures that the average is of
+UNPROVEN = ""  # stands for all hosts whose pictures are not quick, and for new ones
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before another attempt to start a process; doubles each time
 
 
@@ -43,6 +48,7 @@ def open_decoders(limits: DecoderLimits, count: int = DECODERS) -> Generator["De
 
 
 class _Picture(NamedTuple):
+    host: str
     data: bytes
     size: int
     max_pixels: int
@@ -52,7 +58,8 @@ class _Picture(NamedTuple):
 class DecoderPool:
     """Decodes pictures in processes, one picture at a time in each. Each has a thread here that waits for its answer.
 
-    `Turns` decides whose picture is next.
+    `Turns` decides whose picture is next. A host is proven while its recent pictures are decoded quickly. Unproven hosts,
+    including new ones, count as one host: anybody can invent hosts with costly pictures.
     """
 
     def __init__(self, limits: DecoderLimits, count: int) -> None:
@@ -62,7 +69,8 @@ class DecoderPool:
         self._closing = Event()
         self._limits = limits
         self._turns = Turns[_Picture]()
-        self._lock = Lock()  # guards the turns
+        self._seconds = OrderedDict[str, float]()  # of a recent picture, by host; least recently used first
+        self._lock = Lock()  # guards the turns and the seconds
         self._rooms = WeakValueDictionary[str, asyncio.Semaphore]()  # by host; whoever is in one keeps it
 
     @property
@@ -85,7 +93,8 @@ class DecoderPool:
 
     def room(self, host: str) -> asyncio.Semaphore:
         """Room for a picture of a host, to be held until it is decoded: `PER_HOST` pictures at a time get it."""
-        return self._rooms.setdefault(host, asyncio.Semaphore(PER_HOST))
+        with self._lock:
+            return self._rooms.setdefault(self._turn_of(host), asyncio.Semaphore(PER_HOST))
 
     async def decode(self, data: bytes, size: int, max_pixels: int, host: str = "") -> NDArray[np.uint8]:
         """As `model.preprocessing.decode_picture`, in one of the processes. Hosts share the processes equally.
@@ -93,9 +102,9 @@ class DecoderPool:
         Raises:
             PictureError: the picture cannot be decoded, costs too much, or has crashed its process.
         """
-        picture = _Picture(data, size, max_pixels, Future())
+        picture = _Picture(host, data, size, max_pixels, Future())
         with self._lock:
-            self._turns.put(host, picture)
+            self._turns.put(self._turn_of(host), picture)
         self._threads.submit(self._decode_next)
         return await asyncio.wrap_future(picture.decoded)
 
@@ -110,20 +119,30 @@ class DecoderPool:
         for decoder in self._decoders:
             decoder.close()
 
+    def _turn_of(self, host: str) -> str:
+        return host if self._seconds.get(host, QUICK) < QUICK else UNPROVEN
+
     def _decode_next(self) -> None:
         """Decode the picture whose turn it is."""
         with self._lock:
-            host, picture = self._turns.take()
-        decoded = picture.decoded
+            turn, picture = self._turns.take()
+        decoded, began = picture.decoded, monotonic()
         try:
             if decoded.set_running_or_notify_cancel():
                 decoded.set_result(self._decode(picture.data, picture.size, picture.max_pixels))
         except BaseException as error:  # noqa: BLE001 -- whoever waits for the picture raises it
             decoded.set_exception(error)
-            del decoded, picture  # the traceback would keep them
         finally:
             with self._lock:
-                self._turns.end(host)
+                self._turns.end(turn)
+                self._count(picture.host, monotonic() - began)
+            del decoded, picture  # the traceback of an error would keep them
+
+    def _count(self, host: str, seconds: float) -> None:
+        mean = self._seconds.pop(host, seconds)
+        self._seconds[host] = mean + (seconds - mean) / RECENT
+        if len(self._seconds) > KNOWN_HOSTS:
+            self._seconds.popitem(last=False)
 
     def _decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
         decoder = self._idle.get()

@@ -332,5 +332,5 @@ async def test_responses_that_nobody_asked_for_are_dropped_and_end_the_idle_conn
         assert fetcher.open_connections == 1
         flood.set()
         async with asyncio.timeout(5):
-            while fetcher.open_connections:
+            while fetcher.open_connections:  # noqa: ASYNC110 -- it is a condition of sockets
                 await asyncio.sleep(0.01)
