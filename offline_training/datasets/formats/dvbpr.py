@@ -5,10 +5,9 @@ user_* map a user number to a list of {b'reviewerID', b'asin', b'productid'}, so
 to {b'asin', b'imgs' (the bytes of a JPEG), b'categories'}. Reviews without a time are placed one second apart, in their order, from
 the earliest time that an event may have.
 
-Unpickling runs no code from the file: only numpy's own constructors and `codecs.encode` are allowed.
+Unpickling runs no code from the file (`pickled_arrays`).
 """
 
-import codecs
 import hashlib
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from offline_training.datasets.arrays import ArrayHeader, memory_limit
+from offline_training.datasets.formats.pickled_arrays import ArrayUnpickler
 from offline_training.datasets.ids import event_ids, item_id
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import (
@@ -37,23 +37,6 @@ MEMORY, MEMORY_PER_BYTE = 1024**3, 64  # bytes that unpickling may take: in all,
 PARTS = ("user_train", "user_validation", "user_test", "items")
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles what numpy writes, and nothing else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        known = {
-            ("multiarray", "_reconstruct"): lambda: np.zeros(0).__reduce__()[0],
-            ("multiarray", "scalar"): lambda: np.float64(0).__reduce__()[0],
-            ("numpy", "ndarray"): lambda: np.ndarray,
-            ("numpy", "dtype"): lambda: np.dtype,
-            ("_codecs", "encode"): lambda: codecs.encode,
-        }
-        make = known.get((module.rpartition(".")[2], name))
-        if make is None or not module.startswith(("numpy", "_codecs")):
-            raise DatasetError(f"refused to read the file: it calls {module}.{name}, which no data set needs")
-        return make()
-
-
 def load(path: Path) -> list[Any]:
     """Read the six parts. Strings stay `bytes` or `str`, as they were pickled.
 
@@ -66,7 +49,7 @@ def load(path: Path) -> list[Any]:
             if header.dtype != np.dtype(object) or header.size > MOST_PARTS * header.dtype.itemsize:
                 raise DatasetError(f"{path}: expected an array of {len(PARTS) + 2} objects, found {header}")
             with memory_limit(MEMORY + MEMORY_PER_BYTE * path.stat().st_size):
-                array = _ArrayUnpickler(file, encoding="bytes").load()
+                array = ArrayUnpickler(file, encoding="bytes").load()
     except FileNotFoundError:
         raise DatasetError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -87,8 +70,8 @@ def load(path: Path) -> list[Any]:
         RecursionError,
     ) as error:
         raise DatasetError(f"{path}: expected DVBPR's array, which cannot be unpickled: {error}") from error
-    parts = list(cast("Sequence[Any]", array)) if isinstance(array, np.ndarray | list | tuple) else []
-    if len(parts) == len(PARTS) + 2 and isinstance(parts[3], list | np.ndarray):
+    parts = list(cast("Sequence[Any]", array)) if isinstance(array, list | tuple) else []
+    if len(parts) == len(PARTS) + 2 and isinstance(parts[3], list):
         parts[3] = dict(enumerate(parts[3]))  # a list instead of a dictionary
     if len(parts) < len(PARTS) or not all(isinstance(part, Mapping) for part in parts[: len(PARTS)]):
         raise DatasetError(f"{path}: expected the dictionaries {', '.join(PARTS)}, found {len(parts)} parts")

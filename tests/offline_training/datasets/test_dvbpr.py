@@ -1,5 +1,6 @@
 """DVBPR's array, as Python 2 pickled it, is read without running code from it."""
 
+import codecs
 import io
 import pickle
 from pathlib import Path
@@ -165,3 +166,72 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, data: bytes, message: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="there is no such file"):
         load(tmp_path / "fashion.npy")
+
+
+class Pickled:
+    """Is pickled as a call and a state."""
+
+    def __init__(self, *reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def forged_type(**claims: Any) -> Pickled:
+    """Eight bytes, which the state says are something else."""
+    state = {
+        "version": 3,
+        "order": "|",
+        "parts": None,
+        "names": None,
+        "fields": None,
+        "size": 8,
+        "alignment": 1,
+        "flags": 0,
+    }
+    return Pickled(np.dtype, ("V8", False, True), tuple((state | claims).values()))
+
+
+def forged_array(claimed: Any, shape: tuple[int, ...] = (1,)) -> Pickled:
+    reconstruct = np.zeros(0).__reduce__()[0]
+    return Pickled(reconstruct, (np.ndarray, (0,), b"b"), (1, shape, claimed, False, b"A" * 8))
+
+
+SCALAR = np.float64(0).__reduce__()[0]
+POINTER = {"names": ("a",), "fields": {"a": (np.dtype("O"), 0)}}
+FORGED: dict[str, Any] = {
+    "a type with a pointer": forged_type(**POINTER),
+    "a type of parts that are pointers": forged_type(parts=(np.dtype("O"), (1,))),
+    "an array of pointers": forged_array(forged_type(**POINTER)),
+    "a number that is a pointer": Pickled(SCALAR, (forged_type(**POINTER), b"A" * 8)),
+    "an array of fewer values than its shape": forged_array(np.dtype("i1")),
+    "an array of a negative length": forged_array(np.dtype("V8"), (-1,)),
+    "an array of no values and many rows": forged_array(np.dtype("V8"), (2**62, 0)),
+    "an array of objects, given as bytes": forged_array(np.dtype("O")),
+    "a number of too few bytes": Pickled(SCALAR, (np.dtype("f8"), b"A")),
+    "a codec that reads files": Pickled(codecs.encode, ("x", "/etc/passwd")),
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_a_type_that_claims_to_have_pointers_is_refused(tmp_path: Path, forged: Any) -> None:
+    (tmp_path / "evil.npy").write_bytes(npy(pickle.dumps([{}, {}, {}, {0: forged}, 0, 0], protocol=2)))
+    with pytest.raises(DatasetError, match="expected DVBPR's array, which cannot be unpickled"):
+        load(tmp_path / "evil.npy")
+
+
+def test_numbers_and_arrays_of_numpy_are_read(tmp_path: Path) -> None:
+    inside = {
+        "number": np.int64(7), "big-endian": np.array([1.5, -2], ">f4"), "text": np.array(["é", "b"]),
+        "bytes": np.array([b"a", b"bc"]), "objects": np.array([None, "x"], object), "truth": np.array([True, False]),
+        "table": np.arange(24).reshape(2, 3, 4), "columns": np.asfortranarray(np.arange(6).reshape(2, 3)),
+        "empty": np.zeros(0), "table of objects": np.array([["a", None], [1, "b"]], object),
+    }  # fmt: skip
+    array = np.empty(6, object)
+    array[:] = [{}, {}, {}, inside, 0, 0]
+    np.save(tmp_path / "numbers.npy", array, allow_pickle=True)
+    found = load(tmp_path / "numbers.npy")[3]
+    assert {name: np.asarray(value).tolist() for name, value in found.items()} == {
+        name: np.asarray(value).tolist() for name, value in inside.items()
+    }
