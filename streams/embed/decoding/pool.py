@@ -25,7 +25,9 @@ from streams.exceptions import DecoderError
 logger = logging.getLogger(__name__)
 
 DECODERS = 2  # processes. Two keep ahead of the model
-PER_HOST = 8  # pictures of one host that wait for a decoder or have one: more do not make it faster
+PER_HOST = (
+    32  # pictures of one host that wait for a decoder or have one: enough for both to be busy while the host pauses
+)
 QUICK = 1.0  # seconds that pictures of a sound host take on average, also on a busy machine
 RECENT = 8  # pictures that the average is of
 UNPROVEN = ""  # stands for all hosts whose pictures are not quick, and for new ones
