@@ -180,7 +180,7 @@ def bundle_sign(
     public key with `openssl pkey -in private.pem -pubout -out public.pem`.
     """
     from model.bundle import MANIFEST
-    from model.signature import SIGNATURE, sign
+    from model.bundle.signature import SIGNATURE, sign
 
     loaded = load_bundle(path)
     try:

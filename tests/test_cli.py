@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from model.bundle import DEFAULT_BUNDLE
-from model.manifest import content_checksum
+from model.bundle.manifest import content_checksum
 from streams import cli
 from streams.settings import Settings
 from streams.text import UNSAFE, visible

@@ -16,8 +16,8 @@ from torch import nn
 
 from model import metrics
 from model.bundle import EMBEDDER, Bundle, file_sha256
+from model.bundle.manifest import Embedding, Image, Manifest, Provenance, Training
 from model.embedder import Embedder
-from model.manifest import Embedding, Image, Manifest, Provenance, Training
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training.aggregators import AGGREGATORS

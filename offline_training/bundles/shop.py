@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from model.bundle import EMBEDDER, Bundle
-from model.manifest import Embedding, Manifest, Training
+from model.bundle.manifest import Embedding, Manifest, Training
 from offline_training.aggregators.item_model import ItemModel
 from offline_training.datasets.records import DatasetError
 from offline_training.exporting.bundle_files import make_bundle

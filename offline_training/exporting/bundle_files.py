@@ -9,7 +9,7 @@ import msgspec
 from torch import nn
 
 from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, file_sha256
-from model.manifest import Manifest, encode
+from model.bundle.manifest import Manifest, encode
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
 from offline_training.exporting.graphs import extend

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from model.bundle import MANIFEST, Bundle
+from model.bundle.manifest import Manifest, content_checksum, encode
 from model.exceptions import BundleError
-from model.manifest import Manifest, content_checksum, encode
 
 
 @cache

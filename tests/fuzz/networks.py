@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from model.onnx_check import NetworkError, check_network
-from model.protobuf import VARINT, WireError, read_fields
+from model.bundle.onnx_check import NetworkError, check_network
+from model.bundle.protobuf import VARINT, WireError, read_fields
 
 
 def field(number: int, content: bytes | int) -> bytes:

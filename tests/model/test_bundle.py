@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, MAX_MANIFEST_BYTES, Bundle, embedder_version, file_sha256
+from model.bundle.manifest import Manifest, content_checksum, encode
 from model.exceptions import BundleError
-from model.manifest import Manifest, content_checksum, encode
 
 EIGHT_MEGABYTES = 8_000_000
 

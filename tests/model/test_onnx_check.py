@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from model import onnx_check
-from model.bundle import AGGREGATOR, EMBEDDER, Bundle
-from model.onnx_check import NetworkError, check_network
+from model.bundle import AGGREGATOR, EMBEDDER, Bundle, onnx_check
+from model.bundle.onnx_check import NetworkError, check_network
 
 FLOAT = TensorProto.FLOAT
 

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from model.bundle import MANIFEST, Bundle
+from model.bundle.signature import SIGNATURE, sign
 from model.exceptions import BundleError
-from model.signature import SIGNATURE, sign
 from tests.command import Command
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.manifest import content_checksum
+from model.bundle.manifest import content_checksum
 from offline_training.replay.answers.embeddings import embedded_pictures
 from offline_training.replay.answers.expected import expected_answers, expected_messages
 from offline_training.replay.answers.journal import JOURNAL, RUN, Journal

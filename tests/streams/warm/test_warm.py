@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from model.bundle import DEFAULT_BUNDLE, Bundle
-from model.manifest import content_checksum
+from model.bundle.manifest import content_checksum
 from model.quantization import HEADER_BYTES
 from streams.embed.disk_cache import DiskCache
 from streams.runtime.process import locked_folder

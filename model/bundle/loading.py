@@ -14,19 +14,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from model import sessions, signature
+from model import sessions
 from model.aggregator import LOG_WEIGHT, Aggregator
+from model.bundle import signature
+from model.bundle.manifest import Manifest, content_checksum
+from model.bundle.onnx_check import MAX_NETWORK_BYTES, NetworkError, check_network
 from model.embedder import Embedder
 from model.exceptions import BundleError
-from model.manifest import Manifest, content_checksum
-from model.onnx_check import MAX_NETWORK_BYTES, NetworkError, check_network
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
 
 MANIFEST = "manifest.json"
 EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
-DEFAULT_BUNDLE = Path(__file__).parent / "bundles" / "default"
+DEFAULT_BUNDLE = Path(__file__).parents[1] / "bundles" / "default"
 
 MAX_NAME_BYTES = 255  # of a file: the limit of file systems
 SHOWN_CHARACTERS = 200  # of a manifest in an error

@@ -1,6 +1,6 @@
 """Typed form of the `manifest.json` of a bundle, and the checksum by which a manifest covers itself.
 
-`model.bundle` reads it and checks the files against it.
+`model.bundle.loading` reads it and checks the files against it.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Reads the wire format of Protocol Buffers: the fields of one message, without a schema. Pure; copies nothing.
 
-Only what `model.onnx_check` needs. https://protobuf.dev/programming-guides/encoding/
+Only what `model.bundle.onnx_check` needs. https://protobuf.dev/programming-guides/encoding/
 """
 
 from collections.abc import Iterator

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model.protobuf import BYTES, FIXED32, FIXED64, VARINT, Field, WireError, read_fields, read_integers
+from model.bundle.protobuf import BYTES, FIXED32, FIXED64, VARINT, Field, WireError, read_fields, read_integers
 
 MAX_NETWORK_BYTES = 512 * 1024**2  # a file is read into memory; MobileNet in floats has 17 MB, ViT-B 350 MB
 MAX_FIELDS = 200_000  # of all messages in a file; the shipped embedder has 6,000
