@@ -69,7 +69,7 @@ def check_signature(
         if len(actual) != len(expected) or not all(map(_fits, expected, actual)):
             raise BundleError(
                 f"{path}: expected the {kind}s {_listed(expected)}, found {_listed(actual)}: "
-                "manifest and network belong to different bundles, install a complete one"
+                "its files belong to different bundles, install a complete one"
             )
 
 

@@ -5,7 +5,7 @@ Each command's example stands here, in its epilog.
 
 import typer
 
-from offline_training.bundles.cli import bundle, default_bundle, embed
+from offline_training.bundles.cli import bundle, default_bundle, embed, split
 from offline_training.bundles.evaluate import evaluate
 from offline_training.comparison.cli import compare, report
 from offline_training.datasets.cli import app as dataset_app
@@ -28,6 +28,7 @@ train_app.command(epilog="Example: tastestream train embed data/shop --out data/
 train_app.command(
     epilog="Example: tastestream train bundle data/shop --embeddings data/shop/embeddings.npz --out bundles/shop"
 )(bundle)
+train_app.command(epilog="Example: tastestream train split bundles/old --out bundles/split --version 1.1.0")(split)
 train_app.command(
     epilog="Example: tastestream train embedder --backbone v1 --weights mobilenet_v1_1.0_224.npz --data data/clothing --out my-embedder"
 )(embedder)

@@ -42,7 +42,7 @@ COMMANDS = {
     "bundle": Mounted("streams.commands:bundle_app", "Show and check model bundles."),
     "dataset": Mounted("offline_training.cli:dataset_app", "Convert data sets to the folder that training and replay read."),
     "train": Mounted("offline_training.cli:train_app", "Train models, offline, to a bundle.", needs="torch", extra="train"),
-    "evaluate": Mounted("offline_training.cli:evaluate_app", "Measure a bundle on held-out users.", needs="onnx", extra="evaluate"),
+    "evaluate": Mounted("offline_training.cli:evaluate_app", "Measure a bundle on held-out users.", needs="pyarrow", extra="evaluate"),
     "replay": Mounted("offline_training.replay.cli:app", "Play a data set as a stream of events, and evaluate the answers."),
 }  # fmt: skip
 

@@ -148,7 +148,7 @@ def bundle_show(
     manifest = loaded.manifest
     out.print(Text.assemble((visible(loaded.name), "bold"), visible(f" {loaded.version}  ({loaded.path})")))
     out.print(
-        f"embedder {loaded.embedder_version}, embeddings of {loaded.embedding_size} values, "
+        f"{_versions(loaded)}, embeddings of {loaded.embedding_size} values, "
         f"pictures of {loaded.image_size} x {loaded.image_size} pixels"
     )
     out.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
@@ -166,7 +166,12 @@ def bundle_check(
     """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is wrong."""
     loaded = load_bundle(path, key)
     signed = "" if key is None else f", and signed by {key}"
-    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact{signed}")
+    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact{signed}; {_versions(loaded)}")
+
+
+def _versions(bundle: "Bundle") -> str:
+    """What the pictures of a bundle are embedded by. Early bundles have no backbone by itself."""
+    return f"backbone {bundle.backbone_version or 'inside the embedder'}, embedder {bundle.embedder_version}"
 
 
 @bundle_app.command("sign", epilog="Example: tastestream bundle sign ./my-bundle --key private.pem")

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from model.bundle import DEFAULT_BUNDLE
+from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.manifest import content_checksum
 from streams import cli
 from streams.settings import Settings
 from streams.text import UNSAFE, visible
 from tests.command import Command, Done
+from tests.model.early import write_early
 
 COMMANDS = {
     "demo",
@@ -294,10 +295,20 @@ def copy(tmp_path: Path) -> Path:
 def test_an_intact_bundle_is_called_intact(tastestream: Command, copy: Path) -> None:
     done = tastestream("bundle", "check", str(copy))
     assert done.code == 0
-    assert done.out.replace("\n", "").endswith("is intact")
+    loaded = Bundle.load()
+    said = done.out.replace("\n", "")
+    assert said.endswith(f"is intact; backbone {loaded.backbone_version}, embedder {loaded.embedder_version}")
 
 
-@pytest.mark.parametrize("name", ["embedder.onnx", "aggregator.onnx"])
+def test_an_early_bundle_is_intact_and_has_no_backbone_by_itself(tastestream: Command, tmp_path: Path) -> None:
+    early = write_early(Bundle.load(), tmp_path / "early")
+    for command in ("check", "show"):
+        done = tastestream("bundle", command, str(early))
+        assert done.code == 0
+        assert f"backbone inside the embedder, embedder {Bundle.load(early).embedder_version}" in done.out
+
+
+@pytest.mark.parametrize("name", ["backbone.onnx", "items.onnx", "aggregator.onnx"])
 def test_one_flipped_bit_is_found_and_its_file_is_named(tastestream: Command, copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -305,7 +316,7 @@ def test_one_flipped_bit_is_found_and_its_file_is_named(tastestream: Command, co
     assert f"{copy / name}: expected SHA-256" in the_one_line(tastestream("bundle", "check", str(copy)), 1)
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "embedder.onnx", "aggregator.onnx"])
+@pytest.mark.parametrize("name", ["manifest.json", "backbone.onnx", "items.onnx", "aggregator.onnx"])
 def test_a_missing_file_is_named(tastestream: Command, copy: Path, name: str) -> None:
     (copy / name).unlink()
     line = the_one_line(tastestream("bundle", "check", str(copy)), 1)
@@ -314,9 +325,10 @@ def test_a_missing_file_is_named(tastestream: Command, copy: Path, name: str) ->
 
 
 def test_the_shipped_bundle_is_shown(tastestream: Command) -> None:
-    done = tastestream("bundle", "show")
+    done, loaded = tastestream("bundle", "show"), Bundle.load()
     assert done.code == 0
     assert "categories" in done.out
+    assert f"backbone {loaded.backbone_version}, embedder {loaded.embedder_version}" in done.out
 
 
 @pytest.mark.parametrize("name", ["[/]", "a[red]b", "a\x1b[2Jb", "\u202ename", ":smile:"])

@@ -1,29 +1,35 @@
-"""A model bundle: a folder with two networks and a manifest. `Bundle.load` checks all of it before use.
+"""A model bundle: a folder with networks and a manifest that names them. `Bundle.load` checks all of it before use.
 
+versions.py     names of the files, and the versions that follow from their hashes
 manifest.py     the typed form of `manifest.json`
+reading.py      reads files of strangers: bounded, and against their checksums
 protobuf.py, onnx_check.py   what an ONNX file may contain
 signature.py    who made a bundle
 loading.py      `Bundle`: all of the above, and the networks as sessions
 """
 
-from model.bundle.loading import (
+from model.bundle.loading import DEFAULT_BUNDLE, Bundle
+from model.bundle.reading import MAX_MANIFEST_BYTES, file_sha256
+from model.bundle.versions import (
     AGGREGATOR,
-    DEFAULT_BUNDLE,
+    BACKBONE,
     EMBEDDER,
+    ITEMS,
     MANIFEST,
-    MAX_MANIFEST_BYTES,
-    Bundle,
+    backbone_version,
     embedder_version,
-    file_sha256,
 )
 
 __all__ = [
     "AGGREGATOR",
+    "BACKBONE",
     "DEFAULT_BUNDLE",
     "EMBEDDER",
+    "ITEMS",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",
     "Bundle",
+    "backbone_version",
     "embedder_version",
     "file_sha256",
 ]

@@ -11,7 +11,7 @@ import msgspec
 
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Input of the embedder."""
+    """Input of the backbone."""
 
     size: int
     """Side of the square picture, pixels."""
@@ -66,6 +66,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     training: Training
     metrics: dict[str, dict[str, float]]
     """Held-out figures. First key: what was measured. Second key: name of the figure."""
+    backbone_version: str = ""
+    """`versions.backbone_version` of the files. Empty in a bundle of an early version."""
+    embedder_version: str = ""
+    """`versions.embedder_version` of the files. Empty in a bundle of an early version."""
     checksum: str = ""
     """`content_checksum` of everything else in the manifest. Empty in a bundle of an early version, which stays usable."""
 

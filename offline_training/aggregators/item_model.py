@@ -38,7 +38,7 @@ class ItemModel:
         seed: Random seed.
         step: Opens a progress bar.
         folds: Number of folds of the products for `out_of_fold`. Use more if labels have few items.
-        rounded: Whether codes are quantized and restored, as codes in storage are.
+        rounded: Whether features and codes are quantized and restored, as they are in storage.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class ItemModel:
         rounded: bool = True,
     ) -> None:
         self._catalogue = catalogue
+        self._features = as_stored(catalogue.embeddings) if rounded else catalogue.embeddings
         self._split = split
         self._recipe = recipe
         self._seed = seed
@@ -68,7 +69,7 @@ class ItemModel:
     @cached_property
     def codes(self) -> NDArray[np.float32]:
         """Codes of all items, float32 [N, k]."""
-        made = codes(self.network, self._catalogue.embeddings)
+        made = codes(self.network, self._features)
         return as_stored(made) if self._rounded else made
 
     @cached_property
@@ -78,7 +79,7 @@ class ItemModel:
         folds = self._split.products % self._folds
         for fold in range(self._folds):
             network = self._trained(~self._split.new & (folds != fold), f"item network without fold {fold + 1}")
-            found[folds == fold] = _probabilities(network, self._catalogue.embeddings[folds == fold])
+            found[folds == fold] = _probabilities(network, self._features[folds == fold])
         return found
 
     def aggregator(self, name: str, recipe: FitRecipe | None = None) -> Fitted:
@@ -104,7 +105,7 @@ class ItemModel:
         total = recipe.epochs * -(-int(chosen.sum()) // recipe.batch)
         with self._step(f"{title}, seed {self._seed}", total) as advance:
             return train_items(
-                self._catalogue.embeddings[chosen],
+                self._features[chosen],
                 self._catalogue.matrix[chosen],
                 label_groups(self._catalogue.labels, self._catalogue.matrix),
                 recipe,

@@ -36,7 +36,7 @@ def embed(
     out: Annotated[Path, typer.Option(help="File to write (.npz with ids and embeddings).", dir_okay=False)],
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Bundle whose embedder is used.", file_okay=False, show_default="the shipped one"),
+        typer.Option(help="Bundle whose backbone is used.", file_okay=False, show_default="the shipped one"),
     ] = None,
     threads: Threads = 1,
 ) -> None:
@@ -44,20 +44,21 @@ def embed(
 
     Embeddings that the file already holds are kept. Run the command again to continue after an interruption or to retry failures.
 
-    If the embedder has an item network, the file holds the features that this network takes, so that a new one can be trained on them.
+    The file holds the features that the bundle's backbone makes, rounded as they are stored. A new item network is trained on them.
 
     Pictures are read from local files, or fetched from URLs as the embed worker fetches them, with the same FETCH_* settings.
     """
     with extra():
         from model.bundle import Bundle  # noqa: PLC0415
-        from offline_training.exporting.graphs import open_base  # noqa: PLC0415
+        from model.embedder import SplitEmbedder  # noqa: PLC0415
         from offline_training.tasks.catalogue import embed_catalogue  # noqa: PLC0415
         from streams.console import read  # noqa: PLC0415
         from streams.warm.embed_urls import embed_urls  # noqa: PLC0415
 
     console, settings = PlainConsole(stderr=True), read()
     with progress(console) as step, interrupted_by_sigterm():
-        embedder = open_base(Bundle.load(bundle), threads)
+        backbone = Bundle.load(bundle).backbone(threads)
+        embedder = SplitEmbedder(backbone, None, backbone.version)
         by_url = partial(embed_urls, settings, embedder)
         dropped = embed_catalogue(dataset, embedder, out, step, by_url=by_url, max_bytes=settings.fetch_max_bytes)
     console.print(f"{out}: left out: {dropped.explained()}", soft_wrap=True, markup=False, highlight=False)
@@ -75,7 +76,7 @@ def bundle(  # noqa: PLR0917  (options all)
     ] = None,
     base: Annotated[
         Path | None,
-        typer.Option(help="Bundle whose embedder is built on.", file_okay=False, show_default="the shipped one"),
+        typer.Option(help="Bundle whose backbone is built on.", file_okay=False, show_default="the shipped one"),
     ] = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
@@ -113,6 +114,24 @@ def bundle(  # noqa: PLR0917  (options all)
             step=step,
         )
     PlainConsole().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+
+
+def split(
+    bundle: Annotated[Path, typer.Argument(help="Folder of a bundle with `embedder.onnx`.", file_okay=False)],
+    out: BundleFolder,
+    version: Annotated[str, typer.Option(help="Version of the new bundle; not that of the old one.")],
+) -> None:
+    """Write a bundle with one network for pictures as a bundle with a backbone and an item network. Trains nothing.
+
+    The embeddings change a little. So the new bundle has another embedder version, and its manifest has no figures:
+    measure them with `tastestream evaluate`.
+    """
+    with extra():
+        from model.bundle import Bundle  # noqa: PLC0415
+        from offline_training.exporting.graphs import split_bundle  # noqa: PLC0415
+    with progress(PlainConsole(stderr=True)):
+        made = split_bundle(Bundle.load(bundle), out, version=version, metrics={})
+    PlainConsole().print(f"{out}: backbone {made.backbone_version}, embedder {made.embedder_version}")
 
 
 def default_bundle(  # noqa: PLR0917  (options all)

@@ -1,6 +1,6 @@
 """Makes the bundle that ships, for the demo and a first try. It is trained on simulated users over openly licensed photos.
 
-The embedder is MobileNet v1 in int8 with an item network on top; the aggregator is a stack over the item network's labels.
+The backbone is MobileNet v1 in int8, with an item network on top; the aggregator is a stack over the item network's labels.
 Read `make_default_bundle` from top to bottom.
 """
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model import metrics
-from model.bundle import EMBEDDER, Bundle, file_sha256
+from model.bundle import BACKBONE, Bundle, file_sha256
 from model.bundle.manifest import Embedding, Image, Manifest, Provenance, Training
-from model.embedder import Embedder
+from model.embedder import Backbone
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training.aggregators import AGGREGATORS
@@ -39,7 +39,7 @@ from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.evaluation import figures, heaviest_share, scores
 from offline_training.tasks.split import Split
 
-NAME, VERSION = "default", "2.0.0"
+NAME, VERSION = "default", "3.0.0"
 EMBEDDING_THREADS = 2
 TRAINING_THREADS = 1
 """The networks are small: a second thread gains little on idle cores, and on shared cores waiting for it costs ten times the step."""
@@ -161,7 +161,7 @@ def make_default_bundle(
     Args:
         data: folder with `mobilenet/`, `clothing/` and `grocery/`.
         catalogue: folder of the demo's catalogue.
-        out: the bundle's folder. Its three files are replaced.
+        out: the bundle's folder. Its files are replaced.
         work: folder of cached embeddings. It may be deleted at any time.
         seed: random seed.
         step: opens progress bars.
@@ -178,21 +178,21 @@ def make_default_bundle(
     ]
     categories = pictures.category_names([picture for source in sources for picture in source])
 
-    base = work / EMBEDDER
-    make_base(
+    path = work / BACKBONE
+    make_backbone(
         weights=data / "mobilenet" / mobilenet.WEIGHTS_FILE,
         photos=[picture for source in sources[1:] for picture in source if picture.split == "train"],
-        path=base,
+        path=path,
         recipe=recipe,
         seed=seed,
         step=step,
     )
-    embedder = Embedder(
-        open_session(base, EMBEDDING_THREADS), mobilenet.IMAGE_SIZE, mobilenet.EMBEDDING_SIZE, file_sha256(base)[:12]
+    backbone = Backbone(
+        open_session(path, EMBEDDING_THREADS), mobilenet.IMAGE_SIZE, mobilenet.EMBEDDING_SIZE, file_sha256(path)[:12]
     )
 
-    parts = embed_sources(sources, embedder, recipe.views, cache=work, seed=seed, step=step)
-    embeddings = np.concatenate([part.embeddings.reshape(-1, embedder.embedding_size) for part in parts])
+    parts = embed_sources(sources, backbone, recipe.views, cache=work, seed=seed, step=step)
+    embeddings = np.concatenate([part.embeddings.reshape(-1, backbone.feature_size) for part in parts])
     users = simulate_users(parts, categories, recipe.users, seed)
     items = ItemModel(
         _catalogue(parts, categories, embeddings),
@@ -235,7 +235,7 @@ def make_default_bundle(
     )
     return make_bundle(
         out,
-        base=base,
+        backbone=path,
         items=items.network,
         network=served,
         manifest=manifest,
@@ -243,7 +243,7 @@ def make_default_bundle(
     )
 
 
-def make_base(
+def make_backbone(
     *, weights: Path, photos: list[LabelledPicture], path: Path, recipe: BundleRecipe, seed: int, step: Step
 ) -> None:
     """Round MobileNet to int8 and export it.
@@ -257,7 +257,7 @@ def make_base(
         step: opens a progress bar.
     """
     chosen = np.random.default_rng((seed, 0)).choice(len(photos), recipe.calibration_pictures, replace=False)
-    with step("rounding the embedder to int8", 4) as advance:
+    with step("rounding the backbone to int8", 4) as advance:
         sample = np.stack([decode_picture(photos[i].path.read_bytes(), mobilenet.IMAGE_SIZE) for i in chosen])
         network = mobilenet.MobileNet.from_file(weights)
         advance(1)
@@ -265,15 +265,15 @@ def make_base(
         advance(1)
         path.parent.mkdir(parents=True, exist_ok=True)
         float_path = path.with_name("float.onnx")
-        export.export_float_embedder(rounded, float_path, mobilenet.IMAGE_SIZE)
+        export.export_float_backbone(rounded, float_path, mobilenet.IMAGE_SIZE)
         advance(1)
-        export.quantize_embedder(float_path, path, sample)
+        export.quantize_backbone(float_path, path, sample)
         advance(1)
 
 
 def embed_sources(
     sources: list[list[LabelledPicture]],
-    embedder: Embedder,
+    backbone: Backbone,
     views: Mapping[str, int],
     *,
     cache: Path,
@@ -288,7 +288,7 @@ def embed_sources(
             count = views[chosen[0].source] if training else 1
             title = f"embedding {chosen[0].source}, {'training' if training else 'held out'}"
             with step(title, len(chosen) * count) as advance:
-                found = embed_pictures(chosen, count, embedder, seed=seed, cache=cache, advance=advance)
+                found = embed_pictures(chosen, count, backbone, seed=seed, cache=cache, advance=advance)
             parts.append(PhotoEmbeddings(chosen, found))
     return parts
 

@@ -1,4 +1,4 @@
-"""Embeds pictures for the default bundle with the int8 embedder and the row rounding that serving uses, and caches them on disk."""
+"""Features of the pictures for the default bundle, as its own backbone makes and stores them, cached on disk."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.embedder import Embedder
+from model.embedder import Backbone
 from model.preprocessing import decode_picture
-from model.quantization import dequantize, quantize
+from model.quantization import dequantize
 from offline_training.embedders.training_data.augmentation import AUGMENTATION, random_view
 from offline_training.embedders.training_data.pictures import LabelledPicture
 from offline_training.progress import Advance
 
-BATCH = 32  # pictures in one call of the embedder
+BATCH = 32  # pictures in one call of the backbone
 DECODERS = 2  # threads
 
 
 def embed_pictures(
-    pictures: list[LabelledPicture], views: int, embedder: Embedder, *, seed: int, cache: Path, advance: Advance
+    pictures: list[LabelledPicture], views: int, backbone: Backbone, *, seed: int, cache: Path, advance: Advance
 ) -> NDArray[np.float32]:
     """Embed each picture as it is, and `views - 1` random views of it.
 
     Args:
         pictures: N pictures.
         views: V, at least 1.
-        embedder: the int8 embedder of the bundle.
+        backbone: the int8 backbone of the bundle.
         seed: random seed of the views.
         cache: folder of cached results; created when missing.
         advance: called with the number of embeddings finished since the last call.
@@ -35,20 +35,20 @@ def embed_pictures(
     Returns:
         float32 [N, V, d], rounded as `model.quantization` stores rows.
     """
-    path = cache / f"{_cache_key(pictures, views, embedder, seed)}.npy"
+    path = cache / f"{_cache_key(pictures, views, backbone, seed)}.npy"
     if path.exists():
         rows = np.load(path)
         advance(len(pictures) * views)
     else:
-        rows = np.stack(list(_embed(pictures, views, embedder, seed, advance)))
+        rows = np.stack(list(_embed(pictures, views, backbone, seed, advance)))
         cache.mkdir(parents=True, exist_ok=True)
         np.save(path, rows)
-    embeddings = dequantize([row.tobytes() for row in rows], embedder.embedding_size)
+    embeddings = dequantize([row.tobytes() for row in rows], backbone.feature_size)
     return embeddings.reshape(len(pictures), views, -1)
 
 
 def _embed(
-    pictures: list[LabelledPicture], views: int, embedder: Embedder, seed: int, advance: Advance
+    pictures: list[LabelledPicture], views: int, backbone: Backbone, seed: int, advance: Advance
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield quantized rows, uint8 [8 + d] each: all views of the first picture, then of the next."""
 
@@ -56,14 +56,13 @@ def _embed(
         picture, view = divmod(number, views)
         data = pictures[picture].path.read_bytes()
         if view == 0:
-            return decode_picture(data, embedder.image_size)
-        return random_view(data, embedder.image_size, np.random.default_rng((seed, picture, view)))
+            return decode_picture(data, backbone.image_size)
+        return random_view(data, backbone.image_size, np.random.default_rng((seed, picture, view)))
 
     with ThreadPoolExecutor(DECODERS) as pool:
         for numbers in _batches(len(pictures) * views):
-            embeddings = embedder.embed(np.stack(list(pool.map(pixels, numbers))))
-            for embedding in embeddings:
-                yield np.frombuffer(quantize(embedding), np.uint8)
+            for row in backbone.features(np.stack(list(pool.map(pixels, numbers)))):
+                yield np.frombuffer(row, np.uint8)
             advance(len(numbers))
 
 
@@ -71,9 +70,9 @@ def _batches(count: int) -> Iterator[range]:
     return (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
 
 
-def _cache_key(pictures: list[LabelledPicture], views: int, embedder: Embedder, seed: int) -> str:
-    """Hash what the embeddings depend on: picture names, embedder version, kind and number of views, seed."""
-    digest = hashlib.sha256(f"{embedder.version} {AUGMENTATION} {views} {seed}".encode())
+def _cache_key(pictures: list[LabelledPicture], views: int, backbone: Backbone, seed: int) -> str:
+    """Hash what the embeddings depend on: picture names, backbone version, kind and number of views, seed."""
+    digest = hashlib.sha256(f"{backbone.version} {AUGMENTATION} {views} {seed}".encode())
     for picture in pictures:
         digest.update(picture.name.encode())
     return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""`tastestream evaluate`: measures a bundle on held-out users, from the bundle alone. Needs onnx, but no torch."""
+"""`tastestream evaluate`: measures a bundle on held-out users, from the bundle alone. Needs no torch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,10 @@ import typer
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
-from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Variants, extra, failed, figures_table
+from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Variants, failed, figures_table
 from offline_training.datasets.records import DatasetError
 from offline_training.tasks.catalogue import read_catalogue
+from offline_training.tasks.evaluation import codes_of
 from offline_training.tasks.evaluation import evaluate as figures_of
 from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named
 from streams.console import PlainConsole
@@ -24,21 +25,20 @@ def evaluate(  # noqa: PLR0917  (options all)
     max_bag: MaxBag = None,
 ) -> None:
     """Measure a bundle on held-out users. Runs its ONNX files and needs no torch (extra `evaluate`)."""
-    with extra("evaluate"):
-        from offline_training.exporting.graphs import coder, open_base  # noqa: PLC0415
     try:
         chosen: list[TaskName] = [task_named(name) for name in task] if task else list(TASKS)
         loaded = Bundle.load(bundle)
+        embedder = loaded.split_embedder()
         catalogue = read_catalogue(dataset, embeddings)
         _check(
             loaded,
             catalogue.labels,
             embeddings=embeddings,
             size=catalogue.embeddings.shape[1],
-            expected_size=open_base(loaded).embedding_size,
+            expected_size=embedder.backbone.feature_size,
         )
         catalogue = catalogue.with_labels_in_order(loaded.categories)
-        codes = coder(loaded)(catalogue.embeddings)
+        codes = codes_of(embedder, catalogue.embeddings)
         histories = read_histories(dataset, catalogue)
         measured = {
             f"test/{name}": figures_of(
@@ -57,7 +57,7 @@ def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, ex
     """Raise DatasetError when the embeddings or the labels do not fit the bundle."""
     if size != expected_size:
         raise DatasetError(
-            f"{embeddings} has embeddings of {size} numbers, but the base embedder of {bundle.path} makes {expected_size}: "
+            f"{embeddings} has embeddings of {size} numbers, but the backbone of {bundle.path} makes {expected_size} features: "
             "embed the pictures with it (tastestream train embed --bundle)"
         )
     if set(labels) != set(bundle.categories):

@@ -1,18 +1,17 @@
-"""Makes a shop's own bundle: the base embedder of another bundle, a new item network on top of it, and an aggregator.
+"""Makes a shop's own bundle: the backbone of another bundle, a new item network on top of it, and an aggregator.
 
-The input is the catalogue's embeddings by that base embedder. The new embedder gives codes of 128 numbers, which the workers store.
+The input is the features of the catalogue by that backbone. The new embedder gives codes of 128 numbers, which the workers store.
 Read `make_shop_bundle` from top to bottom.
 """
 
 from dataclasses import asdict
 from pathlib import Path
 
-from model.bundle import EMBEDDER, Bundle
+from model.bundle import BACKBONE, Bundle
 from model.bundle.manifest import Embedding, Manifest, Training
 from offline_training.aggregators.item_model import ItemModel
 from offline_training.datasets.records import DatasetError
 from offline_training.exporting.bundle_files import make_bundle
-from offline_training.exporting.graphs import open_base
 from offline_training.item_network.network import ITEM_RECIPES
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
@@ -40,8 +39,8 @@ def make_shop_bundle(
     """Train, write and measure a bundle.
 
     Args:
-        base: bundle whose embedder is built on. If it has an item network, that network is left out.
-        catalogue: items with embeddings by the embedder that `graphs.open_base` opens.
+        base: bundle whose backbone is built on. Its item network is left out.
+        catalogue: items with their features by the backbone of `base` as embeddings.
         split: bags of `task`.
         task: task to train for.
         aggregator: A name of `AGGREGATORS`; None for the task's best.
@@ -49,19 +48,20 @@ def make_shop_bundle(
         version: version of the bundle.
         command: command line to note in the manifest.
         seed: random seed.
-        out: the bundle's folder. Its three files are replaced at the end.
+        out: the bundle's folder. Its files are replaced at the end.
         step: opens progress bars.
 
     Returns:
         The bundle, loaded as a worker loads it.
 
     Raises:
-        DatasetError: the embeddings have another size than those of the base.
+        DatasetError: the embeddings have another size than the features of the backbone.
+        BundleError: `base` is an early bundle, which has no backbone by itself.
     """
-    size, expected = catalogue.embeddings.shape[1], open_base(base).embedding_size
+    size, expected = catalogue.embeddings.shape[1], base.backbone().feature_size
     if size != expected:
         raise DatasetError(
-            f"embeddings of {size} numbers, but the base embedder of {base.path} makes {expected}: "
+            f"embeddings of {size} numbers, but the backbone of {base.path} makes {expected} features: "
             "embed the pictures with it (tastestream train embed)"
         )
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
@@ -72,9 +72,7 @@ def make_shop_bundle(
         version=version,
         files={},
         image=base.manifest.image,
-        embedding=Embedding(
-            recipe.code_size, f"{base.manifest.embedding.network}, and an item network to {recipe.code_size} numbers"
-        ),
+        embedding=Embedding(recipe.code_size, _network_text(base, recipe.code_size)),
         categories=catalogue.labels,
         prior=[round(float(p), 5) for p in split.train.targets.mean(0)],
         max_bag=split.train.rows.shape[1],
@@ -89,9 +87,15 @@ def make_shop_bundle(
     )
     return make_bundle(
         out,
-        base=base.path / EMBEDDER,
+        backbone=base.path / BACKBONE,
         items=items.network,
         network=network,
         manifest=manifest,
         measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, items.codes)},
     )
+
+
+def _network_text(base: Bundle, code_size: int) -> str:
+    """Name the networks. The item network of `base`, if it has one, is replaced."""
+    backbone = base.manifest.embedding.network.partition(", and an item network")[0]
+    return f"{backbone}, and an item network to {code_size} numbers"

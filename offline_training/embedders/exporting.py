@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.bundle import file_sha256
-from model.embedder import Embedder
+from model.embedder import Embedder, WholeEmbedder
 from model.sessions import open_session
 from offline_training.embedders.backbones.backbones import Backbone
 from offline_training.embedders.backbones.mobilenet import FoldedConvolution
 from offline_training.embedders.backbones.rounding import round_layers
 from offline_training.embedders.training_data.views import Pixels, batches
-from offline_training.exporting.export import export_float_embedder, quantize_embedder
+from offline_training.exporting.export import export_float_backbone, quantize_backbone
 
 ROUNDING_PICTURES = 64
 """Number of calibration pictures for rounding the weights of v1. Rounding holds their activations of a layer in memory."""
@@ -39,25 +39,25 @@ def export(backbone: Backbone, float_path: Path, path: Path, pictures: NDArray[n
         pictures: Pictures that set the ranges, uint8 [N,size,size,3].
     """
     exact = copy.deepcopy(backbone).cpu()
-    export_float_embedder(exact, float_path, exact.image_size)
+    export_float_backbone(exact, float_path, exact.image_size)
     layers = [layer for layer in exact.blocks.modules() if isinstance(layer, FoldedConvolution)]
     if not layers:
-        quantize_embedder(float_path, path, pictures)
+        quantize_backbone(float_path, path, pictures)
         return
     with torch.inference_mode():
         x = exact.before(torch.from_numpy(pictures[:ROUNDING_PICTURES]), 0)
     round_layers(cast("Iterable[FoldedConvolution]", layers), x.clone())
     rounded = path.with_suffix(".rounded")
     try:
-        export_float_embedder(exact, rounded, exact.image_size)
-        quantize_embedder(rounded, path, pictures)
+        export_float_backbone(exact, rounded, exact.image_size)
+        quantize_backbone(rounded, path, pictures)
     finally:
         rounded.unlink(missing_ok=True)
 
 
 def open_embedder(path: Path, backbone: Backbone) -> Embedder:
-    """Open an embedder file as a worker does."""
-    return Embedder(open_session(path, THREADS), backbone.image_size, backbone.embedding_size, file_sha256(path))
+    """Open a file of `export`. Its embeddings are the features, not rounded."""
+    return WholeEmbedder(open_session(path, THREADS), backbone.image_size, backbone.embedding_size, file_sha256(path))
 
 
 def embed_pixels(embedder: Embedder, pixels: Pixels) -> Tensor:

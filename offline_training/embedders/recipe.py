@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.bundle import EMBEDDER, file_sha256
+from model.bundle import BACKBONE, file_sha256
 from offline_training.embedders import exporting, probe
 from offline_training.embedders.backbones.backbones import Backbone
 from offline_training.embedders.exceptions import EmbedderError
@@ -28,7 +28,7 @@ from offline_training.progress import Step
 Unfreeze = Literal["frozen", "last", "all"]
 UNFREEZE: tuple[Unfreeze, ...] = get_args(Unfreeze)
 
-FLOAT, REPORT, CHECKPOINT = "embedder-float.onnx", "report.json", "checkpoint.pt"
+FLOAT, REPORT, CHECKPOINT = "backbone-float.onnx", "report.json", "checkpoint.pt"
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 CALIBRATION_PICTURES = 160  # for the int8 ranges
 
@@ -105,7 +105,7 @@ def make_embedder(
     Args:
         backbone: Network with ImageNet weights. It is changed in place.
         pictures: Result of `read_labelled`.
-        out: Folder for `embedder.onnx` (int8), `embedder-float.onnx`, `report.json` and the checkpoint.
+        out: Folder for `backbone.onnx` (int8), `backbone-float.onnx`, `report.json` and the checkpoint.
         work: Folder for cached activations. It may be deleted at any time.
         recipe: Hyperparameters.
         options: Which part of the network is trained, and on what.
@@ -167,9 +167,9 @@ def make_embedder(
     with step("int8", 2) as advance:
         chosen = np.random.default_rng(options.seed).permutation(pixels["train"].count)[:CALIBRATION_PICTURES]
         sample = pixels["train"].rows(chosen, np.zeros_like(chosen)).numpy()
-        exporting.export(backbone, out / FLOAT, out / EMBEDDER, sample)
+        exporting.export(backbone, out / FLOAT, out / BACKBONE, sample)
         advance(1)
-        embedder = exporting.open_embedder(out / EMBEDDER, backbone)
+        embedder = exporting.open_embedder(out / BACKBONE, backbone)
         rounded = {split: exporting.embed_pixels(embedder, pixels[split]) for split in SPLITS}
         _, figures_int8 = _probe(rounded, labels)
         advance(1)
@@ -197,7 +197,7 @@ def make_embedder(
         },
         gain=_points(figures_after, figures_before),
         int8_loss=_points(figures_after, figures_int8),
-        files={name: file_sha256(out / name) for name in (EMBEDDER, FLOAT)},
+        files={name: file_sha256(out / name) for name in (BACKBONE, FLOAT)},
     )
     (out / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     return report

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 import msgspec
 from torch import nn
 
-from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, Bundle, file_sha256
+from model.bundle import AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, MANIFEST, Bundle, file_sha256
 from model.bundle.manifest import Manifest, encode
+from model.bundle.versions import with_versions
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
-from offline_training.exporting.graphs import extend
 from offline_training.item_network.network import ItemNetwork
 
 Measure = Callable[[Bundle], dict[str, dict[str, float]]]
@@ -20,14 +20,14 @@ Measure = Callable[[Bundle], dict[str, dict[str, float]]]
 
 
 def make_bundle(
-    out: Path, *, base: Path, items: ItemNetwork, network: nn.Module, manifest: Manifest, measure: Measure
+    out: Path, *, backbone: Path, items: ItemNetwork, network: nn.Module, manifest: Manifest, measure: Measure
 ) -> Bundle:
     """Write a bundle to a temporary folder, evaluate it, and copy the complete bundle to `out`.
 
     Args:
-        out: Folder of the bundle. Its three files are replaced.
-        base: An `embedder.onnx`. Its features are the input of the item network.
-        items: Item network: maps the features to the codes that the aggregator takes.
+        out: Folder of the bundle. Its files are replaced.
+        backbone: A `backbone.onnx`. It is copied as it is, so that the bundle has the backbone version of where it comes from.
+        items: Item network: maps the features of the backbone to the codes that the aggregator takes.
         network: Aggregator, trained on the codes of `items`.
         manifest: Manifest without checksums and metrics.
         measure: Evaluates the files of the bundle.
@@ -37,15 +37,16 @@ def make_bundle(
     """
     with TemporaryDirectory() as folder:
         built = Path(folder)
-        export.export_trunk(items.trunk, items.features, built / "code.onnx")
-        extend(base, built / "code.onnx", built / EMBEDDER)
+        shutil.copyfile(backbone, built / BACKBONE)
+        export.export_items(items.trunk, items.features, built / ITEMS)
         export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
-        files = {name: file_sha256(built / name) for name in (EMBEDDER, AGGREGATOR)}
-        with_files = msgspec.structs.replace(manifest, files=files)
+        files = {name: file_sha256(built / name) for name in (BACKBONE, ITEMS, AGGREGATOR)}
+        with_files = with_versions(msgspec.structs.replace(manifest, files=files))
         (built / MANIFEST).write_bytes(encode(with_files))
         measured = msgspec.structs.replace(with_files, metrics=measure(Bundle.load(built)))
         (built / MANIFEST).write_bytes(encode(measured))
         out.mkdir(parents=True, exist_ok=True)
-        for name in (EMBEDDER, AGGREGATOR, MANIFEST):
+        (out / EMBEDDER).unlink(missing_ok=True)  # of an early bundle that was here
+        for name in (*files, MANIFEST):
             shutil.copyfile(built / name, out / name)
     return Bundle.load(out)

@@ -1,4 +1,4 @@
-"""Exports torch networks to the ONNX files of a bundle. The embedder computes in int8, the aggregator stores int8 matrices.
+"""Exports torch networks to the ONNX files of a bundle. The backbone computes in int8, the others store int8 matrices.
 
 Inputs and outputs stay uint8 or float32.
 """
@@ -22,24 +22,24 @@ from offline_training.exporting.graphs import OPSET, strip_and_check
 CALIBRATION_BATCH = 8  # pictures
 
 
-def export_float_embedder(network: nn.Module, path: Path, image_size: int) -> None:
-    """Write an embedder: `image` uint8 [B,image_size,image_size,3] -> `embedding` float32 [B,d]."""
+def export_float_backbone(network: nn.Module, path: Path, image_size: int) -> None:
+    """Write a backbone: `image` uint8 [B,image_size,image_size,3] -> `features` float32 [B,f]."""
     example = torch.zeros((2, image_size, image_size, 3), dtype=torch.uint8)
     _export(
         network,
         (example,),
         path,
         inputs=["image"],
-        outputs=["embedding"],
+        outputs=["features"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
 
 
-def quantize_embedder(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
-    """Quantize a float embedder by post-training static quantization (QDQ, weights int8 per channel, activations uint8).
+def quantize_backbone(float_path: Path, path: Path, pictures: NDArray[np.uint8]) -> None:
+    """Quantize a float backbone by post-training static quantization (QDQ, weights int8 per channel, activations uint8).
 
     Args:
-        float_path: File from `export_float_embedder`.
+        float_path: File from `export_float_backbone`.
         path: File to write.
         pictures: Pictures of the domain, uint8 [N,size,size,3]. Their activations set the ranges.
     """
@@ -75,14 +75,14 @@ def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
     )
 
 
-def export_trunk(network: nn.Module, embedding_size: int, path: Path) -> None:
-    """Write the trunk of an item network: `features` float32 [B,embedding_size] -> `code` float32 [B,k]."""
+def export_items(trunk: nn.Module, feature_size: int, path: Path) -> None:
+    """Write the trunk of an item network: `features` float32 [B,feature_size] -> `embedding` float32 [B,d]."""
     _export(
-        network,
-        (torch.zeros((2, embedding_size)),),
+        trunk,
+        (torch.zeros((2, feature_size)),),
         path,
         inputs=["features"],
-        outputs=["code"],
+        outputs=["embedding"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
     )
 

@@ -1,104 +1,102 @@
-"""Splits and joins the two parts of an embedder: the base (pictures to features) and the item network (features to codes).
+"""Splits the embedder of an early bundle into a backbone and an item network, and checks networks that are written.
 
-    image uint8 [B, H, W, 3] -> FEATURES float32 [B, f] -> embedding float32 [B, k]
+    embedder.onnx    image uint8 [B, H, W, 3] -> embedding float32 [B, k], with or without an item network
+    backbone.onnx    image -> features float32 [B, f]
+    items.onnx       features -> embedding
 
-Training starts from features, because the codes of one shop keep only what its labels need. An embedder without an item
-network is a base, and its embeddings are the features. This module needs onnx, but no torch: `tastestream evaluate` uses it.
+This module needs onnx, but no torch.
 """
 
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import cast
 
-import numpy as np
+import msgspec
 import onnx
-from numpy.typing import NDArray
-from onnx import compose, numpy_helper
+from onnx import helper
 from onnx.utils import Extractor
 
-from model.bundle import EMBEDDER, Bundle
-from model.embedder import Embedder
-from model.sessions import open_session
+from model.bundle import AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, MANIFEST, Bundle, file_sha256
+from model.bundle.manifest import encode
+from model.bundle.versions import with_versions
+from model.exceptions import BundleError
 
-BASE = "base/"  # prefix of the names of the base in an embedder with an item network
+BASE = "base/"  # prefix of the names of the backbone in an embedder with an item network
 FEATURES = f"{BASE}embedding"
-CODING_BATCH = 4096  # items per call
 OPSET = 18
 IR_VERSION = 10
 """ONNX Runtime 1.20 reads this IR version and this opset. Newer tools write newer versions by default."""
 
 
-def extend(base: Path, code: Path, path: Path) -> None:
-    """Write an embedder that consists of a base and an item network.
+def split_bundle(bundle: Bundle, out: Path, *, version: str, metrics: dict[str, dict[str, float]]) -> Bundle:
+    """Write an early bundle in the present form, without training.
+
+    The embeddings change a little, because the item network then takes features as they are stored. So the bundle has another
+    embedder version, and needs a version of its own. Early bundles with the same backbone get the same backbone version.
 
     Args:
-        base: `embedder.onnx` of a bundle. If it has an item network, only its base is used.
-        code: Trunk of the item network: `features` float32 [B, f] -> `code` float32 [B, k].
-        path: File to write.
+        bundle: An early bundle.
+        out: Folder of the new bundle.
+        version: Its version.
+        metrics: Its figures. Those of `bundle` hold only if they were measured with features as they are stored.
+
+    Returns:
+        The new bundle, loaded as a worker loads it.
+
+    Raises:
+        BundleError: `bundle` has the present form, or is in `out`.
     """
-    first, second = base_of(base), onnx.load(str(code))
-    merged = compose.merge_models(
-        compose.add_prefix(first, BASE), compose.add_prefix(second, "items/"), io_map=[(FEATURES, "items/features")]
+    if EMBEDDER not in bundle.manifest.files:
+        raise BundleError(f"{bundle.path}: expected a bundle with {EMBEDDER}, found {BACKBONE}: it is split already")
+    if out.exists() and out.samefile(bundle.path):
+        raise BundleError(
+            f"{out}: expected another folder than that of the bundle: bags need the old one until the switch"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    backbone, items = split(onnx.load(str(bundle.path / EMBEDDER)))
+    onnx.save(backbone, str(out / BACKBONE))
+    strip_and_check(out / BACKBONE)
+    names = [BACKBONE, AGGREGATOR]
+    if items is not None:
+        onnx.save(items, str(out / ITEMS))
+        strip_and_check(out / ITEMS)
+        names.insert(1, ITEMS)
+    (out / AGGREGATOR).write_bytes((bundle.path / AGGREGATOR).read_bytes())
+    manifest = msgspec.structs.replace(
+        bundle.manifest, version=version, metrics=metrics, files={name: file_sha256(out / name) for name in names}
     )
-    _rename(merged, {f"{BASE}image": "image", "items/code": "embedding"})
-    onnx.save(merged, str(path))
-    strip_and_check(path)
+    (out / MANIFEST).write_bytes(encode(with_versions(manifest)))
+    return Bundle.load(out)
 
 
-def base_of(path: Path) -> onnx.ModelProto:
-    """Return an embedder without its item network: `image` to `embedding`."""
-    model = onnx.load(str(path))
-    if not _is_extended(model):
-        return model
-    base = Extractor(model).extract_model(["image"], [FEATURES])
-    for one in (*base.graph.node, *base.graph.initializer, *base.graph.value_info):
-        one.name = one.name.removeprefix(BASE)
-    _rename(base, {name: name.removeprefix(BASE) for node in base.graph.node for name in (*node.input, *node.output)})
-    return base
+def split(embedder: onnx.ModelProto) -> tuple[onnx.ModelProto, onnx.ModelProto | None]:
+    """Return the backbone and the item network of an embedder; None for one without an item network.
+
+    The backbone depends on nothing else in the file. So its hash is the same, whatever item network it was joined with.
+    """
+    if not any(FEATURES in node.output for node in embedder.graph.node):
+        return _part(embedder, "", "backbone", {"embedding": "features"}), None
+    extractor = Extractor(embedder)
+    backbone, items = extractor.extract_model(["image"], [FEATURES]), extractor.extract_model([FEATURES], ["embedding"])
+    return (
+        _part(backbone, BASE, "backbone", {FEATURES: "features"}),
+        _part(items, "items/", "items", {FEATURES: "features"}),
+    )
 
 
-def open_base(bundle: Bundle, threads: int = 1) -> Embedder:
-    """Open the base of a bundle's embedder. It computes the input of the item network, or the embeddings if there is none."""
-    base = base_of(bundle.path / EMBEDDER)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / EMBEDDER
-        onnx.save(base, str(path))
-        session = open_session(path, threads, arena=True)
-    return Embedder(session, bundle.image_size, int(session.get_outputs()[0].shape[1]), _version(base))
-
-
-def coder(bundle: Bundle) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the item network of a bundle: features of `open_base`, float32 [N, f], to embeddings, float32 [N, k]."""
-    model = onnx.load(str(bundle.path / EMBEDDER))
-    if not _is_extended(model):
-        return lambda features: features
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / EMBEDDER
-        onnx.save(Extractor(model).extract_model([FEATURES], ["embedding"]), str(path))
-        session = open_session(path, 1)
-
-    def coded(features: NDArray[np.float32]) -> NDArray[np.float32]:
-        parts = [features[start : start + CODING_BATCH] for start in range(0, len(features), CODING_BATCH)]
-        return np.concatenate([cast("NDArray[np.float32]", session.run(None, {FEATURES: part})[0]) for part in parts])
-
-    return coded
-
-
-def _version(model: onnx.ModelProto) -> str:
-    """Hash what a graph computes: operators, attributes and weights, not the metadata of the file."""
-    digest = hashlib.sha256()
-    for node in model.graph.node:
-        digest.update(f"{node.op_type} {list(node.input)} {list(node.output)}".encode())
-        digest.update("".join(sorted(str(attribute) for attribute in node.attribute)).encode())
-    for weights in sorted(model.graph.initializer, key=lambda one: one.name):
-        digest.update(weights.name.encode() + numpy_helper.to_array(weights).tobytes())
-    return digest.hexdigest()[:12]
-
-
-def _is_extended(model: onnx.ModelProto) -> bool:
-    return any(FEATURES in node.output for node in model.graph.node)
+def _part(model: onnx.ModelProto, prefix: str, name: str, names: dict[str, str]) -> onnx.ModelProto:
+    """Take the prefix of joining off all names, and rename what `names` has. Drop what the part does not need."""
+    graph = model.graph
+    model.producer_name, graph.name = "", name
+    del graph.value_info[:]  # shapes in between, which follow from the operators
+    versions = {one.domain: one.version for one in model.opset_import}
+    del model.opset_import[:]
+    model.opset_import.extend(
+        helper.make_opsetid(domain, versions[domain]) for domain in sorted({node.domain for node in graph.node})
+    )
+    for one in (*graph.node, *graph.initializer):
+        one.name = one.name.removeprefix(prefix)
+    used = {value for node in graph.node for value in (*node.input, *node.output)}
+    _rename(model, {value: value.removeprefix(prefix) for value in used} | names)
+    return model
 
 
 def _rename(model: onnx.ModelProto, names: dict[str, str]) -> None:
@@ -115,12 +113,12 @@ def strip_and_check(path: Path) -> None:
     graph.ir_version = IR_VERSION
     del graph.metadata_props[:]
     del graph.graph.metadata_props[:]
-    graph.graph.doc_string = ""
+    graph.graph.ClearField("doc_string")
     for node in graph.graph.node:
-        node.doc_string = ""
+        node.ClearField("doc_string")
         del node.metadata_props[:]
     for value in [*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
-        value.doc_string = ""
+        value.ClearField("doc_string")
         del value.metadata_props[:]
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, str(path))

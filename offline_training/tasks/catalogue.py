@@ -18,6 +18,7 @@ from model.embedder import Embedder
 from model.exceptions import PictureError
 from model.limits import MAX_PICTURE_BYTES
 from model.preprocessing import decode_picture
+from model.quantization import MAX_VALUE, NOT_STORABLE, storable
 from offline_training.datasets.arrays import opened_arrays
 from offline_training.datasets.ids import id_text, same_ids
 from offline_training.datasets.parquet import parquet_module
@@ -110,6 +111,12 @@ def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:
         matrix[row, numbers] = True
     pictures = {item: picture for item, picture in _pictures(table).items() if picture and not picture.is_url}
     embedded = vectors[rows].astype(np.float32)
+    fits = (np.abs(embedded) <= MAX_VALUE).all(axis=1)  # false for NaN, too
+    if not fits.all():
+        raise DatasetError(
+            f"{embeddings}: expected finite numbers up to {MAX_VALUE:,.0f}, found others for item {items[int(fits.argmin())]}: "
+            "remove it, or embed the pictures again"
+        )
     return Catalogue(items, labels, embedded, matrix, missing, pictures, picture_folders(folder, summary))
 
 
@@ -232,7 +239,8 @@ def embed_files(
                 else:
                     decoded[picture] = pixels
             if decoded:
-                yield from zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True)
+                for picture, found in zip(decoded, embedder.embed(np.stack(list(decoded.values()))), strict=True):
+                    yield picture, found if storable(found) else ("invalid_embedding", f"{picture}: {NOT_STORABLE}")
 
 
 def _pixels(files: PictureFiles, picture: PictureRef, size: int) -> NDArray[np.uint8] | tuple[str, str]:

@@ -7,16 +7,25 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.bundle import Bundle
-from model.quantization import as_stored
+from model.embedder import SplitEmbedder
+from model.quantization import as_stored, quantize_all
 from model.scoring import Scored, ScoringBag, score_bags
 from offline_training.tasks.bags import Bags
 from offline_training.tasks.split import Split
 
 BATCH = 256  # bags in one call of the aggregator
+CODING_BATCH = 4096  # items in one call of the item network
 KS = (5, 10, 15, 20)
 """The k of the paper's tables."""
 LARGE_BAG = 8
 """Number of items from which the attention on a single item says something."""
+
+
+def codes_of(embedder: SplitEmbedder, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Make the embeddings, float32 [items, d], of items whose features, float32 [items, f], come from a file."""
+    starts = range(0, len(features), CODING_BATCH)
+    parts = (quantize_all(features[start : start + CODING_BATCH]) for start in starts)
+    return np.concatenate([embedder.of_features(rows) for rows in parts])
 
 
 def evaluate(bundle: Bundle, split: Split, embeddings: NDArray[np.float32], ks: Sequence[int] = KS) -> dict[str, float]:

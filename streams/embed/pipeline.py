@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import PictureError
+from model.quantization import NOT_STORABLE, storable
 from streams.embed.batcher import EmbeddingBatcher
 from streams.embed.decoding.pool import DecoderPool
 from streams.exceptions import FetchError
@@ -81,7 +82,7 @@ class EmbeddingPipeline:
             crowded: asked after a failure that could be retried: whether so many events wait that it is not.
 
         Raises:
-            FetchError: the picture cannot be fetched or decoded; the error of the last attempt.
+            FetchError: the picture cannot be fetched or decoded, or its embedding cannot be stored; the error of the last attempt.
         """
         host, deadline = host_and_port(url), monotonic() + RETRY_TIMEOUT
         answered = False  # whether the host has answered with a status that is no success
@@ -104,7 +105,10 @@ class EmbeddingPipeline:
         """One attempt. It counts as in flight until the embedding is there, so that the queue of the model is bounded, too."""
         async with AsyncExitStack() as in_flight:
             picture = await self._picture(url, host, answered, in_flight)
-            return await self._batcher.embed(picture)
+            embedding = await self._batcher.embed(picture)
+        if not storable(embedding):
+            raise FetchError("invalid_embedding", f"image_url {display_url(url)}: {NOT_STORABLE}")
+        return embedding
 
     async def _picture(self, url: str, host: str, answered: bool, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
         """Fetch and decode. The slot at the host is free again as soon as the body is read and has room at the decoders.

@@ -24,7 +24,7 @@ def _folder() -> Path:
 def seeds() -> list[bytes]:
     """A small manifest with and without its checksum, and with one thing wrong."""
     whole: dict[str, Any] = {
-        "name": "shop", "version": "1", "files": {"embedder.onnx": "0" * 64, "aggregator.onnx": "0" * 64},
+        "name": "shop", "version": "1", "files": {"backbone.onnx": "0" * 64, "items.onnx": "0" * 64, "aggregator.onnx": "0" * 64},
         "image": {"size": 96, "preprocessing": "fit-white-1", "description": ""}, "embedding": {"size": 8, "network": "n"},
         "categories": ["a", "b"], "prior": [0.5, 0.25], "max_bag": 64, "sources": [], "metrics": {"held out": {"recall": 1}},
         "training": {"task": "t", "command": "c", "seed": 0, "recipe": {"epochs": 3}},
@@ -32,7 +32,8 @@ def seeds() -> list[bytes]:
     changes: list[dict[str, Any]] = [
         {}, {"checksum": content_checksum(whole)}, {"checksum": ""},
         {"files": {"../x": ""}}, {"prior": [1e999, -1]}, {"categories": ["a", "a"]},
-        {"files": {"a\0b": "", **whole["files"]}},
+        {"files": {"a\0b": "", **whole["files"]}}, {"files": {"embedder.onnx": "0" * 64, **whole["files"]}},
+        {"files": {"embedder.onnx": "0" * 64, "aggregator.onnx": "0" * 64}}, {"backbone_version": "\n", "embedder_version": "0"},
         {"image": {"size": 0, "preprocessing": "other", "description": "\n"}}, {"embedding": {"size": -1, "network": "n"}},
     ]  # fmt: skip
     return [*(json.dumps({**whole, **change}).encode() for change in changes), b"{}", b"[" * 2000, b"\xff"]

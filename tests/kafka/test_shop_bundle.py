@@ -11,7 +11,6 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle  # noqa: E402
 from offline_training.bundles.shop import make_shop_bundle  # noqa: E402
-from offline_training.exporting.graphs import open_base  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue  # noqa: E402
 from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from streams.demo.catalogue import CATALOGUE  # noqa: E402
@@ -30,7 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     chance = np.random.default_rng(0)
     base = Bundle.load()
     matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, ITEMS)]
-    embeddings = chance.random((ITEMS, open_base(base).embedding_size), np.float32)
+    embeddings = chance.random((ITEMS, base.backbone().feature_size), np.float32)
     catalogue = Catalogue([f"item-{n}" for n in range(ITEMS)], ["hat", "shoe", "tie"], embeddings, matrix, 0)
     rows = [chance.permutation(ITEMS)[:8].astype(np.int32) for _ in range(USERS)]
     split = make_split("next", Histories([f"user-{n}" for n in range(USERS)], rows), catalogue)

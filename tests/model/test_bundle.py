@@ -10,10 +10,25 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from model.bundle import AGGREGATOR, EMBEDDER, MANIFEST, MAX_MANIFEST_BYTES, Bundle, embedder_version, file_sha256
+from model.bundle import (
+    AGGREGATOR,
+    BACKBONE,
+    EMBEDDER,
+    ITEMS,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Bundle,
+    backbone_version,
+    embedder_version,
+    file_sha256,
+)
 from model.bundle.manifest import Manifest, content_checksum, encode
 from model.exceptions import BundleError
+from model.quantization import dequantize
+from tests.model.early import write_early
+from tests.model.networks import aggregator_of, network
 
 EIGHT_MEGABYTES = 8_000_000
 
@@ -29,6 +44,7 @@ def copy(bundle: Bundle, tmp_path: Path) -> Path:
 def edit(folder: Path, change: Change) -> None:
     """Change a manifest, and its checksum with it."""
     manifest = json.loads((folder / MANIFEST).read_text())
+    manifest |= {"backbone_version": "", "embedder_version": ""}  # or each change of a file would be one of a version
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
 
@@ -62,7 +78,9 @@ def put(manifest: dict[str, Any], place: str, text: str) -> None:
         case "only file":
             manifest["files"] = {text: ""}
         case "checksum of a file":
-            manifest["files"][EMBEDDER] = text
+            manifest["files"][BACKBONE] = text
+        case "version":
+            manifest["embedder_version"] = text
         case "preprocessing":
             manifest["image"]["preprocessing"] = text
         case _:
@@ -74,7 +92,16 @@ def put(manifest: dict[str, Any], place: str, text: str) -> None:
 )
 @pytest.mark.parametrize(
     "place",
-    ["field", "name of a file", "path of a file", "only file", "checksum of a file", "preprocessing", "categories"],
+    [
+        "field",
+        "name of a file",
+        "path of a file",
+        "only file",
+        "checksum of a file",
+        "version",
+        "preprocessing",
+        "categories",
+    ],
 )
 def test_an_error_shows_text_of_a_manifest_on_one_short_line(copy: Path, place: str, text: str) -> None:
     edit(copy, lambda manifest: put(manifest, place, text))
@@ -116,13 +143,13 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "none") in refusal(tmp_path / "none")
 
 
-@pytest.mark.parametrize("name", [MANIFEST, EMBEDDER, AGGREGATOR])
+@pytest.mark.parametrize("name", [MANIFEST, BACKBONE, ITEMS, AGGREGATOR])
 def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     (copy / name).unlink()
     assert str(copy / name) in refusal(copy)
 
 
-@pytest.mark.parametrize("name", [EMBEDDER, AGGREGATOR])
+@pytest.mark.parametrize("name", [BACKBONE, ITEMS, AGGREGATOR])
 def test_a_damaged_file_is_named_with_both_checksums(copy: Path, name: str, bundle: Bundle) -> None:
     content = bytearray((copy / name).read_bytes())
     content[len(content) // 2] ^= 1
@@ -140,8 +167,8 @@ def test_an_invalid_manifest_is_refused(copy: Path, content: bytes) -> None:
 
 
 MISFITS: list[tuple[Change, str, str, str]] = [
-    (lambda m: m["embedding"].update(size=512), EMBEDDER, "512", "128"),
-    (lambda m: m["image"].update(size=192), EMBEDDER, "192", "224"),
+    (lambda m: m["embedding"].update(size=512), ITEMS, "512", "128"),
+    (lambda m: m["image"].update(size=192), BACKBONE, "192", "224"),
     (
         lambda m: (m["categories"].pop(), m["prior"].pop()),
         AGGREGATOR,
@@ -151,7 +178,16 @@ MISFITS: list[tuple[Change, str, str, str]] = [
     (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
     (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
     (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),
-    (lambda m: m["files"].pop(EMBEDDER), MANIFEST, EMBEDDER, AGGREGATOR),
+    (lambda m: m["files"].pop(BACKBONE), MANIFEST, BACKBONE, ITEMS),
+    (
+        lambda m: m["files"].pop(ITEMS),
+        MANIFEST,
+        f"{ITEMS}, from 1024 features to an embedding of 128 numbers",
+        BACKBONE,
+    ),
+    (lambda m: m["files"].pop(AGGREGATOR), MANIFEST, AGGREGATOR, BACKBONE),
+    (lambda m: m["files"].update({EMBEDDER: "0"}), MANIFEST, f"{EMBEDDER} alone, or {BACKBONE} and {ITEMS}", BACKBONE),
+    (lambda m: (m["files"].pop(BACKBONE), m["files"].update({EMBEDDER: "0"})), MANIFEST, f"{EMBEDDER} alone", ITEMS),
     (lambda m: m["files"].update({"../escape": "0"}), MANIFEST, "names of files", "../escape"),
 ]
 
@@ -218,8 +254,8 @@ def test_a_manifest_above_the_limit_is_refused(copy: Path) -> None:
 
 
 def test_swapped_networks_are_refused(copy: Path) -> None:
-    (copy / EMBEDDER).write_bytes((copy / AGGREGATOR).read_bytes())
-    edit(copy, lambda m: m["files"].update({EMBEDDER: m["files"][AGGREGATOR]}))
+    (copy / BACKBONE).write_bytes((copy / AGGREGATOR).read_bytes())
+    edit(copy, lambda m: m["files"].update({BACKBONE: m["files"][AGGREGATOR]}))
     message = refusal(copy)
     assert "image uint8[batch, 224, 224, 3]" in message
     assert "log_prior" in message
@@ -246,19 +282,99 @@ def test_a_network_with_data_in_another_file_is_refused_before_it_is_opened(
         raise AssertionError("ONNX Runtime must not see this file")
 
     monkeypatch.setattr("model.sessions.open_session", opened)
-    (copy / EMBEDDER).write_bytes(b"\x3a\x04\x2a\x02\x70\x01")  # graph.initializer.data_location = EXTERNAL
-    edit(copy, lambda m: m["files"].update({EMBEDDER: file_sha256(copy / EMBEDDER)}))
+    (copy / BACKBONE).write_bytes(b"\x3a\x04\x2a\x02\x70\x01")  # graph.initializer.data_location = EXTERNAL
+    edit(copy, lambda m: m["files"].update({BACKBONE: file_sha256(copy / BACKBONE)}))
     message = refusal(copy)
-    assert message.startswith(str(copy / EMBEDDER))
+    assert message.startswith(str(copy / BACKBONE))
     assert "data in another file" in message
 
 
-def test_the_embedder_version_changes_with_the_network_and_the_preprocessing_only(copy: Path, bundle: Bundle) -> None:
+def test_the_versions_change_with_the_networks_and_the_preprocessing_only(copy: Path, bundle: Bundle) -> None:
     edit(copy, lambda m: m.update(name="another", version="9"))
-    assert Bundle.load(copy).embedder_version == bundle.embedder_version
-    edit(copy, lambda m: m["files"].update({EMBEDDER: "0" * 64}))
-    other = msgspec.json.decode((copy / MANIFEST).read_bytes(), type=Manifest)
-    assert embedder_version(other) != bundle.embedder_version
+    assert versions(Bundle.load(copy).manifest) == versions(bundle.manifest)
+    manifest, other = bundle.manifest, "0" * 64
+    for name, changed in ((AGGREGATOR, (False, False)), (ITEMS, (False, True)), (BACKBONE, (True, True))):
+        found = versions(msgspec.structs.replace(manifest, files={**manifest.files, name: other}))
+        assert tuple(one != same for one, same in zip(found, versions(manifest), strict=True)) == changed
+    for change in ({"size": 192}, {"preprocessing": "other"}):
+        found = versions(msgspec.structs.replace(manifest, image=msgspec.structs.replace(manifest.image, **change)))
+        assert not set(found) & set(versions(manifest))
+
+
+def versions(manifest: Manifest) -> tuple[str, str]:
+    return backbone_version(manifest), embedder_version(manifest)
+
+
+def test_the_shipped_manifest_names_its_versions(bundle: Bundle) -> None:
+    assert (bundle.manifest.backbone_version, bundle.manifest.embedder_version) == versions(bundle.manifest)
+
+
+@pytest.mark.parametrize("field", ["backbone_version", "embedder_version"])
+def test_a_manifest_that_names_another_version_is_refused(copy: Path, bundle: Bundle, field: str) -> None:
+    edit(copy, lambda m: m.update({field: "0123456789ab"}))
+    message = refusal(copy)
+    assert message.startswith(str(copy / MANIFEST))
+    assert f"expected {field} {getattr(bundle, field)}, found '0123456789ab'" in message
+
+
+def test_an_item_network_for_other_features_is_refused(copy: Path) -> None:
+    node = helper.make_node("MatMul", ["features", "weights"], ["embedding"])
+    (copy / ITEMS).write_bytes(
+        network(
+            [node], {"features": ["batch", 576]}, {"embedding": ["batch", 128]}, weights=np.ones((576, 128), np.float32)
+        )
+    )
+    edit(copy, lambda m: m["files"].update({ITEMS: file_sha256(copy / ITEMS)}))
+    message = refusal(copy)
+    assert message.startswith(str(copy / ITEMS))
+    assert "expected the inputs features float32[batch, 1024], found features float32[batch, 576]" in message
+
+
+def test_a_backbone_that_makes_no_vector_is_refused(copy: Path) -> None:
+    nodes = [helper.make_node("Cast", ["image"], ["features"], to=TensorProto.FLOAT)]
+    shape = ["batch", 224, 224, 3]
+    (copy / BACKBONE).write_bytes(network(nodes, {"image": shape}, {"features": shape}, kind=TensorProto.UINT8))
+    edit(copy, lambda m: m["files"].update({BACKBONE: file_sha256(copy / BACKBONE)}))
+    message = refusal(copy)
+    assert message.startswith(str(copy / BACKBONE))
+    assert "found features float32[batch, 224, 224, 3]" in message
+
+
+def test_a_bundle_without_an_item_network_embeds_with_its_backbone(copy: Path, bundle: Bundle) -> None:
+    (copy / AGGREGATOR).write_bytes(aggregator_of(1024))
+    files = {BACKBONE: bundle.manifest.files[BACKBONE], AGGREGATOR: file_sha256(copy / AGGREGATOR)}
+    edit(copy, lambda m: (m.update(files=files, categories=["a"], prior=[0.5]), m["embedding"].update(size=1024)))
+    alone = Bundle.load(copy)
+    assert alone.embedder_version == alone.backbone_version == bundle.backbone_version
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    assert np.array_equal(alone.embedder().embed(pictures), dequantize(bundle.backbone().features(pictures), 1024))
+
+
+def test_an_early_bundle_keeps_its_embedder_version_and_has_no_backbone_version(bundle: Bundle, tmp_path: Path) -> None:
+    early = Bundle.load(write_early(bundle, tmp_path / "early"))
+    assert early.backbone_version == ""
+    assert early.embedder_version != bundle.embedder_version
+    shipped_before = {"embedder.onnx": "c757433531e512802b2ce579a7d1f11d1405fafa7f8cebcb8f614ae1b79fa560"}
+    assert versions(msgspec.structs.replace(early.manifest, files=shipped_before)) == ("", "2d67ac28abbf")
+
+
+def test_an_early_bundle_embeds_without_rounding_in_between(bundle: Bundle, tmp_path: Path) -> None:
+    early = Bundle.load(write_early(bundle, tmp_path / "early"))
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+    found, rounded = early.embedder().embed(pictures), bundle.embedder().embed(pictures)
+    assert not np.array_equal(found, rounded)
+    assert np.abs(found - rounded).max() < 0.05
+    with pytest.raises(BundleError, match=r"expected a bundle with backbone\.onnx, found embedder\.onnx"):
+        early.backbone()
+
+
+def test_an_early_manifest_may_name_its_version_but_no_other(bundle: Bundle, tmp_path: Path) -> None:
+    folder = write_early(bundle, tmp_path / "early")
+    version = Bundle.load(folder).embedder_version
+    edit(folder, lambda m: m.update(embedder_version=version))
+    assert Bundle.load(folder).embedder_version == version
+    edit(folder, lambda m: m.update(backbone_version=bundle.backbone_version))
+    assert "expected backbone_version empty" in refusal(folder)
 
 
 def test_loading_does_not_depend_on_the_working_directory(tmp_path: Path) -> None:

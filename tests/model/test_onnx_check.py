@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from model.bundle import AGGREGATOR, EMBEDDER, Bundle, onnx_check
+from model.bundle import AGGREGATOR, BACKBONE, ITEMS, Bundle, onnx_check
 from model.bundle.onnx_check import NetworkError, check_network
 
 FLOAT = TensorProto.FLOAT
@@ -198,7 +198,7 @@ def test_a_file_that_onnx_runtime_would_take_for_its_own_format_is_read_as_onnx(
 
 
 def test_the_shipped_networks_are_plain(bundle: Bundle) -> None:
-    for name in (EMBEDDER, AGGREGATOR):
+    for name in (BACKBONE, ITEMS, AGGREGATOR):
         check_network((bundle.path / name).read_bytes())
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from model.quantization import HEADER_BYTES, dequantize, quantize
+from model.quantization import HEADER_BYTES, MAX_VALUE, as_stored, dequantize, is_finite, quantize, quantize_all
 
 
 @given(arrays(np.float32, st.integers(1, 64), elements=st.floats(-1e4, 1e4, width=32)))
@@ -45,3 +45,32 @@ def test_a_row_of_the_wrong_length_is_named_with_the_expected_length() -> None:
 def test_anything_but_a_finite_vector_is_refused(embedding: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite vector"):
         quantize(embedding.astype(np.float32))
+
+
+def test_one_vector_that_is_not_finite_leaves_the_others_of_its_batch_alone() -> None:
+    vectors = np.random.default_rng(2).normal(size=(6, 16)).astype(np.float32)
+    good = [quantize(vector) for vector in vectors]
+    for row, value in ((1, np.nan), (2, np.inf), (4, -np.inf), (5, 2 * MAX_VALUE)):
+        vectors[row, 3] = value
+    rows = quantize_all(vectors)
+    assert [is_finite(row) for row in rows] == [True, False, False, True, False, False]
+    assert [rows[0], rows[3]] == [good[0], good[3]]
+    assert np.isnan(dequantize(rows, 16)).all(axis=1).tolist() == [False, True, True, False, True, True]
+    assert np.array_equal(as_stored(vectors), dequantize(rows, 16), equal_nan=True)
+
+
+@given(arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(1, 16)), elements=st.floats(-1e4, 1e4, width=32)))
+def test_a_batch_is_quantized_like_its_single_vectors(vectors: np.ndarray) -> None:
+    assert (
+        quantize_all(vectors) == [quantize(vector) for vector in vectors] == [one_by_one(vector) for vector in vectors]
+    )
+
+
+def one_by_one(vector: np.ndarray) -> bytes:
+    """The definition of a row, for one vector, in plain steps."""
+    lo, high = np.float32(vector.min()), np.float64(vector.max())
+    scale = np.float32((high - np.float64(lo)) / 255)
+    levels = [
+        0 if scale == 0 else min(255, max(0, round((float(value) - float(lo)) / float(scale)))) for value in vector
+    ]
+    return np.array([lo, scale], "<f4").tobytes() + bytes(levels)

@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, features
 
 from model.bundle import Bundle
-from model.embedder import Embedder
+from model.embedder import Embedder, SplitEmbedder
 from model.preprocessing import decode_picture
-from offline_training.exporting.graphs import open_base
 from tests.model.containers import gif_extension, png_chunk, segment
 from tests.model.hostile_pictures import CATALOGUE, FORMATS, saved
 
@@ -23,7 +22,8 @@ avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no
 @pytest.fixture(scope="module")
 def embedder(bundle: Bundle) -> Embedder:
     """MobileNet's own embeddings. The item codes amplify small differences between pictures."""
-    return open_base(bundle)
+    backbone = bundle.backbone()
+    return SplitEmbedder(backbone, None, backbone.version)
 
 
 @pytest.fixture(params=PHOTOS)

@@ -1,5 +1,7 @@
 """An item network on items of its training set, and on other items."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,22 +29,33 @@ def users(seed: int) -> Bags:
 VALIDATION = users(1)
 
 
-def model(*, variants_share_a_product: bool = True) -> ItemModel:
+def model(*, variants_share_a_product: bool = True, features: np.ndarray | None = None, epochs: int = 60) -> ItemModel:
     """A model of random labels: they can be memorized, but not predicted. Two variants of a product look the same."""
     rng = np.random.default_rng(0)
     products = np.repeat(np.arange(PRODUCTS), 2)
     matrix = np.eye(3, dtype=bool)[rng.integers(0, 3, PRODUCTS)][products]
-    embeddings = rng.normal(size=(PRODUCTS, SIZE)).astype(np.float32)[products]
+    embeddings = (rng.normal(size=(PRODUCTS, SIZE)).astype(np.float32) if features is None else features)[products]
     catalogue = Catalogue([str(number) for number in range(2 * PRODUCTS)], LABELS, embeddings, matrix, missing=0)
     numbers = products if variants_share_a_product else np.tile([0, 1], PRODUCTS)
     split = Split(users(0), VALIDATION, users(2), np.zeros(2 * PRODUCTS, bool), numbers)
-    return ItemModel(catalogue, split, recipe=MEMORIZE, seed=0, step=step)
+    return ItemModel(catalogue, split, recipe=replace(MEMORIZE, epochs=epochs), seed=0, step=step)
 
 
 @pytest.fixture(scope="module")
 def trained() -> ItemModel:
     """One model for the tests that ask for the same networks: they are trained on first use."""
     return model()
+
+
+def test_it_is_trained_on_features_as_they_are_stored() -> None:
+    rng = np.random.default_rng(3)
+    stored = rng.integers(1, 255, (PRODUCTS, SIZE)).astype(np.float32)
+    stored[:, :2] = 0, 255  # so that a step of a stored row is exactly 1
+    raw = stored + rng.uniform(-0.4, 0.4, stored.shape).astype(np.float32)
+    raw[:, :2] = 0, 255
+    first, other = (model(features=features, epochs=1) for features in (raw, stored))
+    assert np.array_equal(first.codes, other.codes)
+    assert np.array_equal(first.out_of_fold, other.out_of_fold)
 
 
 def share_right(probabilities: np.ndarray) -> float:

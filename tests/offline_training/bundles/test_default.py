@@ -104,10 +104,10 @@ def test_the_manifest_says_what_the_bundle_is_made_of(bundle: Bundle) -> None:
 def test_the_same_seed_gives_the_same_bundle(
     bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def keep_base(**_: object) -> None:
-        """The base of the first run is in work/ already."""
+    def keep_backbone(**_: object) -> None:
+        """The backbone of the first run is in work/ already."""
 
-    monkeypatch.setattr(default, "make_base", keep_base)
+    monkeypatch.setattr(default, "make_backbone", keep_backbone)
     make(folder, tmp_path / "again")
     assert (tmp_path / "again" / MANIFEST).read_bytes() == (bundle.path / MANIFEST).read_bytes()
 
@@ -120,13 +120,13 @@ def test_epochs_shorten_each_network() -> None:
 
 def test_embeddings_are_cached_by_pictures_views_and_seed(bundle: Bundle, folder: Path, tmp_path: Path) -> None:
     pictures = read_clothing(folder / "data" / "clothing")[:2]
-    embedder = bundle.embedder()
+    backbone = bundle.backbone()
 
     def embed(chosen: list[LabelledPicture], views: int, seed: int) -> np.ndarray:
-        return embed_pictures(chosen, views, embedder, seed=seed, cache=tmp_path, advance=lambda _: None)
+        return embed_pictures(chosen, views, backbone, seed=seed, cache=tmp_path, advance=lambda _: None)
 
     first = embed(pictures, 2, 0)
-    assert first.shape == (2, 2, bundle.embedding_size)
+    assert first.shape == (2, 2, backbone.feature_size)
     assert not np.array_equal(first[:, 0], first[:, 1]), "the second view is a random one"
     [cached] = tmp_path.iterdir()
     written = cached.stat().st_mtime_ns

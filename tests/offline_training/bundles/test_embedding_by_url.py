@@ -18,14 +18,14 @@ import pyarrow.parquet as pq  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from model.bundle import Bundle  # noqa: E402
-from model.embedder import Embedder  # noqa: E402
+from model.embedder import Embedder, SplitEmbedder  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
 from offline_training.datasets.prepare import ITEMS  # noqa: E402
 from offline_training.datasets.records import DatasetError  # noqa: E402
-from offline_training.exporting.graphs import open_base  # noqa: E402
 from offline_training.tasks import catalogue  # noqa: E402
 from offline_training.tasks.catalogue import Outcome, embed_catalogue, read_embeddings  # noqa: E402
 from tests.command import Command, Done  # noqa: E402
+from tests.model.networks import write_colours  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 from tests.streams.warm.shop import Shop, open_shop, wait_until  # noqa: E402
 
@@ -50,15 +50,16 @@ def embed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     monkeypatch.chdir(tmp_path)
     command = Command(monkeypatch, capsys)
 
-    def run(**others: str) -> Done:
-        return command("train", "embed", ".", "--out", "found.npz", **{**SETTINGS, **others})
+    def run(*options: str, **others: str) -> Done:
+        return command("train", "embed", ".", "--out", "found.npz", *options, **{**SETTINGS, **others})
 
     return run
 
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return open_base(Bundle.load())
+    backbone = Bundle.load().backbone()
+    return SplitEmbedder(backbone, None, backbone.version)
 
 
 def write(folder: Path, pictures: dict[str, str]) -> None:
@@ -105,6 +106,21 @@ def test_urls_and_files_are_embedded_and_each_failure_is_reported_with_its_reaso
     for item, data in (("far", shop.picture), ("same", shop.picture), ("here", png(7))):
         [direct] = embedder.embed(decode_picture(data, embedder.image_size)[None])
         assert np.allclose(vectors[item], direct, atol=1e-4), item
+
+
+def test_pictures_without_finite_features_are_left_out(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+    bundle = write_colours(tmp_path / "colours")
+    file = io.BytesIO()
+    Image.new("RGB", (224, 224)).save(file, "PNG")
+    shop.picture = file.getvalue()
+    (tmp_path / "black.png").write_bytes(file.getvalue())
+    (tmp_path / "good.png").write_bytes(png(7))
+    paths = {name: str(tmp_path / f"{name}.png") for name in ("black", "good")}
+    write(tmp_path, {**paths, "far": f"{shop.url}/1"})
+    done = embed("--bundle", str(bundle.path))
+    assert done.code == 0, done.err
+    assert "invalid_embedding 2, the first: black: " in done.err
+    assert found(tmp_path).keys() == {"good"}
 
 
 def test_a_rerun_fetches_only_what_failed(embed: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
@@ -201,7 +217,7 @@ def test_a_file_of_another_embedder_is_refused(
     np.savez(tmp_path / "found.npz", ids=np.array(["1"]), embeddings=vectors, embedder=np.array("another"))
     refused = embed()
     assert refused.code == 1
-    expected = open_base(Bundle.load()).version
+    expected = Bundle.load().backbone_version
     assert f"found.npz is from the embedder another, expected {expected}: remove it" in refused.err.replace("\n", " ")
     assert not shop.asked
 

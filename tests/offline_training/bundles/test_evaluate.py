@@ -1,4 +1,4 @@
-"""`tastestream evaluate` measures a bundle on an installation without torch, and says which extra is missing without onnx."""
+"""`tastestream evaluate` measures a bundle on an installation without torch, and says which extra is missing without pyarrow."""
 
 import json
 import random
@@ -10,20 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("onnx", reason="needs the extra `evaluate`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import SUMMARY, prepare
 from offline_training.datasets.records import DatasetEvent, DatasetItem
-from offline_training.exporting.graphs import coder, open_base
 from offline_training.tasks.catalogue import read_catalogue
-from offline_training.tasks.evaluation import evaluate
+from offline_training.tasks.evaluation import codes_of, evaluate
 from offline_training.tasks.split import make_split, read_histories
 from tests.offline_training.datasets.sources import Given, no_step
 
-HIDDEN = ("torch", "torchvision", "onnxscript")
+HIDDEN = ("torch", "torchvision", "onnx", "onnxscript")
 """Packages that the extra `train` brings and the extra `evaluate` does not."""
 USERS = 150
 
@@ -56,7 +54,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = list(json.loads((folder / SUMMARY).read_text())["labels"])
     assert set(labels) == set(bundle.categories)
     assert labels != list(bundle.categories), "the order of the labels must not matter"
-    embeddings = rng.normal(size=(len(items), open_base(bundle).embedding_size)).astype(np.float32)
+    embeddings = rng.normal(size=(len(items), bundle.backbone().feature_size)).astype(np.float32)
     np.savez(folder / "embeddings.npz", ids=np.array([item.item for item in items]), embeddings=embeddings)
     return folder
 
@@ -69,16 +67,16 @@ def test_a_bundle_is_measured_without_torch(dataset: Path) -> None:
     bundle, catalogue = Bundle.load(), read_catalogue(dataset, embeddings)
     catalogue = catalogue.with_labels_in_order(bundle.categories)
     split = make_split("profile", read_histories(dataset, catalogue), catalogue)
-    expected = evaluate(bundle, split, coder(bundle)(catalogue.embeddings))
+    expected = evaluate(bundle, split, codes_of(bundle.split_embedder(), catalogue.embeddings))
     for figure in ("micro F1", "threshold", "MAP", "users"):
         [shown] = re.findall(rf"^. {figure} +. ([\d.,]+)", done.stdout, re.MULTILINE)
         assert float(shown) == pytest.approx(expected[figure], abs=1e-4), figure
 
 
-def test_without_onnx_it_names_the_extra_to_install(dataset: Path) -> None:
-    done = tastestream("evaluate", "bundle", dataset, "--embeddings", "none.npz", hidden=("onnx",))
+def test_without_pyarrow_it_names_the_extra_to_install(dataset: Path) -> None:
+    done = tastestream("evaluate", "bundle", dataset, "--embeddings", "none.npz", hidden=("pyarrow",))
     assert done.returncode == 2
-    assert "evaluate needs onnx: pip install 'tastestream[evaluate]'" in " ".join(done.stderr.split())
+    assert "evaluate needs pyarrow: pip install 'tastestream[evaluate]'" in " ".join(done.stderr.split())
     assert len(done.stderr.splitlines()) == 1
 
 

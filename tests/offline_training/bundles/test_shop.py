@@ -15,14 +15,15 @@ from typer.testing import CliRunner, Result  # noqa: E402
 
 from model.bundle import Bundle  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
+from model.quantization import as_stored, dequantize  # noqa: E402
 from model.sessions import open_session  # noqa: E402
-from offline_training.exporting.export import export_trunk  # noqa: E402
-from offline_training.exporting.graphs import coder, extend, open_base  # noqa: E402
+from offline_training.exporting.export import export_items  # noqa: E402
 from offline_training.item_network.network import ItemNetwork, ItemRecipe, LabelGroup, codes  # noqa: E402
 from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # noqa: E402
-from offline_training.tasks.evaluation import scores  # noqa: E402
+from offline_training.tasks.evaluation import codes_of, scores  # noqa: E402
 from streams.cli import app  # noqa: E402
+from tests.model.early import write_early  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -79,7 +80,8 @@ def test_the_catalogue_is_embedded_as_the_embed_worker_does_it(shop: Path, embed
     ids, vectors = read_embeddings(embeddings)
     assert len(ids) == 3 * EACH
     base = Bundle.load()
-    [direct] = open_base(base).embed(decode_picture((shop / "blue3.jpg").read_bytes(), base.image_size)[None])
+    features = base.backbone().features(decode_picture((shop / "blue3.jpg").read_bytes(), base.image_size)[None])
+    [direct] = dequantize(features, vectors.shape[1])
     assert np.allclose(vectors[ids.index("blue3")], direct, atol=1e-4)
 
 
@@ -119,7 +121,7 @@ def test_the_bundle_is_whole_and_scores_each_colour_best_for_its_own_pictures(
     pictures = [decode_picture((shop / f"{kind}0.jpg").read_bytes(), made.image_size) for kind in KINDS]
     direct = made.embedder().embed(np.stack(pictures))
     ids, features = read_embeddings(embeddings)
-    coded = coder(made)(features)
+    coded = codes_of(made.split_embedder(), features)
     for found, kind in zip(direct, KINDS, strict=True):
         assert np.allclose(found, coded[ids.index(f"{kind}0")], atol=1e-3)
     scored = made.aggregator().score(direct[:, None], np.zeros((3, 1), np.float32))
@@ -139,7 +141,7 @@ def test_evaluate_repeats_the_figures_of_the_manifest_from_the_bundle_alone(
 
 def test_scores_of_padded_bags_equal_those_of_single_bags(shop: Path, trained: Path, embeddings: Path) -> None:
     made = Bundle.load(trained)
-    coded = coder(made)(read_catalogue(shop / "set", embeddings).embeddings)
+    coded = codes_of(made.split_embedder(), read_catalogue(shop / "set", embeddings).embeddings)
     bags = make_bags([np.array([0, 13, 30]), np.array([25])], np.zeros((2, 3), bool), 3)
     found = scores(made, bags, coded)
     for bag, scored in zip(([0, 13, 30], [25]), found, strict=True):
@@ -147,7 +149,7 @@ def test_scores_of_padded_bags_equal_those_of_single_bags(shop: Path, trained: P
         assert np.allclose(scored, direct.scores[0], atol=1e-5)
 
 
-def test_a_bundle_can_be_trained_on_the_base_embedder_of_another_trained_bundle(
+def test_a_bundle_can_be_trained_on_the_backbone_of_another_trained_bundle(
     shop: Path, trained: Path, embeddings: Path
 ) -> None:
     """Its item network is left out, so training starts from the same embeddings."""
@@ -155,12 +157,52 @@ def test_a_bundle_can_be_trained_on_the_base_embedder_of_another_trained_bundle(
     done("train", "embed", shop / "set", "--out", again, "--bundle", trained)
     for found, expected in zip(read_embeddings(again), read_embeddings(embeddings), strict=True):
         assert np.array_equal(found, expected)
-    assert open_base(Bundle.load(trained)).version == open_base(Bundle.load()).version
     second = shop / "second"
     done("train", "bundle", shop / "set", "--embeddings", again, "--out", second, "--base", trained)
+    bundles = Bundle.load(trained), Bundle.load(second)
+    assert {one.backbone_version for one in bundles} == {Bundle.load().backbone_version}
+    assert bundles[0].embedder_version == bundles[1].embedder_version != Bundle.load().embedder_version
+    assert bundles[0].manifest.embedding == bundles[1].manifest.embedding
     pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
-    first, other = (Bundle.load(path).embedder().embed(pictures) for path in (trained, second))
+    first, other = (one.embedder().embed(pictures) for one in bundles)
     assert np.array_equal(first, other)
+
+
+def test_another_seed_changes_the_item_network_and_not_the_backbone(
+    shop: Path, trained: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    done("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path / "other", "--seed", 1)
+    first, other = Bundle.load(trained), Bundle.load(tmp_path / "other")
+    assert first.backbone_version == other.backbone_version
+    assert first.embedder_version != other.embedder_version
+
+
+def test_an_early_bundle_is_split_and_then_trained_on_and_measured(
+    shop: Path, trained: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    early = write_early(Bundle.load(trained), tmp_path / "early")
+    version = Bundle.load(early).embedder_version
+    for arguments in (
+        ("train", "embed", shop / "set", "--out", tmp_path / "e.npz", "--bundle", early),
+        ("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path / "b", "--base", early),
+        ("evaluate", early, shop / "set", "--embeddings", embeddings),
+    ):
+        refused = run(*arguments)
+        assert refused.exit_code == 1
+        assert (
+            "found embedder.onnx, which makes no features: write it in the present form with `tastestream train split`"
+            in (refused.output.replace("\n", " "))
+        )
+    said = done("train", "split", early, "--out", tmp_path / "split", "--version", "1.1.0")
+    made = Bundle.load(tmp_path / "split")
+    assert f"backbone {made.backbone_version}, embedder {made.embedder_version}" in said
+    assert (made.version, made.manifest.metrics, made.backbone_version) == ("1.1.0", {}, Bundle.load().backbone_version)
+    assert Bundle.load(early).embedder_version == version
+    done("evaluate", made.path, shop / "set", "--embeddings", embeddings, "--task", "next")
+    for out, complaint in ((early, "another folder"), (tmp_path / "again", "it is split already")):
+        refused = run("train", "split", early if out == early else made.path, "--out", out, "--version", "2")
+        assert refused.exit_code == 1
+        assert complaint in refused.output.replace("\n", " ")
 
 
 def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
@@ -168,10 +210,17 @@ def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
 ) -> None:
     ids, features = read_embeddings(embeddings)
     np.savez(shop / "short.npz", ids=np.array(ids), embeddings=features[:, :7])
+    spoilt = features.copy()
+    spoilt[ids.index("green2"), 5] = np.inf
+    np.savez(shop / "spoilt.npz", ids=np.array(ids), embeddings=spoilt)
     for arguments, complaint in (
         (
             ("evaluate", trained, shop / "set", "--embeddings", shop / "short.npz"),
-            "short.npz has embeddings of 7 numbers, but the base embedder of",
+            "short.npz has embeddings of 7 numbers, but the backbone of",
+        ),
+        (
+            ("train", "bundle", shop / "set", "--embeddings", shop / "spoilt.npz", "--out", tmp_path),
+            "spoilt.npz: expected finite numbers up to 1,000,000, found others for item green2:",
         ),
         (
             ("evaluate", Bundle.load().path, shop / "set", "--embeddings", embeddings),
@@ -179,7 +228,7 @@ def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", shop / "short.npz", "--out", tmp_path),
-            "embeddings of 7 numbers, but the base embedder of",
+            "embeddings of 7 numbers, but the backbone of",
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", embeddings, "--out", tmp_path, "--aggregator", "magic"),
@@ -193,14 +242,11 @@ def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_extended_embedder_computes_the_base_and_then_the_item_network(tmp_path: Path) -> None:
-    base = open_base(Bundle.load())
+def test_the_item_network_that_is_written_computes_what_was_trained(tmp_path: Path) -> None:
     torch.manual_seed(0)
     recipe = ItemRecipe(code_size=9, width=16)
-    items = ItemNetwork(base.embedding_size, 2, [LabelGroup([0, 1], exclusive=True)], recipe).eval()
-    export_trunk(items.trunk, base.embedding_size, tmp_path / "code.onnx")
-    extend(Bundle.load().path / "embedder.onnx", tmp_path / "code.onnx", tmp_path / "embedder.onnx")
-    pictures = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
-    session = open_session(tmp_path / "embedder.onnx", threads=1)
-    (found,) = session.run(["embedding"], {"image": pictures})
-    assert np.allclose(np.asarray(found), codes(items, base.embed(pictures)), atol=1e-4)
+    items = ItemNetwork(24, 2, [LabelGroup([0, 1], exclusive=True)], recipe).eval()
+    export_items(items.trunk, 24, tmp_path / "items.onnx")
+    features = as_stored(np.random.default_rng(0).random((3, 24), np.float32))
+    (found,) = open_session(tmp_path / "items.onnx", threads=1).run(["embedding"], {"features": features})
+    assert np.allclose(np.asarray(found), codes(items, features), atol=1e-4)

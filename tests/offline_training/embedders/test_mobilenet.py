@@ -7,12 +7,12 @@ import pytest
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
+from model.quantization import dequantize
 from tests.data import DATA, needs
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from offline_training.embedders.backbones.mobilenet import EMBEDDING_SIZE, IMAGE_SIZE, WEIGHTS_FILE, MobileNet  # noqa: E402
-from offline_training.exporting.graphs import open_base  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -40,7 +40,7 @@ def test_the_imagenet_head_classifies_a_known_picture(network: MobileNet, file: 
 @needs("mobilenet", "clothing")
 def test_the_shipped_int8_embedder_keeps_the_direction_of_the_embeddings(network: MobileNet) -> None:
     pictures = np.stack([pixels(path) for path in sorted((DATA / "clothing" / "test").glob("*/*.jpg"))])
-    rounded = open_base(Bundle.load(), threads=2).embed(pictures)
+    rounded = dequantize(Bundle.load().backbone(threads=2).features(pictures), EMBEDDING_SIZE)
     with torch.inference_mode():
         exact = np.concatenate([network(torch.from_numpy(part)).numpy() for part in np.array_split(pictures, 24)])
     assert exact.shape == rounded.shape == (len(pictures), EMBEDDING_SIZE)

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 import torchvision  # noqa: E402
 
 from model.bundle import file_sha256  # noqa: E402
-from model.embedder import Embedder  # noqa: E402
+from model.embedder import WholeEmbedder  # noqa: E402
 from model.sessions import open_session  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.embedders import cli, recipe  # noqa: E402
@@ -57,7 +57,7 @@ def test_the_command_writes_an_int8_embedder_a_float_one_and_a_report(photos: Pa
     assert report.categories["blue"] == {"train": 4, "validation": 2, "test": 2}
     for name, sha256 in report.files.items():
         assert file_sha256(out / name) == sha256
-        embedder = Embedder(open_session(out / name, 1), 224, 576, "")
+        embedder = WholeEmbedder(open_session(out / name, 1), 224, 576, "")
         assert embedder.embed(np.zeros((2, 224, 224, 3), np.uint8)).shape == (2, 576)
 
 

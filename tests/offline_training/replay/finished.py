@@ -52,9 +52,10 @@ def variant(folder: Path, change: Callable[[dict[str, Any]], object] | None = No
     shutil.copytree(DEFAULT_BUNDLE, folder)
     manifest = json.loads((folder / "manifest.json").read_text())
     if embedder:
-        network = folder / "embedder.onnx"
+        network = folder / "items.onnx"
         network.write_bytes(network.read_bytes() + b"\x32" + bytes([len(embedder)]) + embedder)  # ModelProto.doc_string
-        manifest["files"]["embedder.onnx"] = sha256(network.read_bytes()).hexdigest()
+        manifest["files"]["items.onnx"] = sha256(network.read_bytes()).hexdigest()
+        manifest["embedder_version"] = ""
     if change is not None:
         change(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))

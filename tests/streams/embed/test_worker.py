@@ -19,6 +19,7 @@ from streams.engine.in_flight import InFlightTracker, Pending
 from streams.exceptions import DeliveryError
 from streams.kafka.records import Record
 from streams.settings import Settings, read_settings
+from tests.model.networks import write_colours
 from tests.records import record
 from tests.streams.web.servers import serving
 
@@ -103,6 +104,11 @@ async def test_a_stop_cancels_the_events_in_flight_and_acknowledges_none(worker:
     assert worker.app.in_flight.committable() == {}
 
 
+def viewed(url: str, partition: int, offset: int) -> Record:
+    value = {"user_id": "ada", "item_id": "hat", "type": "view", "timestamp": 1_400_000_000_000, "image_url": url}
+    return record(TOPIC, partition, offset, value=json.dumps(value).encode())
+
+
 async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_in(tmp_path: Path) -> None:
     """Each picture fails once, and the events of partition 0 fill more than half of its share."""
     asked: set[str] = set()
@@ -112,10 +118,6 @@ async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_i
             return web.Response(body=PNG)
         asked.add(request.path)
         return web.Response(status=503)
-
-    def viewed(url: str, partition: int, offset: int) -> Record:
-        value = {"user_id": "ada", "item_id": "hat", "type": "view", "timestamp": 1_400_000_000_000, "image_url": url}
-        return record(TOPIC, partition, offset, value=json.dumps(value).encode())
 
     settings = read_settings(embed_in_flight=64, fetch_allow_networks=(ip_network("127.0.0.0/8"),))
     async with serving(shop) as url, EmbedWorker(settings, Bundle.load(), tmp_path, partitions=1) as worker:
@@ -127,3 +129,23 @@ async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_i
         events = [(0, 0), (1, 0), (0, 1), (1, 1)]  # the last two have the same picture
         outcomes = await asyncio.gather(*(worker._outcome(taken[event]) for event in events))
     assert [outcome.topic for outcome in outcomes] == [settings.dlq_topic] + [settings.embedded_topic] * 3
+
+
+async def test_a_picture_without_finite_features_is_a_dead_letter_and_the_others_are_embedded(tmp_path: Path) -> None:
+    async def shop(request: web.BaseRequest) -> web.Response:
+        file = io.BytesIO()
+        Image.new("RGB", (224, 224), request.path.strip("/")).save(file, "PNG")
+        return web.Response(body=file.getvalue())
+
+    settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),))
+    bundle = write_colours(tmp_path / "colours")
+    async with serving(shop) as url, EmbedWorker(settings, bundle, tmp_path / "embed", partitions=1) as worker:
+        tracker = worker.app.in_flight
+        tracker.begin({TP: 0})
+        tracker.put(
+            TP, [viewed(f"{url}/{colour}", 0, offset) for offset, colour in enumerate(("pink", "black", "white"))]
+        )
+        outcomes = await asyncio.gather(*(worker._outcome(one) for one in await tracker.take(64)))
+    topics = [outcome.topic for outcome in outcomes]
+    assert topics == [settings.embedded_topic, settings.dlq_topic, settings.embedded_topic]
+    assert b"invalid_embedding" in dict(outcomes[1].headers).values()

@@ -1,17 +1,21 @@
 """Each URL has one outcome, and no more pictures are fetched once the caller has stopped."""
 
+import io
 import threading
 from collections.abc import Iterator
 from ipaddress import ip_network
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.bundle import Bundle
 from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from streams.settings import Settings, read_settings
 from streams.warm.embed_urls import embed_urls
+from tests.model.networks import write_colours
 from tests.streams.warm.shop import Shop, open_shop
 
 
@@ -46,6 +50,19 @@ def test_each_url_has_one_outcome(shop: Shop, embedder: Embedder, settings: Sett
     reasons = [found[url][0] for url in urls[20:]]
     assert reasons == ["http_status", "url_scheme", "url_scheme"]
     assert list(embed_urls(settings, embedder, [])) == []
+
+
+def test_a_picture_without_finite_features_fails_alone(shop: Shop, settings: Settings, tmp_path: Path) -> None:
+    embedder = write_colours(tmp_path / "colours").embedder()
+    file = io.BytesIO()
+    Image.new("RGB", (224, 224)).save(file, "PNG")
+    shop.picture = file.getvalue()
+    [(url, found)] = embed_urls(settings, embedder, shop.urls(1))
+    assert isinstance(found, tuple)
+    assert found[0] == "invalid_embedding"
+    assert found[1] == (
+        f"image_url '{url}': the networks of the bundle made an embedding that is not finite, or too large; check the bundle"
+    )
 
 
 def test_closing_the_generator_stops_fetching(shop: Shop, embedder: Embedder, settings: Settings) -> None:

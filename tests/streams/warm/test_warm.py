@@ -158,10 +158,11 @@ def test_another_embedder_version_embeds_all_again(warm: Callable[..., Done], sh
 def another_bundle(folder: Path) -> Path:
     """The shipped bundle with another embedder version: its network file differs in a comment."""
     shutil.copytree(DEFAULT_BUNDLE, folder)
-    network = folder / "embedder.onnx"
+    network = folder / "items.onnx"
     network.write_bytes(network.read_bytes() + b"\x32\x07another")  # ModelProto.doc_string
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["embedder.onnx"] = hashlib.sha256(network.read_bytes()).hexdigest()
+    manifest["files"]["items.onnx"] = hashlib.sha256(network.read_bytes()).hexdigest()
+    manifest["embedder_version"] = ""
     (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
     return folder
 
