@@ -17,7 +17,7 @@ from streams import cli
 from streams.settings import Settings
 from streams.text import UNSAFE, visible
 from tests.command import Command, Done
-from tests.model.early import write_early
+from tests.model.bundle.early import write_early
 
 COMMANDS = {
     "demo",

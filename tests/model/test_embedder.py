@@ -12,7 +12,7 @@ from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from model.quantization import dequantize, is_finite, quantize, quantize_all
 from model.scoring import ScoringBag, score_bags
-from tests.model.networks import write_colours
+from tests.model.bundle.networks import write_colours
 
 CATALOGUE = Path(__file__).parents[2] / "streams" / "demo" / "catalogue"
 

@@ -25,7 +25,7 @@ from offline_training.datasets.records import DatasetError  # noqa: E402
 from offline_training.tasks import catalogue  # noqa: E402
 from offline_training.tasks.catalogue import Outcome, embed_catalogue, read_embeddings  # noqa: E402
 from tests.command import Command, Done  # noqa: E402
-from tests.model.networks import write_colours  # noqa: E402
+from tests.model.bundle.networks import write_colours  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 from tests.streams.warm.shop import Shop, open_shop, wait_until  # noqa: E402
 

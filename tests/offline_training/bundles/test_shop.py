@@ -23,7 +23,7 @@ from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # noqa: E402
 from offline_training.tasks.evaluation import codes_of, scores  # noqa: E402
 from streams.cli import app  # noqa: E402
-from tests.model.early import write_early  # noqa: E402
+from tests.model.bundle.early import write_early  # noqa: E402
 
 pytestmark = pytest.mark.training
 

@@ -14,7 +14,7 @@ from model.exceptions import BundleError
 from model.quantization import quantize
 from model.sessions import open_session
 from offline_training.exporting.graphs import split, split_bundle
-from tests.model.early import write_early
+from tests.model.bundle.early import write_early
 
 
 @pytest.fixture(scope="module")

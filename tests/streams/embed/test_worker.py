@@ -19,7 +19,7 @@ from streams.engine.in_flight import InFlightTracker, Pending
 from streams.exceptions import DeliveryError
 from streams.kafka.records import Record
 from streams.settings import Settings, read_settings
-from tests.model.networks import write_colours
+from tests.model.bundle.networks import write_colours
 from tests.records import record
 from tests.streams.web.servers import serving
 

@@ -15,7 +15,7 @@ from model.embedder import Embedder
 from model.preprocessing import decode_picture
 from streams.settings import Settings, read_settings
 from streams.warm.embed_urls import embed_urls
-from tests.model.networks import write_colours
+from tests.model.bundle.networks import write_colours
 from tests.streams.warm.shop import Shop, open_shop
 
 

@@ -27,8 +27,8 @@ from model.bundle import (
 from model.bundle.manifest import Manifest, content_checksum, encode
 from model.exceptions import BundleError
 from model.quantization import dequantize
-from tests.model.early import write_early
-from tests.model.networks import aggregator_of, network
+from tests.model.bundle.early import write_early
+from tests.model.bundle.networks import aggregator_of, network
 
 EIGHT_MEGABYTES = 8_000_000
 
