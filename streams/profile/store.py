@@ -27,6 +27,8 @@ logger = get_logger(__name__)
 
 # No user's key starts like this: a user id has at least one byte, so its length is not zero.
 OFFSET_KEY = b"\x00\x00offset"
+TOPIC_KEY = b"\x00\x00topic"  # id of the changelog topic that the offset belongs to; none if the broker has no ids
+OWN_KEYS = frozenset({OFFSET_KEY, TOPIC_KEY})  # keys that are no rows: no user id is empty
 _PREFIX_END = b"\x02"  # one above the last byte that follows a user's prefix
 
 
@@ -125,6 +127,16 @@ class BagStore(SerializedStore[bytes, bytes]):
         with self._used(partition):
             return offset_in(self._databases[partition])
 
+    def topic_id(self, partition: int) -> str:
+        """The id of the changelog topic that an open database belongs to; "" if it names none."""
+        with self._used(partition):
+            return cast(bytes, self._databases[partition].get(TOPIC_KEY) or b"").decode()
+
+    def write_topic_id(self, partition: int, topic_id: str) -> None:
+        """Name the changelog topic that a database belongs to."""
+        with self._used(partition):
+            self._databases[partition].put(TOPIC_KEY, topic_id.encode())
+
     def write(self, partition: int, rows: Changes, offset: int | None = None) -> None:
         """Write rows and, unless it is None, the changelog offset that the database holds after them, in one atomic batch."""
         batch = rocksdict.WriteBatch(raw_mode=True)
@@ -205,7 +217,7 @@ class BagStore(SerializedStore[bytes, bytes]):
 
     def _rows(self) -> Iterator[tuple[bytes, bytes]]:
         for database in self._databases.values():
-            yield from ((key, value) for key, value in items_in(database) if key != OFFSET_KEY)
+            yield from ((key, value) for key, value in items_in(database) if key not in OWN_KEYS)
 
     @override
     def _get(self, key: bytes) -> bytes | None:

@@ -23,6 +23,7 @@ from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
+from streams.kafka.metadata import topics_now
 from streams.kafka.records import UnreadableRecord
 from streams.profile.bag import Bag, Embedder
 from streams.profile.changelog import Merge
@@ -201,7 +202,8 @@ class BagTable(Table[bytes, bytes]):
     async def recover(self, partitions: set[TP]) -> None:
         """Bring the databases of these changelog partitions up to the end of the topic; open or create them as needed.
 
-        A database that is ahead of the topic belongs to a topic that was re-created, and is dropped.
+        A database that is ahead of the topic, or names another id, belongs to a topic that was deleted and created again. It is
+        dropped.
 
         Raises:
             StateError: RocksDB reports a failure.
@@ -218,10 +220,12 @@ class BagTable(Table[bytes, bytes]):
         started = logged = monotonic()
         before = self.recovered
         consumer.assign(partitions)
+        # Before the offsets: a topic that is re-created in between is noticed at the next start.
+        described = (await topics_now(consumer._client, [partitions[0].topic])).get(partitions[0].topic)
         starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         merges: dict[TopicPartition, Merge] = {}
         for tp in partitions:
-            offset = self._opened(tp, ends[tp])
+            offset = self._opened(tp, ends[tp], described.id if described else "")
             consumer.seek(tp, max(offset + 1, starts[tp]))
             row, scan = partial(self._row, tp.partition), partial(self._scan, tp.partition)
             merges[tp] = Merge(row, scan, embedder_version=self._embedder.version)
@@ -241,16 +245,24 @@ class BagTable(Table[bytes, bytes]):
             ", ".join(str(tp.partition) for tp in partitions), self.recovered - before, monotonic() - started,
         )  # fmt: skip
 
-    def _opened(self, tp: TopicPartition, end: int) -> int:
-        """Open the database of a partition. Returns the changelog offset that it holds."""
-        offset = self.data.open(tp.partition)
-        if offset >= end:
+    def _opened(self, tp: TopicPartition, end: int, topic_id: str) -> int:
+        """Open the database of a partition. Returns the changelog offset that it holds.
+
+        Args:
+            tp: partition of the changelog.
+            end: its end.
+            topic_id: the id of the topic; "" if the broker has no ids.
+        """
+        offset, found = self.data.open(tp.partition), self.data.topic_id(tp.partition)
+        if offset >= end or (found and topic_id and found != topic_id):
             logger.warning(
                 "partition %d: the bags on disk are at offset %d, but %s ends at %d: the topic was re-created; recovering from it",
                 tp.partition, offset, tp.topic, end,
             )  # fmt: skip
             self.data.drop(tp.partition)
-            offset = self.data.open(tp.partition)
+            offset, found = self.data.open(tp.partition), ""
+        if topic_id and found != topic_id:
+            self.data.write_topic_id(tp.partition, topic_id)
         return offset
 
     async def _finish(self, partition: int, merge: Merge, last: int) -> None:

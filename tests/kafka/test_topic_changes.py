@@ -412,6 +412,30 @@ async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_tha
     assert system.stored_bags() == expected_bags(second)
 
 
+@pytest.mark.slow
+async def test_bags_of_a_changelog_that_was_re_created_while_their_worker_was_down_are_dropped(
+    system: System, admin: AIOKafkaAdminClient
+) -> None:
+    """Another worker has written more rows since than the disk holds, so that the offsets do not show it."""
+    first, second = events("a", 20), of_item("hat", events("b", 200))
+    with system.worker("all"):
+        await system.produce(first)
+        await until_answered(system, ids(first))
+        await system.settled()
+    await delete(admin, BAGS_CHANGELOG)
+    await create(admin, BAGS_CHANGELOG, PARTITIONS, cleanup="compact")
+    system.configure(data_dir=system.folder / "other")
+    with system.worker("all"):
+        await system.produce(second)
+        await until_answered(system, ids(second))
+        await system.settled()
+    system.configure(data_dir=system.folder / "data")
+    with system.worker("all"):
+        await until(lambda: ready(system, "profile"), SETTLED, system.log)
+    assert "the topic was re-created; recovering from it" in system.log()
+    assert system.stored_bags() == expected_bags(second)
+
+
 # -- what the broker says
 
 
