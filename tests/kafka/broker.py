@@ -5,6 +5,7 @@ what has to be installed.
 """
 
 import asyncio
+import os
 import random
 import shutil
 import signal
@@ -277,9 +278,16 @@ def _format(properties: Path) -> None:
         raise KafkaUnavailable(f"Kafka's StorageTool could not format a data folder:\n{end_of(done.stdout)}")
 
 
+PROCESSES = 8  # test processes that may run side by side
+
+
 def free_port(*besides: int) -> int:
-    """A port that is free, and that no outgoing connection gets while its server is down for a restart."""
-    for port in random.sample(PORTS, k=200):
+    """A port that is free, and that no outgoing connection gets while its server is down for a restart.
+
+    Test processes that run side by side choose among different ports: another one may not have bound its port yet.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
+    for port in random.SystemRandom().sample(PORTS[process::PROCESSES], k=200):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka binds: TIME_WAIT is no obstacle
             try:

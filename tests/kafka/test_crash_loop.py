@@ -25,6 +25,8 @@ from tests.kafka.system import System, picture_server, stop
 KILLERS = ("kills-embed", "kills-profile")  # items
 USERS = 12  # of the events around the poison
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Story:
@@ -36,9 +38,7 @@ class Story:
     log: str
 
 
-@pytest.fixture(
-    scope="module", params=[pytest.param(1, id="killed"), pytest.param(2, id="exits", marks=pytest.mark.slow)]
-)
+@pytest.fixture(scope="module", params=[1, 2], ids=["killed", "exits"])
 def story(
     request: pytest.FixtureRequest, broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
