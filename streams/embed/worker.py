@@ -21,9 +21,9 @@ from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.opening import open_embedding_cache
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
-from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
+from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Headers, value_of
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings

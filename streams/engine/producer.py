@@ -24,12 +24,6 @@ from streams.kafka.records import Outgoing
 _partitioner: Callable[[bytes | None, list[int], list[int]], int] = DefaultPartitioner()
 
 
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key, over the first `partitions` partitions of a topic: as Kafka's own producers choose it."""
-    numbers = list(range(partitions))
-    return _partitioner(key, numbers, numbers)
-
-
 class Producer(driver.Producer):
     """Faust's producer, idempotent where the broker supports it, with a check before each request."""
 

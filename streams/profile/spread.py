@@ -16,9 +16,9 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.partitioning import key_hash
 from streams.kafka.reading import read_past_damage
 from streams.kafka.topics import too_few, unused
 from streams.profile.rows import prefix_of
@@ -68,8 +68,7 @@ def spread(keys: Iterable[tuple[int, bytes]], *, usual: int, most: int) -> int:
         most: the largest possible answer.
     """
     users = {(partition, prefix_of(key)[2:]) for partition, key in keys}
-    # As Kafka's own producers choose a partition.
-    hashes = [(partition, murmur2(user) & 0x7FFFFFFF) for partition, user in users if user]
+    hashes = [(partition, key_hash(user)) for partition, user in users if user]
     explained = {count: sum(number % count == at for at, number in hashes) for count in range(1, most + 1)}
     return max(explained, key=lambda count: (explained[count], count == usual, count))
 

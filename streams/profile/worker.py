@@ -29,9 +29,9 @@ from streams import metrics
 from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
-from streams.engine.producer import partition_of
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError
+from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Outgoing, Record, value_of
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
 from streams.profile.bag import Bag, Embedder

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-from streams.engine.producer import partition_of
 from streams.exceptions import BrokerUnreachable
+from streams.kafka.partitioning import partition_of
 from streams.profile.rows import user_prefix
 from streams.profile.spread import partitions_of_bags, spread
 from streams.settings import Settings

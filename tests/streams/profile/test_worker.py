@@ -16,8 +16,8 @@ from model.bundle import Bundle as ModelBundle
 from model.quantization import quantize
 from streams import metrics
 from streams.engine.in_flight import Pending
-from streams.engine.producer import partition_of
 from streams.exceptions import DeliveryError, MessageError
+from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag, fold
