@@ -1,4 +1,4 @@
-"""Text of strangers: which characters ids and URLs may hold, and how any text is shown on a line of output. Pure."""
+"""Text of strangers: which characters ids and URLs may hold, what it takes, and how it is shown on a line of output. Pure."""
 
 import re
 
@@ -9,6 +9,14 @@ A regular expression of JSON Schema too, which has no half surrogate pairs: ther
 """
 
 UNSAFE = re.compile(rf"{UNSAFE_PATTERN}|[\ud800-\udfff]")
+
+
+WIDE_CHARACTER = 8  # bytes of a character in a text that is not ASCII, at most: 4, and 4 of its UTF-8
+
+
+def memory_of(text: str) -> int:
+    """The memory of the characters of a text at most, bytes, without the object around them."""
+    return len(text) * (1 if text.isascii() else WIDE_CHARACTER)
 
 
 def visible(text: object) -> str:

@@ -15,9 +15,9 @@ from streams import metrics
 from streams.embed.disk_cache import DiskCache
 from streams.embed.pipeline import EmbeddingPipeline
 from streams.exceptions import FetchError
+from streams.text import memory_of
 
 ENTRY_OVERHEAD = 300  # bytes of Python objects around one entry of the memory cache, measured: 274 to 288
-WIDE_CHARACTER = 8  # bytes of a character in a text that is not ASCII, at most: 4, and 4 of its UTF-8
 MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
 FAILURE_OVERHEAD = 600  # bytes of Python objects around one remembered failure, measured: 430
 FAILURE_MEMORY = 8 * 1024**2  # bytes of remembered failures: some 10,000, or 800 with the longest URLs
@@ -59,11 +59,7 @@ class MemoryCache:
 
 
 def _size(url: str, embedding: bytes) -> int:
-    return _text_size(url) + len(embedding) + ENTRY_OVERHEAD
-
-
-def _text_size(text: str) -> int:
-    return len(text) * (1 if text.isascii() else WIDE_CHARACTER)
+    return memory_of(url) + len(embedding) + ENTRY_OVERHEAD
 
 
 class _Failure(NamedTuple):
@@ -124,7 +120,7 @@ class Failures:
 
     @staticmethod
     def _size(url: str, failure: _Failure) -> int:
-        return _text_size(url) + _text_size(failure.message) + FAILURE_OVERHEAD
+        return memory_of(url) + memory_of(failure.message) + FAILURE_OVERHEAD
 
 
 class EmbeddingCache:

@@ -6,11 +6,11 @@ It holds exactly what is on disk. Call `forget` before writing to a partition in
 from collections import OrderedDict
 
 from streams.profile.bag import Bag, Slot
+from streams.text import memory_of
 
 BAG_BYTES = 900  # of the objects around a bag without slots, with its user and its place in the cache
 SLOT_BYTES = 800  # of the objects around a slot without moments, with a picture; measured: 640
 MOMENT_BYTES = 200  # of the objects around a moment; measured: 160
-WIDE_CHARACTER = 8  # bytes of a character in a text that is not ASCII, at most: 4, and 4 of its UTF-8
 
 
 class RecentBags:
@@ -36,7 +36,7 @@ class RecentBags:
         key = (partition, user_id)
         before = self._bags.get(key)
         if before is None:
-            size = BAG_BYTES + _text_bytes(user_id) + sum(map(_slot_bytes, bag.slots.values()))
+            size = BAG_BYTES + memory_of(user_id) + sum(map(_slot_bytes, bag.slots.values()))
         else:
             size = before[1] + _growth(before[0], bag)
             self._drop(key)
@@ -65,14 +65,10 @@ def _growth(before: Bag, after: Bag) -> int:
 
 def _slot_bytes(slot: Slot) -> int:
     """The memory of a slot, bytes; rather too much than too little. Each text counts as often as it occurs."""
-    size = SLOT_BYTES + _text_bytes(slot.item_id)
+    size = SLOT_BYTES + memory_of(slot.item_id)
     picture = slot.picture
     if picture is not None:
-        size += len(picture.embedding) + _text_bytes(picture.image_url) + _text_bytes(picture.embedder_version)
+        size += len(picture.embedding) + memory_of(picture.image_url) + memory_of(picture.embedder_version)
     for moment in (*slot.newest.values(), *([picture.moment] if picture else [])):
-        size += MOMENT_BYTES + _text_bytes(moment.event_id) + _text_bytes(moment.item_id)
+        size += MOMENT_BYTES + memory_of(moment.event_id) + memory_of(moment.item_id)
     return size
-
-
-def _text_bytes(text: str) -> int:
-    return len(text) * (1 if text.isascii() else WIDE_CHARACTER)
