@@ -78,12 +78,7 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     bundle = Bundle.load(settings.bundle, settings.bundle_key)
-    states = await unless_stopped(ensure_topics(settings, group_uses(settings, kind)), stop)
-    if states is None:
-        logger.info("stopping")
-        return 0
-    counts = {name: state.partitions for name, (state, _) in states.items()}
-    partitions = await unless_stopped(partitions_of_bags(settings, counts), stop)
+    partitions = await unless_stopped(_checked_topics(settings, kind), stop)
     if partitions is None:
         logger.info("stopping")
         return 0
@@ -99,6 +94,12 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
                 kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
             )  # fmt: skip
             return await _serve(worker, watchdog, stop, journal)
+
+
+async def _checked_topics(settings: Settings, kind: WorkerKind) -> int:
+    """Create missing topics and check the others. Returns the number of partitions of the bags."""
+    states = await ensure_topics(settings, group_uses(settings, kind))
+    return await partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()})
 
 
 @asynccontextmanager

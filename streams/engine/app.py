@@ -27,9 +27,7 @@ from streams.runtime.crash_journal import CrashJournal
 from streams.settings import Settings
 
 PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
-METADATA_AGE = (
-    10.0  # seconds. At aiokafka's five minutes, new partitions and re-created topics are unread for that long.
-)
+METADATA_AGE = 10.0  # seconds. At aiokafka's five minutes, new partitions and topics are unread for that long.
 NEVER = 10 * 365 * 86_400.0  # seconds
 
 Batches = StreamT[list[Pending]]

@@ -28,12 +28,12 @@ from streams.kafka.records import Record
 from streams.runtime.crash_journal import quarantine
 
 SMALLEST_SHARE = 16  # records of one partition
-RECORD_OVERHEAD = (
-    2048  # bytes of Python objects around a record, measured: 400, and 1,400 of the smallest task that works on it
-)
-HEADER_OVERHEAD = (
-    160  # bytes of Python objects around one header, measured: 150; a megabyte holds 200,000 empty headers
-)
+
+# Bytes of Python objects around a record, measured: 400, and 1,400 of the smallest task that works on it.
+RECORD_OVERHEAD = 2048
+
+# Bytes of Python objects around one header, measured: 150. A megabyte holds 200,000 empty headers.
+HEADER_OVERHEAD = 160
 
 UNLIMITED = 2**63  # bytes
 
@@ -73,7 +73,7 @@ class Pending:
 
     def crowded(self) -> bool:
         """Whether its partition uses more than half of its share, so that it may soon have to wait."""
-        return not self.forgotten and self._tracker._crowded(self)
+        return not self.forgotten and len(self._partition.queue) > self._tracker.share // 2
 
     def finish(self) -> None:
         """Report that the broker has everything that the record caused."""
@@ -102,7 +102,7 @@ class InFlightTracker:
         No share is smaller than `SMALLEST_SHARE` records, or than one record of any size.
         """
         self._limit = limit
-        self._share = limit
+        self.share = limit  # maximum number of records of one partition
         self._max_bytes = max_bytes
         self._byte_share = max_bytes
         self._partitions: dict[TopicPartition, _Partition] = {}
@@ -123,7 +123,7 @@ class InFlightTracker:
         self.forget()
         self._partitions = {tp: _Partition(offset, offset, offset) for tp, offset in positions.items()}
         count = max(len(positions), 1)
-        self._share = max(self._limit // count, min(SMALLEST_SHARE, self._limit))
+        self.share = max(self._limit // count, min(SMALLEST_SHARE, self._limit))
         self._byte_share = self._max_bytes // count
         self._room.set()
         self._changed()
@@ -178,7 +178,7 @@ class InFlightTracker:
         """Wait until a partition has room, or nothing is read at all. Returns how much fits, by partition."""
         while True:
             rooms = {
-                tp: Room(self._share - len(partition.queue), self._byte_share - partition.size)
+                tp: Room(self.share - len(partition.queue), self._byte_share - partition.size)
                 for tp, partition in self._partitions.items()
                 if self._has_room(partition)
             }
@@ -186,11 +186,6 @@ class InFlightTracker:
                 return rooms
             self._room.clear()
             await self._room.wait()
-
-    @property
-    def share(self) -> int:
-        """Maximum number of records of one partition."""
-        return self._share
 
     @property
     def positions(self) -> dict[TopicPartition, int]:
@@ -255,13 +250,10 @@ class InFlightTracker:
 
     def _has_room(self, partition: _Partition) -> bool:
         return (
-            len(partition.queue) < self._share
+            len(partition.queue) < self.share
             and partition.size < self._byte_share
             and self._size < self._max_bytes  # others may have records that are larger than their shares
         )
-
-    def _crowded(self, pending: Pending) -> bool:
-        return len(pending._partition.queue) > self._share // 2
 
     def _finished(self, pending: Pending) -> None:
         if pending.forgotten:

@@ -88,16 +88,24 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
         )
 
 
-def too_few(topic: str, count: int, number: int) -> str:
-    """What to do about a topic with fewer partitions than the bags have."""
-    return (
-        f"topic {topic} has {count} partitions, but the bags are in {number}: add partitions to it, which loses nothing: "
-        f"kafka-topics.sh --bootstrap-server BROKER --alter --topic {topic} --partitions {number}"
-    )
+def surplus(topic: str, count: int, number: int) -> str:
+    """What it means that a topic has more partitions than the bags; "" if it has as many.
 
+    Args:
+        topic: its name.
+        count: its number of partitions.
+        number: number of partitions of the bags.
 
-def unused(topic: str, count: int, number: int) -> str:
-    """What it means that a topic has more partitions than the bags."""
+    Raises:
+        TopicsError: it has fewer. The message names the step that loses nothing.
+    """
+    if count < number:
+        raise TopicsError(
+            f"topic {topic} has {count} partitions, but the bags are in {number}: add partitions to it, which loses nothing: "
+            f"kafka-topics.sh --bootstrap-server BROKER --alter --topic {topic} --partitions {number}"
+        )
+    if count == number:
+        return ""
     return (
         f"topic {topic} has {count} partitions, but the bags are in {number}: the workers go on with {number}, and nothing is "
         "lost; leave the topics as they are"

@@ -21,10 +21,10 @@ from aiokafka.errors import KafkaError
 
 from streams import metrics
 from streams.engine.app import App
-from streams.exceptions import StallError, TopicsError
+from streams.exceptions import StallError
 from streams.kafka.metadata import DescribedTopic, topics_now
 from streams.kafka.offsets import ISOLATION, high_watermarks
-from streams.kafka.topics import too_few, unused
+from streams.kafka.topics import surplus
 
 logger = logging.getLogger(__name__)
 
@@ -168,11 +168,10 @@ class Watchdog:
         if number is None:
             return
         for name, topic in topics.items():
-            if topic.partitions < number:
-                raise TopicsError(too_few(name, topic.partitions, number))
-            if topic.partitions > number and topic.partitions != self._told.get(name):
+            line = surplus(name, topic.partitions, number)
+            if line and topic.partitions != self._told.get(name):
                 self._told[name] = topic.partitions
-                logger.warning("%s", unused(name, topic.partitions, number))
+                logger.warning("%s", line)
 
     def _missing(self, name: str) -> str:
         problem = f"topic {name} does not exist"

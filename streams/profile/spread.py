@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 from streams.exceptions import BrokerUnreachable, TopicsError
 from streams.kafka.partitioning import key_hash
 from streams.kafka.reading import read_past_damage
-from streams.kafka.topics import too_few, unused
+from streams.kafka.topics import surplus
 from streams.profile.rows import prefix_of
 from streams.settings import Settings
 
@@ -52,10 +52,8 @@ async def partitions_of_bags(settings: Settings, partitions: Mapping[str, int]) 
         raise (BrokerUnreachable if error.retriable else TopicsError)(problem) from error
     number = spread(keys, usual=min(counts.values()), most=counts[changelog])
     for name, count in counts.items():
-        if count < number:
-            raise TopicsError(too_few(name, count, number))
-        if count > number:
-            logger.warning("%s", unused(name, count, number))
+        if line := surplus(name, count, number):
+            logger.warning("%s", line)
     return number
 
 
