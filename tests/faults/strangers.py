@@ -230,8 +230,7 @@ class Strangers:
             self._serving.set()
             async with Producers(self._broker.bootstrap) as producers:
                 await self._send(producers, self._kinds(urls))
-            while not self._stop.is_set():  # noqa: ASYNC110 -- an event of a thread
-                await asyncio.sleep(0.05)
+            await asyncio.to_thread(self._stop.wait)
 
     def _kinds(self, urls: list[str]) -> dict[str, Iterator[Act]]:
         names = [str(name) for name in range(len(self._files))]
