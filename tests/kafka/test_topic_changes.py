@@ -105,6 +105,12 @@ async def until_answered(system: System, wanted: set[str], timeout: float = SETT
         await asyncio.sleep(0.3)
 
 
+async def answered(system: System, some: list[Event], timeout: float = SETTLED) -> None:
+    """Produce events, and wait until each of them has a recommendation."""
+    await system.produce(some)
+    await until_answered(system, ids(some), timeout)
+
+
 async def until_logged(system: System, text: str, timeout: float = NOTICED) -> None:
     await until(lambda: text in system.log(), timeout, lambda: f"not logged: {text!r}:\n{system.log()[-3000:]}")
 
@@ -153,8 +159,7 @@ async def test_an_input_topic_that_is_re_created_under_the_worker_is_read_from_i
 ) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 120))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await recreate(admin, INPUT, partitions)
         await system.produce(second)  # more than was committed of the old topic
         await until_answered(system, ids(second), NOTICED + SETTLED)
@@ -197,8 +202,7 @@ async def test_a_group_that_has_committed_no_topic_id_keeps_its_offset(system: S
 async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminClient) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 80))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         workers = [system.worker_pid(kind) for kind in system.ports]
         await delete(admin, INPUT)
         await until(lambda: not ready(system, "embed"), NOTICED, system.log)
@@ -210,8 +214,7 @@ async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminCl
         assert len(lines(system, f"topic {INPUT} does not exist")) == 1, system.log()
         assert ready(system, "profile")
         await create(admin, INPUT, 6)
-        await system.produce(second)
-        await until_answered(system, ids(second), NOTICED + SETTLED)
+        await answered(system, second, NOTICED + SETTLED)
         await until(lambda: lag(system, "embed") == 0 and ready(system, "embed"), NOTICED, system.log)
     assert system.stored_bags() == expected_bags(first, second)
 
@@ -222,11 +225,9 @@ async def test_a_re_created_topic_of_embedded_interactions_is_read_from_its_star
 ) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 120))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await recreate(admin, EMBEDDED)
-        await system.produce(second)
-        await until_answered(system, ids(second), NOTICED + SETTLED)
+        await answered(system, second, NOTICED + SETTLED)
     assert system.stored_bags() == expected_bags(first, second)
 
 
@@ -250,8 +251,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
 ) -> None:
     first, second, third = events("a", 60), of_item("hat", events("b", 200)), of_item("sock", events("c", 200))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await add_partitions(admin, EMBEDDED, 6)
         await until_logged(system, f"topic {EMBEDDED} has 6 partitions")
         await system.produce(second)
@@ -263,8 +263,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
     shutil.rmtree(system.folder / "data")
     before = len(lines(system, f"topic {EMBEDDED} has 6 partitions"))
     with system.worker("all"):
-        await system.produce(third)
-        await until_answered(system, ids(third))
+        await answered(system, third)
     assert len(lines(system, f"topic {EMBEDDED} has 6 partitions")) > before
     assert system.stored_bags() == expected_bags(first, second, third)
 
@@ -276,8 +275,7 @@ async def test_events_that_an_earlier_version_has_put_into_the_added_partitions_
     first, second = events("a", 60), of_item("hat", events("b", 60))
     await add_partitions(admin, EMBEDDED, 6)
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         with_embedding = await system.read(EMBEDDED)
         assert {record.partition for record in with_embedding} == set(range(PARTITIONS))
         async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
@@ -298,16 +296,13 @@ async def test_partitions_that_are_added_to_the_changelog_change_no_bag(
 ) -> None:
     first, second, third = events("a", 60), of_item("hat", events("b", 200)), of_item("sock", events("c", 200))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await add_partitions(admin, BAGS_CHANGELOG, 6)
         await until_logged(system, f"topic {BAGS_CHANGELOG} has 6 partitions")
-        await system.produce(second)
-        await until_answered(system, ids(second))
+        await answered(system, second)
     assert "ended with code" not in system.log()
     with system.worker("all"):
-        await system.produce(third)
-        await until_answered(system, ids(third))
+        await answered(system, third)
     assert system.stored_bags() == expected_bags(first, second, third)
 
 
@@ -316,8 +311,7 @@ async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step
 ) -> None:
     first, second = events("a", 60), of_item("hat", events("b", 200))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
     await recreate(admin, EMBEDDED, 2)
     for kind in READS:
         done = await asyncio.to_thread(system.command, "worker", kind)
@@ -327,8 +321,7 @@ async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step
         assert "delete" not in line
     await add_partitions(admin, EMBEDDED, PARTITIONS)
     with system.worker("all"):
-        await system.produce(second)
-        await until_answered(system, ids(second))
+        await answered(system, second)
     assert system.stored_bags() == expected_bags(first, second)
 
 
@@ -339,14 +332,12 @@ async def test_partitions_that_are_added_to_both_topics_change_no_bag(
     """The numbers are equal then. The workers still know the number at which the bags began."""
     first, second = events("a", 60), of_item("hat", events("b", 200))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await system.settled()
     for name in (EMBEDDED, BAGS_CHANGELOG):
         await add_partitions(admin, name, 6)
     with system.worker("all"):
-        await system.produce(second)
-        await until_answered(system, ids(second))
+        await answered(system, second)
     assert system.stored_bags() == expected_bags(first, second)
     assert {record.partition for record in await system.read(BAGS_CHANGELOG)} == set(range(PARTITIONS))
 
@@ -360,8 +351,7 @@ async def test_two_profile_workers_share_a_topic_with_added_partitions(
     other = System(system.broker, tmp_path / "other")
     other.folder.mkdir()
     with system.worker("embed"), system.worker("profile"), other.worker("profile"):
-        await system.produce(some)
-        await until_answered(system, ids(some))
+        await answered(system, some)
     assert system.stored_bags() | other.stored_bags() == expected_bags(some)
     assert len(system.stored_bags()) + len(other.stored_bags()) == len(some)
     assert system.stored_bags()
@@ -397,13 +387,11 @@ async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_tha
 ) -> None:
     first, second = events("a", 200), of_item("hat", events("b", 40))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await system.settled()
         await delete(admin, BAGS_CHANGELOG)
         await create(admin, BAGS_CHANGELOG, PARTITIONS, cleanup="compact")
-        await system.produce(second)
-        await until_answered(system, ids(second), NOTICED + SETTLED)
+        await answered(system, second, NOTICED + SETTLED)
         await system.settled()
     assert system.stored_bags() == expected_bags(second), system.log()
     shutil.rmtree(system.folder / "data")
@@ -419,15 +407,13 @@ async def test_bags_of_a_changelog_that_was_re_created_while_their_worker_was_do
     """Another worker has written more rows since than the disk holds, so that the offsets do not show it."""
     first, second = events("a", 20), of_item("hat", events("b", 200))
     with system.worker("all"):
-        await system.produce(first)
-        await until_answered(system, ids(first))
+        await answered(system, first)
         await system.settled()
     await delete(admin, BAGS_CHANGELOG)
     await create(admin, BAGS_CHANGELOG, PARTITIONS, cleanup="compact")
     system.configure(data_dir=system.folder / "other")
     with system.worker("all"):
-        await system.produce(second)
-        await until_answered(system, ids(second))
+        await answered(system, second)
         await system.settled()
     system.configure(data_dir=system.folder / "data")
     with system.worker("all"):
