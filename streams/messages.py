@@ -6,7 +6,7 @@ Pure: no Kafka, and the clock is an argument. The JSON Schemas of `streams.schem
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -79,12 +79,23 @@ class Interaction(Struct, frozen=True, kw_only=True):
     image_url: str
 
 
+class Code(NamedTuple):
+    """An embedding in an embedded interaction."""
+
+    embedder_version: str
+    embedding: bytes  # as `model.quantization` encodes it
+    adapted: bool  # whether it was made from the embedding of another embedder, and not from the picture
+
+
 class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An interaction with the embedding of its picture, as the embed worker publishes it (MessagePack).
+    """An interaction with the embeddings of its picture, as the embed worker publishes it (MessagePack).
 
     `embedding` holds the bytes of `model.quantization`, and `embedder_version` says which embedder made them. Both
-    are empty for `return` and `erase`, which need no picture. Ids and timestamps have the same bounds as in an interaction,
-    because they become keys of rows.
+    are empty for `return` and `erase`, which need no picture. While a bundle is being prepared, `next_embedding` is that of its
+    embedder. Ids and timestamps have the same bounds as in an interaction, because they become keys of rows.
+
+    A prepared interaction brings an embedding for a picture that is in the bag already, and nothing else: no recommendation
+    follows.
     """
 
     event_id: EventId
@@ -95,6 +106,19 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
     image_url: Annotated[str, Meta(max_length=2048, extra_json_schema=SAFE)] = ""
     embedder_version: str = field(default="", name="embedder")  # the name on the topic
     embedding: bytes = b""
+    adapted: bool = False  # whether `embedding` was made from that of another embedder, and not from the picture
+    next_embedder_version: str = field(default="", name="next_embedder")
+    next_embedding: bytes = b""
+    prepared: bool = False
+
+    @property
+    def codes(self) -> list[Code]:
+        """The embeddings that there are."""
+        found = [
+            Code(self.embedder_version, self.embedding, self.adapted),
+            Code(self.next_embedder_version, self.next_embedding, adapted=False),
+        ]
+        return [code for code in found if code.embedding]
 
 
 class Model(Struct, frozen=True):

@@ -46,9 +46,14 @@ class TopicState:
 
 
 def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """All topics, in the order in which an event meets them."""
+    """All topics that these settings use, in the order in which an event meets them."""
+    features = TopicSpec(settings.features_topic, "features of pictures, MessagePack", "compact", PROMPT_COMPACTION)
+    following = TopicSpec(
+        settings.next_recommendations_topic, "recommendations of the next bundle, JSON", "compact", PROMPT_COMPACTION
+    )
     return [
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
+        *([features] if settings.share_features else []),
         TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
         TopicSpec(
             settings.bags_changelog,
@@ -58,6 +63,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
             copartitioned=True,
         ),
         TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", PROMPT_COMPACTION),
+        *([following] if settings.next_bundle else []),
         TopicSpec(settings.dlq_topic, "dead letters, unchanged", "delete", {"retention.ms": str(90 * DAY)}),
     ]
 

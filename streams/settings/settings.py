@@ -37,7 +37,14 @@ from streams.web.limits import LARGE_PICTURE_BYTES
 
 PREFIX = "TASTESTREAM_"
 
-TOPICS = ("interactions_topic", "embedded_topic", "recommendations_topic", "dlq_topic")
+TOPICS = (
+    "interactions_topic",
+    "embedded_topic",
+    "recommendations_topic",
+    "next_recommendations_topic",
+    "dlq_topic",
+    "features_topic",
+)
 """The settings that name a topic. Their defaults follow `namespace`."""
 
 WeightedType = Literal["purchase", "cart", "view"]
@@ -173,10 +180,22 @@ class Settings(BaseSettings):
         description="Name of the output topic: recommendations. If unset, it follows NAMESPACE. "
         "Set it to write to a topic that you have already.",
     )
+    next_recommendations_topic: str = Field(
+        "user-recommendations-next",
+        min_length=1,
+        description="Name of the topic of what NEXT_BUNDLE would recommend. If unset, it follows NAMESPACE. "
+        "Set it if your cluster has rules for names.",
+    )
     dlq_topic: str = Field(
         "user-interactions-dlq",
         min_length=1,
         description="Name of the topic of dead letters: events that cannot be processed. If unset, it follows NAMESPACE. "
+        "Set it if your cluster has rules for names.",
+    )
+    features_topic: str = Field(
+        "picture-features",
+        min_length=1,
+        description="Name of the topic of picture features, which all embed workers share. If unset, it follows NAMESPACE. "
         "Set it if your cluster has rules for names.",
     )
 
@@ -190,9 +209,14 @@ class Settings(BaseSettings):
         None,
         description="Folder of the model bundle. Set it to use a model of your own; if unset, the one in the package is used.",
     )
+    next_bundle: Path | None = Field(
+        None,
+        description="Folder of the model bundle that is prepared while BUNDLE is served: bags keep the embeddings of both. "
+        "Set it for a rollout, and after one to the bundle before, so that a rollback is possible.",
+    )
     bundle_key: Path | None = Field(
         None,
-        description="Path of the Ed25519 public key (PEM) that must have signed the bundle; workers refuse every other bundle, "
+        description="Path of the Ed25519 public key (PEM) that must have signed each bundle; workers refuse every other bundle, "
         "the one in the package included. Needs the extra `sign`. Set it if others can write to the bundle's folder.",
     )
     model_threads: int = Field(
@@ -332,6 +356,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of events that the embed worker has in flight, in equal shares for its partitions. "
         "Raise it if events wait behind slow pictures; memory grows with it.",
+    )
+    share_features: bool = Field(
+        True,
+        description="Whether the features of pictures are written to FEATURES_TOPIC, and those of other embed workers are taken "
+        "from it, so that a picture is fetched once for all workers and bundles. Turn it off to save the topic's space.",
     )
     cache_memory: int = Field(
         32 * 1024**2,

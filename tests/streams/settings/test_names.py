@@ -15,7 +15,9 @@ NAMES_WITHOUT_NAMESPACE = {
     "embedded-interactions",
     "tastestream-profile-bags-changelog",
     "user-recommendations",
+    "user-recommendations-next",
     "user-interactions-dlq",
+    "picture-features",
     "tastestream-embed",
     "tastestream-profile",
     "tastestream",
@@ -35,19 +37,19 @@ def refusal() -> str:
 
 
 def test_without_a_namespace_the_names_are_those_of_every_installation_so_far() -> None:
-    assert names_of(read_settings()) == NAMES_WITHOUT_NAMESPACE
+    assert names_of(read_settings(next_bundle="next")) == NAMES_WITHOUT_NAMESPACE
 
 
 @pytest.mark.parametrize("namespace", ["shop", "Shop.eu_1-2", "x" * MAX_NAMESPACE])
 def test_with_a_namespace_every_name_has_its_prefix_and_fits(namespace: str) -> None:
-    names = names_of(read_settings(namespace=namespace))
+    names = names_of(read_settings(namespace=namespace, next_bundle="next"))
     assert names == {f"{namespace}-{name}" for name in NAMES_WITHOUT_NAMESPACE}
     assert max(map(len, names)) <= MAX_TOPIC
 
 
 def test_two_namespaces_have_no_name_in_common() -> None:
     spaces = ["", "shop", "shop-eu", "tastestream", "user", "user-interactions", "tastestream-profile-bags"]
-    names = [name for space in spaces for name in names_of(read_settings(namespace=space))]
+    names = [name for space in spaces for name in names_of(read_settings(namespace=space, next_bundle="next"))]
     assert len(names) == len(set(names))
 
 
