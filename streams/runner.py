@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
-from model.bundle import Bundle
 from model.exceptions import TastestreamError
+from streams.bundles import Bundles, load_bundles
 from streams.embed.worker import EmbedWorker
 from streams.engine.app import App
 from streams.exceptions import (
@@ -77,13 +77,14 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
 
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
-    bundle = Bundle.load(settings.bundle, settings.bundle_key)
+    bundles = load_bundles(settings)
+    bundle = bundles.served
     partitions = await unless_stopped(_checked_topics(settings, kind), stop)
     if partitions is None:
         logger.info("stopping")
         return 0
     port = settings.embed_port if kind == "embed" else settings.profile_port
-    async with _opened(kind, settings, bundle, folder, partitions) as worker:
+    async with _opened(kind, settings, bundles, folder, partitions) as worker:
         worker.app.crash_journal = journal = CrashJournal(folder)
         watchdog = Watchdog(
             worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
@@ -104,13 +105,13 @@ async def _checked_topics(settings: Settings, kind: WorkerKind) -> int:
 
 @asynccontextmanager
 async def _opened(
-    kind: WorkerKind, settings: Settings, bundle: Bundle, folder: Path, partitions: int
+    kind: WorkerKind, settings: Settings, bundles: Bundles, folder: Path, partitions: int
 ) -> AsyncGenerator[Worker]:
     if kind == "embed":
-        async with EmbedWorker(settings, bundle, folder, partitions) as worker:
+        async with EmbedWorker(settings, bundles.served, folder, partitions) as worker:
             yield worker
     else:
-        yield ProfileWorker(settings, bundle, folder, partitions)
+        yield ProfileWorker(settings, bundles, folder, partitions)
 
 
 async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event, journal: CrashJournal) -> int:

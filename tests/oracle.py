@@ -14,6 +14,7 @@ from model.bundle import Bundle
 from model.preprocessing import decode_picture
 from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_bags
+from streams.bundles import Bundles
 from streams.messages import EmbeddedInteraction, Interaction
 from streams.profile.bag import Bag, Embedder, fold, items
 from streams.profile.scoring import ScoringOptions, log_weight
@@ -45,27 +46,33 @@ class Oracle:
         *,
         options: ScoringOptions = OPTIONS,
         max_slots: int = MAX_SLOTS,
+        next_bundle: Bundle | None = None,
     ) -> None:
-        """Use `read` to get the bytes of the picture at a URL; `options` and `max_slots` are those of the system."""
+        """Use `read` to get the bytes of the picture at a URL; the other arguments are those of the system."""
         self.bundle = bundle
+        self.bundles = Bundles(bundle, next_bundle)
         self._read = read
         self._options = options
         self._max_slots = max_slots
         self._aggregator = bundle.aggregator()
         self._embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
         self.embeddings: dict[str, NDArray[np.float32]] = {}
+        self.next_embeddings: dict[str, NDArray[np.float32]] = {}
 
     def embed(self, urls: Iterable[str]) -> None:
-        embedder = self.bundle.embedder(threads=2)
-        missing = [url for url in dict.fromkeys(urls) if url and url not in self.embeddings]
-        for start in range(0, len(missing), BATCH):
-            some = missing[start : start + BATCH]
-            pixels = np.stack([decode_picture(self._read(url), self.bundle.image_size) for url in some])
-            self.embeddings.update(zip(some, embedder.embed(pixels), strict=True))
+        wanted = [url for url in dict.fromkeys(urls) if url]
+        for bundle, made in zip(self.bundles.all, (self.embeddings, self.next_embeddings), strict=False):
+            embedder = bundle.embedder(threads=2)
+            missing = [url for url in wanted if url not in made]
+            for start in range(0, len(missing), BATCH):
+                some = missing[start : start + BATCH]
+                pixels = np.stack([decode_picture(self._read(url), bundle.image_size) for url in some])
+                made.update(zip(some, embedder.embed(pixels), strict=True))
 
     def embedded(self, event: Interaction) -> EmbeddedInteraction:
         """The embedded interaction that the embed worker should publish."""
         pictured = event.type in {"view", "cart", "purchase"}
+        following = self.bundles.next if pictured else None
         return EmbeddedInteraction(
             event_id=event.event_id,
             user_id=event.user_id,
@@ -75,6 +82,8 @@ class Oracle:
             image_url=event.image_url,
             embedder_version=self.bundle.embedder_version if pictured else "",
             embedding=quantize(self.embeddings[event.image_url]) if pictured else b"",
+            next_embedder_version=following.embedder_version if following else "",
+            next_embedding=quantize(self.next_embeddings[event.image_url]) if following else b"",
         )
 
     def bags(self, events: list[Interaction]) -> dict[str, Bag]:
@@ -83,8 +92,8 @@ class Oracle:
         bags: dict[str, Bag] = {}
         for event in events:
             bag = bags.get(event.user_id, Bag())
-            embedder = self.bundle.embedder_version
-            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, embedder_version=embedder)
+            kept = self.bundles.row_bytes
+            bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, kept=kept)
         return bags
 
     def expected(self, events: list[Interaction]) -> dict[str, Expected]:
@@ -92,7 +101,8 @@ class Oracle:
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
             found = items(bag, embedder=self._embedder, bag_size=self._options.bag_size)
-            urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture)]
+            version = self.bundle.embedder_version
+            urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture(version))]
             unrounded = [self.embeddings[url] for url in urls]
             rounded = [dequantize([quantize(one)], len(one))[0] for one in unrounded]
             prior = log_weight(found, self._options)

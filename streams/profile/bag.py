@@ -4,6 +4,8 @@ The bag is a state-based CRDT (Shapiro et al., 2011): a map of last-writer-wins 
 
 - Every event has a place in a total order, its `Moment`.
 - A slot holds one item. For each interaction type it keeps the newest moment, so merging two slots takes maxima.
+- A slot keeps the newest picture of each embedder in use: the one that is served, and the one that is prepared. Which of them
+  is which makes no difference to the bag.
 - The *floor* is the low-water mark. It only rises, and whatever lies at or below it does not exist, no matter whether it
   arrived before the floor rose or after.
 
@@ -13,7 +15,7 @@ topic changes nothing.
 """
 
 from collections.abc import Collection, Mapping
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -35,31 +37,44 @@ _LOWEST = Moment(-1, "", "", "")  # below every moment
 
 
 class Embedder(NamedTuple):
-    """The embedder in use, as far as bags are concerned."""
+    """An embedder in use, as far as bags are concerned."""
 
     version: str
     row_bytes: int  # length of its embeddings, encoded
 
 
 class Picture(Struct, frozen=True, array_like=True):
-    """The newest picture of an item."""
+    """A picture of an item, as one embedder sees it."""
 
     moment: Moment
     embedder_version: str  # of the embedder that made the embedding
     image_url: str
     embedding: bytes  # as `model.quantization` encodes it
+    adapted: bool = False  # whether it was made from the embedding of another embedder, and not from the picture
 
     def fits(self, embedder: "Embedder") -> bool:
         """Whether the aggregator of this embedder can score the embedding."""
         return self.embedder_version == embedder.version and len(self.embedding) == embedder.row_bytes
 
 
-class Slot(Struct, frozen=True, array_like=True):
-    """One item: the newest moment of each interaction type, and the newest picture."""
+class Slot(Struct, frozen=True):
+    """One item: the newest moment of each interaction type, and the newest picture of each embedder in use."""
 
     item_id: str
     newest: dict[str, Moment]
-    picture: Picture | None = None
+    pictures: tuple[Picture, ...] = ()  # in the order of their embedder versions
+
+    def picture(self, embedder_version: str) -> Picture | None:
+        """The picture of an embedder."""
+        for picture in self.pictures:
+            if picture.embedder_version == embedder_version:
+                return picture
+        return None
+
+    @property
+    def newest_picture(self) -> Picture | None:
+        """The newest picture of any embedder."""
+        return max(self.pictures, key=_age, default=None)
 
     @property
     def last(self) -> Moment:
@@ -76,11 +91,11 @@ class Slot(Struct, frozen=True, array_like=True):
 
     def above(self, floor: Moment) -> "Slot | None":
         """The slot without everything at or below `floor`; None if nothing is left."""
-        if all(moment > floor for moment in self.newest.values()):
-            return self
         newest = {kind: moment for kind, moment in self.newest.items() if moment > floor}
-        picture = self.picture if self.picture and self.picture.moment > floor else None
-        return Slot(self.item_id, newest, picture) if newest else None
+        pictures = tuple(picture for picture in self.pictures if picture.moment > floor)
+        if len(newest) == len(self.newest) and len(pictures) == len(self.pictures):
+            return self
+        return Slot(self.item_id, newest, pictures) if newest else None
 
 
 class Bag(Struct, frozen=True):
@@ -90,7 +105,7 @@ class Bag(Struct, frozen=True):
     floor: Moment | None = None
 
 
-def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_version: str) -> Bag:
+def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, kept: Collection[str]) -> Bag:
     """Merge one event into a bag.
 
     Args:
@@ -98,7 +113,7 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_versi
         event: an erasure raises the floor above every moment up to its timestamp.
         max_slots: maximum number of items. Beyond it, the slot with the lowest `last` is dropped, and the floor rises to
             that moment.
-        embedder_version: of the embedder in use. If several embedders embedded the same event, its embedding wins.
+        kept: the versions of the embedders in use.
 
     Returns:
         The bag after the event; `bag` itself if the event changes nothing.
@@ -109,10 +124,14 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_versi
     moment = Moment(event.timestamp, event.event_id, event.item_id, event.type)
     if bag.floor is not None and moment <= bag.floor:
         return bag
-    picture = Picture(moment, event.embedder_version, event.image_url, event.embedding) if event.embedding else None
-    alone = Slot(event.item_id, {event.type: moment}, picture)
+    pictures = tuple(
+        Picture(moment, code.embedder_version, event.image_url, code.embedding, code.adapted) for code in event.codes
+    )
+    if len(pictures) > 1:
+        pictures = _newest(pictures, kept)
+    alone = Slot(event.item_id, {event.type: moment}, pictures)
     before = bag.slots.get(event.item_id)
-    after = alone if before is None else join(before, alone, embedder_version=embedder_version)
+    after = alone if before is None else join(before, alone, kept=kept)
     if after is not before:
         bag = replace(bag, slots={**bag.slots, event.item_id: after})
     while len(bag.slots) > max_slots:
@@ -120,32 +139,44 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, embedder_versi
     return bag
 
 
-def join(one: Slot, other: Slot, *, embedder_version: str) -> Slot:
+def join(one: Slot, other: Slot, *, kept: Collection[str]) -> Slot:
     """Merge two slots of one item: the join of the CRDT, commutative, associative and idempotent.
 
     Returns:
         The merged slot; `one` itself if `other` adds nothing.
     """
-    newest, picture = one.newest, one.picture
+    newest, pictures = one.newest, one.pictures
     for kind, moment in other.newest.items():
         if moment > newest.get(kind, _LOWEST):
             newest = {**newest, kind: moment}
-    if other.picture and (picture is None or _rank(other.picture, embedder_version) > _rank(picture, embedder_version)):
-        picture = other.picture
-    if newest is one.newest and picture is one.picture:
+    if other.pictures and other.pictures != pictures:
+        pictures = _newest(pictures + other.pictures, kept)
+    if newest is one.newest and pictures == one.pictures:
         return one
-    return Slot(one.item_id, newest, picture)
+    return Slot(one.item_id, newest, pictures)
 
 
-def _rank(picture: Picture, embedder_version: str) -> tuple[Moment, bool, str, str, bytes]:
-    """Order pictures: the newest first, then the embedder in use; the other fields make the order total."""
-    return (
-        picture.moment,
-        picture.embedder_version == embedder_version,
-        picture.embedder_version,
-        picture.image_url,
-        picture.embedding,
-    )
+def _newest(pictures: tuple[Picture, ...], kept: Collection[str]) -> tuple[Picture, ...]:
+    """The newest picture of each embedder in use, and the newest one of all others unless those are newer.
+
+    That last one belongs to an embedder that other workers use already, or still. What is left out here is older than something
+    that stays, so that a floor which covers the one covers the other too: the order of events and floors makes no difference.
+    """
+    newest: dict[str, Picture] = {}
+    for picture in pictures:
+        version = picture.embedder_version if picture.embedder_version in kept else ""
+        other = newest.get(version)
+        if other is None or _age(picture) > _age(other):
+            newest[version] = picture
+    stray = newest.pop("", None)
+    if stray is not None and all(stray.moment >= picture.moment for picture in newest.values()):
+        newest[""] = stray
+    return tuple(sorted(newest.values(), key=attrgetter("embedder_version")))
+
+
+def _age(picture: Picture) -> tuple[Moment, bool, str, str, bytes]:
+    """Order pictures: the newest first, then one that was not adapted; the other fields make the order total."""
+    return picture.moment, not picture.adapted, picture.embedder_version, picture.image_url, picture.embedding
 
 
 def _raise_floor(bag: Bag, floor: Moment) -> Bag:
@@ -172,7 +203,7 @@ def items(bag: Bag, *, embedder: Embedder, bag_size: int) -> list[BagItem]:
     """
     found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
     for slot in bag.slots.values():
-        picture, since = slot.picture, slot.since_return
+        picture, since = slot.picture(embedder.version), slot.since_return
         if since and picture and picture.fits(embedder):
             found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)

@@ -3,7 +3,7 @@
 Pure, and independent of Kafka and the event loop: the profile worker runs `outcome_of` in a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -37,37 +37,47 @@ class Outcome:
 
     writes: dict[int, Write] = field(default_factory=dict[int, Write])  # by partition
     recommendations: list[Outgoing] = field(default_factory=list[Outgoing])
+    next_recommendations: list[Outgoing] = field(default_factory=list[Outgoing])  # what the next bundle would recommend
 
 
 def outcome_of(
     events: Sequence[tuple[EmbeddedInteraction, Profile]],
     profiles: dict[int, dict[str, Profile]],
     recommender: Recommender,
+    next_recommender: Recommender | None,
     *,
     max_slots: int,
-    embedder_version: str,
+    kept: Collection[str],
     now: datetime,
 ) -> Outcome:
     """Fold each event into its user's profile, score the bag after it, and encode the rows that differ in the end.
+
+    Nothing is recommended after a prepared interaction.
 
     Args:
         events: in the order in which they are folded, each with its user's profile, whose `after` this changes.
         profiles: the same profiles, by partition and user.
         recommender: scores bags and makes messages.
+        next_recommender: that of the bundle that is being prepared.
         max_slots: of a bag.
-        embedder_version: of the embeddings that are scored.
+        kept: the versions of the embedders in use.
         now: the time that recommendations carry as `produced_at`.
     """
     caused: list[tuple[EmbeddedInteraction, Bag]] = []
     for interaction, profile in events:
-        profile.after = fold(profile.after, interaction, max_slots=max_slots, embedder_version=embedder_version)
-        caused.append((interaction, profile.after))
-    messages = recommender.recommend(caused, now=now)
-    recommendations = [
-        _record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)
-    ]
+        profile.after = fold(profile.after, interaction, max_slots=max_slots, kept=kept)
+        if not interaction.prepared:
+            caused.append((interaction, profile.after))
     writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
-    return Outcome(writes, recommendations)
+    following = _recommendations(next_recommender, caused, now) if next_recommender else []
+    return Outcome(writes, _recommendations(recommender, caused, now), following)
+
+
+def _recommendations(
+    recommender: Recommender, caused: Sequence[tuple[EmbeddedInteraction, Bag]], now: datetime
+) -> list[Outgoing]:
+    messages = recommender.recommend(caused, now=now)
+    return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 
 
 def _write(users: dict[str, Profile]) -> Write:

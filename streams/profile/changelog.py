@@ -6,7 +6,7 @@ key. If that record holds less than the merged row, or if the topic still holds 
 written to the topic again (`Merge.repairs`).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from streams.profile.bag import join
 from streams.profile.rows import Changes, decode_floor, decode_slot, encode_slot, header_of, is_header, prefix_of
@@ -23,11 +23,11 @@ class Merge:
     Write the changes that a step returns to the store before the next step.
     """
 
-    def __init__(self, get: Get, scan: Scan, *, embedder_version: str) -> None:
-        """Read the store with `get` and `scan`. If an event has several embeddings, that of `embedder_version` wins."""
+    def __init__(self, get: Get, scan: Scan, *, kept: Collection[str]) -> None:
+        """Read the store with `get` and `scan`. `kept`: the versions of the embedders in use, as `fold` takes them."""
         self._get = get
         self._scan = scan
-        self._embedder_version = embedder_version
+        self._kept = kept
         self._floors: set[bytes] = set()  # prefixes of users whose floor may cover some rows
         # The newest record of each key whose stored row differs from it.
         self._newest: dict[bytes, bytes | None] = {}
@@ -73,7 +73,7 @@ class Merge:
             for key, value in self._scan(prefix):
                 if is_header(key):
                     continue
-                slot = decode_slot(value)
+                slot = decode_slot(key, value)
                 kept = slot.above(floor)
                 if kept is not slot:
                     self._newest.setdefault(key, value)
@@ -84,7 +84,7 @@ class Merge:
         """Whether the floor known so far covers a row."""
         header = header_of(prefix_of(key))
         floor = rows[header] if header in rows else self._get(header)
-        return floor is not None and not is_header(key) and decode_slot(row).above(decode_floor(floor)) is None
+        return floor is not None and not is_header(key) and decode_slot(key, row).above(decode_floor(floor)) is None
 
     def repairs(self) -> Changes:
         """After `finish`: the rows to write to the topic, so that its newest records match the store."""
@@ -94,6 +94,6 @@ class Merge:
         """Merge two rows. Returns `incoming` itself, byte for byte, if `before` adds nothing."""
         if is_header(key):
             return max(before, incoming, key=decode_floor)
-        slot = decode_slot(incoming)
-        joined = join(slot, decode_slot(before), embedder_version=self._embedder_version)
+        slot = decode_slot(key, incoming)
+        joined = join(slot, decode_slot(key, before), kept=self._kept)
         return incoming if joined is slot else encode_slot(joined)

@@ -9,7 +9,8 @@ from streams.profile.bag import Bag, Slot
 from streams.text import memory_of
 
 BAG_BYTES = 900  # of the objects around a bag without slots, with its user and its place in the cache
-SLOT_BYTES = 800  # of the objects around a slot without moments, with a picture; measured: 640
+SLOT_BYTES = 500  # of the objects around a slot without moments and pictures
+PICTURE_BYTES = 400  # of the objects around a picture without its moment
 MOMENT_BYTES = 200  # of the objects around a moment; measured: 160
 
 
@@ -66,9 +67,9 @@ def _growth(before: Bag, after: Bag) -> int:
 def _slot_bytes(slot: Slot) -> int:
     """The memory of a slot, bytes; rather too much than too little. Each text counts as often as it occurs."""
     size = SLOT_BYTES + memory_of(slot.item_id)
-    picture = slot.picture
-    if picture is not None:
-        size += len(picture.embedding) + memory_of(picture.image_url) + memory_of(picture.embedder_version)
-    for moment in (*slot.newest.values(), *([picture.moment] if picture else [])):
+    for picture in slot.pictures:
+        size += PICTURE_BYTES + len(picture.embedding) + memory_of(picture.image_url)
+        size += memory_of(picture.embedder_version)
+    for moment in (*slot.newest.values(), *(picture.moment for picture in slot.pictures)):
         size += MOMENT_BYTES + memory_of(moment.event_id) + memory_of(moment.item_id)
     return size

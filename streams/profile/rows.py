@@ -6,29 +6,61 @@ one prefix scan reads one user and never another whose id has the same beginning
     key     length of the user id (2 bytes, big-endian) | user id (UTF-8) | 0x00                    header
             length of the user id                       | user id         | 0x01 | item id (UTF-8)  slot
     value   format version (1 byte) | MessagePack array
+
+A header has format 1. A slot has format 2, which names the item and each moment once. Slots of format 1, with one picture, are
+read, and written in format 2 when they change.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from operator import attrgetter
 
 import msgspec
+from msgspec import Struct
 
 from model.quantization import is_finite
 from streams.exceptions import StartupError
 from streams.messages import MAX_TIMESTAMP
-from streams.profile.bag import Bag, Moment, Slot
+from streams.profile.bag import Bag, Moment, Picture, Slot
 
 Rows = Mapping[bytes, bytes]
 Changes = dict[bytes, bytes | None]  # None deletes the row
 
-_FORMAT = b"\x01"
-_OTHER_FORMATS = frozenset(bytes([version]) for version in range(2, 32))  # of later versions; anything else is no row
+_FORMAT_1, _FORMAT_2 = b"\x01", b"\x02"
+_FORMATS = (_FORMAT_1, _FORMAT_2)
+_OTHER_FORMATS = frozenset(bytes([version]) for version in range(3, 32))  # of later versions; anything else is no row
 _HEADER, _SLOT = b"\x00", b"\x01"
-MAX_ROW_BYTES = 512 * 1024  # of a value: a worker has to be able to send it again, uncompressed, in a record of 1 MiB
+MAX_ROW_BYTES = 896 * 1024  # of a value: a worker has to be able to send it again, uncompressed, in a record of 1 MiB
 _TYPES = frozenset({"view", "cart", "purchase", "return"})
+
+
+class _Slot1(Struct, frozen=True, array_like=True):
+    """A slot in format 1."""
+
+    item_id: str
+    newest: dict[str, Moment]
+    picture: Picture | None = None
+
+
+class _Pictures(Struct, frozen=True, array_like=True, omit_defaults=True):
+    """The pictures of one moment and URL, in format 2."""
+
+    type: str
+    image_url: str
+    embeddings: list[tuple[str, bytes, bool]]  # embedder version, embedding, whether it is adapted
+    event: tuple[int, str] | None = None  # timestamp and id; None if it is the newest event of this type
+
+
+class _Slot2(Struct, frozen=True, array_like=True):
+    """A slot in format 2. The key names the item."""
+
+    newest: dict[str, tuple[int, str]]  # timestamp and id of the newest event, by type
+    pictures: list[_Pictures]
+
 
 _encode = msgspec.msgpack.Encoder().encode
 _floor_decoder = msgspec.msgpack.Decoder(Moment)
-_slot_decoder = msgspec.msgpack.Decoder(Slot)
+_slot_1_decoder = msgspec.msgpack.Decoder(_Slot1)
+_slot_2_decoder = msgspec.msgpack.Decoder(_Slot2)
 
 
 class UnknownRowFormat(StartupError):
@@ -68,12 +100,21 @@ def is_header(key: bytes) -> bool:
 
 def encode_floor(floor: Moment) -> bytes:
     """The value of a header row."""
-    return _FORMAT + _encode(floor)
+    return _FORMAT_1 + _encode(floor)
 
 
 def encode_slot(slot: Slot) -> bytes:
     """The value of a slot's row."""
-    return _FORMAT + _encode(slot)
+    newest = {kind: moment[:2] for kind, moment in slot.newest.items()}
+    groups: dict[tuple[Moment, str], _Pictures] = {}
+    for picture in slot.pictures:
+        moment = picture.moment
+        group = groups.get((moment, picture.image_url))
+        if group is None:
+            event = None if slot.newest.get(moment.type) == moment else moment[:2]
+            group = groups[moment, picture.image_url] = _Pictures(moment.type, picture.image_url, [], event)
+        group.embeddings.append((picture.embedder_version, picture.embedding, picture.adapted))
+    return _FORMAT_2 + _encode(_Slot2(newest, list(groups.values())))
 
 
 def decode_floor(value: bytes) -> Moment:
@@ -81,9 +122,31 @@ def decode_floor(value: bytes) -> Moment:
     return _floor_decoder.decode(_content(value))
 
 
-def decode_slot(value: bytes) -> Slot:
+def decode_slot(key: bytes, value: bytes) -> Slot:
     """The slot in its row. Raises UnknownRowFormat."""
-    return _slot_decoder.decode(_content(value))
+    return _slot(key[len(prefix_of(key)) + 1 :].decode(), value)
+
+
+def _slot(item_id: str, value: bytes) -> Slot:
+    content = _content(value)
+    if value.startswith(_FORMAT_1):
+        early = _slot_1_decoder.decode(content)
+        if early.item_id != item_id:
+            raise _RowFault("the item differs from that of the key")
+        return Slot(item_id, early.newest, (early.picture,) if early.picture else ())
+    found = _slot_2_decoder.decode(content)
+    newest = {kind: Moment(timestamp, event_id, item_id, kind) for kind, (timestamp, event_id) in found.newest.items()}
+    pictures: list[Picture] = []
+    for group in found.pictures:
+        moment = newest.get(group.type) if group.event is None else Moment(*group.event, item_id, group.type)
+        if moment is None:
+            raise _RowFault("a picture names an event that is not there")
+        pictures += [
+            Picture(moment, version, group.image_url, embedding, adapted)
+            for version, embedding, adapted in group.embeddings
+        ]
+    pictures.sort(key=attrgetter("embedder_version"))
+    return Slot(item_id, newest, tuple(pictures))
 
 
 def fault(key: bytes | None, value: bytes | None) -> str:
@@ -102,7 +165,7 @@ def fault(key: bytes | None, value: bytes | None) -> str:
             return ""
         if value[:1] in _OTHER_FORMATS:
             msgspec.msgpack.decode(value[1:])
-        elif not value.startswith(_FORMAT):
+        elif not value.startswith(_FORMATS):
             return "the value is not that of a row"
         _parsed(suffix, value)
     except _RowFault as found:
@@ -118,7 +181,7 @@ class _RowFault(Exception):
 
 def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
     """Decode a row and check it. `suffix`: the end of its key, behind the user's prefix."""
-    if value.startswith(_FORMAT) and len(value) > MAX_ROW_BYTES:
+    if value.startswith(_FORMATS) and len(value) > MAX_ROW_BYTES:
         raise _RowFault(f"the value has {len(value)} bytes; at most {MAX_ROW_BYTES} are used")
     if suffix == _HEADER:
         floor = decode_floor(value)
@@ -127,15 +190,15 @@ def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
         return floor
     if suffix[:1] != _SLOT or len(suffix) == 1:
         raise _RowFault("the key is not that of a row")
-    slot = decode_slot(value)
-    if slot.item_id.encode() != suffix[1:]:
-        raise _RowFault("the item differs from that of the key")
-    newest, picture = slot.newest, slot.picture
+    slot = _slot(suffix[1:].decode(), value)
+    newest = slot.newest
     times = [moment[0] for moment in newest.values()]
-    if picture is not None:
+    for picture in slot.pictures:
         times.append(picture.moment[0])
         if not is_finite(picture.embedding):
             raise _RowFault("the embedding is too short or not finite")
+    if len({picture.embedder_version for picture in slot.pictures}) < len(slot.pictures):
+        raise _RowFault("it has two pictures of one embedder")
     if not newest or min(times) < 0 or max(times) > MAX_TIMESTAMP:
         raise _RowFault("it has no event, or one at an impossible time")
     if not newest.keys() <= _TYPES:
@@ -144,9 +207,10 @@ def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
 
 
 def _content(value: bytes) -> bytes:
-    if not value.startswith(_FORMAT):
+    if not value.startswith(_FORMATS):
         raise UnknownRowFormat(
-            f"row format {value[:1]!r} is unknown; this version reads {_FORMAT!r}: run the version of tastestream that wrote it"
+            f"row format {value[:1]!r} is unknown; this version reads {_FORMAT_1!r} and {_FORMAT_2!r}: "
+            "run the version of tastestream that wrote it"
         )
     return value[1:]
 

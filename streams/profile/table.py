@@ -25,7 +25,7 @@ from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
 from streams.kafka.metadata import topics_now
 from streams.kafka.records import UnreadableRecord
-from streams.profile.bag import Bag, Embedder
+from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
 from streams.profile.recent import RecentBags
 from streams.profile.rows import Changes, decode_bag, fault, keys_of, slot_key, user_prefix
@@ -53,7 +53,7 @@ class BagTable(Table[bytes, bytes]):
         folder: Path,
         memory: RocksDBMemory,
         publisher: Publisher,
-        embedder: Embedder,
+        row_bytes: Mapping[str, int],
         kafka: dict[str, Any],
         recent_slots: int,
         recent_bytes: int,
@@ -66,7 +66,7 @@ class BagTable(Table[bytes, bytes]):
             folder: of the RocksDB databases.
             memory: shared by the databases.
             publisher: sends the changelog.
-            embedder: in use.
+            row_bytes: length of the embeddings of each embedder in use, by its version.
             kafka: connection arguments of an aiokafka client.
             recent_slots: capacity of the cache of recently written bags.
             recent_bytes: the same in bytes.
@@ -74,7 +74,7 @@ class BagTable(Table[bytes, bytes]):
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
-        self._embedder = embedder
+        self._row_bytes = row_bytes
         self._kafka = kafka
         self._recent = RecentBags(recent_slots, recent_bytes)
         self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
@@ -119,12 +119,12 @@ class BagTable(Table[bytes, bytes]):
         rows = self.data.scan(partition, user_prefix(user_id))
         bag = decode_bag(rows, pass_over)
         for slot in bag.slots.values():
-            picture = slot.picture
-            if picture and picture.embedder_version == self._embedder.version and not picture.fits(self._embedder):
-                what = (
-                    f"its embedding has {len(picture.embedding)} bytes; its embedder makes {self._embedder.row_bytes}"
-                )
-                _quarantine(partition, slot_key(user_id, slot.item_id), what)
+            for picture in slot.pictures:
+                found = len(picture.embedding)
+                expected = self._row_bytes.get(picture.embedder_version, found)
+                if found != expected:
+                    what = f"its embedding has {found} bytes; its embedder makes {expected}"
+                    _quarantine(partition, slot_key(user_id, slot.item_id), what)
         return [key for key, _ in rows if key not in unusable], bag
 
     def _scan(self, partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
@@ -228,7 +228,7 @@ class BagTable(Table[bytes, bytes]):
             offset = self._opened(tp, ends[tp], described.id if described else "")
             consumer.seek(tp, max(offset + 1, starts[tp]))
             row, scan = partial(self._row, tp.partition), partial(self._scan, tp.partition)
-            merges[tp] = Merge(row, scan, embedder_version=self._embedder.version)
+            merges[tp] = Merge(row, scan, kept=self._row_bytes)
         behind = set(partitions)
         while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():

@@ -24,8 +24,9 @@ from pathlib import Path
 from time import perf_counter
 
 from model.bundle import Bundle
-from model.quantization import HEADER_BYTES, is_finite
+from model.quantization import is_finite
 from streams import metrics
+from streams.bundles import Bundles
 from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
@@ -34,7 +35,7 @@ from streams.exceptions import EventError, MessageError
 from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Outgoing, Record, value_of
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
-from streams.profile.bag import Bag, Embedder
+from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
 from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
@@ -66,10 +67,10 @@ class ProfileWorker:
     name = "profile"
     gc_allocations = 20_000  # Python's default of 700 is a batch of ten events, and takes a quarter of the time
 
-    def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
+    def __init__(self, settings: Settings, bundles: Bundles, folder: Path, partitions: int) -> None:
         """Make a worker whose bags are spread over `partitions` partitions."""
         self._settings = settings
-        self._bundle = bundle
+        self._row_bytes = bundles.row_bytes
         self.app = new_app(
             settings.profile_group,
             settings,
@@ -86,19 +87,24 @@ class ProfileWorker:
             folder=folder / "bags",
             memory=RocksDBMemory(settings.rocksdb_memory),
             publisher=self._publisher,
-            embedder=Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size),
+            row_bytes=self._row_bytes,
             kafka=settings.aiokafka(),
             recent_slots=settings.recent_items,
             recent_bytes=settings.recent_memory,
         )
         self.app.tables.add(self.table)
-        options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-        self._recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
+        self._recommender = self._new_recommender(bundles.served)
+        self._next_recommender = self._new_recommender(bundles.next) if bundles.next else None
         self._delivery: asyncio.Task[None] | None = None  # of the batch before
         self._unwritten: dict[tuple[int, str], Bag] = {}  # bags of that batch, by partition and user; not on disk yet
         self._guard = FreezeGuard(settings.session_timeout)
         self.app.before_send = self._guard.check
         self.app.task(self._guard.keep)
+
+    def _new_recommender(self, bundle: Bundle) -> Recommender:
+        settings = self._settings
+        options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
+        return Recommender(bundle, bundle.aggregator(settings.model_threads), options)
 
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: prepare each batch while the one before is being delivered. A failed delivery crashes the app."""
@@ -183,19 +189,19 @@ class ProfileWorker:
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:
         """Decode an embedded interaction. Raises MessageError, also for an embedding that does not fit the bundle."""
         interaction = parse_embedded(value)
-        if not interaction.embedding:
-            return interaction
-        expected = HEADER_BYTES + self._bundle.embedding_size
-        if interaction.embedder_version == self._bundle.embedder_version and len(interaction.embedding) != expected:
-            raise MessageError(
-                "invalid_field",
-                f"embedding has {len(interaction.embedding)} bytes; embedder {interaction.embedder_version} makes {expected}",
-                field="embedding",
-            )
-        if not is_finite(interaction.embedding):
-            raise MessageError(
-                "invalid_field", "embedding has a range that is not finite, or too large", field="embedding"
-            )
+        for code in interaction.codes:
+            found = len(code.embedding)
+            expected = self._row_bytes.get(code.embedder_version, found)
+            if found != expected:
+                raise MessageError(
+                    "invalid_field",
+                    f"embedding has {found} bytes; embedder {code.embedder_version} makes {expected}",
+                    field="embedding",
+                )
+            if not is_finite(code.embedding):
+                raise MessageError(
+                    "invalid_field", "embedding has a range that is not finite, or too large", field="embedding"
+                )
         return interaction
 
     def _load(self, partition: int, user_id: str) -> Profile:
@@ -210,8 +216,9 @@ class ProfileWorker:
             batch.events,
             batch.profiles,
             self._recommender,
+            self._next_recommender,
             max_slots=self._settings.max_slots,
-            embedder_version=self._bundle.embedder_version,
+            kept=self._row_bytes,
             now=datetime.now(UTC),
         )
 
@@ -222,6 +229,7 @@ class ProfileWorker:
         await asyncio.gather(
             *writes,
             send(settings.recommendations_topic, outcome.recommendations),
+            send(settings.next_recommendations_topic, outcome.next_recommendations),
             send(settings.dlq_topic, batch.letters),
             *(send(settings.embedded_topic, moved, partition=to) for to, moved in batch.moved.items()),
         )

@@ -107,4 +107,4 @@ class _Changelog:
         if event is None:
             return True
         bag = decode_bag(self._users.get((one.partition, event.user_id), {}).items())
-        return fold(bag, event, max_slots=MAX_SLOTS, embedder_version=embedder_version) is bag
+        return fold(bag, event, max_slots=MAX_SLOTS, kept={embedder_version}) is bag

@@ -27,7 +27,7 @@ def seeds() -> list[bytes]:
             event_id=f"e{time}", user_id="u1", item_id="" if kind == "erase" else f"i{time % 3}", type=kind, timestamp=time,
             image_url="https://shop.example/1.jpg", embedder_version="v1", embedding=bytes(8) + bytes(range(16)),
         )  # fmt: skip
-        bag = fold(bag, event, max_slots=4, embedder_version="v1")
+        bag = fold(bag, event, max_slots=4, kept={"v1"})
     rows = encode_bag("u1", bag)
     prefix = user_prefix("u1")
     broken = [

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.aggregator import Scored
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
+from streams.bundles import Bundles
 from streams.embed.worker import EmbedWorker
 from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, json_schema
@@ -82,7 +83,9 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="module")
 def profile(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProfileWorker, Network, list[Any]]:
     """A profile worker whose aggregator is a `Network`, and the rows on its disk."""
-    worker = ProfileWorker(Settings.model_construct(), bundle, tmp_path_factory.mktemp("profile"), partitions=1)
+    worker = ProfileWorker(
+        Settings.model_construct(), Bundles(bundle), tmp_path_factory.mktemp("profile"), partitions=1
+    )
     network, rows = Network(bundle), list[tuple[bytes, bytes]]()
     worker._recommender._aggregator = network  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -171,7 +174,7 @@ def test_no_event_and_no_stored_row_makes_an_invalid_recommendation(
         moment = Moment(timestamp, "stored", item_id, "purchase")
         version = bundle.embedder_version if ours else "another"
         picture = Picture(moment, version, "https://a.example/", embedding + bytes(more))
-        rows.append((slot_key("anna", item_id), encode_slot(Slot(item_id, {"purchase": moment}, picture))))
+        rows.append((slot_key("anna", item_id), encode_slot(Slot(item_id, {"purchase": moment}, (picture,)))))
     found = published(worker, view(bundle, **fields))
     rows.clear()
     for content in found:

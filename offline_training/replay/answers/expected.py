@@ -120,7 +120,7 @@ def expected_messages(
                 continue
             interaction = with_embedding(naming.interaction(event, ""), bundle.embedder_version, embedding)
             before = bags.get(interaction.user_id, Bag())
-            bag = fold(before, interaction, max_slots=settings.max_slots, embedder_version=bundle.embedder_version)
+            bag = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
             bags[interaction.user_id] = bag
             places.append(event.place)
             caused.append((interaction, bag))

@@ -88,7 +88,7 @@ class Shop:
             item = self._item()
             moment = Moment(BEGIN + number, f"event-{self._chance.randrange(10**12)}", item, "purchase")
             picture = Picture(moment, self._bundle.embedder_version, self._url(item), self._embedding())
-            slots[item] = Slot(item, {"purchase": moment}, picture)
+            slots[item] = Slot(item, {"purchase": moment}, (picture,))
         return Bag(slots)
 
     def _item(self) -> str:

@@ -23,7 +23,7 @@ class Writer:
 
     def write(self, event: EmbeddedInteraction) -> Log:
         before = decode_bag(self.store.items())
-        after = fold(before, event, max_slots=self.max_slots, embedder_version=EMBEDDER)
+        after = fold(before, event, max_slots=self.max_slots, kept={EMBEDDER})
         rows = changes("u", list(self.store), before, after)
         apply(self.store, rows.items())
         return list(rows.items())
@@ -44,7 +44,7 @@ def recover(log: Log, store: dict[bytes, bytes] | None = None, batch: int = 3) -
     def scan(prefix: bytes) -> list[tuple[bytes, bytes]]:
         return sorted((key, value) for key, value in recovered.items() if key.startswith(prefix))
 
-    merge = Merge(recovered.get, scan, embedder_version=EMBEDDER)
+    merge = Merge(recovered.get, scan, kept={EMBEDDER})
     for start in range(0, len(log), batch):
         apply(recovered, merge.apply(log[start : start + batch]).items())
     for cut in merge.finish():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from model.bundle import Bundle
+from streams.bundles import Bundles
 from streams.profile.bag import Bag, Moment, Picture, Slot
 from streams.profile.recent import RecentBags
 from streams.profile.rows import encode_bag, keys_of
@@ -64,7 +65,7 @@ def test_the_keys_of_a_bag_are_those_of_its_rows() -> None:
 
 
 def test_a_partition_that_is_closed_is_read_from_disk_again(tmp_path: Path) -> None:
-    table = ProfileWorker(Settings.model_construct(), Bundle.load(), tmp_path, partitions=1).table
+    table = ProfileWorker(Settings.model_construct(), Bundles(Bundle.load()), tmp_path, partitions=1).table
     table.data.open(0)
     table.data.write(0, dict(encode_bag("ada", bag(2))))
     table._recent.put(0, "ada", bag(2))
@@ -88,7 +89,7 @@ def heavy(user: int, fill: str, items: int) -> Bag:
         Slot(
             f"i{user}-{item}{fill}",
             {kind: moment(item, kind) for kind in ("view", "cart", "purchase", "return")},
-            Picture(moment(item, "view"), f"v{item}", f"http://{user}/{item}{fill * 4}", item.to_bytes(136, "big")),
+            (Picture(moment(item, "view"), f"v{item}", f"http://{user}/{item}{fill * 4}", item.to_bytes(136, "big")),),
         )
         for item in range(items)
     ]

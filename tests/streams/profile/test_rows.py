@@ -1,5 +1,6 @@
 """Rows: a bag survives encoding and decoding, and a store that applies the changes holds the new bag."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
@@ -21,7 +22,7 @@ from streams.profile.rows import (
     user_of,
     user_prefix,
 )
-from tests.streams.profile.test_bag import EMBEDDER, event, events, fold_all
+from tests.streams.profile.test_bag import EMBEDDER, event, events, fold_all, in_use
 
 
 def write(store: dict[bytes, bytes], rows: dict[bytes, bytes | None]) -> None:
@@ -34,14 +35,6 @@ def write(store: dict[bytes, bytes], rows: dict[bytes, bytes | None]) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(events, st.integers(1, 4))
-def test_a_bag_survives_encoding_and_decoding(history: list[EmbeddedInteraction], max_slots: int) -> None:
-    bag = fold_all(history, max_slots)
-
-    assert decode_bag(encode_bag("u", bag).items()) == bag
-
-
-@settings(max_examples=300, deadline=None)
-@given(events, st.integers(1, 4))
 def test_writing_the_changes_of_each_event_keeps_the_store_equal_to_the_fold(
     history: list[EmbeddedInteraction], max_slots: int
 ) -> None:
@@ -49,8 +42,8 @@ def test_writing_the_changes_of_each_event_keeps_the_store_equal_to_the_fold(
     bag = Bag()
     for one in history:
         before = decode_bag(store.items())
-        bag = fold(bag, one, max_slots=max_slots, embedder_version=EMBEDDER)
-        after = fold(before, one, max_slots=max_slots, embedder_version=EMBEDDER)
+        bag = fold(bag, one, max_slots=max_slots, kept={EMBEDDER})
+        after = fold(before, one, max_slots=max_slots, kept={EMBEDDER})
         write(store, changes("u", list(store), before, after))
 
         assert decode_bag(store.items()) == bag
@@ -66,7 +59,7 @@ def test_repeating_an_event_completes_a_write_that_was_cut_off(
     for one in history:
         for attempt in range(2):
             before = decode_bag(store.items())
-            rows = changes("u", list(store), before, fold(before, one, max_slots=max_slots, embedder_version=EMBEDDER))
+            rows = changes("u", list(store), before, fold(before, one, max_slots=max_slots, kept={EMBEDDER}))
             kept = data.draw(st.integers(0, len(rows))) if attempt == 0 else len(rows)
             write(store, dict(list(rows.items())[:kept]))
 
@@ -78,7 +71,7 @@ def test_repeating_an_event_completes_a_write_that_was_cut_off(
 def test_one_event_writes_one_row_whatever_the_size_of_the_bag() -> None:
     for size in (1, 64):
         bag = fold_all([event("view", time + 1, f"i{time}") for time in range(size)])
-        after = fold(bag, event("view", 1000, "new"), max_slots=128, embedder_version=EMBEDDER)
+        after = fold(bag, event("view", 1000, "new"), max_slots=128, kept={EMBEDDER})
 
         assert len(changes("u", list(encode_bag("u", bag)), bag, after)) == 1
 
@@ -92,7 +85,7 @@ def test_a_prefix_belongs_to_one_user_only() -> None:
 def test_an_erasure_deletes_every_row_except_the_floor() -> None:
     bag = fold_all([event("view", time, item) for time, item in enumerate("abc", start=1)])
     stored = encode_bag("u", bag)
-    after = fold(bag, event("erase", 9), max_slots=8, embedder_version=EMBEDDER)
+    after = fold(bag, event("erase", 9), max_slots=8, kept={EMBEDDER})
 
     rows = changes("u", list(stored), bag, after)
 
@@ -106,14 +99,56 @@ EMBEDDING = quantize(np.arange(4, dtype=np.float32))
 
 
 def slot(item_id: str = "shoe", kind: str = "view", moment: Moment = MOMENT, embedding: bytes = EMBEDDING) -> bytes:
-    return encode_slot(Slot(item_id, {kind: moment}, Picture(moment, "v1", "https://a.example/", embedding)))
+    return encode_slot(Slot(item_id, {kind: moment}, (Picture(moment, "v1", "https://a.example/", embedding),)))
+
+
+def early_slot(item_id: str = "shoe", *, pictured: bool = True) -> bytes:
+    """A row of format 1."""
+    moment = MOMENT._replace(item_id=item_id)
+    picture = [moment, "v1", "https://a.example/", EMBEDDING] if pictured else None
+    return b"\x01" + msgspec.msgpack.encode([item_id, {"view": moment}, picture])
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [(HEADER, encode_floor(MOMENT)), (HEADER, None), (SLOT, slot()), (SLOT, None)]
+    ("key", "value"),
+    [
+        (HEADER, encode_floor(MOMENT)),
+        (HEADER, None),
+        (SLOT, slot()),
+        (SLOT, early_slot()),
+        (SLOT, early_slot(pictured=False)),
+        (SLOT, None),
+    ],
 )
 def test_a_row_as_a_worker_writes_it_has_no_fault(key: bytes, value: bytes | None) -> None:
     assert fault(key, value) == ""
+
+
+@settings(max_examples=300, deadline=None)
+@given(events, st.integers(1, 4), in_use)
+def test_a_bag_survives_encoding_and_decoding(
+    history: list[EmbeddedInteraction], max_slots: int, kept: set[str]
+) -> None:
+    bag = fold_all(history, max_slots, kept)
+    assert decode_bag(encode_bag("u", bag).items()) == bag
+
+
+@pytest.mark.parametrize("pictured", [True, False])
+def test_a_row_of_format_1_is_read_and_takes_format_2_when_it_changes(*, pictured: bool) -> None:
+    bag = decode_bag([(SLOT, early_slot(pictured=pictured))])
+    pictures = (Picture(MOMENT, "v1", "https://a.example/", EMBEDDING),) if pictured else ()
+    assert bag == Bag({"shoe": Slot("shoe", {"view": MOMENT}, pictures)})
+
+    assert changes("anna", [SLOT], bag, bag) == {}
+    [(key, value)] = encode_bag("anna", bag).items()
+    assert (key, value[:1]) == (SLOT, b"\x02")
+
+
+def test_format_2_takes_less_than_format_1_and_a_second_embedding_little_more_than_its_bytes() -> None:
+    one = len(slot())
+    assert one < len(early_slot()) - 20
+    pictures = tuple(Picture(MOMENT, version, "https://a.example/", EMBEDDING) for version in ("v1", "v2"))
+    assert len(encode_slot(Slot("shoe", {"view": MOMENT}, pictures))) == one + len(EMBEDDING) + len("v2") + 5
 
 
 FAULTS: dict[str, tuple[bytes | None, bytes | None]] = {
@@ -130,10 +165,18 @@ FAULTS: dict[str, tuple[bytes | None, bytes | None]] = {
     "nothing": (SLOT, b""),
     "a format without content": (SLOT, b"\x01"),
     "a cut row": (SLOT, slot()[:-3]),
-    "a byte of another version and no MessagePack": (SLOT, b"\x02" + b"\xc1"),
+    "a byte of another version and no MessagePack": (SLOT, b"\x03" + b"\xc1"),
     "a floor in a slot": (SLOT, encode_floor(MOMENT)),
     "a slot in a header": (HEADER, slot()),
-    "another item": (SLOT, slot("hat")),
+    "another item": (SLOT, early_slot("hat")),
+    "a picture of an event that is not there": (
+        SLOT,
+        b"\x02" + msgspec.msgpack.encode([{"view": [1, "e1"]}, [["cart", "", [["v1", EMBEDDING, False]]]]]),
+    ),
+    "two pictures of one embedder": (
+        SLOT,
+        b"\x02" + msgspec.msgpack.encode([{"view": [1, "e1"]}, [["view", "", [["v1", EMBEDDING, False]] * 2]]]),
+    ),
     "an unknown type": (SLOT, slot(kind="stare")),
     "a negative time": (SLOT, slot(moment=MOMENT._replace(timestamp=-1))),
     "a time after 9999": (SLOT, slot(moment=MOMENT._replace(timestamp=10**15))),
@@ -152,7 +195,7 @@ def test_a_row_that_cannot_be_used_has_a_fault_and_raises_nothing(key: bytes | N
 
 def test_a_row_of_another_format_version_is_not_passed_over() -> None:
     with pytest.raises(UnknownRowFormat, match="run the version"):
-        fault(SLOT, b"\x02" + slot()[1:])
+        fault(SLOT, b"\x03" + slot()[1:])
 
 
 @given(st.none() | st.binary(max_size=12), st.none() | st.binary())

@@ -56,7 +56,7 @@ def event(
 def bag_of(bundle: Bundle, *events: EmbeddedInteraction) -> Bag:
     bag = Bag()
     for one in events:
-        bag = fold(bag, one, max_slots=128, embedder_version=bundle.embedder_version)
+        bag = fold(bag, one, max_slots=128, kept={bundle.embedder_version})
     return bag
 
 

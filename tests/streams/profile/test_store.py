@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model.bundle import Bundle
+from streams.bundles import Bundles
 from streams.exceptions import StateError
 from streams.profile.rows import user_prefix
 from streams.profile.store import BagStore, partition_path
@@ -27,7 +28,7 @@ def store(tmp_path: Path) -> BagStore:
 
 def opened(folder: Path) -> BagStore:
     """The store of a worker without a broker, with partition 0 open."""
-    store = ProfileWorker(Settings.model_construct(), Bundle.load(), folder, partitions=1).table.data
+    store = ProfileWorker(Settings.model_construct(), Bundles(Bundle.load()), folder, partitions=1).table.data
     store.open(0)
     return store
 

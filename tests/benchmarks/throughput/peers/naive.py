@@ -70,7 +70,7 @@ def profile_app(settings: Settings, bundle: Bundle) -> faust.App:
             interaction = parse_embedded(value)
             key = interaction.user_id.encode()
             before = decode_bag(bags.get(key))
-            after = fold(before, interaction, max_slots=settings.max_slots, embedder_version=bundle.embedder_version)
+            after = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
             bags[key] = encode_bag(after)
             [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
             await output.send(key=key, value=None if message is None else encode_recommendation(message))

@@ -55,7 +55,7 @@ def application(settings: Settings, bundle: Bundle) -> Application:
 
     def recommend(interaction: EmbeddedInteraction, state: State[str, bytes]) -> bytes | None:
         before = decode_bag(state.get_bytes(BAG))
-        after = fold(before, interaction, max_slots=settings.max_slots, embedder_version=bundle.embedder_version)
+        after = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
         state.set_bytes(BAG, encode_bag(after))
         [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
         return None if message is None else encode_recommendation(message)
