@@ -7,6 +7,9 @@ dead_letters = Counter("tastestream_dead_letters", "Events that became dead lett
 quarantined_rows = Counter(
     "tastestream_quarantined_rows", "Rows of the changelog or the disk that cannot be used and are passed over."
 )
+next_bundle_failures = Counter(
+    "tastestream_next_bundle_failures", "Batches of events that NEXT_BUNDLE could not score; BUNDLE scored them."
+)
 pictures = Counter(
     "tastestream_pictures",
     "Embeddings looked up, by where they came from: memory, disk, fetch, or failure if the picture cannot be fetched.",

@@ -38,6 +38,7 @@ class Outcome:
     writes: dict[int, Write] = field(default_factory=dict[int, Write])  # by partition
     recommendations: list[Outgoing] = field(default_factory=list[Outgoing])
     next_recommendations: list[Outgoing] = field(default_factory=list[Outgoing])  # what the next bundle would recommend
+    next_failure: Exception | None = None  # why it recommends nothing
 
 
 def outcome_of(
@@ -69,8 +70,14 @@ def outcome_of(
         if not interaction.prepared:
             caused.append((interaction, profile.after))
     writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
-    following = _recommendations(next_recommender, caused, now) if next_recommender else []
-    return Outcome(writes, _recommendations(recommender, caused, now), following)
+    outcome = Outcome(writes, _recommendations(recommender, caused, now))
+    if next_recommender:
+        try:
+            outcome.next_recommendations = _recommendations(next_recommender, caused, now)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with a bundle that is only tried must cost no event
+            outcome.next_failure = error
+            outcome.next_recommendations = [one for one in outcome.recommendations if one[1] is None]  # erasures count
+    return outcome
 
 
 def _recommendations(

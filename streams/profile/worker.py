@@ -95,6 +95,7 @@ class ProfileWorker:
         self.app.tables.add(self.table)
         self._recommender = self._new_recommender(bundles.served)
         self._next_recommender = self._new_recommender(bundles.next) if bundles.next else None
+        self._next_failure = ""  # the last one that was logged
         self._delivery: asyncio.Task[None] | None = None  # of the batch before
         self._unwritten: dict[tuple[int, str], Bag] = {}  # bags of that batch, by partition and user; not on disk yet
         self._guard = FreezeGuard(settings.session_timeout)
@@ -133,6 +134,8 @@ class ProfileWorker:
                 problem = EventError("internal_error", repr(error))
             letter = self._letter(records[0].record, problem)
             batch, outcome = _Batch(records, letters=[letter]), Outcome()
+        if outcome.next_failure is not None:
+            self._report(outcome.next_failure)
         await self.delivered()
         self._guard.check()
         if any(pending.forgotten for pending in records):
@@ -221,6 +224,16 @@ class ProfileWorker:
             kept=self._row_bytes,
             now=datetime.now(UTC),
         )
+
+    def _report(self, failure: Exception) -> None:
+        """Count a batch that the next bundle could not score, and log it unless it failed in the same way before."""
+        metrics.next_bundle_failures.inc()
+        what = str(failure) or repr(failure)
+        if what != self._next_failure:
+            self._next_failure = what
+            logger.error(
+                "NEXT_BUNDLE cannot score a batch of events, and recommends nothing for them; BUNDLE goes on: %s", what
+            )
 
     async def _deliver(self, outcome: Outcome, batch: _Batch) -> None:
         """Send everything and wait for the broker; the table writes its rows to disk once the changelog has them."""
