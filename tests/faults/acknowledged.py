@@ -5,6 +5,7 @@ worker is the embedded event or the dead letter. An effect of the profile worker
 in the changelog, rows that contain the event: folding it again changes nothing.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from aiokafka import TopicPartition
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 Place = tuple[TopicPartition, int]
 
 
-def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> list[str]:
-    """Describe the events that were committed too early."""
+def acknowledged_early(given: "Input", seen: Seen, kept: Collection[str]) -> list[str]:
+    """Describe the events that were committed too early. kept: the versions of the embedders in use."""
     letters = _letters(seen)
     passed_on: dict[str, Place] = {}
     for one in seen.embedded:
@@ -64,7 +65,7 @@ def acknowledged_early(given: "Input", seen: Seen, embedder_version: str) -> lis
                 there = [target.topic for target, place in places if place < sample.ends[target]]
                 if not there:
                     early.append(f"{where}, without any effect")
-                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], embedder_version):
+                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], kept):
                     early.append(f"{where}, not in the changelog")
     return early
 
@@ -101,10 +102,10 @@ class _Changelog:
             else:
                 rows[key] = record.value
 
-    def hold(self, one: Embedded, embedder_version: str) -> bool:
+    def hold(self, one: Embedded, kept: Collection[str]) -> bool:
         """Whether the rows contain an event."""
         event = one.event
         if event is None:
             return True
         bag = decode_bag(self._users.get((one.partition, event.user_id), {}).items())
-        return fold(bag, event, max_slots=MAX_SLOTS, kept={embedder_version}) is bag
+        return fold(bag, event, max_slots=MAX_SLOTS, kept=kept) is bag

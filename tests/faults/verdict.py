@@ -130,7 +130,7 @@ def judge(
         found.add(f"{len(wrong)} users have a wrong last recommendation", wrong)
     if last is None or last.lag:
         found.add(f"lag {last and last.lag}")
-    if early := acknowledged_early(given, seen, oracle.bundle.embedder_version):
+    if early := acknowledged_early(given, seen, oracle.bundles.row_bytes):
         found.add(f"{len(early)} events were committed ahead of their effects", early)
     return found
 

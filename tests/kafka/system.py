@@ -90,6 +90,16 @@ class System:
             check=False,
         )
 
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a `tastestream` command without waiting. Its output is to be read with `communicate`."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "streams", *arguments],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
     @contextmanager
     def worker(self, which: str = "all", *, ready: bool = True) -> Generator[subprocess.Popen[bytes]]:
         """Run `tastestream worker WHICH` during a block, then stop it. Its output goes to worker.log."""
