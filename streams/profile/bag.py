@@ -124,12 +124,7 @@ def fold(bag: Bag, event: EmbeddedInteraction, *, max_slots: int, kept: Collecti
     moment = Moment(event.timestamp, event.event_id, event.item_id, event.type)
     if bag.floor is not None and moment <= bag.floor:
         return bag
-    pictures = tuple(
-        Picture(moment, code.embedder_version, event.image_url, code.embedding, code.adapted) for code in event.codes
-    )
-    if len(pictures) > 1:
-        pictures = _newest(pictures, kept)
-    alone = Slot(event.item_id, {event.type: moment}, pictures)
+    alone = Slot(event.item_id, {event.type: moment}, _pictures(event, moment, kept))
     before = bag.slots.get(event.item_id)
     after = alone if before is None else join(before, alone, kept=kept)
     if after is not before:
@@ -149,11 +144,31 @@ def join(one: Slot, other: Slot, *, kept: Collection[str]) -> Slot:
     for kind, moment in other.newest.items():
         if moment > newest.get(kind, _LOWEST):
             newest = {**newest, kind: moment}
-    if other.pictures and other.pictures != pictures:
-        pictures = _newest(pictures + other.pictures, kept)
-    if newest is one.newest and pictures == one.pictures:
+    if other.pictures:
+        pictures = _joined(pictures, other.pictures, kept)
+    if newest is one.newest and pictures is one.pictures:
         return one
     return Slot(one.item_id, newest, pictures)
+
+
+def _pictures(event: EmbeddedInteraction, moment: Moment, kept: Collection[str]) -> tuple[Picture, ...]:
+    """The picture of an event as each embedder sees it."""
+    if not event.next_embedding:
+        if not event.embedding:
+            return ()
+        return (Picture(moment, event.embedder_version, event.image_url, event.embedding, event.adapted),)
+    pictures = tuple(
+        Picture(moment, code.embedder_version, event.image_url, code.embedding, code.adapted) for code in event.codes
+    )
+    return _newest(pictures, kept)
+
+
+def _joined(pictures: tuple[Picture, ...], others: tuple[Picture, ...], kept: Collection[str]) -> tuple[Picture, ...]:
+    """The pictures of two slots of one item; `pictures` itself if the others add nothing."""
+    if len(pictures) == len(others) == 1 and pictures[0].embedder_version == others[0].embedder_version:
+        return others if _is_newer(others[0], pictures[0]) else pictures  # as `_newest`, in a third of the time
+    joined = _newest(pictures + others, kept)
+    return pictures if joined == pictures else joined
 
 
 def _newest(pictures: tuple[Picture, ...], kept: Collection[str]) -> tuple[Picture, ...]:
@@ -166,12 +181,18 @@ def _newest(pictures: tuple[Picture, ...], kept: Collection[str]) -> tuple[Pictu
     for picture in pictures:
         version = picture.embedder_version if picture.embedder_version in kept else ""
         other = newest.get(version)
-        if other is None or _age(picture) > _age(other):
+        if other is None or _is_newer(picture, other):
             newest[version] = picture
     stray = newest.pop("", None)
     if stray is not None and all(stray.moment >= picture.moment for picture in newest.values()):
         newest[""] = stray
     return tuple(sorted(newest.values(), key=attrgetter("embedder_version")))
+
+
+def _is_newer(picture: Picture, other: Picture) -> bool:
+    if picture.moment != other.moment:
+        return picture.moment > other.moment
+    return _age(picture) > _age(other)
 
 
 def _age(picture: Picture) -> tuple[Moment, bool, str, str, bytes]:

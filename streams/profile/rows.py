@@ -12,6 +12,7 @@ read, and written in format 2 when they change.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import pairwise
 from operator import attrgetter
 
 import msgspec
@@ -106,15 +107,16 @@ def encode_floor(floor: Moment) -> bytes:
 def encode_slot(slot: Slot) -> bytes:
     """The value of a slot's row."""
     newest = {kind: moment[:2] for kind, moment in slot.newest.items()}
-    groups: dict[tuple[Moment, str], _Pictures] = {}
+    groups: list[_Pictures] = []
+    before: Picture | None = None
     for picture in slot.pictures:
         moment = picture.moment
-        group = groups.get((moment, picture.image_url))
-        if group is None:
+        if before is None or before.moment != moment or before.image_url != picture.image_url:
             event = None if slot.newest.get(moment.type) == moment else moment[:2]
-            group = groups[moment, picture.image_url] = _Pictures(moment.type, picture.image_url, [], event)
-        group.embeddings.append((picture.embedder_version, picture.embedding, picture.adapted))
-    return _FORMAT_2 + _encode(_Slot2(newest, list(groups.values())))
+            groups.append(_Pictures(moment.type, picture.image_url, [], event))
+        groups[-1].embeddings.append((picture.embedder_version, picture.embedding, picture.adapted))
+        before = picture
+    return _FORMAT_2 + _encode(_Slot2(newest, groups))
 
 
 def decode_floor(value: bytes) -> Moment:
@@ -141,11 +143,12 @@ def _slot(item_id: str, value: bytes) -> Slot:
         moment = newest.get(group.type) if group.event is None else Moment(*group.event, item_id, group.type)
         if moment is None:
             raise _RowFault("a picture names an event that is not there")
-        pictures += [
-            Picture(moment, version, group.image_url, embedding, adapted)
-            for version, embedding, adapted in group.embeddings
-        ]
-    pictures.sort(key=attrgetter("embedder_version"))
+        for version, embedding, adapted in group.embeddings:
+            pictures.append(Picture(moment, version, group.image_url, embedding, adapted))
+    if len(pictures) > 1:
+        pictures.sort(key=attrgetter("embedder_version"))
+        if any(one.embedder_version == other.embedder_version for one, other in pairwise(pictures)):
+            raise _RowFault("it has two pictures of one embedder")
     return Slot(item_id, newest, tuple(pictures))
 
 
@@ -197,8 +200,6 @@ def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
         times.append(picture.moment[0])
         if not is_finite(picture.embedding):
             raise _RowFault("the embedding is too short or not finite")
-    if len({picture.embedder_version for picture in slot.pictures}) < len(slot.pictures):
-        raise _RowFault("it has two pictures of one embedder")
     if not newest or min(times) < 0 or max(times) > MAX_TIMESTAMP:
         raise _RowFault("it has no event, or one at an impossible time")
     if not newest.keys() <= _TYPES:
