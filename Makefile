@@ -16,9 +16,10 @@ TIME = 60
 # Percent of lines and branches that the tests without Kafka have to run.
 FLOOR = 87
 PYTEST = $(BIN)/python -m pytest
-PARALLEL = -n $(JOBS) --dist loadfile
+# One file at a time for each process, in the order of tests/conftest.py.
+PARALLEL = -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # Tests on Kafka wait more than they compute, so one process more than JOBS shortens them.
-WAITING = -n 3 --dist loadfile
+WAITING = -n 3 --dist loadfile --no-loadscope-reorder
 WITHOUT_KAFKA = --ignore=tests/kafka --ignore=tests/faults
 LOCK = $(BIN)/uv pip compile pyproject.toml -q --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
@@ -28,7 +29,14 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Watch three shoppers: broker, workers, pictures and events, all on this machine
 	@$(BIN)/tastestream demo
 
-test: lint types docs unit training kafka ## Everything that CI checks (needs java and mvn for the tests on Kafka)
+test: lint types docs ## Everything that CI checks (needs java and mvn for the tests on Kafka)
+	@echo "running the tests without Kafka and beside them those on Kafka; each prints its results when it ends"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit-and-training kafka-parallel
+	@$(MAKE) --no-print-directory kafka-alone
+
+# One run imports torch once for each process.
+unit-and-training: $(VENV)/.test
+	@$(PYTEST) $(PARALLEL) $(WITHOUT_KAFKA)
 
 unit: $(VENV)/.test ## The quick tests: no Kafka, no training; COVERAGE=yes measures
 	@$(PYTEST) $(PARALLEL) -m 'not training' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
@@ -36,8 +44,12 @@ unit: $(VENV)/.test ## The quick tests: no Kafka, no training; COVERAGE=yes meas
 training: $(VENV)/.test ## The tests that train networks from end to end; COVERAGE=yes adds to what unit measured, and fails below the floor
 	@$(PYTEST) $(PARALLEL) -m training tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
-kafka: $(VENV)/.test ## The tests on real Kafka: side by side, and then those that measure time
+kafka: kafka-parallel kafka-alone ## The tests on real Kafka: side by side, and then those that measure time
+
+kafka-parallel: $(VENV)/.test
 	@$(PYTEST) $(WAITING) -m 'not alone and not slow' tests/kafka tests/faults
+
+kafka-alone: $(VENV)/.test
 	@$(PYTEST) -m alone tests/kafka tests/faults
 
 slow: $(VENV)/.test ## The tests on real Kafka that wait for minutes, and that CI leaves out
@@ -107,4 +119,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
-.PHONY: help demo test unit training kafka slow lint format types docs reference faults bench fuzz lock sbom audit clean
+.PHONY: help demo test unit training unit-and-training kafka kafka-parallel kafka-alone slow lint format types docs reference faults bench fuzz lock sbom audit clean

@@ -15,6 +15,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
 
+# Files on Kafka that take longer than the others, by several starts of workers one after the other.
+LONG = {
+    "test_dead_letters",
+    "test_disks",
+    "test_groups",
+    "test_namespaces",
+    "test_peers",
+    "test_refusals",
+    "test_topic_changes",
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
@@ -32,6 +43,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=[],
         help="a fault point of tests/faults/points.py or breaks.py, for all workers",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put long files first, and the tests that train: one that starts last would keep one process busy while the others have ended."""
+    items.sort(key=lambda item: item.path.stem not in LONG and item.get_closest_marker("training") is None)
 
 
 def pytest_collection_finish() -> None:
