@@ -14,10 +14,12 @@ from tests.oracle import Oracle
 pytestmark = needs("hm/purchases.parquet", "hm/images")
 
 
-def purchases(pictures: str) -> list[dict[str, object]]:
-    """The 3,713 purchases of the 150 users, as events. Their timestamps are days, so many are equal."""
+def purchases(pictures: str, users: int) -> list[dict[str, object]]:
+    """The purchases of the first users, as events; the 150 users have 3,713. Their timestamps are days, so many are equal."""
     polars = pytest.importorskip("polars", reason="polars reads the purchases (extra dev)")
     table = polars.read_parquet(DATA / "hm" / "replay_users.parquet")
+    chosen = table["customer_id"].unique().sort()[:users]
+    table = table.filter(polars.col("customer_id").is_in(chosen.implode()))
     return [
         {
             "user_id": row["customer_id"],
@@ -31,11 +33,15 @@ def purchases(pictures: str) -> list[dict[str, object]]:
     ]
 
 
-async def test_every_purchase_gets_one_recommendation_and_the_final_state_is_the_oracles(system: System) -> None:
+@pytest.mark.parametrize("users", [pytest.param(150, marks=pytest.mark.slow), 40])
+async def test_every_purchase_gets_one_recommendation_and_the_final_state_is_the_oracles(
+    system: System, users: int
+) -> None:
+    system.configure(namespace=f"of-{users}")
     bundle = Bundle.load()
     images = DATA / "hm" / "images"
     with picture_server(images) as pictures:
-        events = purchases(pictures)
+        events = purchases(pictures, users)
         with system.worker("all"):
             begun = time.monotonic()
             await system.produce(events)
@@ -44,9 +50,9 @@ async def test_every_purchase_gets_one_recommendation_and_the_final_state_is_the
 
     recommendations = await system.recommendations()
     assert sorted(one["event_id"] for one in recommendations) == sorted(str(event["event_id"]) for event in events)
-    assert await system.read("user-interactions-dlq") == []
+    assert await system.read(system.named("user-interactions-dlq")) == []
 
-    values = [record.value for record in await system.read("user-interactions")]
+    values = [record.value for record in await system.read(system.named("user-interactions"))]
     parsed = [parse_interaction(value, now=time.time(), max_future=0) for value in values]
     oracle = Oracle(bundle, lambda url: (images / url.rsplit("/", 1)[1]).read_bytes())
     expected = oracle.expected(parsed)
