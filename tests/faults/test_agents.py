@@ -15,7 +15,7 @@ def test_an_exception_in_an_agent(stage: Stage, kind: str) -> None:
         stage.flow(600)
         said = len(worker.log)
         worker.restart("fail-in-agent:200")
-        stage.wait_for(lambda: bool(worker.crashes), 30, "crashed by its agent")
+        stage.wait_for(lambda: bool(worker.crashes), 90, "crashed by its agent")
         log = worker.log[said:]
         stage.flow_everywhere()
     stage.verdict(f"an exception in the agent of the {kind} worker")

@@ -178,7 +178,7 @@ class KafkaBroker:
         Raises CalledProcessError when it fails, with its standard error in `stderr`. The consumer ends only with
         `--max-messages` or `--timeout-ms`.
         """
-        jvm = ("-Xmx256m", "-XX:TieredStopAtLevel=1")
+        jvm = ("-Xmx256m", "-XX:TieredStopAtLevel=1", f"-XX:SharedArchiveFile={_prepared() / 'classes.jsa'}")
         command = [*kafka(*jvm), CONSOLE_TOOLS[tool], "--bootstrap-server", self.bootstrap, *args]
         return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=True).stdout
 
