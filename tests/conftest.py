@@ -17,13 +17,7 @@ settings.load_profile("shared machine")
 
 # Files on Kafka that take longer than the others, by several starts of workers one after the other.
 LONG = {
-    "test_dead_letters",
-    "test_disks",
-    "test_groups",
-    "test_namespaces",
-    "test_peers",
-    "test_refusals",
-    "test_topic_changes",
+    f"test_{name}" for name in ("dead_letters", "namespaces", "peers", "refusals", "replay", "topic_changes", "workers")
 }
 
 
