@@ -6,26 +6,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the extra `train`")
-pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-
-from model.bundle import Bundle  # noqa: E402
-from offline_training.bundles.shop import make_shop_bundle  # noqa: E402
-from offline_training.tasks.catalogue import Catalogue  # noqa: E402
-from offline_training.tasks.split import Histories, make_split  # noqa: E402
-from streams.demo.catalogue import CATALOGUE  # noqa: E402
-from streams.messages import parse_interaction  # noqa: E402
-from tests.kafka.system import System, picture_server  # noqa: E402
-from tests.kafka.test_under_load import events  # noqa: E402
-from tests.offline_training.silent import step  # noqa: E402
-from tests.oracle import Oracle  # noqa: E402
+from model.bundle import Bundle
+from streams.demo.catalogue import CATALOGUE
+from streams.messages import parse_interaction
+from tests.kafka.system import System, picture_server
+from tests.kafka.test_under_load import events
+from tests.oracle import Oracle
 
 ITEMS, USERS, EVENTS = 60, 100, 200
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """A bundle trained on random embeddings: other tests measure its quality."""
+    """A bundle trained on random embeddings: other tests measure its quality.
+
+    torch takes seconds to import. Only the test process that runs this test imports it.
+    """
+    pytest.importorskip("torch", reason="needs the extra `train`")
+    pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
+    from offline_training.bundles.shop import make_shop_bundle  # noqa: PLC0415
+    from offline_training.tasks.catalogue import Catalogue  # noqa: PLC0415
+    from offline_training.tasks.split import Histories, make_split  # noqa: PLC0415
+    from tests.offline_training.silent import step  # noqa: PLC0415
+
     chance = np.random.default_rng(0)
     base = Bundle.load()
     matrix = np.eye(3, dtype=bool)[chance.integers(0, 3, ITEMS)]
