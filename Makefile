@@ -29,9 +29,9 @@ help: ## List the targets
 demo: $(VENV)/.demo ## Watch three shoppers: broker, workers, pictures and events, all on this machine
 	@$(BIN)/tastestream demo
 
-test: lint types docs ## Everything that CI checks (needs java and mvn for the tests on Kafka)
-	@echo "running the tests without Kafka and beside them those on Kafka; each prints its results when it ends"
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit-and-training kafka-parallel
+test: $(VENV)/.test ## Everything that CI checks (needs java and mvn for the tests on Kafka)
+	@echo "two checks at a time; each prints its results when it ends"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint types docs unit-and-training kafka-parallel
 	@$(MAKE) --no-print-directory kafka-alone
 
 # One run imports torch once for each process.
