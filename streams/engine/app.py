@@ -16,6 +16,7 @@ from mode.utils.logging import get_logger
 from typing_extensions import override
 from yarl import URL
 
+from streams.bundles import Bundles
 from streams.engine.assignor import TablesAssignor
 from streams.engine.batches import MicroBatches
 from streams.engine.consumer import Consumer
@@ -69,6 +70,9 @@ class App(faust.App):
         """
         self.in_flight = InFlightTracker(max_in_flight, intake_memory)
         self.crash_journal: CrashJournal | None = None  # the runner sets it before the start
+        self.bundles: Callable[[], Bundles] | None = (
+            None  # those that the worker has; its group learns them when it joins
+        )
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval

@@ -5,16 +5,46 @@ would get events without the table that they change. Here the topics are assigne
 of them has above that goes to some worker as well, so that no record stays unread.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from faust.assignor.partition_assignor import CopartitionedGroups, MemberSubscriptionMapping, PartitionAssignor
 from typing_extensions import override
+
+from streams.bundles import Bundles
+from streams.kafka.fleet import with_bundles
+
+
+def round_robin(bundles: Callable[[], Bundles] | None) -> RoundRobinPartitionAssignor:
+    """What Faust takes for an app without tables; but the worker says which bundles it has when it joins its group."""
+    assignor = RoundRobinPartitionAssignor()
+    of_topics = assignor.metadata
+    assignor.metadata = lambda topics: _telling(of_topics(topics), bundles)  # pyright: ignore[reportAttributeAccessIssue]
+    return assignor
+
+
+def _telling(
+    metadata: ConsumerProtocolMemberMetadata, bundles: Callable[[], Bundles] | None
+) -> ConsumerProtocolMemberMetadata:
+    if bundles is None:
+        return metadata
+    return ConsumerProtocolMemberMetadata(
+        metadata.version, metadata.subscription, with_bundles(metadata.user_data, bundles())
+    )
 
 
 class TablesAssignor(PartitionAssignor):
     """Assigns the source topic of the tables and their changelogs together. All members of the group read the same topics."""
 
+    app: Any  # an `EngineApp`
     _counts: dict[str, int]  # partitions by topic, at the last assignment
+
+    @override
+    def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
+        """What this worker sends when it joins its group: Faust's own data, and which bundles it has."""
+        return _telling(super().metadata(topics), self.app.bundles)
 
     @override
     def _perform_assignment(self, cluster: Any, member_metadata: Any) -> Any:

@@ -24,6 +24,7 @@ from faust.types import TP
 from mode.utils.logging import get_logger
 from typing_extensions import override
 
+from streams.engine.assignor import round_robin
 from streams.engine.fetch_pacing import limit_fetches, pace_fetches
 from streams.engine.in_flight import Room, size_of
 from streams.engine.interface import EngineApp
@@ -68,6 +69,8 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         client = super()._create_worker_consumer(transport)
         # Faust has no settings for these; the client reads them when it starts.
         client._isolation_level = ISOLATION
+        if not self.app.tables.changelog_topics:
+            client._partition_assignment_strategy = [round_robin(self.app.bundles)]
         client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)
         pace_fetches(client, self.app.poll_interval)
         limit_fetches(client, self.app.intake_memory)

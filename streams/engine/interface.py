@@ -6,6 +6,7 @@ The parts import this module and not the app, which imports them.
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from streams.bundles import Bundles
 from streams.engine.in_flight import InFlightTracker
 from streams.runtime.crash_journal import CrashJournal
 
@@ -16,6 +17,7 @@ class EngineApp(Protocol):
     in_flight: InFlightTracker
     reads: str  # the topic
     crash_journal: CrashJournal | None
+    bundles: Callable[[], Bundles] | None
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -141,18 +141,33 @@ async def _state(
         await asyncio.sleep(PAUSE)
 
 
-async def _asked(admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]) -> GroupState:
-    """Ask the coordinator of a group. Raises KafkaError."""
+class GroupMember(NamedTuple):
+    """A member of a consumer group, as the broker describes it."""
+
+    id: str
+    client: str  # the client id
+    host: str
+    metadata: bytes  # what it sent when it joined; empty while the group is rebalancing
+
+
+async def describe_group(admin: AIOKafkaAdminClient, group: str) -> tuple[str, list[GroupMember]]:
+    """The state of a consumer group, and its members. Raises KafkaError."""
     responses: list[Any] = await admin.describe_consumer_groups([group])
     [described] = responses[0].groups
     code, _, state, _, _, members = described[:6]
     if code:
         raise for_code(code)(group)
+    return state, [GroupMember(*member[:4]) for member in members]
+
+
+async def _asked(admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]) -> GroupState:
+    """Ask the coordinator of a group. Raises KafkaError."""
+    state, members = await describe_group(admin, group)
     # A broker can be asked for all offsets of a group at once, but Tansu's answer to that cannot be read.
     offsets = await admin.list_consumer_group_offsets(group, partitions=partitions) if partitions else {}
     return GroupState(
         committed=frozenset(tp.topic for tp, committed in offsets.items() if committed.offset >= 0),
-        members=tuple(subscription(member[3]) for member in members),
+        members=tuple(subscription(member.metadata) for member in members),
         rebalancing=state in REBALANCING,
     )
 

@@ -1,12 +1,21 @@
 """Every partition is assigned once, and each worker has the tables of the events that it gets."""
 
+import json
+from io import BytesIO
+from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from faust.assignor.partition_assignor import PartitionAssignor
+from typing_extensions import override
 
-from streams.engine.assignor import TablesAssignor
+from model.bundle import Bundle
+from streams.bundles import Bundles
+from streams.engine.assignor import TablesAssignor, round_robin
+from streams.kafka.fleet import BundleName, bundles_of
 
 EVENTS, CHANGELOG = "events", "changelog"
 
@@ -25,20 +34,43 @@ class Cluster:
 class Member:
     """One worker of the group. It remembers what it was assigned, as Faust does."""
 
-    def __init__(self, name: str) -> None:
+    assignor_class = TablesAssignor
+
+    def __init__(self, name: str, bundles: Bundles | None = None) -> None:
         tables = SimpleNamespace(changelog_topics={CHANGELOG}, data={})
         sensors = SimpleNamespace(
             on_assignment_start=_ignore, on_assignment_completed=_ignore, on_assignment_error=_ignore
         )
         conf = SimpleNamespace(canonical_url=f"http://{name}")
-        app: Any = SimpleNamespace(tables=tables, conf=conf, tracer=None, sensors=sensors)
+        app: Any = SimpleNamespace(
+            tables=tables, conf=conf, tracer=None, sensors=sensors, bundles=bundles and (lambda: bundles)
+        )
         self.name = name
-        self.assignor = TablesAssignor(app)
+        self.app = app
+        self.assignor = self.assignor_class(app)
         self.assigned: dict[str, set[int]] = {}
 
     @property
+    def sent(self) -> bytes:
+        """What it sends when it joins."""
+        return self.assignor.metadata({EVENTS, CHANGELOG}).encode()
+
+    @property
     def metadata(self) -> ConsumerProtocolMemberMetadata:
-        return self.assignor.metadata({EVENTS, CHANGELOG})
+        """What the leader gets from it."""
+        return ConsumerProtocolMemberMetadata.decode(BytesIO(self.sent))
+
+
+class _EarlyAssignor(TablesAssignor):
+    @override
+    def metadata(self, topics: set[str]) -> ConsumerProtocolMemberMetadata:
+        return PartitionAssignor.metadata(self, topics)
+
+
+class EarlyMember(Member):
+    """A worker of the version before, which says nothing about bundles."""
+
+    assignor_class = _EarlyAssignor
 
 
 def _ignore(*_: Any) -> None:
@@ -100,3 +132,67 @@ def test_topics_with_fewer_partitions_than_before_are_assigned() -> None:
     rebalance(members, events=6, changelog=6)
     rebalance(members, events=2, changelog=6)
     assert spread(members, EVENTS) == spread(members, CHANGELOG) == [0, 1]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+def test_a_worker_says_which_bundles_it_has_whatever_it_was_assigned_before(bundle: Bundle) -> None:
+    member = Member("worker", Bundles(bundle))
+    for _ in range(2):
+        said = bundles_of(member.sent)
+        assert said is not None
+        assert said.served == BundleName.of(bundle)
+        assert said.next is None
+        rebalance([member], events=4, changelog=4)
+
+
+def test_a_worker_that_joins_again_says_which_bundles_it_has_now(bundle: Bundle) -> None:
+    member = Member("worker", Bundles(bundle))
+    rebalance([member], events=4, changelog=4)
+    member.app.bundles = lambda: Bundles(bundle, bundle)
+    said = bundles_of(member.sent)
+    assert said is not None
+    assert said.next == BundleName.of(bundle)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+def test_workers_of_this_version_and_of_the_one_before_share_the_partitions_whoever_leads(
+    bundle: Bundle, order: tuple[int, ...]
+) -> None:
+    three = [Member("now", Bundles(bundle)), EarlyMember("before"), Member("now, preparing", Bundles(bundle, bundle))]
+    members = [three[place] for place in order]  # the first one leads
+    for number in (1, 2, 3, 3, 2):  # they join one after the other, and one leaves
+        rebalance(members[:number], events=6, changelog=6)
+        assert spread(members[:number], EVENTS) == spread(members[:number], CHANGELOG) == list(range(6))
+    assert [bundles_of(one.sent) is None for one in three] == [False, True, False]
+
+
+def test_what_an_early_worker_sends_is_what_the_version_before_sent() -> None:
+    member = EarlyMember("worker")
+    rebalance([member], events=2, changelog=2)
+    assert json.loads(member.metadata.user_data) == {
+        "assignment": {"actives": {EVENTS: [0, 1], CHANGELOG: [0, 1]}, "standbys": {EVENTS: [], CHANGELOG: []}},
+        "url": "http://worker",
+        "changelog_distribution": {"http://worker": {CHANGELOG: [0, 1]}},
+        "external_topic_distribution": {"http://worker": {EVENTS: [0, 1]}},
+        "topic_groups": {EVENTS: 0, CHANGELOG: 0},
+    }
+
+
+def test_a_worker_without_tables_says_which_bundles_it_has_and_is_assigned_what_others_assign(bundle: Bundle) -> None:
+    now, before = round_robin(lambda: Bundles(bundle)), RoundRobinPartitionAssignor
+    sent = now.metadata({EVENTS}).encode()
+    said = bundles_of(sent)
+    assert said is not None
+    assert said.served == BundleName.of(bundle)
+    members = {
+        "now": ConsumerProtocolMemberMetadata.decode(BytesIO(sent)),
+        "before": before.metadata({EVENTS}),
+    }
+    cluster: Any = Cluster({EVENTS: 5})
+    assert now.assign(cluster, members) == before.assign(cluster, members)
+    assert now.name == before.name
+    assert bundles_of(round_robin(None).metadata({EVENTS}).encode()) is None

@@ -16,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.protocol.api import Request
 from faust.agents.agent import Agent
 from faust.assignor.partition_assignor import PartitionAssignor
@@ -38,6 +39,7 @@ SIGNATURES = {
         "(self, assignments, cl_distribution, tp_distribution, topic_groups)"
     ),
     "faust.assignor.partition_assignor.PartitionAssignor._update_member_urls": "(self, clients_metadata)",
+    "faust.assignor.partition_assignor.PartitionAssignor.metadata": "(self, topics)",
     "faust.channels.Channel.__anext__": "(self)",
     "faust.stores.base.SerializedStore._clear": "(self)",
     "faust.stores.base.SerializedStore._contains": "(self, key)",
@@ -98,6 +100,7 @@ CALLED: dict[str, tuple[Any, str]] = {
         PartitionAssignor._get_copartitioned_groups,
         "(topics, cluster, subscriptions)",
     ),
+    "RoundRobinPartitionAssignor.metadata": (RoundRobinPartitionAssignor.metadata, "(topics)"),
     "Request.prepare": (Request.prepare, "(self, versions)"),
     "Service.crash": (Service.crash, "(self, reason)"),
 }
