@@ -38,3 +38,21 @@ batch_seconds = Histogram(
     ["worker"],
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
+bundle_info = Gauge(
+    "tastestream_bundle_info",
+    "1 for each bundle in use: its name, version and embedder, and its role, served (BUNDLE) or next (NEXT_BUNDLE).",
+    ["worker", "role", "name", "version", "embedder"],
+)
+bundle_since = Gauge(
+    "tastestream_bundle_since_seconds",
+    "When the bundle in use was loaded, seconds since the epoch.",
+    ["worker", "role"],
+)
+bundle_swaps = Counter(
+    "tastestream_bundle_swaps", "Bundles that were loaded in place of others without a restart.", ["worker", "role"]
+)
+bundle_refusals = Counter(
+    "tastestream_bundle_refusals",
+    "Bundles that were refused while another one was in use: damaged, or of another embedder; the log says why.",
+    ["worker", "role"],
+)

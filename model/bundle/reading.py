@@ -15,7 +15,7 @@ from model.exceptions import BundleError
 SHOWN_CHARACTERS = 200  # of a manifest in an error
 MAX_MANIFEST_BYTES = 16 * 1024**2  # a hundred thousand categories with their prior take a third of it
 
-ADVICE = "install a complete bundle, or set BUNDLE to another folder"
+ADVICE = "install a complete bundle, or choose another folder"
 
 
 def file_sha256(path: Path) -> str:
