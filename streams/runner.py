@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from model.exceptions import TastestreamError
-from streams.bundles import Bundles, load_bundles
+from streams.bundles import Bundles, category_changes
 from streams.embed.worker import EmbedWorker
 from streams.engine.app import App
 from streams.exceptions import (
@@ -32,6 +32,7 @@ from streams.monitoring.health import Health, not_ready
 from streams.monitoring.watchdog import Watchdog
 from streams.profile.spread import partitions_of_bags
 from streams.profile.worker import ProfileWorker
+from streams.runtime.bundle_reload import BundleReload
 from streams.runtime.crash_journal import CrashJournal
 from streams.runtime.process import (
     CRASHED,
@@ -42,6 +43,7 @@ from streams.runtime.process import (
     configure_logging,
     end_at_once,
     locked_folder,
+    on_hangup,
     stop_event,
     unless_stopped,
 )
@@ -61,6 +63,9 @@ class Worker(Protocol):
     app: App
     gc_allocations: int  # garbage collection threshold of generation 0, once the worker has started
 
+    async def swap(self, bundles: Bundles) -> None:
+        """Use other bundles of the same embedders from now on. Raises TastestreamError if they cannot be used."""
+
 
 def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
     """Run a worker until a signal or, with `with_parent`, the end of standard input. Returns the exit code."""
@@ -77,8 +82,11 @@ def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = Fals
 
 async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
-    bundles = load_bundles(settings)
-    bundle = bundles.served
+    reload = BundleReload(settings, kind)
+    on_hangup(reload.ask, stop)
+    bundles = reload.bundles
+    if line := category_changes(bundles):
+        logger.info("%s", line)
     partitions = await unless_stopped(_checked_topics(settings, kind), stop)
     if partitions is None:
         logger.info("stopping")
@@ -86,13 +94,17 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
     port = settings.embed_port if kind == "embed" else settings.profile_port
     async with _opened(kind, settings, bundles, folder, partitions) as worker:
         worker.app.crash_journal = journal = CrashJournal(folder)
+        worker.app.bundles = get_bundles = lambda: reload.bundles
         watchdog = Watchdog(
             worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
         )
-        async with Health(worker.app, watchdog, settings.web_host, port) as health:
+        async with (
+            Health(worker.app, watchdog, get_bundles, settings.web_host, port) as health,
+            _reloading(reload, worker),
+        ):
             logger.info(
-                "%s worker: bundle %s %s, broker %s, data in %s, http://%s:%d/ready",
-                kind, bundle.name, bundle.version, settings.broker, folder, settings.web_host, health.port,
+                "%s worker: %s, broker %s, data in %s, http://%s:%d/ready",
+                kind, bundles, settings.broker, folder, settings.web_host, health.port,
             )  # fmt: skip
             return await _serve(worker, watchdog, stop, journal)
 
@@ -101,6 +113,17 @@ async def _checked_topics(settings: Settings, kind: WorkerKind) -> int:
     """Create missing topics and check the others. Returns the number of partitions of the bags."""
     states = await ensure_topics(settings, group_uses(settings, kind))
     return await partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()})
+
+
+@asynccontextmanager
+async def _reloading(reload: BundleReload, worker: Worker) -> AsyncGenerator[None]:
+    """Load bundles again while this is open."""
+    watching = asyncio.create_task(reload.run(worker.swap))
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
 
 
 @asynccontextmanager

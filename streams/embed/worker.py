@@ -16,6 +16,7 @@ from typing import NamedTuple
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES, is_finite
 from streams import metrics
+from streams.bundles import Bundles
 from streams.dead_letter import dead_letter
 from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.opening import open_embedding_cache
@@ -75,6 +76,9 @@ class EmbedWorker:
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
+
+    async def swap(self, bundles: Bundles) -> None:
+        """Nothing to do: bundles of the same embedders make the same embeddings."""
 
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: process each event in a task of its own. A task that fails crashes the app."""

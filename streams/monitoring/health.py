@@ -3,24 +3,31 @@
 /live     200 while the worker makes progress or has no work; 503 once it has made none for half of the stall time-out, at the
           end of which the watchdog ends the worker
 /ready    200 once partitions are assigned and their bags recovered; 503 with the reason before that, during a rebalance, while
-          the broker does not answer, and while the topic differs from the one that the worker reads
+          the broker does not answer, and while the topic differs from the one that the worker reads. Names the bundles in use;
+          a new bundle that was refused changes nothing
 /metrics  Prometheus text format
 """
 
+from collections.abc import Callable
+
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from streams.bundles import Bundles
 from streams.engine.app import App
 from streams.exceptions import StartupError
+from streams.kafka.fleet import MemberBundles
 from streams.monitoring.watchdog import Watchdog
 
 
 class Health:
     """An asynchronous context manager that serves while it is open. `port` is the bound port."""
 
-    def __init__(self, app: App, watchdog: Watchdog, host: str, port: int) -> None:
+    def __init__(self, app: App, watchdog: Watchdog, bundles: Callable[[], Bundles], host: str, port: int) -> None:
         self._app = app
         self._watchdog = watchdog
+        self._bundles = bundles
         self._host = host
         self.port = port
         self._runner: web.AppRunner | None = None
@@ -54,7 +61,9 @@ class Health:
 
     async def _ready(self, _: web.Request) -> web.Response:
         reason = not_ready(self._app) or self._watchdog.problem
-        return web.json_response({"ready": not reason, "reason": reason}, status=503 if reason else 200)
+        bundles = msgspec.to_builtins(MemberBundles.of(self._bundles()))
+        body = {"ready": not reason, "reason": reason, "bundles": bundles}
+        return web.json_response(body, status=503 if reason else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

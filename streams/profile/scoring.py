@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from model.aggregator import Aggregator
 from model.bundle import Bundle
-from model.quantization import HEADER_BYTES, dequantize
+from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_padded
 from streams.exceptions import EventError
 from streams.messages import (
@@ -75,6 +75,15 @@ class Recommender:
         self._embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
         self._model = Model(bundle.name, bundle.version)
         [self._prior] = self._named(*_best(bundle.prior[None], options.top_k))
+
+    def try_out(self) -> None:
+        """Score a bag of one item, whatever comes out.
+
+        Raises:
+            EventError: the aggregator returned something that cannot be published.
+        """
+        embedding = quantize(np.linspace(0, 1, self.bundle.embedding_size, dtype=np.float32))
+        self._rank([([BagItem("", (), 0, embedding)], np.zeros(1, np.float32))])
 
     def recommend(
         self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime

@@ -107,6 +107,20 @@ class ProfileWorker:
         options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
         return Recommender(bundle, bundle.aggregator(settings.model_threads), options)
 
+    async def swap(self, bundles: Bundles) -> None:
+        """Score by other bundles of the same embedders, from the next batch on. Raises TastestreamError if one does not work."""
+        served, following = self._recommender, self._next_recommender
+        if bundles.served is not served.bundle:
+            served = await asyncio.to_thread(self._tried_recommender, bundles.served)
+        if bundles.next is not None and (following is None or bundles.next is not following.bundle):
+            following = await asyncio.to_thread(self._tried_recommender, bundles.next)
+        self._recommender, self._next_recommender = served, following
+
+    def _tried_recommender(self, bundle: Bundle) -> Recommender:
+        recommender = self._new_recommender(bundle)
+        recommender.try_out()
+        return recommender
+
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: prepare each batch while the one before is being delivered. A failed delivery crashes the app."""
         async with asyncio.TaskGroup() as deliveries:

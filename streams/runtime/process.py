@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
@@ -114,6 +114,34 @@ def stop_event(*, with_parent: bool) -> asyncio.Event:
     if with_parent:
         loop.add_reader(sys.stdin, read)
     return stop
+
+
+@contextmanager
+def hangups_held() -> Generator[None]:
+    """Let SIGHUP wait in this block, and in a child process that is started in it until `on_hangup`: it would kill the child."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def on_hangup(reload: Callable[[], object], stop: asyncio.Event) -> None:
+    """Call `reload` at SIGHUP; but set `stop` if the terminal that the process reads from is gone."""
+    terminal = _is_terminal()
+
+    def hung_up() -> None:
+        if terminal and not _is_terminal():
+            stop.set()
+        else:
+            reload()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+def _is_terminal() -> bool:
+    return os.isatty(0)  # standard input; false once its terminal has hung up
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T | None:

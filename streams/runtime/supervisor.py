@@ -13,7 +13,15 @@ import sys
 from collections.abc import Sequence
 from time import monotonic
 
-from streams.runtime.process import MISCONFIGURED, STOP_TIMEOUT, UNAVAILABLE, configure_logging, stop_event
+from streams.runtime.process import (
+    MISCONFIGURED,
+    STOP_TIMEOUT,
+    UNAVAILABLE,
+    configure_logging,
+    hangups_held,
+    on_hangup,
+    stop_event,
+)
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,23 +48,41 @@ def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool =
 
 async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
-    keepers = [asyncio.create_task(_keep(kind, arguments, stop)) for kind in KINDS]
+    running: dict[str, asyncio.subprocess.Process] = {}
+
+    def reload() -> None:
+        for process in running.values():
+            _signal(process, signal.SIGHUP)
+
+    on_hangup(reload, stop)
+    keepers = [asyncio.create_task(_keep(kind, arguments, stop, running)) for kind in KINDS]
     codes = await asyncio.gather(*keepers)
     return max(codes)
 
 
-async def _keep(kind: str, arguments: Sequence[str], stop: asyncio.Event) -> int:
-    """Keep one worker running until `stop`. Returns 0, or the exit code of a failure that a restart would not fix."""
+async def _keep(
+    kind: str, arguments: Sequence[str], stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]
+) -> int:
+    """Keep one worker running until `stop`. Returns 0, or the exit code of a failure that a restart would not fix.
+
+    Args:
+        kind: of the worker.
+        arguments: see `run_all`.
+        stop: ends the worker.
+        running: the process of each kind of worker while it runs; changed here.
+    """
     pause = FIRST_PAUSE
     first = True
     while not stop.is_set():
         started = monotonic()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "streams", *arguments, "worker", kind, "--with-parent"),
-            stdin=asyncio.subprocess.PIPE,  # it closes when we end, however we end; the worker then stops too
-            start_new_session=True,  # Ctrl-C in a terminal reaches only us
-        )
+        with hangups_held():
+            process = running[kind] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "streams", *arguments, "worker", kind, "--with-parent"),
+                stdin=asyncio.subprocess.PIPE,  # it closes when we end, however we end; the worker then stops too
+                start_new_session=True,  # Ctrl-C in a terminal reaches only us
+            )
         code = await _wait(kind, process, stop)
+        del running[kind]
         if stop.is_set():
             return max(
                 code, 0

@@ -14,6 +14,7 @@ import pytest
 from model.bundle import DEFAULT_BUNDLE
 from streams.demo.broker import free_port
 from tests.kafka.system import stop, wait_until
+from tests.model.bundle.networks import write_colours
 
 UNAVAILABLE, MISCONFIGURED = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
 
@@ -121,6 +122,30 @@ def test_a_damaged_bundle_is_named(environment: dict[str, str], damaged: Path) -
     assert code == MISCONFIGURED
     [line] = lines
     assert f"{damaged / 'aggregator.onnx'}: expected SHA-256" in line
+
+
+@pytest.mark.parametrize("which", ["embed", "profile"])
+def test_a_next_bundle_that_cannot_be_used_is_named_and_so_is_its_setting(
+    which: str, environment: dict[str, str], damaged: Path, tmp_path: Path
+) -> None:
+    for folder, said in (
+        (damaged, f"NEXT_BUNDLE: {damaged / 'aggregator.onnx'}: expected SHA-256"),
+        (tmp_path / "nowhere", f"NEXT_BUNDLE: {tmp_path / 'nowhere'}: expected a bundle's folder, found nothing"),
+    ):
+        code, lines = run(which, environment | {"TASTESTREAM_NEXT_BUNDLE": str(folder)})
+        assert code == MISCONFIGURED
+        [line] = lines
+        assert said in line
+
+
+def test_a_next_bundle_with_other_categories_is_allowed_and_said_in_one_line(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    following = write_colours(tmp_path / "colours")
+    code, lines = run("profile", environment | {"TASTESTREAM_NEXT_BUNDLE": str(following.path)})
+    assert code == UNAVAILABLE, "it looks for the broker"
+    [line] = [line for line in lines if "categories" in line]
+    assert "NEXT_BUNDLE has other categories than BUNDLE: 1 more (colour), " in line
 
 
 @pytest.mark.parametrize("which", ["embed", "profile", "all"])
