@@ -5,6 +5,8 @@
 The item network takes features as they are stored (`model.quantization`), and nothing else. So an embedding that is made
 at once from a picture equals one that is made later from stored features.
 
+An adapter makes an embedding without a picture, from the one that an older bundle made of it.
+
 All of these are safe to call from several threads at once. `Bundle` creates them.
 """
 
@@ -113,11 +115,35 @@ class ItemCoder:
         """
         if not features:
             return np.empty((0, self.embedding_size), np.float32)
-        values = dequantize(features, self.feature_size)
-        (found,) = self._session.run(["embedding"], {"features": values})
-        embeddings = cast("NDArray[np.float32]", found)
-        embeddings[~np.isfinite(values[:, 0])] = np.nan
-        return embeddings
+        return _run_on_rows(self._session, dequantize(features, self.feature_size), "features", "embedding")
+
+
+class Adapter:
+    """Runs `adapter.onnx`, from the embeddings of an older bundle to nearly those that the bundle itself would make."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, from_embedder_version: str, from_size: int, embedding_size: int
+    ) -> None:
+        self._session = session
+        self.from_embedder_version = from_embedder_version
+        self.from_size = from_size
+        self.embedding_size = embedding_size
+
+    def embed(self, rows: Sequence[bytes]) -> NDArray[np.float32]:
+        """Make embeddings from those of the older bundle.
+
+        Args:
+            rows: B rows of 8 + from_size bytes, as bags keep them.
+
+        Returns:
+            float32 [B, embedding_size]. NaN where the older embedding is not finite.
+
+        Raises:
+            ValueError: If a row has another length.
+        """
+        if not rows:
+            return np.empty((0, self.embedding_size), np.float32)
+        return _run_on_rows(self._session, dequantize(rows, self.from_size), "embedding", "adapted")
 
 
 class SplitEmbedder:
@@ -137,6 +163,16 @@ class SplitEmbedder:
     def of_features(self, features: Sequence[bytes]) -> NDArray[np.float32]:
         """Make the embeddings that `embed` makes, from the features of the pictures."""
         return self._items.embed(features) if self._items else dequantize(features, self.embedding_size)
+
+
+def _run_on_rows(
+    session: onnxruntime.InferenceSession, values: NDArray[np.float32], given: str, made: str
+) -> NDArray[np.float32]:
+    """Run a network on restored rows, float32 [B, n]. What is not finite stays so, whatever the network makes of it."""
+    (found,) = session.run([made], {given: values})
+    embeddings = cast("NDArray[np.float32]", found)
+    embeddings[~np.isfinite(values[:, 0])] = np.nan
+    return embeddings
 
 
 def _run(

@@ -152,7 +152,8 @@ def bundle_show(
         f"pictures of {loaded.image_size} x {loaded.image_size} pixels"
     )
     out.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
-    rest = {name: getattr(manifest, name) for name in ("sources", "training", "metrics")}
+    shown = ("sources", "training", "metrics", *(["adapts"] if manifest.adapts else []))
+    rest = {name: getattr(manifest, name) for name in shown}
     out.print(Text(visible_json(msgspec.json.format(msgspec.json.encode(rest), indent=2).decode())))
 
 
@@ -171,7 +172,9 @@ def bundle_check(
 
 def _versions(bundle: "Bundle") -> str:
     """What the pictures of a bundle are embedded by. Early bundles have no backbone by itself."""
-    return f"backbone {bundle.backbone_version or 'inside the embedder'}, embedder {bundle.embedder_version}"
+    versions = f"backbone {bundle.backbone_version or 'inside the embedder'}, embedder {bundle.embedder_version}"
+    adapts = bundle.manifest.adapts
+    return versions if adapts is None else f"{versions}, adapts embedder {adapts.embedder_version}"
 
 
 @bundle_app.command("sign", epilog="Example: tastestream bundle sign ./my-bundle --key private.pem")

@@ -17,6 +17,7 @@ from streams import cli
 from streams.settings import Settings
 from streams.text import UNSAFE, visible
 from tests.command import Command, Done
+from tests.model.bundle.adapted import OLD, put_adapter
 from tests.model.bundle.early import write_early
 
 COMMANDS = {
@@ -306,6 +307,25 @@ def test_an_early_bundle_is_intact_and_has_no_backbone_by_itself(tastestream: Co
         done = tastestream("bundle", command, str(early))
         assert done.code == 0
         assert f"backbone inside the embedder, embedder {Bundle.load(early).embedder_version}" in done.out
+
+
+def test_a_bundle_that_adapts_an_older_one_says_so(tastestream: Command, copy: Path) -> None:
+    loaded = put_adapter(copy)
+    for command in ("check", "show"):
+        done = tastestream("bundle", command, str(copy))
+        assert done.code == 0
+        assert f"embedder {loaded.embedder_version}, adapts embedder {OLD}" in done.out.replace("\n", "")
+    assert '"method": "by hand"' in done.out
+    assert "adapts" not in tastestream("bundle", "show").out
+
+
+def test_the_embedder_that_a_bundle_adapts_is_shown_as_text(tastestream: Command, copy: Path) -> None:
+    put_adapter(copy, embedder_version="a\x1b[2J[red]\n\u202e")
+    for command in ("check", "show"):
+        done = tastestream("bundle", command, str(copy))
+        assert done.code == 0
+        assert "a\\x1b[2J[red]\\n\\u202e" in done.out.replace("\n", "")
+        assert not UNSAFE.search(done.out.replace("\n", ""))
 
 
 @pytest.mark.parametrize("name", ["backbone.onnx", "items.onnx", "aggregator.onnx"])

@@ -11,6 +11,7 @@ loading.py      `Bundle`: all of the above, and the networks as sessions
 from model.bundle.loading import DEFAULT_BUNDLE, Bundle
 from model.bundle.reading import MAX_MANIFEST_BYTES, file_sha256
 from model.bundle.versions import (
+    ADAPTER,
     AGGREGATOR,
     BACKBONE,
     EMBEDDER,
@@ -21,6 +22,7 @@ from model.bundle.versions import (
 )
 
 __all__ = [
+    "ADAPTER",
     "AGGREGATOR",
     "BACKBONE",
     "DEFAULT_BUNDLE",

@@ -6,6 +6,8 @@ items.onnx        `features` float32 [B, f] -> `embedding` float32 [B, d]; witho
 aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (the log weight of each item)
                   -> `scores` float32 [B, D], `attention` float32 [B, M]
 
+adapter.onnx      `embedding` float32 [B, e], by the embedder of an older bundle -> `adapted` float32 [B, d]; optional
+
 An early bundle has `embedder.onnx`, `image` -> `embedding`, instead of the first two.
 """
 
@@ -22,6 +24,7 @@ from model.bundle.manifest import Manifest
 from model.bundle.onnx_check import NetworkError, check_network
 from model.bundle.reading import ADVICE, read_file, read_manifest, shown
 from model.bundle.versions import (
+    ADAPTER,
     AGGREGATOR,
     BACKBONE,
     EMBEDDER,
@@ -30,7 +33,7 @@ from model.bundle.versions import (
     backbone_version,
     embedder_version,
 )
-from model.embedder import Backbone, Embedder, ItemCoder, SplitEmbedder, WholeEmbedder
+from model.embedder import Adapter, Backbone, Embedder, ItemCoder, SplitEmbedder, WholeEmbedder
 from model.exceptions import BundleError
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
@@ -79,6 +82,8 @@ class Bundle:
         bundle = cls(folder, manifest)
         bundle.embedder()
         bundle.aggregator()
+        if manifest.adapts is not None:
+            bundle.adapter(manifest.adapts.embedder_version)
         return bundle
 
     def embedder(self, threads: int = 1) -> Embedder:
@@ -143,6 +148,25 @@ class Bundle:
         )
         return Aggregator(session, self.embedding_size, len(self.categories))
 
+    def adapter(self, from_embedder_version: str, threads: int = 1) -> Adapter | None:
+        """Open what makes an embedding from one of an older bundle, for pictures that are gone. None if there is none for that one.
+
+        Args:
+            from_embedder_version: The embedder version of the older bundle.
+            threads: Threads that compute one call.
+        """
+        adapts = self.manifest.adapts
+        if adapts is None or adapts.embedder_version != from_embedder_version:
+            return None
+        session = self._open(ADAPTER, threads)
+        self._check(
+            ADAPTER,
+            session,
+            [_vector("embedding", adapts.embedding_size)],
+            [_vector("adapted", self.embedding_size)],
+        )
+        return Adapter(session, from_embedder_version, adapts.embedding_size, self.embedding_size)
+
     @property
     def _image(self) -> TensorSpec:
         return TensorSpec("image", "uint8", ("batch", self.image_size, self.image_size, 3))
@@ -199,6 +223,22 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
     ):
         if named not in {"", version}:
             raise BundleError(f"{path}: expected {field} {version or 'empty'}, found '{shown(named)}': {ADVICE}")
+
+    _check_adapter(path, manifest)
+
+
+def _check_adapter(path: Path, manifest: Manifest) -> None:
+    adapts = manifest.adapts
+    if (ADAPTER in manifest.files) != (adapts is not None):
+        found = f"{ADAPTER} alone" if adapts is None else f"adapts alone, for '{shown(adapts.embedder_version)}'"
+        raise BundleError(
+            f"{path}: expected the field adapts and a checksum of {ADAPTER}, or neither, found {found}: {ADVICE}"
+        )
+    if adapts is not None and adapts.embedder_version in {"", embedder_version(manifest)}:
+        raise BundleError(
+            f"{path}: expected adapts.embedder_version of another embedder than {embedder_version(manifest)}, "
+            f"found '{adapts.embedder_version}': {ADVICE}"
+        )
 
 
 def _check_files(path: Path, files: dict[str, str]) -> None:

@@ -47,8 +47,21 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipe: dict[str, float | int | str] = {}
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All of `manifest.json`."""
+class Adapts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The embeddings that `adapter.onnx` takes, and how it was made."""
+
+    embedder_version: str
+    """The embedder that they are by: that of an older bundle."""
+    embedding_size: int
+    """Numbers in one of them."""
+    method: str
+    """How the adapter was fitted, for people."""
+    pictures: int
+    """Number of pictures that it was fitted on."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """All of `manifest.json`. A field with its default is not written, so that older versions read what has nothing new."""
 
     name: str
     version: str
@@ -70,6 +83,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`versions.backbone_version` of the files. Empty in a bundle of an early version."""
     embedder_version: str = ""
     """`versions.embedder_version` of the files. Empty in a bundle of an early version."""
+    adapts: Adapts | None = None
+    """None in a bundle without `adapter.onnx`."""
     checksum: str = ""
     """`content_checksum` of everything else in the manifest. Empty in a bundle of an early version, which stays usable."""
 

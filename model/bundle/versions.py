@@ -4,7 +4,8 @@
     embedder version   what makes an embedding from a picture: the backbone version and `items.onnx`
 
 Bundles that were trained on the same backbone have the same backbone version. So features that one of them made are input for
-the item network of another. An early bundle has `embedder.onnx` for both networks, and no backbone version.
+the item network of another. An early bundle has `embedder.onnx` for both networks, and no backbone version. An adapter and an
+aggregator change no version.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ BACKBONE = "backbone.onnx"
 ITEMS = "items.onnx"
 EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
+ADAPTER = "adapter.onnx"
 
 
 def backbone_version(manifest: Manifest) -> str:

@@ -34,6 +34,11 @@ def seeds() -> list[bytes]:
         {"files": {"../x": ""}}, {"prior": [1e999, -1]}, {"categories": ["a", "a"]},
         {"files": {"a\0b": "", **whole["files"]}}, {"files": {"embedder.onnx": "0" * 64, **whole["files"]}},
         {"files": {"embedder.onnx": "0" * 64, "aggregator.onnx": "0" * 64}}, {"backbone_version": "\n", "embedder_version": "0"},
+        {"files": {"adapter.onnx": "0" * 64, **whole["files"]}},
+        {
+            "files": {"adapter.onnx": "0" * 64, **whole["files"]},
+            "adapts": {"embedder_version": "0", "embedding_size": 8, "method": "m", "pictures": 1},
+        },
         {"image": {"size": 0, "preprocessing": "other", "description": "\n"}}, {"embedding": {"size": -1, "network": "n"}},
     ]  # fmt: skip
     return [*(json.dumps({**whole, **change}).encode() for change in changes), b"{}", b"[" * 2000, b"\xff"]
