@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -22,6 +22,13 @@ from offline_training.console import (
     progress,
 )
 from streams.console import PlainConsole
+
+if TYPE_CHECKING:
+    from model.bundle import Bundle
+    from model.embedder import Embedder
+    from offline_training.datasets.records import Dropped
+    from offline_training.progress import Step
+    from streams.settings import Settings
 
 SHOWN = ("recall@1", "recall@3", "precision@3", "MAP", "micro F1")
 """Figures of the default bundle that are printed. Its manifest holds all of them."""
@@ -51,16 +58,12 @@ def embed(
     with extra():
         from model.bundle import Bundle  # noqa: PLC0415
         from model.embedder import SplitEmbedder  # noqa: PLC0415
-        from offline_training.tasks.catalogue import embed_catalogue  # noqa: PLC0415
         from streams.console import read  # noqa: PLC0415
-        from streams.warm.embed_urls import embed_urls  # noqa: PLC0415
 
     console, settings = PlainConsole(stderr=True), read()
     with progress(console) as step, interrupted_by_sigterm():
         backbone = Bundle.load(bundle).backbone(threads)
-        embedder = SplitEmbedder(backbone, None, backbone.version)
-        by_url = partial(embed_urls, settings, embedder)
-        dropped = embed_catalogue(dataset, embedder, out, step, by_url=by_url, max_bytes=settings.fetch_max_bytes)
+        dropped = _embed_pictures(settings, dataset, SplitEmbedder(backbone, None, backbone.version), out, step)
     console.print(f"{out}: left out: {dropped.explained()}", soft_wrap=True, markup=False, highlight=False)
 
 
@@ -78,6 +81,22 @@ def bundle(  # noqa: PLR0917  (options all)
         Path | None,
         typer.Option(help="Bundle whose backbone is built on.", file_okay=False, show_default="the shipped one"),
     ] = None,
+    adapts: Annotated[
+        Path | None,
+        typer.Option(
+            help="Older bundle whose embeddings the new one takes where a picture is gone.",
+            file_okay=False,
+            show_default="none",
+        ),
+    ] = None,
+    adapts_embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Embeddings of the pictures by the older bundle (.npz); missing ones are made. Needed only for another backbone.",
+            dir_okay=False,
+            show_default="beside --embeddings",
+        ),
+    ] = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
     seed: Seed = 0,
@@ -88,32 +107,81 @@ def bundle(  # noqa: PLR0917  (options all)
         import torch  # noqa: PLC0415
 
         from model.bundle import Bundle  # noqa: PLC0415
+        from offline_training.adapters.choosing import adapt, check_enough  # noqa: PLC0415
+        from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
         from offline_training.aggregators import AGGREGATORS  # noqa: PLC0415
         from offline_training.bundles.shop import make_shop_bundle  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.tasks.split import make_split, read_histories, task_named  # noqa: PLC0415
+        from streams.console import read  # noqa: PLC0415
     torch.set_num_threads(threads)
     with progress(PlainConsole(stderr=True)) as step:
         if aggregator is not None and aggregator not in AGGREGATORS:
             raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
+        if adapts_embeddings is not None and adapts is None:
+            raise DatasetError("--adapts-embeddings needs --adapts, the bundle that they are by")
         chosen = task_named(task)
         catalogue = read_catalogue(dataset, embeddings)
         split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
+        built_on = Bundle.load(base)
+        old = None if adapts is None else Bundle.load(adapts)
+        adapting = None
+        if old is not None:
+            path, filed = embeddings, catalogue
+            if adapts_embeddings is not None or old.backbone_version != built_on.backbone_version:
+                embedder = filed_by(old, threads)
+                path = adapts_embeddings or embeddings.with_name(f"{embeddings.stem}-{embedder.version}.npz")
+                _embed_pictures(read(), dataset, embedder, path, step)
+                filed = read_catalogue(dataset, path)
+            codes = old_codes(old, catalogue, filed, path)
+            check_enough(codes, split)
+            adapting = partial(adapt, old=old, old_codes=codes, split=split, task=chosen, step=step)
         made = make_shop_bundle(
-            base=Bundle.load(base),
+            base=built_on,
             catalogue=catalogue,
             split=split,
             task=chosen,
             aggregator=aggregator,
             name=name,
             version=version,
-            command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}",
+            command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}"
+            + (" --adapts BUNDLE" if adapts else ""),
             seed=seed,
             out=out,
             step=step,
+            adapt=adapting,
         )
-    PlainConsole().print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+    printer = PlainConsole()
+    printer.print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+    if old is not None:
+        printer.print(_adapted(made, old, chosen), soft_wrap=True)
+
+
+def _adapted(made: "Bundle", old: "Bundle", task: str) -> str:
+    """Say what the adapter is and what it costs, or that none is needed."""
+    if made.manifest.adapts is None:
+        return f"no adapter: {old.path} has the same embedder, {made.embedder_version}"
+    adapts, measured = made.manifest.adapts, made.manifest.metrics
+    costs = [f"{measured[f'test/{task}, native codes']['micro F1']:.3f} native"]
+    for kind in ("adapted", "untouched"):
+        of_kind = measured.get(f"test/{task}, {kind} codes")
+        if of_kind is not None:
+            difference, low, high = (of_kind[f"micro F1 - native{end}"] for end in ("", " low", " high"))
+            costs.append(f"{of_kind['micro F1']:.3f} {kind} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])")
+    return (
+        f"adapts embedder {adapts.embedder_version} ({old.name} {old.version}): {adapts.method}, "
+        f"fitted on {adapts.pictures:,} pictures; micro F1 by codes: {', '.join(costs)}"
+    )
+
+
+def _embed_pictures(settings: "Settings", dataset: Path, embedder: "Embedder", out: Path, step: "Step") -> "Dropped":
+    """Embed the pictures of a data set, in files and by URL."""
+    from offline_training.tasks.catalogue import embed_catalogue  # noqa: PLC0415
+    from streams.warm.embed_urls import embed_urls  # noqa: PLC0415
+
+    by_url = partial(embed_urls, settings, embedder)
+    return embed_catalogue(dataset, embedder, out, step, by_url=by_url, max_bytes=settings.fetch_max_bytes)
 
 
 def split(

@@ -4,14 +4,18 @@ The input is the features of the catalogue by that backbone. The new embedder gi
 Read `make_shop_bundle` from top to bottom.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from model.bundle import BACKBONE, Bundle
 from model.bundle.manifest import Embedding, Manifest, Training
 from offline_training.aggregators.item_model import ItemModel
 from offline_training.datasets.records import DatasetError
-from offline_training.exporting.bundle_files import make_bundle
+from offline_training.exporting.bundle_files import Adaptation, make_bundle
 from offline_training.item_network.network import ITEM_RECIPES
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
@@ -20,6 +24,9 @@ from offline_training.tasks.split import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
 """The aggregator over codes that scores best on held-out users of H&M, by task (`tastestream train compare`)."""
+
+Adapt = Callable[[Bundle, NDArray[np.float32]], Adaptation | None]
+"""Fits an adapter for a bundle, given its codes of the catalogue, float32 [N, d]."""
 
 
 def make_shop_bundle(
@@ -35,6 +42,7 @@ def make_shop_bundle(
     seed: int,
     out: Path,
     step: Step,
+    adapt: Adapt | None = None,
 ) -> Bundle:
     """Train, write and measure a bundle.
 
@@ -50,6 +58,7 @@ def make_shop_bundle(
         seed: random seed.
         out: the bundle's folder. Its files are replaced at the end.
         step: opens progress bars.
+        adapt: fits an adapter, if the bundle gets one.
 
     Returns:
         The bundle, loaded as a worker loads it.
@@ -92,6 +101,7 @@ def make_shop_bundle(
         network=network,
         manifest=manifest,
         measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, items.codes)},
+        adapt=(lambda bundle: adapt(bundle, items.codes)) if adapt else None,
     )
 
 

@@ -4,12 +4,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import msgspec
 from torch import nn
 
-from model.bundle import AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, MANIFEST, Bundle, file_sha256
-from model.bundle.manifest import Manifest, encode
+from model.bundle import ADAPTER, AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, MANIFEST, Bundle, file_sha256
+from model.bundle.manifest import Adapts, Manifest, encode
 from model.bundle.versions import with_versions
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
@@ -19,8 +20,29 @@ Measure = Callable[[Bundle], dict[str, dict[str, float]]]
 """Evaluates a bundle; returns the `metrics` of its manifest."""
 
 
+class Adaptation(NamedTuple):
+    """An adapter for a bundle."""
+
+    network: nn.Module
+    """Maps embeddings of an older bundle, float32 [B, e], to those of the bundle, float32 [B, d]."""
+    adapts: Adapts
+    metrics: dict[str, dict[str, float]]
+    """Figures that are added to those of the manifest."""
+
+
+Adapt = Callable[[Bundle], Adaptation | None]
+"""Fits an adapter for a bundle without one."""
+
+
 def make_bundle(
-    out: Path, *, backbone: Path, items: ItemNetwork, network: nn.Module, manifest: Manifest, measure: Measure
+    out: Path,
+    *,
+    backbone: Path,
+    items: ItemNetwork,
+    network: nn.Module,
+    manifest: Manifest,
+    measure: Measure,
+    adapt: Adapt | None = None,
 ) -> Bundle:
     """Write a bundle to a temporary folder, evaluate it, and copy the complete bundle to `out`.
 
@@ -31,6 +53,7 @@ def make_bundle(
         network: Aggregator, trained on the codes of `items`.
         manifest: Manifest without checksums and metrics.
         measure: Evaluates the files of the bundle.
+        adapt: Fits an adapter, if the bundle gets one.
 
     Returns:
         The bundle, loaded from `out` as a worker loads it.
@@ -43,10 +66,19 @@ def make_bundle(
         files = {name: file_sha256(built / name) for name in (BACKBONE, ITEMS, AGGREGATOR)}
         with_files = with_versions(msgspec.structs.replace(manifest, files=files))
         (built / MANIFEST).write_bytes(encode(with_files))
-        measured = msgspec.structs.replace(with_files, metrics=measure(Bundle.load(built)))
-        (built / MANIFEST).write_bytes(encode(measured))
+        bundle = Bundle.load(built)
+        finished = msgspec.structs.replace(with_files, metrics=measure(bundle))
+        adaptation = adapt(bundle) if adapt else None
+        if adaptation is not None:
+            export.export_adapter(adaptation.network, adaptation.adapts.embedding_size, built / ADAPTER)
+            files[ADAPTER] = file_sha256(built / ADAPTER)
+            finished = msgspec.structs.replace(
+                finished, files=files, adapts=adaptation.adapts, metrics=finished.metrics | adaptation.metrics
+            )
+        (built / MANIFEST).write_bytes(encode(finished))
         out.mkdir(parents=True, exist_ok=True)
-        (out / EMBEDDER).unlink(missing_ok=True)  # of an early bundle that was here
+        for name in {EMBEDDER, ADAPTER} - files.keys():
+            (out / name).unlink(missing_ok=True)  # of another bundle that was here
         for name in (*files, MANIFEST):
             shutil.copyfile(built / name, out / name)
     return Bundle.load(out)

@@ -87,6 +87,18 @@ def export_items(trunk: nn.Module, feature_size: int, path: Path) -> None:
     )
 
 
+def export_adapter(network: nn.Module, embedding_size: int, path: Path) -> None:
+    """Write an adapter: `embedding` float32 [B,embedding_size], by an older bundle -> `adapted` float32 [B,d]."""
+    _export(
+        network,
+        (torch.zeros((2, embedding_size)),),
+        path,
+        inputs=["embedding"],
+        outputs=["adapted"],
+        dynamic_shapes=({0: torch.export.Dim("batch")},),
+    )
+
+
 class _CalibrationPictures(CalibrationDataReader):
     """Hands pictures to the calibration in batches."""
 

@@ -61,7 +61,11 @@ def split_bundle(bundle: Bundle, out: Path, *, version: str, metrics: dict[str, 
         names.insert(1, ITEMS)
     (out / AGGREGATOR).write_bytes((bundle.path / AGGREGATOR).read_bytes())
     manifest = msgspec.structs.replace(
-        bundle.manifest, version=version, metrics=metrics, files={name: file_sha256(out / name) for name in names}
+        bundle.manifest,
+        version=version,
+        metrics=metrics,
+        adapts=None,
+        files={name: file_sha256(out / name) for name in names},
     )
     (out / MANIFEST).write_bytes(encode(with_versions(manifest)))
     return Bundle.load(out)

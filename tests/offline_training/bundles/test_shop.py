@@ -1,6 +1,5 @@
 """From a folder of pictures and two tables to a bundle that a worker runs, through the commands of docs/train/your-shop.md."""
 
-import random
 import re
 from pathlib import Path
 
@@ -9,9 +8,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
-
-from PIL import Image  # noqa: E402
-from typer.testing import CliRunner, Result  # noqa: E402
 
 from model.bundle import Bundle  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
@@ -22,58 +18,10 @@ from offline_training.item_network.network import ItemNetwork, ItemRecipe, Label
 from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # noqa: E402
 from offline_training.tasks.evaluation import codes_of, scores  # noqa: E402
-from streams.cli import app  # noqa: E402
 from tests.model.bundle.early import write_early  # noqa: E402
+from tests.offline_training.bundles.small_shop import EACH, KINDS, done, run  # noqa: E402
 
 pytestmark = pytest.mark.training
-
-KINDS = {"red": (200, 30, 30), "green": (30, 180, 40), "blue": (40, 60, 210)}
-EACH, USERS = 12, 150
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner(env={"COLUMNS": "200", "TERM": "dumb"}).invoke(app, [str(one) for one in arguments])
-
-
-def done(*arguments: object) -> str:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result.output
-
-
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared data set: pictures of three colours, and users who like one or two of them."""
-    folder = tmp_path_factory.mktemp("shop")
-    chance = random.Random(0)
-    noise = np.random.default_rng(0)
-    items = ["item,image,categories"]
-    for kind, colour in KINDS.items():
-        for number in range(EACH):
-            pixels = np.clip(np.array(colour) + noise.normal(0, 25, (64, 64, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / f"{kind}{number}.jpg")
-            items.append(f"{kind}{number},{kind}{number}.jpg,colour > {kind}")
-    (folder / "broken.jpg").write_bytes(b"no picture")
-    items += ["broken,broken.jpg,colour > red", "far,http://10.0.0.1/far.jpg,colour > red"]
-    (folder / "items.csv").write_text("\n".join(items))
-    events = ["user,item,time"]
-    for user in range(USERS):
-        liked = chance.sample(list(KINDS), chance.choice([1, 2]))
-        taken = [f"{chance.choice(liked)}{chance.randrange(EACH)}" for _ in range(10)]
-        events += [f"user-{user},{item},{1_600_000_000 + time}" for time, item in enumerate([*taken, "broken", "far"])]
-    (folder / "events.csv").write_text("\n".join(events))
-    tables = ("--items", folder / "items.csv", "--events", folder / "events.csv")
-    done("dataset", "tables", *tables, "--out", folder / "set", "--levels", 2, "--min-items", 1)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def embeddings(shop: Path) -> Path:
-    path = shop / "embeddings.npz"
-    said = done("train", "embed", shop / "set", "--out", path)
-    assert "address_not_public 1" in said
-    assert "not_a_picture 1" in said
-    return path
 
 
 def test_the_catalogue_is_embedded_as_the_embed_worker_does_it(shop: Path, embeddings: Path) -> None:
@@ -99,15 +47,6 @@ def test_existing_embeddings_are_kept_and_those_of_another_size_refused(
     refused = run("train", "embed", shop / "set", "--out", part)
     assert refused.exit_code == 1
     assert "part.npz has 3 numbers per item, expected 1024: remove it" in refused.output.replace("\n", " ")
-
-
-@pytest.fixture(scope="module")
-def trained(shop: Path, embeddings: Path) -> Path:
-    said = done(
-        "train", "bundle", shop / "set", "--embeddings", embeddings, "--out", shop / "bundle", "--name", "colours",
-    )  # fmt: skip
-    assert "colours 1.0.0" in said
-    return shop / "bundle"
 
 
 def test_the_bundle_is_whole_and_scores_each_colour_best_for_its_own_pictures(
