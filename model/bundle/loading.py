@@ -100,15 +100,8 @@ class Bundle:
         Raises:
             BundleError: It is an early bundle, which has no parts.
         """
-        backbone, items = self.backbone(threads), None
-        if ITEMS in self.manifest.files:
-            items = self._items(backbone.feature_size, threads)
-        elif backbone.feature_size != self.embedding_size:
-            raise BundleError(
-                f"{self.path / MANIFEST}: expected {ITEMS}, from {backbone.feature_size} features to an embedding of "
-                f"{self.embedding_size} numbers, found {BACKBONE} alone: {ADVICE}"
-            )
-        return SplitEmbedder(backbone, items, self.embedder_version)
+        backbone = self.backbone(threads)
+        return SplitEmbedder(backbone, self.items(backbone.feature_size, threads), self.embedder_version)
 
     def backbone(self, threads: int = 1) -> Backbone:
         """Open what makes features from a picture. One call computes on `threads` threads.
@@ -126,7 +119,19 @@ class Bundle:
         self._check(BACKBONE, session, [self._image], [_vector("features", size)])
         return Backbone(session, self.image_size, size, self.backbone_version)
 
-    def _items(self, feature_size: int, threads: int) -> ItemCoder:
+    def items(self, feature_size: int, threads: int = 1) -> ItemCoder | None:
+        """Open what makes embeddings from features of so many numbers; None if the features are the embedding.
+
+        Raises:
+            BundleError: There is no such network, and the features have another size than the embedding.
+        """
+        if ITEMS not in self.manifest.files:
+            if feature_size == self.embedding_size:
+                return None
+            raise BundleError(
+                f"{self.path / MANIFEST}: expected {ITEMS}, from {feature_size} features to an embedding of "
+                f"{self.embedding_size} numbers, found {BACKBONE} alone: {ADVICE}"
+            )
         session = self._open(ITEMS, threads)
         self._check(ITEMS, session, [_vector("features", feature_size)], [_vector("embedding", self.embedding_size)])
         return ItemCoder(session, feature_size, self.embedding_size)
