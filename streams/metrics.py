@@ -12,8 +12,19 @@ next_bundle_failures = Counter(
 )
 pictures = Counter(
     "tastestream_pictures",
-    "Embeddings looked up, by where they came from: memory, disk, fetch, or failure if the picture cannot be fetched.",
+    "Embeddings looked up, by where they or their features came from: memory, disk, fetch, or failure if the picture cannot be "
+    "fetched.",
     ["where"],
+)
+features_followed = Counter(
+    "tastestream_features_followed",
+    "Records of FEATURES_TOPIC that were read, by what became of them: kept, forgotten (a tombstone), skipped (of other bundles, too "
+    "old, or known already), or refused because they cannot be used.",
+    ["what"],
+)
+features_lag = Gauge(
+    "tastestream_features_lag",
+    "Records of FEATURES_TOPIC that an embed worker has not read yet; -1 while it does not follow the topic.",
 )
 decoder_restarts = Counter(
     "tastestream_decoder_restarts",

@@ -131,7 +131,7 @@ async def _opened(
     kind: WorkerKind, settings: Settings, bundles: Bundles, folder: Path, partitions: int
 ) -> AsyncGenerator[Worker]:
     if kind == "embed":
-        async with EmbedWorker(settings, bundles.served, folder, partitions) as worker:
+        async with EmbedWorker(settings, bundles, folder, partitions) as worker:
             yield worker
     else:
         yield ProfileWorker(settings, bundles, folder, partitions)

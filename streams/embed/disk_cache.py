@@ -1,82 +1,120 @@
-"""Embeddings on disk, keyed by embedder version and URL, bounded in bytes and age.
+"""Features of pictures on disk, keyed and encoded as on `picture-features`, bounded in bytes and age.
 
-Every entry can be computed again. So the cache has no changelog topic, and what cannot be read is dropped: a single entry where
-that is enough, otherwise the whole folder.
+Every entry can be made again. So the cache has no changelog topic of its own, and what cannot be read is dropped: a single entry
+where that is enough, otherwise the whole folder.
 """
 
 import logging
 import shutil
-import struct
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 import rocksdict
 
 from streams.exceptions import StateError
+from streams.features.records import Features, decode_features, encode_features, features_key
 
 logger = logging.getLogger(__name__)
 
-_TIME = struct.Struct(">d")  # when the embedding was made, seconds since the epoch
-_VERSION_END = b"\x00"
 _WRITE_BUFFER = 8 * 1024**2  # bytes; also the size of a file, and FIFO compaction drops whole files
 _BLOCK_CACHE = 8 * 1024**2  # bytes
 
 
 class DiskCache:
-    """RocksDB with FIFO compaction: above `max_bytes`, the oldest files are dropped."""
+    """RocksDB with FIFO compaction: above `max_bytes`, the oldest files are dropped. Safe to call from several threads."""
 
-    def __init__(self, folder: Path, *, embedder_version: str, length: int, max_bytes: int, max_age: float) -> None:
+    def __init__(self, folder: Path, *, row_bytes: Mapping[str, int], max_bytes: int, max_age: float) -> None:
         """Open the cache, or create it.
 
         Args:
             folder: where it is.
-            embedder_version: the embedder whose embeddings are read and written. Those of others stay, unseen.
-            length: bytes of an embedding. An entry of another length is ignored.
+            row_bytes: the versions of features that are read, and the length of a row of each. Entries of other versions stay,
+                unseen; one of another length is ignored.
             max_bytes: bytes on disk.
-            max_age: seconds for which an embedding is used.
+            max_age: seconds for which features are used.
 
         Raises:
             StateError: the cache cannot be created.
         """
         self.max_age = max_age
-        self.write_error = ""  # why the last failed write failed
-        self._prefix = embedder_version.encode() + _VERSION_END
-        self._length = _TIME.size + length
-        self._max_bytes = max(max_bytes, _WRITE_BUFFER)
+        self.write_error = ""  # why the last write failed; "" if it did not
+        self._folder = folder
+        self._row_bytes = row_bytes
+        self.max_bytes = max(max_bytes, _WRITE_BUFFER)
         try:
-            self._database = _open(folder, self._max_bytes)
+            self._database = _open(folder, self.max_bytes)
         except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for all that RocksDB reports
-            logger.warning("dropped the embedding cache in %s, which cannot be read: %s", folder, error)
-            self._database = _recreate(folder, self._max_bytes)
+            logger.warning("dropped the picture cache in %s, which cannot be read: %s", folder, error)
+            self._database = _recreate(folder, self.max_bytes)
 
-    def get(self, url: str, *, now: float) -> bytes | None:
-        """The bytes of an embedding, or None if there is none within `max_age`. `now`: seconds since the epoch."""
+    @property
+    def identity(self) -> str:
+        """Differs for each cache that was created; "" if it is not known."""
         try:
-            value = self._database.get(self._prefix + url.encode())
-        except Exception as error:  # noqa: BLE001 -- as above; the embedding is computed again
-            logger.warning("cannot read an entry of the embedding cache: %s", error)
-            return None
-        if value is None or len(value) != self._length:
-            return None
-        (made_at,) = _TIME.unpack_from(value)
-        return value[_TIME.size :] if now - made_at <= self.max_age else None
+            return (self._folder / "IDENTITY").read_text(errors="replace").strip()
+        except OSError:
+            return ""
 
-    def put(self, url: str, embedding: bytes, *, now: float) -> None:
-        """Write an embedding. A failure is logged and kept in `write_error`, not raised."""
+    def get(self, version: str, url: str, *, now: float) -> bytes | None:
+        """The row of features of a picture, or None if there is none within `max_age`. `now`: seconds since the epoch."""
         try:
-            self._database.put(self._prefix + url.encode(), _TIME.pack(now) + embedding)
-        except Exception as error:  # noqa: BLE001 -- as above; a full disk must not turn good events into dead letters
+            value = self._database.get(features_key(version, url))
+        except Exception as error:  # noqa: BLE001 -- as above; the features are made again
+            logger.warning("cannot read an entry of the picture cache: %s", error)
+            return None
+        if value is None:
+            return None
+        try:
+            made_at, row = msgspec.structs.astuple(decode_features(value))
+        except msgspec.DecodeError:
+            return None
+        return row if len(row) == self._row_bytes[version] and now - made_at / 1000 <= self.max_age else None
+
+    def put(self, version: str, url: str, row: bytes, *, now: float) -> None:
+        """Write features. A failure is logged and kept in `write_error`, not raised."""
+        self.write({features_key(version, url): encode_features(Features(int(now * 1000), row))})
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> bool:
+        """Write keys and values as they are on the topic, in one atomic batch. A null value drops the entry.
+
+        Returns:
+            False if it failed. The failure is kept in `write_error`, and the first of several is logged: a full disk must
+            not turn good events into dead letters.
+        """
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in changes.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        try:
+            self._database.write(batch)
+        except Exception as error:  # noqa: BLE001 -- as above
+            if not self.write_error:
+                logger.warning(
+                    "cannot write to the picture cache in %s, so pictures are fetched again after a restart: %s; "
+                    "make room, and restart the worker",
+                    self._folder, error,
+                )  # fmt: skip
             self.write_error = str(error)
-            logger.warning("cannot write to the embedding cache: %s", error)
+            return False
+        self.write_error = ""
+        return True
 
     @property
     def full(self) -> bool:
-        """Whether a new embedding displaces an old one, now or when the next file is written."""
+        """Whether new features displace old ones, now or when the next file is written."""
         used = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
-        return used > self._max_bytes - _WRITE_BUFFER
+        return used > self.max_bytes - _WRITE_BUFFER
 
     def close(self) -> None:
-        """Close the database."""
-        self._database.close()
+        """Close the database. What it could not write was logged when it happened."""
+        try:
+            self._database.close()
+        except Exception as error:  # noqa: BLE001 -- as above; RocksDB repeats the failure of the last write
+            if not self.write_error:
+                logger.warning("the picture cache in %s was not closed cleanly: %s", self._folder, error)
 
 
 def _recreate(folder: Path, max_bytes: int) -> rocksdict.Rdict:
@@ -84,7 +122,7 @@ def _recreate(folder: Path, max_bytes: int) -> rocksdict.Rdict:
         _empty(folder)
         return _open(folder, max_bytes)
     except Exception as error:  # as above
-        raise StateError(f"cannot create the embedding cache in {folder}: {error}") from error
+        raise StateError(f"cannot create the picture cache in {folder}: {error}") from error
 
 
 def _empty(folder: Path) -> None:

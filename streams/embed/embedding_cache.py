@@ -1,21 +1,26 @@
-"""From a URL to an embedding: memory, then disk, then the pipeline.
+"""From a URL to the codes of its picture: memory, then the features on disk, then the pipeline.
 
-Concurrent requests for one URL share one computation, and failures are remembered for a while. The result is the bytes of
-`model.quantization`, the same wherever they are found.
+Memory holds codes, and the disk holds the features that they are made from. Concurrent requests for one URL share one
+computation, and failures are remembered for a while. A code is the bytes of `model.quantization`, the same wherever it is found.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import NamedTuple
 
-from model.quantization import quantize
+from model.quantization import NOT_STORABLE, is_finite
 from streams import metrics
+from streams.embed.batcher import Batcher
 from streams.embed.disk_cache import DiskCache
-from streams.embed.pipeline import EmbeddingPipeline
+from streams.embed.networks import Coder
+from streams.embed.pipeline import PicturePipeline
 from streams.exceptions import FetchError
+from streams.features.sharing import Sharing
 from streams.text import memory_of
+from streams.web.addresses import display_url
 
 ENTRY_OVERHEAD = 300  # bytes of Python objects around one entry of the memory cache, measured: 274 to 288
 MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
@@ -23,43 +28,68 @@ FAILURE_OVERHEAD = 600  # bytes of Python objects around one remembered failure,
 FAILURE_MEMORY = 8 * 1024**2  # bytes of remembered failures: some 10,000, or 800 with the longest URLs
 
 
+class Codes(NamedTuple):
+    """The codes of a picture."""
+
+    served: bytes
+    next: bytes = (
+        b""  # b"" where there is none: no next bundle, one with the same embedder, or a picture that cannot be had
+    )
+
+
+class CodeBatcher(NamedTuple):
+    """A coder, and what calls it; None where the features are the codes."""
+
+    coder: Coder
+    batcher: Batcher[bytes, bytes] | None
+
+    async def code(self, row: bytes) -> bytes:
+        """The code of a row of features; b"" if it is not finite."""
+        code = row if self.batcher is None else await self.batcher.made(row)
+        return code if is_finite(code) else b""
+
+
 class MemoryCache:
-    """The embeddings used last: at most `max_bytes` bytes, each for at most `max_age` seconds."""
+    """The codes used last, at most `max_bytes` bytes of them, each for at most `max_age` seconds.
+
+    An entry is the code of the served bundle and that of the next one, joined: one object takes less memory than two.
+    """
 
     def __init__(self, max_bytes: int, max_age: float = MEMORY_AGE, clock: Callable[[], float] = time) -> None:
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._clock = clock
         self._bytes = 0
-        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # expiry and embedding
+        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # expiry and codes
 
     def get(self, url: str) -> bytes | None:
-        """The embedding, or None."""
-        expiry, embedding = self._entries.get(url, (0.0, None))
-        if embedding is None:
+        """The codes, or None."""
+        expiry, codes = self._entries.get(url, (0.0, None))
+        if codes is None:
             return None
         if self._clock() > expiry:
-            self._drop(url)
+            self.drop(url)
             return None
         self._entries.move_to_end(url)
-        return embedding
+        return codes
 
-    def put(self, url: str, embedding: bytes) -> None:
-        """Keep an embedding. Drops the ones used longest ago when there is no room."""
-        self._drop(url)
-        self._entries[url] = (self._clock() + self._max_age, embedding)
-        self._bytes += _size(url, embedding)
+    def put(self, url: str, codes: bytes) -> None:
+        """Keep codes. Drops the ones used longest ago when there is no room."""
+        self.drop(url)
+        self._entries[url] = (self._clock() + self._max_age, codes)
+        self._bytes += _size(url, codes)
         while self._bytes > self._max_bytes:
-            self._drop(next(iter(self._entries)))
+            self.drop(next(iter(self._entries)))
 
-    def _drop(self, url: str) -> None:
-        _, embedding = self._entries.pop(url, (0.0, None))
-        if embedding is not None:
-            self._bytes -= _size(url, embedding)
+    def drop(self, url: str) -> None:
+        """Forget the codes of a picture."""
+        _, codes = self._entries.pop(url, (0.0, None))
+        if codes is not None:
+            self._bytes -= _size(url, codes)
 
 
-def _size(url: str, embedding: bytes) -> int:
-    return memory_of(url) + len(embedding) + ENTRY_OVERHEAD
+def _size(url: str, codes: bytes) -> int:
+    return memory_of(url) + len(codes) + ENTRY_OVERHEAD
 
 
 class _Failure(NamedTuple):
@@ -124,59 +154,65 @@ class Failures:
 
 
 class EmbeddingCache:
-    """Gives the embedding of the picture at a URL, and computes it if no cache has it."""
+    """Gives the codes of the picture at a URL, and makes them if no cache has them."""
 
     def __init__(
         self,
-        pipeline: EmbeddingPipeline,
+        pipeline: PicturePipeline[bytes],
+        coders: Sequence[CodeBatcher],
         disk: DiskCache,
         *,
         memory: int,
         failure_age: float,
+        sharing: Sharing | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         """Create a cache.
 
         Args:
-            pipeline: computes embeddings.
-            disk: keeps them over restarts.
-            memory: bytes of embeddings kept in memory.
+            pipeline: makes features of pictures.
+            coders: make codes of features: that of the served bundle, and that of the next one if its embedder is another.
+            disk: keeps features over restarts.
+            memory: bytes of codes kept in memory.
             failure_age: seconds for which a failure is remembered.
+            sharing: shares features with other workers; None where each worker has its own.
             clock: seconds since the epoch.
         """
         self._pipeline = pipeline
+        self._coders = coders
+        self._versions = tuple(dict.fromkeys(one.coder.features for one in coders))  # of the features
+        self._served_bytes = coders[0].coder.code_bytes
         self._disk = disk
         self._memory = MemoryCache(memory, min(MEMORY_AGE, disk.max_age), clock)
         self._failures = Failures(failure_age, clock)
+        self._sharing = sharing
         self._clock = clock
-        self._in_flight: dict[str, tuple[asyncio.Task[bytes], _Flight]] = {}  # by URL
+        self._in_flight: dict[str, tuple[asyncio.Task[Codes], _Flight]] = {}  # by URL
 
     @property
     def full(self) -> bool:
-        """Whether new embeddings displace old ones on disk."""
+        """Whether new features displace old ones on disk."""
         return self._disk.full
 
     @property
     def write_error(self) -> str:
-        """Why an embedding could not be written to disk; "" if all were written."""
+        """Why features could not be written to disk; "" if all were written."""
         return self._disk.write_error
 
-    def cached(self, url: str) -> bytes | None:
-        """The embedding if it is in memory or on disk, else None."""
-        found = self._memory.get(url)
-        if found is not None:
-            metrics.pictures.labels("memory").inc()
-            return found
-        found = self._disk.get(url, now=self._clock())
-        if found is not None:
-            metrics.pictures.labels("disk").inc()
-            self._memory.put(url, found)
-        return found
+    async def caught_up(self) -> None:
+        """Wait until the features of other workers are on disk, however long it takes."""
+        if self._sharing is not None:
+            await self._sharing.caught_up(math.inf)
 
-    async def embedding(self, url: str, crowded: Callable[[], bool] = lambda: False) -> bytes:
-        """The embedding of the picture at `url`.
+    def cached(self, url: str) -> bool:
+        """Whether no request is needed for the codes of the picture."""
+        return self._memory.get(url) is not None or len(self._rows(url)) == len(self._versions)
 
-        Cancelling one caller does not cancel the computation that others wait for.
+    async def codes(self, url: str, crowded: Callable[[], bool] = lambda: False) -> Codes:
+        """The codes of the picture at `url`.
+
+        Cancelling one caller does not cancel the computation that others wait for. A failure counts only where there is no code
+        of the served bundle: the next one must not cost an event.
 
         Args:
             url: where the picture is.
@@ -184,12 +220,39 @@ class EmbeddingCache:
                 as long as one of the callers that wait for this picture is not crowded.
 
         Raises:
-            EventError: there is no embedding; usually a FetchError.
+            EventError: there is no code of the served bundle; usually a FetchError.
+            DeliveryError: the broker did not take the features.
         """
-        found = self.cached(url)
-        if found is not None:
+        kept = self._memory.get(url)
+        if kept is not None:
+            metrics.pictures.labels("memory").inc()
+            return Codes(kept[: self._served_bytes], kept[self._served_bytes :])
+        found = await self._from_disk(url)
+        if all(found[: len(self._coders)]):
+            metrics.pictures.labels("disk").inc()
             return found
-        self._failures.check(url, crowded)
+        try:
+            self._failures.check(url, crowded)
+            return await self._made(url, crowded)
+        except FetchError:
+            found = await self._from_disk(url)  # what the served bundle needs may have been made
+            if not found.served:
+                raise
+            return found
+
+    def forget(self, url: str) -> None:
+        """Drop the codes of a picture from memory."""
+        self._memory.drop(url)
+
+    async def close(self) -> None:
+        """Cancel the computations in flight. Call it when no caller waits any more."""
+        tasks = [task for task, _ in self._in_flight.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _made(self, url: str, crowded: Callable[[], bool]) -> Codes:
+        """Make the codes, or wait for whoever does."""
         if url not in self._in_flight:
             flight = _Flight()
             task = asyncio.create_task(self._compute(url, flight))
@@ -202,21 +265,56 @@ class EmbeddingCache:
         finally:
             flight.waiting.remove(crowded)
 
-    async def close(self) -> None:
-        """Cancel the computations in flight. Call it when no caller waits any more."""
-        tasks = [task for task, _ in self._in_flight.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _compute(self, url: str, flight: _Flight) -> bytes:
+    async def _compute(self, url: str, flight: _Flight) -> Codes:
         try:
-            embedding = quantize(await self._pipeline.embedding(url, flight.crowded))
+            if self._sharing is not None:
+                await self._sharing.caught_up()  # perhaps another worker has made them
+            rows = self._rows(url)
+            missing = [version for version in self._versions if version not in rows]
+            if missing:
+                rows |= await self._fetched(url, missing, flight)
+                metrics.pictures.labels("fetch").inc()
+            codes = await self._coded(url, rows)
+            self._check(url, codes)
         except FetchError as error:
             metrics.pictures.labels("failure").inc()
             self._failures.add(url, error, hurried=flight.hurried)
             raise
-        self._memory.put(url, embedding)
-        self._disk.put(url, embedding, now=self._clock())
-        metrics.pictures.labels("fetch").inc()
-        return embedding
+        return codes
+
+    def _check(self, url: str, codes: Codes) -> None:
+        if not all(codes[: len(self._coders)]):
+            raise FetchError("invalid_embedding", f"image_url {display_url(url)}: {NOT_STORABLE}")
+
+    async def _fetched(self, url: str, versions: Sequence[str], flight: _Flight) -> dict[str, bytes]:
+        """Make features of the picture, share them, and keep them.
+
+        In this order: after a crash in between, an event that finds them on disk would not share them.
+        """
+        made = await self._pipeline.made(url, versions, flight.crowded)
+        rows = {version: row for version, row in made.items() if is_finite(row)}
+        now = self._clock()
+        if self._sharing is not None:
+            await self._sharing.publish(url, rows, now=now)
+        for version, row in rows.items():
+            self._disk.put(version, url, row, now=now)
+        return rows
+
+    async def _from_disk(self, url: str) -> Codes:
+        """The codes, as far as their features are on disk."""
+        return await self._coded(url, self._rows(url))
+
+    def _rows(self, url: str) -> dict[str, bytes]:
+        """The features on disk, by version."""
+        now = self._clock()
+        found = ((version, self._disk.get(version, url, now=now)) for version in self._versions)
+        return {version: row for version, row in found if row is not None}
+
+    async def _coded(self, url: str, rows: Mapping[str, bytes]) -> Codes:
+        """The codes of features. Kept in memory if none is missing."""
+        found = [(one, rows.get(one.coder.features)) for one in self._coders]
+        made = [b"" if row is None else await one.code(row) for one, row in found]
+        codes = Codes(*made)
+        if all(made):
+            self._memory.put(url, codes.served + codes.next)
+        return codes

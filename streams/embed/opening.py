@@ -1,24 +1,36 @@
-"""Opens the embedding pipeline and cache from the settings: for the embed worker, `tastestream warm` and `tastestream train embed`."""
+"""Opens the picture pipeline and the cache by the settings: for the embed worker, `tastestream warm` and `tastestream train embed`."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from model.bundle import Bundle
-from model.embedder import Embedder
-from model.quantization import HEADER_BYTES
-from streams.embed.batcher import EmbeddingBatcher
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.bundles import Bundles
+from streams.embed.batcher import Batcher
 from streams.embed.decoding.limits import DecoderLimits
 from streams.embed.decoding.pool import open_decoders
 from streams.embed.disk_cache import DiskCache
-from streams.embed.embedding_cache import EmbeddingCache
-from streams.embed.pipeline import EmbeddingPipeline
+from streams.embed.embedding_cache import CodeBatcher, EmbeddingCache
+from streams.embed.networks import open_networks
+from streams.embed.pipeline import PicturePipeline, Sized
+from streams.features.follower import Follower
+from streams.features.sharing import Send, Sharing
+from streams.features.taking import Own
 from streams.settings import Settings
 from streams.web.addresses import AddressPolicy
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import FetchLimits
+
+CACHE = "cache"  # the folder of the cache
+POSITION = "features.json"  # how far the topic has been read
+CODE_BATCH = 64  # pictures in one call of an item network
+
+Made = TypeVar("Made")
 
 
 def new_fetcher(settings: Settings) -> Fetcher:
@@ -36,11 +48,16 @@ def new_fetcher(settings: Settings) -> Fetcher:
 @asynccontextmanager
 async def open_pipeline(
     settings: Settings,
-    embedder: Embedder,
+    networks: Mapping[str, tuple[int, Callable[[Sequence[NDArray[np.uint8]]], Sequence[Made]]]],
     *,
     attempted: Callable[[], None] = lambda: None,
-) -> AsyncGenerator[EmbeddingPipeline]:
-    """Open an embedding pipeline, without a cache. `EmbeddingPipeline` describes `attempted`.
+) -> AsyncGenerator[PicturePipeline[Made]]:
+    """Open a pipeline, without a cache.
+
+    Args:
+        settings: limits and sizes.
+        networks: by the version of what each makes, the side of its pictures in pixels, and the call.
+        attempted: as `PicturePipeline` describes it.
 
     Raises:
         DecoderError: the decoder processes do not start.
@@ -50,10 +67,12 @@ async def open_pipeline(
         limits = DecoderLimits(settings.decoder_seconds, settings.decoder_memory)
         decoders = stack.enter_context(open_decoders(limits))
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
-        yield EmbeddingPipeline(
+        yield PicturePipeline(
             fetcher,
-            EmbeddingBatcher(embedder, model, settings.embed_batch),
-            image_size=embedder.image_size,
+            {
+                version: Sized(image_size, Batcher(run, model, settings.embed_batch))
+                for version, (image_size, run) in networks.items()
+            },
             max_pixels=settings.fetch_max_pixels,
             host_limiter=HostLimiter(HostLimits(unproven=max(1, settings.fetch_connections // 2))),
             max_in_flight=settings.fetch_connections,
@@ -67,33 +86,57 @@ async def open_pipeline(
 @asynccontextmanager
 async def open_embedding_cache(
     settings: Settings,
-    bundle: Bundle,
+    bundles: Bundles,
     folder: Path,
     *,
+    send: Send | None = None,
     attempted: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[EmbeddingCache]:
-    """Open an embedding cache with its pipeline. `EmbeddingPipeline` describes `attempted`.
+    """Open an embedding cache with its pipeline.
 
     Args:
         settings: limits and sizes.
-        bundle: the model.
+        bundles: the models.
         folder: the worker's folder, which the caller has locked (`locked_folder`). The cache is in `cache` below it.
+        send: sends records to `picture-features`; None to share nothing.
+        attempted: as `PicturePipeline` describes it; also called while the features of others are read.
 
     Raises:
         StateError: the cache cannot be created.
     """
+    networks = open_networks(bundles, settings.model_threads)
     async with AsyncExitStack() as stack:
-        pipeline = await stack.enter_async_context(
-            open_pipeline(settings, bundle.embedder(settings.model_threads), attempted=attempted)
-        )
+        runs = {network.version: (network.image_size, network.run) for network in networks.pictures}
+        pipeline = await stack.enter_async_context(open_pipeline(settings, runs, attempted=attempted))
         disk = DiskCache(
-            folder / "cache",
-            embedder_version=bundle.embedder_version,
-            length=HEADER_BYTES + bundle.embedding_size,
+            folder / CACHE,
+            row_bytes=networks.row_bytes,
             max_bytes=settings.cache_disk,
             max_age=settings.cache_max_age,
         )
         stack.callback(disk.close)
-        cache = EmbeddingCache(pipeline, disk, memory=settings.cache_memory, failure_age=settings.cache_failure_age)
+        codes = stack.enter_context(ThreadPoolExecutor(1, "codes"))
+        own = Own()
+        follower = sharing = None
+        if send is not None:
+            follower = Follower(
+                settings,
+                disk,
+                networks.row_bytes,
+                folder / POSITION,
+                own=own,
+            )
+            sharing = Sharing(send, own, follower)
+        cache = EmbeddingCache(
+            pipeline,
+            [CodeBatcher(coder, coder.run and Batcher(coder.run, codes, CODE_BATCH)) for coder in networks.coders],
+            disk,
+            memory=settings.cache_memory,
+            failure_age=settings.cache_failure_age,
+            sharing=sharing,
+        )
         stack.push_async_callback(cache.close)
+        if follower is not None:
+            stack.push_async_callback(follower.stop)
+            follower.start(cache.forget, attempted)
         yield cache

@@ -1,22 +1,23 @@
-"""Makes the embedding of the picture at a URL: fetch, decode, embed. Transient failures are retried.
+"""Runs the picture at a URL through networks: fetch, decode, run. Transient failures are retried.
 
-Nothing is kept here. `EmbeddingCache` keeps embeddings for the embed worker and `tastestream warm`; `tastestream train embed`
-keeps them in a file of its own.
+A picture is fetched once for all networks, and decoded once for all that take the same size. Nothing is kept here:
+`EmbeddingCache` keeps what the networks make for the embed worker and `tastestream warm`; `tastestream train embed` keeps it in a
+file of its own.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from itertools import count
 from random import uniform
 from time import monotonic
+from typing import Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import PictureError
-from model.quantization import NOT_STORABLE, storable
-from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.batcher import Batcher, Made
 from streams.embed.decoding.pool import DecoderPool
 from streams.exceptions import FetchError
 from streams.web.addresses import display_url, host_and_port
@@ -29,15 +30,21 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled with 
 JITTER = 0.25  # share of a pause, so that pictures that wait for one host do not all come back at once
 
 
-class EmbeddingPipeline:
-    """Makes embeddings of many pictures concurrently. Each picture succeeds or fails on its own."""
+class Sized(NamedTuple, Generic[Made]):
+    """A network, and the size of the pictures that it takes."""
+
+    image_size: int  # side of the square, pixels
+    batcher: Batcher[NDArray[np.uint8], Made]
+
+
+class PicturePipeline(Generic[Made]):
+    """Runs many pictures through networks concurrently. Each picture succeeds or fails on its own."""
 
     def __init__(
         self,
         fetcher: Fetcher,
-        batcher: EmbeddingBatcher,
+        networks: Mapping[str, Sized[Made]],
         *,
-        image_size: int,
         max_pixels: int,
         host_limiter: HostLimiter,
         max_in_flight: int,
@@ -51,11 +58,10 @@ class EmbeddingPipeline:
 
         Args:
             fetcher: fetches the pictures.
-            batcher: calls the model.
-            image_size: side of the square that the model takes, pixels.
+            networks: the networks, by the version of what they make.
             max_pixels: width x height over which a picture is refused.
             host_limiter: limits the requests to each host.
-            max_in_flight: pictures in flight at a time, from the request to the embedding.
+            max_in_flight: pictures in flight at a time, from the request to the end of its networks.
             max_large: of these, pictures over `LARGE_PICTURE_BYTES` that are read and decoded at a time. Bounds memory.
             attempts: attempts at a picture, for transient failures.
             decoders: decode in processes of their own.
@@ -63,8 +69,7 @@ class EmbeddingPipeline:
             sleep: waits between attempts, seconds.
         """
         self._fetcher = fetcher
-        self._batcher = batcher
-        self._image_size = image_size
+        self._networks = networks
         self._max_pixels = max_pixels
         self._host_limiter = host_limiter
         self._in_flight = asyncio.Semaphore(max_in_flight)
@@ -74,21 +79,25 @@ class EmbeddingPipeline:
         self._attempted = attempted
         self._sleep = sleep
 
-    async def embedding(self, url: str, crowded: Callable[[], bool] = lambda: False) -> NDArray[np.float32]:
-        """The embedding of the picture at `url`, float32 [d].
+    async def made(
+        self, url: str, versions: Collection[str] | None = None, crowded: Callable[[], bool] = lambda: False
+    ) -> dict[str, Made]:
+        """What networks make of the picture at `url`, by their versions.
 
         Args:
             url: where the picture is.
+            versions: which networks; all if None.
             crowded: asked after a failure that could be retried: whether so many events wait that it is not.
 
         Raises:
-            FetchError: the picture cannot be fetched or decoded, or its embedding cannot be stored; the error of the last attempt.
+            FetchError: the picture cannot be fetched or decoded; the error of the last attempt.
         """
+        networks = {version: self._networks[version] for version in versions or self._networks}
         host, deadline = host_and_port(url), monotonic() + RETRY_TIMEOUT
         answered = False  # whether the host has answered with a status that is no success
         for number in count(1):
             try:
-                return await self._attempt(url, host, answered)
+                return await self._attempt(url, host, networks, answered=answered)
             except PictureError as error:
                 raise FetchError(error.reason, f"image_url {display_url(url)}: {error}") from error
             except FetchError as error:
@@ -101,17 +110,24 @@ class EmbeddingPipeline:
             await self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, url: str, host: str, answered: bool) -> NDArray[np.float32]:
-        """One attempt. It counts as in flight until the embedding is there, so that the queue of the model is bounded, too."""
+    async def _attempt(
+        self, url: str, host: str, networks: Mapping[str, Sized[Made]], *, answered: bool
+    ) -> dict[str, Made]:
+        """One attempt. It counts as in flight until all is made, so that the queues of the networks are bounded, too."""
         async with AsyncExitStack() as in_flight:
-            picture = await self._picture(url, host, answered, in_flight)
-            embedding = await self._batcher.embed(picture)
-        if not storable(embedding):
-            raise FetchError("invalid_embedding", f"image_url {display_url(url)}: {NOT_STORABLE}")
-        return embedding
+            sizes = {network.image_size for network in networks.values()}
+            pictures = await self._pictures(url, host, sizes, in_flight, answered=answered)
+            return {
+                version: await network.batcher.made(pictures[network.image_size])
+                for version, network in networks.items()
+            }
 
-    async def _picture(self, url: str, host: str, answered: bool, in_flight: AsyncExitStack) -> NDArray[np.uint8]:
-        """Fetch and decode. The slot at the host is free again as soon as the body is read and has room at the decoders.
+    async def _pictures(
+        self, url: str, host: str, sizes: Collection[int], in_flight: AsyncExitStack, *, answered: bool
+    ) -> dict[int, NDArray[np.uint8]]:
+        """Fetch, and decode to each size.
+
+        The slot at the host is free again as soon as the body is read and has room at the decoders.
 
         A host that hangs or sends a byte at a time costs one picture in flight and little memory. One whose pictures take long to
         decode gets no more of them.
@@ -122,7 +138,7 @@ class EmbeddingPipeline:
                 async with self._fetcher.stream(url) as response:
                     data = await response.read(lambda: decoding.enter_async_context(self._large.place(host)))
                 await decoding.enter_async_context(self._decoders.room(host))
-            return await self._decoders.decode(data, self._image_size, self._max_pixels, host)
+            return {size: await self._decoders.decode(data, size, self._max_pixels, host) for size in sizes}
 
 
 def _pause(attempts: int, retry_after: float) -> float:

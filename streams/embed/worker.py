@@ -1,4 +1,4 @@
-"""The embed worker: reads interactions, finds the embedding of each picture, publishes embedded interactions.
+"""The embed worker: reads interactions, finds the embeddings of each picture, publishes embedded interactions.
 
 Events are processed side by side, so that a slow picture delays only its own event; the order does not matter to the fold
 that follows. Offsets are committed in order all the same: the in-flight tracker never passes an unfinished event. An event
@@ -9,12 +9,14 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import time
 from typing import NamedTuple
 
-from model.bundle import Bundle
-from model.quantization import HEADER_BYTES, is_finite
+from msgspec.structs import replace
+
+from model.quantization import is_finite
 from streams import metrics
 from streams.bundles import Bundles
 from streams.dead_letter import dead_letter
@@ -23,7 +25,7 @@ from streams.embed.opening import open_embedding_cache
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
-from streams.exceptions import EventError
+from streams.exceptions import DeliveryError, EventError
 from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Headers, value_of
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
@@ -49,10 +51,13 @@ class EmbedWorker:
     name = "embed"
     gc_allocations = 700  # Python's default: a failed fetch can leave a reference cycle that holds a 10 MB picture
 
-    def __init__(self, settings: Settings, bundle: Bundle, folder: Path, partitions: int) -> None:
+    def __init__(self, settings: Settings, bundles: Bundles, folder: Path, partitions: int) -> None:
         """Make a worker that sends embedded interactions over the first `partitions` partitions of their topic."""
         self._settings = settings
-        self._bundle = bundle
+        self._served = bundles.served.embedder_version
+        self._next = bundles.next.embedder_version if bundles.next else ""
+        self._code_bytes = bundles.row_bytes
+        self._bundles = bundles
         self._folder = folder
         self._partitions = partitions
         self.app = new_app(
@@ -69,8 +74,12 @@ class EmbedWorker:
         self._embeddings: EmbeddingCache | None = None
 
     async def __aenter__(self) -> "EmbedWorker":
+        settings = self._settings
+        send = partial(self._publisher.send_all, settings.features_topic) if settings.share_features else None
         self._embeddings = await self._open.enter_async_context(
-            open_embedding_cache(self._settings, self._bundle, self._folder, attempted=self.app.in_flight.progressed)
+            open_embedding_cache(
+                settings, self._bundles, self._folder, send=send, attempted=self.app.in_flight.progressed
+            )
         )
         return self
 
@@ -107,6 +116,8 @@ class EmbedWorker:
             logger.info("dead letter: %s", error)
             # Its frames hold the record. They would keep it in memory until the garbage collector runs.
             problem = error.with_traceback(None)
+        except DeliveryError:
+            raise
         except Exception as error:  # a defect of ours must neither lose the event nor block its partition
             logger.exception("dead letter: an unexpected error")
             problem = EventError("internal_error", repr(error))
@@ -126,16 +137,22 @@ class EmbedWorker:
             max_future=self._settings.max_future,
             earliest=self._settings.earliest,
         )
-        embedding = b""
-        if interaction.type in PICTURED:
-            if self._embeddings is None:
-                raise RuntimeError("the worker was not entered before its app started")
-            embedding = await self._embeddings.embedding(interaction.image_url, pending.crowded)
-            if len(embedding) != HEADER_BYTES + self._bundle.embedding_size or not is_finite(embedding):
-                raise EventError(
-                    "invalid_embedding",
-                    f"the embedder of the bundle made an embedding of {len(embedding)} bytes that is not finite, or too large, "
-                    "or of a wrong length; check the bundle",
-                    field="image_url",
-                )
-        return with_embedding(interaction, self._bundle.embedder_version, embedding)
+        if interaction.type not in PICTURED:
+            return with_embedding(interaction, "", b"")
+        if self._embeddings is None:
+            raise RuntimeError("the worker was not entered before its app started")
+        codes = await self._embeddings.codes(interaction.image_url, pending.crowded)
+        if not self._fits(self._served, codes.served):
+            raise EventError(
+                "invalid_embedding",
+                f"the embedder of the bundle made an embedding of {len(codes.served)} bytes that is not finite, or too large, "
+                "or of a wrong length; check the bundle",
+                field="image_url",
+            )
+        embedded = with_embedding(interaction, self._served, codes.served)
+        if not codes.next or not self._fits(self._next, codes.next):
+            return embedded
+        return replace(embedded, next_embedder_version=self._next, next_embedding=codes.next)
+
+    def _fits(self, embedder_version: str, code: bytes) -> bool:
+        return len(code) == self._code_bytes[embedder_version] and is_finite(code)

@@ -371,13 +371,13 @@ class Settings(BaseSettings):
     cache_disk: int = Field(
         1024**3,
         ge=0,
-        description="Maximum size of the embeddings that are cached on disk, in bytes. "
+        description="Maximum size of the features of pictures that are cached on disk, in bytes: about 1,100 for a picture. "
         "Raise it until the pictures of all items on sale fit.",
     )
     cache_max_age: float = Field(
         30 * 86_400.0,
         gt=0,
-        description="Seconds after which a cached embedding expires and its picture is fetched again. "
+        description="Seconds after which the features of a picture expire and it is fetched again. "
         "Lower it if pictures change under the same URL.",
     )
     cache_failure_age: float = Field(

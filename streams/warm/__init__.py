@@ -1,4 +1,4 @@
-"""`tastestream warm`: fills the embedding cache from a list of URLs, so that the first events find their embeddings there.
+"""`tastestream warm`: fills the picture cache from a list of URLs, so that the first events find them there.
 
 url_list.py    the entries of a list: CSV, Parquet, JSON lines, or one URL a line
 read_ahead.py  reads them in a thread, a bounded number ahead

@@ -8,8 +8,8 @@ import typer
 
 from model.exceptions import TastestreamError
 from streams.console import USAGE, fail, read, stdout
-from streams.exceptions import ListError, StateError
-from streams.runtime.process import CRASHED, MISCONFIGURED
+from streams.exceptions import BrokerUnreachable, DeliveryError, ListError, StateError
+from streams.runtime.process import CRASHED, MISCONFIGURED, UNAVAILABLE
 from streams.warm.commands import failures_file, run_warm
 from streams.warm.url_list import Format, open_url_list
 
@@ -49,6 +49,12 @@ def warm(
     limit: Annotated[
         int | None, typer.Option(help="Read only the first N entries.", metavar="N", min=1, show_default=False)
     ] = None,
+    local: Annotated[
+        bool,
+        typer.Option(
+            "--local", help="Fill the cache of this machine alone, without Kafka; workers elsewhere get nothing."
+        ),
+    ] = False,
     failures: Annotated[
         Path | None,
         typer.Option(
@@ -58,13 +64,15 @@ def warm(
         ),
     ] = None,
 ) -> None:
-    """Fill the embedding cache from a list of URLs, before the first events need these pictures.
+    """Fill the picture cache from a list of URLs, before the first events need these pictures.
 
     Uses the settings and the folder of the embed worker (DATA_DIR/embed), so stop that worker first.
+    Shares what it makes with all embed workers, and first takes what they have made, unless
+    SHARE_FEATURES is off or with --local.
 
     Skips URLs that are already cached. Run it again to go on after an interruption, or to retry failed URLs.
 
-    Exit code 0: all pictures are cached; 1: some failed; 130: stopped by Ctrl-C or SIGTERM.
+    Exit code 0: all pictures are cached; 1: some failed; 69: there is no broker; 130: stopped by Ctrl-C or SIGTERM.
     """
     settings = read()
     with ExitStack() as stack:
@@ -74,7 +82,11 @@ def warm(
         except ListError as error:
             fail(f"{error}. See: tastestream warm --help", USAGE)
         try:
-            code = run_warm(settings, url_list, stdout(), limit=limit, rate=rate, on_failure=on_failure)
+            code = run_warm(
+                settings, url_list, stdout(), limit=limit, rate=rate, share=not local, on_failure=on_failure
+            )
+        except BrokerUnreachable as error:
+            fail(str(error), UNAVAILABLE)
         except TastestreamError as error:
-            fail(str(error), CRASHED if isinstance(error, StateError | ListError) else MISCONFIGURED)
+            fail(str(error), CRASHED if isinstance(error, StateError | ListError | DeliveryError) else MISCONFIGURED)
     raise typer.Exit(code)

@@ -5,7 +5,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from time import monotonic
@@ -15,10 +15,12 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from model.bundle import Bundle
+from streams.bundles import load_bundles
 from streams.console import PlainConsole
 from streams.embed.opening import open_embedding_cache
-from streams.exceptions import ListError
+from streams.exceptions import BrokerUnreachable, ListError
+from streams.features.producer import FeaturesProducer
+from streams.kafka.topics import ensure_topics
 from streams.runtime.process import configure_logging, locked_folder, stop_event, unless_stopped
 from streams.settings import Settings
 from streams.warm.job import EmbeddingJob
@@ -42,9 +44,10 @@ def run_warm(
     *,
     limit: int | None,
     rate: float | None,
+    share: bool,
     on_failure: OnFailure,
 ) -> int:
-    """Fill the embedding cache from a list, and print a summary, however the run ends.
+    """Fill the picture cache from a list, and print a summary, however the run ends.
 
     Args:
         settings: those of the embed worker.
@@ -52,18 +55,22 @@ def run_warm(
         console: where the summary goes.
         limit: entries to read; None for all.
         rate: pictures started a second; None for no limit.
+        share: whether features are shared with the embed workers, if the settings say so too.
         on_failure: called with each entry that has no embedding.
 
     Returns:
         The exit code: 0 if all pictures have an embedding, 1 if some do not, 130 after a signal.
 
     Raises:
+        BrokerUnreachable: there is no broker to share features by.
         DataFolderError: the embed worker, or another run, uses the folder.
         TastestreamError: the bundle, the cache or the list cannot be used.
     """
     configure_logging(settings)
     with locked_folder(settings.state_dir, "embed") as folder:
-        return asyncio.run(_warm(settings, folder, url_list, console, limit=limit, rate=rate, on_failure=on_failure))
+        return asyncio.run(
+            _warm(settings, folder, url_list, console, limit=limit, rate=rate, share=share, on_failure=on_failure)
+        )
 
 
 async def _warm(
@@ -74,13 +81,24 @@ async def _warm(
     *,
     limit: int | None,
     rate: float | None,
+    share: bool,
     on_failure: OnFailure,
 ) -> int:
     stop = stop_event(with_parent=False)
-    bundle = Bundle.load(settings.bundle, settings.bundle_key)
+    bundles = load_bundles(settings)
     # Within one run a failure is final, so that a repeated URL costs nothing. The next run tries all failed URLs again.
     settings = settings.model_copy(update={"cache_failure_age": math.inf})
-    async with open_embedding_cache(settings, bundle, folder) as cache:
+    async with AsyncExitStack() as stack:
+        send = None
+        if share and settings.share_features:
+            producer = await unless_stopped(_opened_producer(settings, stack), stop)
+            if producer is None:
+                return STOPPED
+            send = producer.send
+        cache = await stack.enter_async_context(open_embedding_cache(settings, bundles, folder, send=send))
+        if send is not None:
+            logger.info("reading topic %s first, for the pictures that other workers have", settings.features_topic)
+            await unless_stopped(cache.caught_up(), stop)
         in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
         job = EmbeddingJob(cache, in_flight=in_flight, rate=rate, on_failure=on_failure)
         ahead = ReadAhead(_first(url_list.entries, limit))
@@ -106,6 +124,14 @@ async def _warm(
     if not complete:
         return STOPPED
     return 1 if job.failed else 0
+
+
+async def _opened_producer(settings: Settings, stack: AsyncExitStack) -> FeaturesProducer:
+    try:
+        await ensure_topics(settings)
+        return await stack.enter_async_context(FeaturesProducer(settings))
+    except BrokerUnreachable as error:
+        raise BrokerUnreachable(f"{error}; use --local to fill the cache of this machine alone") from error
 
 
 def summary(job: EmbeddingJob, seconds: float, *, complete: bool) -> str:

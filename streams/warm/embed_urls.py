@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.embedder import Embedder
+from model.quantization import NOT_STORABLE, storable
 from streams.embed.opening import open_pipeline
-from streams.embed.pipeline import EmbeddingPipeline
+from streams.embed.pipeline import PicturePipeline
+from streams.exceptions import FetchError
 from streams.runtime.process import unless_stopped
 from streams.settings import Settings
 from streams.warm.job import EmbeddingJob
 from streams.warm.url_list import Entry
+from streams.web.addresses import display_url
 
 Outcome = tuple[str, NDArray[np.float32] | tuple[str, str]]
 """A URL and its embedding, float32 [d], or the reason and the message of a failure."""
@@ -61,9 +64,13 @@ async def _embed_all(
     settings: Settings, embedder: Embedder, urls: Sequence[str], emit: Callable[[Outcome], object]
 ) -> None:
     in_flight = min(settings.embed_in_flight, settings.fetch_connections)  # more would only wait
-    async with open_pipeline(settings, embedder) as pipeline:
+
+    def run(pictures: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        return list(embedder.embed(np.stack(pictures)))
+
+    async with open_pipeline(settings, {embedder.version: (embedder.image_size, run)}) as pipeline:
         job = EmbeddingJob(
-            _Uncached(pipeline, emit),
+            _Uncached(pipeline, embedder.version, emit),
             in_flight=in_flight,
             rate=None,
             on_failure=lambda entry: emit((entry.url, (entry.reason, entry.error))),
@@ -84,12 +91,19 @@ class _Uncached:
 
     write_error = ""
 
-    def __init__(self, pipeline: EmbeddingPipeline, emit: Callable[[Outcome], object]) -> None:
+    def __init__(
+        self, pipeline: PicturePipeline[NDArray[np.float32]], version: str, emit: Callable[[Outcome], object]
+    ) -> None:
         self._pipeline = pipeline
+        self._version = version
         self._emit = emit
 
-    def cached(self, url: str) -> None:
+    def cached(self, url: str) -> bool:
         del url
+        return False
 
-    async def embedding(self, url: str) -> None:
-        self._emit((url, await self._pipeline.embedding(url)))
+    async def codes(self, url: str) -> None:
+        embedding = (await self._pipeline.made(url))[self._version]
+        if not storable(embedding):
+            raise FetchError("invalid_embedding", f"image_url {display_url(url)}: {NOT_STORABLE}")
+        self._emit((url, embedding))

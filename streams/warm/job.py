@@ -8,7 +8,7 @@ from contextlib import aclosing
 from time import monotonic
 from typing import Protocol
 
-from streams.exceptions import EventError, StateError
+from streams.exceptions import DeliveryError, EventError, StateError
 from streams.warm.url_list import Entry
 from streams.web.addresses import display_url
 
@@ -25,12 +25,12 @@ class EmbeddingSource(Protocol):
         """Why an embedding could not be written; "" if all were written."""
         ...
 
-    def cached(self, url: str) -> object | None:
-        """The embedding if it is cached, else None."""
+    def cached(self, url: str) -> bool:
+        """Whether the embedding is cached."""
         ...
 
-    async def embedding(self, url: str) -> object:
-        """The embedding. Raises EventError if there is none."""
+    async def codes(self, url: str) -> object:
+        """The embedding. Raises EventError if there is none, and DeliveryError if it cannot be shared."""
         ...
 
 
@@ -61,6 +61,7 @@ class EmbeddingJob:
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[None]] = set()
         self._urls: set[str] = set()  # in flight
+        self._undelivered: DeliveryError | None = None
         self.new = 0
         self.found = 0
         self.failed: Counter[str] = Counter()
@@ -75,6 +76,7 @@ class EmbeddingJob:
 
         Raises:
             StateError: an embedding could not be written.
+            DeliveryError: an embedding could not be shared.
             Exception: whatever `entries` raises.
         """
         seen = 0
@@ -83,7 +85,7 @@ class EmbeddingJob:
                 self._check_written()
                 if entry.reason:
                     self._fail(entry)
-                elif self._source.cached(entry.url) is not None:
+                elif self._source.cached(entry.url):
                     self.found += 1
                 else:
                     await self._start(entry)
@@ -119,11 +121,13 @@ class EmbeddingJob:
 
     async def _embed(self, entry: Entry, *, repeated: bool) -> None:
         # An earlier entry may have been embedded while this one waited for its slot.
-        found = repeated or self._source.cached(entry.url) is not None
+        found = repeated or self._source.cached(entry.url)
         try:
-            await self._source.embedding(entry.url)
+            await self._source.codes(entry.url)
         except EventError as error:
             self._fail(entry._replace(reason=error.reason, error=str(error)))
+        except DeliveryError as error:  # it would fail for all others, too
+            self._undelivered = self._undelivered or error
         except Exception as error:  # a defect of ours must not end the whole job
             logger.exception("unexpected error for the picture at %s", display_url(entry.url))
             self._fail(entry._replace(reason="internal_error", error=repr(error)))
@@ -140,4 +144,6 @@ class EmbeddingJob:
 
     def _check_written(self) -> None:
         if self._source.write_error:
-            raise StateError(f"cannot write to the embedding cache: {self._source.write_error}")
+            raise StateError(f"cannot write to the picture cache: {self._source.write_error}")
+        if self._undelivered is not None:
+            raise self._undelivered

@@ -19,6 +19,7 @@ from model.aggregator import Scored
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES
 from streams.bundles import Bundles
+from streams.embed.embedding_cache import Codes
 from streams.embed.worker import EmbedWorker
 from streams.exceptions import EventError
 from streams.messages import EmbeddedInteraction, encode_embedded, json_schema
@@ -191,9 +192,9 @@ class Embeddings:
     def __init__(self, embedding: bytes) -> None:
         self._embedding = embedding
 
-    async def embedding(self, url: str, crowded: Callable[[], bool]) -> bytes:
+    async def codes(self, url: str, crowded: Callable[[], bool]) -> Codes:
         del url, crowded
-        return self._embedding
+        return Codes(self._embedding)
 
 
 @SHARED
@@ -242,4 +243,6 @@ def profile_accepts(worker: ProfileWorker, value: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def embed(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> EmbedWorker:
-    return EmbedWorker(Settings.model_construct(), bundle, Path(tmp_path_factory.mktemp("embed")), partitions=1)
+    return EmbedWorker(
+        Settings.model_construct(), Bundles(bundle), Path(tmp_path_factory.mktemp("embed")), partitions=1
+    )

@@ -80,7 +80,7 @@ class Bench:
 
     async def _known(self, system: System) -> None:
         """Put the pictures of the shop into the cache of the embed worker."""
-        fill_cache(settings_of(system), self._bundle, self._embeddings)
+        fill_cache(settings_of(system), self._bundle, self._shop)
 
     def _embedded(self, event: Event) -> Keyed:
         """The event as the embed worker publishes it."""

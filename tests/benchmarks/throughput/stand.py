@@ -114,7 +114,6 @@ class Stand:
         self.shop = shop
         self._folder = folder
         self._bundle = bundle
-        self._embeddings = shop.embeddings(bundle)
         self._settings = {"bag_size": shop.bag, "max_slots": 2 * shop.bag, "commit_interval": 1.0, **settings}
         self._number = 0
 
@@ -165,9 +164,10 @@ class Stand:
             embedded_topic=f"{name}-embedded",
             recommendations_topic=f"{name}-recommendations",
             dlq_topic=f"{name}-dlq",
+            features_topic=f"{name}-features",
         )
         settings = settings_of(system)
-        peer.prepare(settings, self._bundle, self._embeddings)
+        peer.prepare(settings, self._bundle, self.shop)
         async with connected(self.broker.bootstrap) as (admin, consumer):
             await make_topics(admin, settings)
             outputs = [TopicPartition(settings.recommendations_topic, number) for number in range(PARTITIONS)]

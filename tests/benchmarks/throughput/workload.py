@@ -6,6 +6,7 @@ the events to measure. The pictures are the photos of the demo, each under the U
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,15 @@ BEGIN = 1_700_000_000_000  # milliseconds since the epoch
 STEP = 60_000  # milliseconds between two events
 
 Event = dict[str, object]
+
+
+@cache
+def _made(bundle: Bundle) -> tuple[list[bytes], list[bytes]]:
+    """The features and the quantized embeddings of the photos."""
+    embedder = bundle.split_embedder()
+    pictures = np.stack([decode_picture((CATALOGUE / name).read_bytes(), bundle.image_size) for name in PHOTOS])
+    features = embedder.backbone.features(pictures)
+    return features, [quantize(embedding) for embedding in embedder.of_features(features)]
 
 
 @dataclass(frozen=True)
@@ -72,11 +82,14 @@ class Shop:
             found.append(event)
         return found
 
+    def features(self, bundle: Bundle) -> dict[str, bytes]:
+        """The features of the picture of each item, by URL."""
+        rows, _ = _made(bundle)
+        return {self.url(item): rows[item % len(rows)] for item in range(self.items)}
+
     def embeddings(self, bundle: Bundle) -> dict[str, bytes]:
         """The quantized embedding of the picture of each item, by URL."""
-        embedder = bundle.embedder()
-        pictures = np.stack([decode_picture((CATALOGUE / name).read_bytes(), bundle.image_size) for name in PHOTOS])
-        rows = [quantize(embedding) for embedding in embedder.embed(pictures)]
+        _, rows = _made(bundle)
         return {self.url(item): rows[item % len(rows)] for item in range(self.items)}
 
     def _popularity(self) -> NDArray[np.float64]:

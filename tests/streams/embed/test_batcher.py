@@ -1,7 +1,7 @@
 """One model serves many concurrent requests in micro-batches."""
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from streams.embed.batcher import EmbeddingBatcher
+from streams.embed.batcher import Batcher
 
 SIZE = 4
+
+Picture = NDArray[np.uint8]
 
 
 class Model:
@@ -25,7 +27,7 @@ class Model:
         self.twenty = Event()
         self.broken = False
 
-    def embed(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, pictures: Sequence[Picture]) -> Sequence[NDArray[np.float32]]:
         self.calls.append(len(pictures))
         self.called.set()
         assert self.gate.wait(10)
@@ -33,7 +35,7 @@ class Model:
             self.twenty.set()
         if self.broken:
             raise MemoryError("no room for this call")
-        return pictures.mean(axis=(1, 2), dtype=np.float32)
+        return [picture.mean(axis=(0, 1), dtype=np.float32) for picture in pictures]
 
 
 def picture(grey: int) -> NDArray[np.uint8]:
@@ -46,18 +48,18 @@ def model() -> Model:
 
 
 @pytest.fixture
-def batcher(model: Model) -> Generator[EmbeddingBatcher]:
+def batcher(model: Model) -> Generator[Batcher[Picture, NDArray[np.float32]]]:
     with ThreadPoolExecutor(1) as executor:
-        yield EmbeddingBatcher(model, executor, 8)  # pyright: ignore[reportArgumentType] -- only embed is called
+        yield Batcher(model.run, executor, 8)
 
 
 async def test_pictures_that_wait_while_the_model_is_busy_share_its_next_calls(
-    batcher: EmbeddingBatcher, model: Model
+    batcher: Batcher[Picture, NDArray[np.float32]], model: Model
 ) -> None:
     model.gate.clear()
-    asked = [asyncio.create_task(batcher.embed(picture(0)))]
+    asked = [asyncio.create_task(batcher.made(picture(0)))]
     assert await asyncio.to_thread(model.called.wait, 10)
-    asked += [asyncio.create_task(batcher.embed(picture(grey))) for grey in range(1, 12)]
+    asked += [asyncio.create_task(batcher.made(picture(grey))) for grey in range(1, 12)]
     await asyncio.sleep(0)  # each request is queued
     model.gate.set()
     found = await asyncio.gather(*asked)
@@ -65,28 +67,34 @@ async def test_pictures_that_wait_while_the_model_is_busy_share_its_next_calls(
     assert [embedding.tolist() for embedding in found] == [[grey] * 3 for grey in range(12)]
 
 
-async def test_the_model_goes_on_while_the_event_loop_is_busy(batcher: EmbeddingBatcher, model: Model) -> None:
+async def test_the_model_goes_on_while_the_event_loop_is_busy(
+    batcher: Batcher[Picture, NDArray[np.float32]], model: Model
+) -> None:
     model.gate.clear()
-    asked = [asyncio.create_task(batcher.embed(picture(grey))) for grey in range(20)]
+    asked = [asyncio.create_task(batcher.made(picture(grey))) for grey in range(20)]
     assert await asyncio.to_thread(model.called.wait, 10)
     model.gate.set()
     assert model.twenty.wait(10)  # the event loop is blocked meanwhile
     await asyncio.gather(*asked)
 
 
-async def test_a_failed_call_fails_only_the_pictures_in_it(batcher: EmbeddingBatcher, model: Model) -> None:
+async def test_a_failed_call_fails_only_the_pictures_in_it(
+    batcher: Batcher[Picture, NDArray[np.float32]], model: Model
+) -> None:
     model.broken = True
     with pytest.raises(MemoryError, match="no room for this call"):
-        await batcher.embed(picture(1))
+        await batcher.made(picture(1))
     model.broken = False
-    assert (await batcher.embed(picture(7))).tolist() == [7, 7, 7]
+    assert (await batcher.made(picture(7))).tolist() == [7, 7, 7]
 
 
-async def test_a_cancelled_request_is_not_computed(batcher: EmbeddingBatcher, model: Model) -> None:
+async def test_a_cancelled_request_is_not_computed(
+    batcher: Batcher[Picture, NDArray[np.float32]], model: Model
+) -> None:
     model.gate.clear()
-    first = asyncio.create_task(batcher.embed(picture(0)))
+    first = asyncio.create_task(batcher.made(picture(0)))
     assert await asyncio.to_thread(model.called.wait, 10)
-    cancelled, last = (asyncio.create_task(batcher.embed(picture(grey))) for grey in (1, 2))
+    cancelled, last = (asyncio.create_task(batcher.made(picture(grey))) for grey in (1, 2))
     await asyncio.sleep(0)  # both requests are queued
     cancelled.cancel()
     await asyncio.wait({cancelled})

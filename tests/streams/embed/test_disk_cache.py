@@ -1,9 +1,12 @@
-"""The cache on disk is bounded in bytes and age, belongs to one embedder version, and drops what is damaged."""
+"""The cache on disk is bounded in bytes and age, tells versions of features apart, and drops what is damaged."""
 
+import resource
 import shutil
+import struct
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,20 +14,35 @@ import rocksdict
 
 from streams.embed.disk_cache import DiskCache
 from streams.exceptions import StateError
+from streams.features.records import Features, encode_features, features_key
 
 NOW = 1_400_000_000.0
 URL = "https://shop.example/shoe.jpg"
-LENGTH = 8 * 1024  # bytes; longer than a real embedding, so that few entries fill a file
-EMBEDDING = np.random.default_rng(1).bytes(LENGTH)  # does not compress
+LENGTH = 8 * 1024  # bytes; longer than a real row, so that few entries fill a file
+ROW = np.random.default_rng(1).bytes(LENGTH)  # does not compress
 MANY = 3_500  # entries; they fill three write buffers, so that at least two are files
 MIB = 1024**2
 
 
+class OneVersion(DiskCache):
+    """A cache whose entries are all of one version."""
+
+    def __init__(self, folder: Path, version: str, length: int, **limits: Any) -> None:
+        super().__init__(folder, row_bytes={version: length}, **limits)
+        self.version = version
+
+    def row(self, url: str, *, now: float) -> bytes | None:
+        return self.get(self.version, url, now=now)
+
+    def keep(self, url: str, row: bytes, *, now: float) -> None:
+        self.put(self.version, url, row, now=now)
+
+
 @contextmanager
 def cache(
-    folder: Path, *, embedder_version: str = "v1", length: int = LENGTH, max_bytes: int = 64 * MIB, max_age: float = 60
-) -> Generator[DiskCache]:
-    opened = DiskCache(folder, embedder_version=embedder_version, length=length, max_bytes=max_bytes, max_age=max_age)
+    folder: Path, *, version: str = "v1", length: int = LENGTH, max_bytes: int = 64 * MIB, max_age: float = 60
+) -> Generator[OneVersion]:
+    opened = OneVersion(folder, version, length, max_bytes=max_bytes, max_age=max_age)
     try:
         yield opened
     finally:
@@ -33,66 +51,130 @@ def cache(
 
 def test_an_entry_is_found_also_after_a_restart(tmp_path: Path) -> None:
     with cache(tmp_path / "c") as disk:
-        assert disk.get(URL, now=NOW) is None
-        disk.put(URL, EMBEDDING, now=NOW)
-        assert disk.get(URL, now=NOW) == EMBEDDING
+        assert disk.row(URL, now=NOW) is None
+        disk.keep(URL, ROW, now=NOW)
+        assert disk.row(URL, now=NOW) == ROW
     with cache(tmp_path / "c") as disk:
-        assert disk.get(URL, now=NOW) == EMBEDDING
-        assert disk.get(URL + "?", now=NOW) is None
+        assert disk.row(URL, now=NOW) == ROW
+        assert disk.row(URL + "?", now=NOW) is None
 
 
 def test_an_entry_over_the_maximum_age_is_not_used(tmp_path: Path) -> None:
-    newer = EMBEDDING[::-1]
+    newer = ROW[::-1]
     with cache(tmp_path / "c", max_age=60) as disk:
-        disk.put(URL, EMBEDDING, now=NOW)
-        assert disk.get(URL, now=NOW + 60) == EMBEDDING
-        assert disk.get(URL, now=NOW + 60.1) is None
-        disk.put(URL, newer, now=NOW + 61)
-        assert disk.get(URL, now=NOW + 100) == newer
+        disk.keep(URL, ROW, now=NOW)
+        assert disk.row(URL, now=NOW + 60) == ROW
+        assert disk.row(URL, now=NOW + 60.1) is None
+        disk.keep(URL, newer, now=NOW + 61)
+        assert disk.row(URL, now=NOW + 100) == newer
 
 
-def test_another_embedder_version_does_not_see_an_entry(tmp_path: Path) -> None:
-    with cache(tmp_path / "c", embedder_version="v1") as disk:
-        disk.put(URL, EMBEDDING, now=NOW)
-    with cache(tmp_path / "c", embedder_version="v2") as disk:
-        assert disk.get(URL, now=NOW) is None
-        disk.put(URL, EMBEDDING[::-1], now=NOW)
-    with cache(tmp_path / "c", embedder_version="v1") as disk:
-        assert disk.get(URL, now=NOW) == EMBEDDING
+def test_another_version_does_not_see_an_entry(tmp_path: Path) -> None:
+    with cache(tmp_path / "c", version="v1") as disk:
+        disk.keep(URL, ROW, now=NOW)
+    with cache(tmp_path / "c", version="v2") as disk:
+        assert disk.row(URL, now=NOW) is None
+        disk.keep(URL, ROW[::-1], now=NOW)
+    with cache(tmp_path / "c", version="v1") as disk:
+        assert disk.row(URL, now=NOW) == ROW
 
 
-def test_an_embedder_version_with_the_same_prefix_does_not_see_an_entry(tmp_path: Path) -> None:
-    with cache(tmp_path / "c", embedder_version="v1") as disk:
-        disk.put("1" + URL, EMBEDDING, now=NOW)
-    with cache(tmp_path / "c", embedder_version="v11") as disk:
-        assert disk.get(URL, now=NOW) is None
+def test_a_version_with_the_same_prefix_does_not_see_an_entry(tmp_path: Path) -> None:
+    with cache(tmp_path / "c", version="v1") as disk:
+        disk.keep("1" + URL, ROW, now=NOW)
+    with cache(tmp_path / "c", version="v11") as disk:
+        assert disk.row(URL, now=NOW) is None
 
 
 @pytest.mark.parametrize("length", [0, 1, LENGTH - 1, LENGTH + 1, 2 * LENGTH])
 def test_an_entry_of_another_length_is_ignored(tmp_path: Path, length: int) -> None:
     with cache(tmp_path / "c", length=length) as disk:
-        disk.put(URL, bytes(length), now=NOW)
+        disk.keep(URL, bytes(length), now=NOW)
     with cache(tmp_path / "c", length=LENGTH) as disk:
-        assert disk.get(URL, now=NOW) is None
-        disk.put(URL, EMBEDDING, now=NOW)
-        assert disk.get(URL, now=NOW) == EMBEDDING
+        assert disk.row(URL, now=NOW) is None
+        disk.keep(URL, ROW, now=NOW)
+        assert disk.row(URL, now=NOW) == ROW
 
 
-def test_an_entry_without_a_time_is_ignored(tmp_path: Path) -> None:
+OF_AN_EARLIER_VERSION = struct.pack(">d", NOW) + ROW[:136]  # a time and an embedding
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\x00", ROW, b"\x92\x01\xc0", b"\x91" * 100_000, OF_AN_EARLIER_VERSION], ids=len
+)
+def test_a_value_that_is_not_features_is_ignored(tmp_path: Path, value: bytes) -> None:
     with cache(tmp_path / "c"):
         pass
     database = rocksdict.Rdict(str(tmp_path / "c"), options=rocksdict.Options(raw_mode=True))
-    database[b"v1\x00" + URL.encode()] = b"\x00"
+    database[b"v1\x00" + URL.encode()] = value
     database.close()
     with cache(tmp_path / "c") as disk:
-        assert disk.get(URL, now=NOW) is None
+        assert disk.row(URL, now=NOW) is None
+        disk.keep(URL, ROW, now=NOW)
+        assert disk.row(URL, now=NOW) == ROW
+
+
+def test_changes_are_written_together_and_null_drops_an_entry(tmp_path: Path) -> None:
+    with cache(tmp_path / "c") as disk:
+        disk.keep(URL, ROW, now=NOW)
+        disk.keep(URL + "?kept", ROW, now=NOW)
+        other = encode_features(Features(int(NOW * 1000), ROW[::-1]))
+        assert disk.write({features_key("v1", URL): None, features_key("v1", URL + "?2"): other})
+        assert [disk.row(url, now=NOW) for url in (URL, URL + "?2", URL + "?kept")] == [None, ROW[::-1], ROW]
+
+
+def test_each_cache_that_was_created_has_an_identity_of_its_own(tmp_path: Path) -> None:
+    identities: list[str] = []
+    for _ in range(2):
+        with cache(tmp_path / "c") as disk:
+            identities.append(disk.identity)
+    garbage(tmp_path / "c" / "CURRENT")
+    with cache(tmp_path / "c") as disk:
+        identities.append(disk.identity)
+    first, restarted, created_again = identities
+    assert first == restarted != created_again
+    assert first
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing_that_was_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with cache(tmp_path / "c") as disk, no_file_above(2 * MIB):
+        fill(disk, 500)
+        written = found(disk, 500)
+        assert 100 < written < 500
+        assert "File too large" in disk.write_error
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert f"cannot write to the picture cache in {tmp_path}/c" in caplog.text
+    with cache(tmp_path / "c") as disk:
+        assert found(disk, 500) == written
+        assert is_usable(disk)
+
+
+@contextmanager
+def no_file_above(size: int) -> Generator[None]:
+    """Let writes beyond `size` bytes of a file fail, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_of_several_failed_writes_the_first_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with cache(tmp_path / "c") as disk:
+        pass
+    for number in range(3):
+        disk.keep(f"{URL}?{number}", ROW, now=NOW)
+    assert caplog.text.count(f"cannot write to the picture cache in {tmp_path}/c") == 1
 
 
 def test_a_failed_write_is_remembered(tmp_path: Path) -> None:
     with cache(tmp_path / "c") as disk:
-        disk.put(URL, EMBEDDING, now=NOW)
+        disk.keep(URL, ROW, now=NOW)
         assert disk.write_error == ""
-    disk.put(URL, EMBEDDING, now=NOW)
+    disk.keep(URL, ROW, now=NOW)
     assert "closed" in disk.write_error
 
 
@@ -115,12 +197,12 @@ def test_the_disk_stays_bounded_and_the_oldest_entries_are_dropped_first(tmp_pat
     peak = 0
     with cache(tmp_path / "c", length=len(row), max_bytes=limit) as disk:
         for number in range(1600):  # 100 MiB, three times the limit
-            disk.put(f"{number}", row, now=NOW)
+            disk.keep(f"{number}", row, now=NOW)
             if number % 50 == 0:
                 peak = max(peak, size(tmp_path / "c"))
-        assert disk.get("0", now=NOW) is None
-        assert disk.get("1599", now=NOW) == row
-        kept = sum(disk.get(f"{number}", now=NOW) is not None for number in range(1600))
+        assert disk.row("0", now=NOW) is None
+        assert disk.row("1599", now=NOW) == row
+        kept = sum(disk.row(f"{number}", now=NOW) is not None for number in range(1600))
     assert limit / 2 < kept * len(row)
     assert peak < 2 * limit  # the newest are in memory and in the log until they are written to a file
     assert size(tmp_path / "c") < 1.5 * limit
@@ -128,7 +210,7 @@ def test_the_disk_stays_bounded_and_the_oldest_entries_are_dropped_first(tmp_pat
 
 def test_the_cache_reports_that_it_is_full(tmp_path: Path) -> None:
     with cache(tmp_path / "c", max_bytes=16 * MIB) as disk:
-        disk.put(URL, EMBEDDING, now=NOW)
+        disk.keep(URL, ROW, now=NOW)
         assert not disk.full
         fill(disk)
         assert disk.full
@@ -137,20 +219,20 @@ def test_the_cache_reports_that_it_is_full(tmp_path: Path) -> None:
 # Damage
 
 
-def fill(disk: DiskCache, count: int = MANY) -> None:
+def fill(disk: OneVersion, count: int = MANY) -> None:
     rows = np.random.default_rng(2)
     for number in range(count):
-        disk.put(f"{URL}?{number}", rows.bytes(LENGTH), now=NOW)
+        disk.keep(f"{URL}?{number}", rows.bytes(LENGTH), now=NOW)
 
 
-def found(disk: DiskCache, count: int = MANY) -> int:
-    return sum(disk.get(f"{URL}?{number}", now=NOW) is not None for number in range(count))
+def found(disk: OneVersion, count: int = MANY) -> int:
+    return sum(disk.row(f"{URL}?{number}", now=NOW) is not None for number in range(count))
 
 
-def is_usable(disk: DiskCache) -> bool:
+def is_usable(disk: OneVersion) -> bool:
     for number in range(0, MANY, 10):
-        disk.put(f"{URL}?{number}", EMBEDDING, now=NOW)
-    return all(disk.get(f"{URL}?{number}", now=NOW) == EMBEDDING for number in range(0, MANY, 10))
+        disk.keep(f"{URL}?{number}", ROW, now=NOW)
+    return all(disk.row(f"{URL}?{number}", now=NOW) == ROW for number in range(0, MANY, 10))
 
 
 @pytest.fixture(scope="module")
@@ -211,11 +293,11 @@ def test_a_folder_that_cannot_be_opened_is_dropped(
 ) -> None:
     damage(next(folder.glob(name)))
     with cache(folder) as disk:
-        assert f"dropped the embedding cache in {folder}, which cannot be read" in caplog.text
+        assert f"dropped the picture cache in {folder}, which cannot be read" in caplog.text
         assert found(disk) == 0
         assert is_usable(disk)
     with cache(folder) as disk:
-        assert disk.get(f"{URL}?0", now=NOW) == EMBEDDING
+        assert disk.row(f"{URL}?0", now=NOW) == ROW
 
 
 def test_a_truncated_manifest_loses_the_files_it_does_not_list(folder: Path) -> None:
@@ -242,7 +324,7 @@ def test_a_damaged_log_after_a_kill_loses_only_entries_of_that_log(
     killed = tmp_path / "killed"
     with cache(tmp_path / "c") as disk:
         for number in range(100, 200):
-            disk.put(f"{URL}?{number}", EMBEDDING, now=NOW)
+            disk.keep(f"{URL}?{number}", ROW, now=NOW)
         shutil.copytree(tmp_path / "c", killed)  # the state that a kill leaves
     [log] = [path for path in killed.glob("*.log") if path.stat().st_size]
     damage(log)
@@ -285,10 +367,10 @@ def test_a_foreign_database_is_not_read_and_not_in_the_way(tmp_path: Path, raw: 
     if families:
         database.create_column_family("foreign", rocksdict.Options(raw_mode=raw)).close()
     for number in range(1000):
-        database[b"v1\x00%d" % number] = EMBEDDING[: number % 100]
+        database[b"v1\x00%d" % number] = ROW[: number % 100]
     database.close()
     with cache(tmp_path / "c") as disk:
-        assert all(disk.get(f"{number}", now=NOW) is None for number in range(1000))
+        assert all(disk.row(f"{number}", now=NOW) is None for number in range(1000))
         assert is_usable(disk)
 
 
@@ -303,6 +385,6 @@ def test_a_link_to_another_disk_stays_a_link(folder: Path, tmp_path: Path) -> No
 
 def test_a_cache_that_cannot_be_created_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "link")
-    with pytest.raises(StateError, match=f"cannot create the embedding cache in {tmp_path}/link/c: ") as refused:
-        DiskCache(tmp_path / "link" / "c", embedder_version="v1", length=LENGTH, max_bytes=MIB, max_age=60)
+    with pytest.raises(StateError, match=f"cannot create the picture cache in {tmp_path}/link/c: ") as refused:
+        DiskCache(tmp_path / "link" / "c", row_bytes={"v1": LENGTH}, max_bytes=MIB, max_age=60)
     assert "\n" not in str(refused.value)

@@ -6,38 +6,47 @@ import io
 import socket
 import tracemalloc
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Collection, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from aiohttp import web
-from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client import REGISTRY
 
 from model.bundle import Bundle
-from model.embedder import Embedder
 from model.preprocessing import decode_picture
-from model.quantization import HEADER_BYTES, quantize
-from streams.embed.batcher import EmbeddingBatcher
+from model.quantization import quantize
+from streams.bundles import Bundles
+from streams.embed.batcher import Batcher
 from streams.embed.decoding import pool
 from streams.embed.decoding.limits import DecoderLimits
 from streams.embed.decoding.pool import DecoderPool
 from streams.embed.disk_cache import DiskCache
-from streams.embed.embedding_cache import ENTRY_OVERHEAD, EmbeddingCache, Failures, MemoryCache
-from streams.embed.pipeline import EmbeddingPipeline
-from streams.exceptions import FetchError
+from streams.embed.embedding_cache import ENTRY_OVERHEAD, CodeBatcher, Codes, EmbeddingCache, Failures, MemoryCache
+from streams.embed.networks import Networks, open_networks
+from streams.embed.pipeline import PicturePipeline, Sized
+from streams.exceptions import DeliveryError, FetchError
+from streams.features.follower import Follower
+from streams.features.records import features_key
+from streams.features.sharing import Send, Sharing
+from streams.features.taking import Own
+from streams.kafka.records import Outgoing
+from streams.settings import read_settings
 from streams.web import large_places
 from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE, SILENT_FAILURES_TO_OPEN
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
+from tests.model.bundle.networks import write_colours
 from tests.model.unbounded_pictures import avif_of_items
+from tests.streams.warm.test_warm import another_bundle
 from tests.streams.web.servers import LOOPBACK, serving
 
 FAILURE_AGE = 30.0  # seconds
@@ -66,9 +75,9 @@ def end_decoders() -> Generator[None]:
 
 
 @cache
-def open_embedder() -> Embedder:
-    """The embedder of the shipped bundle, opened once for all tests."""
-    return Bundle.load().embedder()
+def shipped() -> Networks:
+    """The networks of the shipped bundle, opened once for all tests."""
+    return open_networks(Bundles(Bundle.load()), 1)
 
 
 def png(seed: int) -> bytes:
@@ -86,6 +95,7 @@ class Shop:
     broken: int = 0  # how many more requests are answered with 503
     bad: frozenset[str] = frozenset()  # the pictures whose requests are always answered so
     retry_after: int | None = None  # seconds that those ask for
+    others: dict[str, bytes] = field(default_factory=dict[str, bytes])  # pictures by name
     url: str = ""
 
     async def answer(self, request: web.BaseRequest) -> web.Response:
@@ -99,7 +109,11 @@ class Shop:
             )
         if name.isdigit():
             return web.Response(body=png(int(name)))
-        bodies = {"text": b"this is no picture", "long-text": b"no picture" * 100_000, "cut": png(1)[:500]}
+        bodies = self.others | {
+            "text": b"this is no picture",
+            "long-text": b"no picture" * 100_000,
+            "cut": png(1)[:500],
+        }
         return web.Response(body=bodies[name]) if name in bodies else web.Response(status=404)
 
 
@@ -130,25 +144,21 @@ async def opened(
     max_in_flight: int = 64,
     max_large: int = 4,
     pauses: list[float] | None = None,
+    networks: Networks | None = None,
+    send: Send | None = None,
 ) -> AsyncGenerator[EmbeddingCache]:
     """The real cache, from the fetcher to the model. The pauses between attempts are appended to `pauses`, and skipped."""
 
     async def skip(seconds: float) -> None:
         (pauses if pauses is not None else []).append(seconds)
 
-    disk = DiskCache(
-        folder,
-        embedder_version=bundle.embedder_version,
-        length=HEADER_BYTES + bundle.embedding_size,
-        max_bytes=1024**2,
-        max_age=MAX_AGE,
-    )
+    networks = networks or shipped()
+    disk = DiskCache(folder, row_bytes=networks.row_bytes, max_bytes=1024**2, max_age=MAX_AGE)
     with ThreadPoolExecutor(3) as threads:
         async with Fetcher(FetchLimits(), LOOPBACK) as fetcher:
-            pipeline = EmbeddingPipeline(
+            pipeline = PicturePipeline(
                 fetcher,
-                EmbeddingBatcher(open_embedder(), threads, 8),
-                image_size=bundle.image_size,
+                {one.version: Sized(one.image_size, Batcher(one.run, threads, 8)) for one in networks.pictures},
                 max_pixels=10_000,
                 host_limiter=HostLimiter(),
                 max_in_flight=max_in_flight,
@@ -157,28 +167,37 @@ async def opened(
                 decoders=decoders(),
                 sleep=skip,
             )
-            yield EmbeddingCache(pipeline, disk, memory=memory, failure_age=FAILURE_AGE, clock=clock)
+            sharing = None
+            if send is not None:
+                own = Own()
+                follower = Follower(read_settings(), disk, networks.row_bytes, folder / "p.json", own=own)
+                follower.caught_up.set()  # there is nothing to follow
+                sharing = Sharing(send, own, follower)
+            coders = [CodeBatcher(one, one.run and Batcher(one.run, threads, 8)) for one in networks.coders]
+            yield EmbeddingCache(
+                pipeline, coders, disk, memory=memory, failure_age=FAILURE_AGE, sharing=sharing, clock=clock
+            )
     disk.close()
 
 
 async def failure(cache: EmbeddingCache, url: str) -> FetchError:
     with pytest.raises(FetchError) as failed:
-        await cache.embedding(url)
+        await cache.codes(url)
     return failed.value
 
 
 async def test_the_result_is_the_quantized_embedding_of_the_model(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
-        found = await cache.embedding(f"{shop.url}/7")
-    [direct] = open_embedder().embed(decode_picture(png(7), bundle.image_size)[None])
-    assert found == quantize(direct)
+        found = await cache.codes(f"{shop.url}/7")
+    [direct] = bundle.embedder().embed(decode_picture(png(7), bundle.image_size)[None])
+    assert found == Codes(quantize(direct))
 
 
 async def test_concurrent_requests_for_one_url_share_one_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
-        await cache.embedding(f"{shop.url}/8")  # a host that has responded gets one more request at a time
+        await cache.codes(f"{shop.url}/8")  # a host that has responded gets one more request at a time
         shop.may_respond.clear()
-        requests = [asyncio.create_task(cache.embedding(f"{shop.url}/{number % 2}")) for number in range(20)]
+        requests = [asyncio.create_task(cache.codes(f"{shop.url}/{number % 2}")) for number in range(20)]
         async with asyncio.timeout(10):
             while len(shop.asked) < 3:
                 await asyncio.wait(requests, timeout=0.01)
@@ -193,7 +212,7 @@ async def test_a_cancelled_request_does_not_cancel_the_fetch_of_others(
 ) -> None:
     shop.may_respond.clear()
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
-        first, second = (asyncio.create_task(cache.embedding(f"{shop.url}/1")) for _ in range(2))
+        first, second = (asyncio.create_task(cache.codes(f"{shop.url}/1")) for _ in range(2))
         async with asyncio.timeout(10):
             while not shop.asked:
                 await asyncio.wait({first}, timeout=0.01)
@@ -211,14 +230,143 @@ def found_in(where: str) -> float:
 async def test_memory_and_then_disk_save_a_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     memory, disk, fetch = (found_in(where) for where in ("memory", "disk", "fetch"))
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
-        first = await cache.embedding(f"{shop.url}/1")
-        assert await cache.embedding(f"{shop.url}/1") == first
+        first = await cache.codes(f"{shop.url}/1")
+        assert await cache.codes(f"{shop.url}/1") == first
     assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 1, disk, fetch + 1)
     async with opened(bundle, tmp_path / "c", Clock()) as restarted:
-        assert await restarted.embedding(f"{shop.url}/1") == first
-        assert await restarted.embedding(f"{shop.url}/1") == first
+        assert await restarted.codes(f"{shop.url}/1") == first
+        assert await restarted.codes(f"{shop.url}/1") == first
     assert (found_in("memory"), found_in("disk"), found_in("fetch")) == (memory + 2, disk + 1, fetch + 1)
     assert shop.asked == {"1": 1}
+
+
+# Two bundles
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle with a backbone of its own, which makes no features of a black picture."""
+    return write_colours(tmp_path_factory.mktemp("bundles") / "colours")
+
+
+async def test_a_picture_is_fetched_and_decoded_once_for_two_backbones(
+    bundle: Bundle, colours: Bundle, tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = 0
+    decode = DecoderPool.decode
+
+    async def counted(pool: DecoderPool, *arguments: Any) -> Any:
+        nonlocal decoded
+        decoded += 1
+        return await decode(pool, *arguments)
+
+    monkeypatch.setattr(DecoderPool, "decode", counted)
+    networks = open_networks(Bundles(bundle, colours), 1)
+    async with opened(bundle, tmp_path / "c", Clock(), networks=networks) as cache:
+        first = await cache.codes(f"{shop.url}/7")
+        assert await cache.codes(f"{shop.url}/7") == first
+    assert (shop.asked, decoded) == ({"7": 1}, 1)
+    picture = decode_picture(png(7), bundle.image_size)[None]
+    assert first == Codes(*(quantize(one.embedder().embed(picture)[0]) for one in (bundle, colours)))
+
+
+async def test_only_the_features_of_the_other_backbone_are_made(
+    bundle: Bundle, colours: Bundle, tmp_path: Path, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        served = await cache.codes(f"{shop.url}/7")
+    networks = open_networks(Bundles(bundle, colours), 1)
+    asked: list[Collection[str] | None] = []
+    made = PicturePipeline[bytes].made
+
+    async def watched(pipeline: PicturePipeline[bytes], url: str, versions: Collection[str], crowded: Any) -> Any:
+        asked.append(versions)
+        return await made(pipeline, url, versions, crowded)
+
+    monkeypatch.setattr(PicturePipeline, "made", watched)
+    async with opened(bundle, tmp_path / "c", Clock(), networks=networks) as cache:
+        assert not cache.cached(f"{shop.url}/7")
+        both = await cache.codes(f"{shop.url}/7")
+        assert cache.cached(f"{shop.url}/7")
+    assert asked == [[colours.backbone_version]]
+    assert (both.served, bool(both.next)) == (served.served, True)
+    assert shop.asked == {"7": 2}
+    async with opened(bundle, tmp_path / "c", Clock(), networks=open_networks(Bundles(colours, bundle), 1)) as cache:
+        assert await cache.codes(f"{shop.url}/7") == Codes(both.next, both.served)
+    assert shop.asked == {"7": 2}
+
+
+async def test_another_item_network_needs_no_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        served = await cache.codes(f"{shop.url}/7")
+    following = Bundle.load(another_bundle(tmp_path / "next", "items.onnx"))
+    networks = open_networks(Bundles(bundle, following), 1)
+    async with opened(bundle, tmp_path / "c", Clock(), networks=networks) as cache:
+        assert cache.cached(f"{shop.url}/7")
+        assert await cache.codes(f"{shop.url}/7") == Codes(served.served, served.served)
+    assert shop.asked == {"7": 1}
+
+
+async def test_a_picture_that_is_gone_costs_the_next_code_and_not_the_event(
+    bundle: Bundle, colours: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    clock, url = Clock(), f"{shop.url}/7"
+    async with opened(bundle, tmp_path / "c", clock) as cache:
+        served = await cache.codes(url)
+    shop.bad = frozenset({"7"})
+    networks = open_networks(Bundles(bundle, colours), 1)
+    async with opened(bundle, tmp_path / "c", clock, networks=networks) as cache:
+        for _ in range(3):
+            assert await cache.codes(url) == served
+        assert shop.asked == {"7": 2}, "the failure is remembered"
+        shop.bad = frozenset()
+        clock.now += FAILURE_AGE
+        assert (await cache.codes(url)).next
+
+
+async def test_a_picture_that_the_next_network_makes_no_numbers_of_keeps_its_served_code(
+    bundle: Bundle, colours: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(file, "PNG")
+    shop.others["black"] = file.getvalue()
+    networks = open_networks(Bundles(bundle, colours), 1)
+    async with opened(bundle, tmp_path / "c", Clock(), networks=networks) as cache:
+        for _ in range(3):
+            found = await cache.codes(f"{shop.url}/black")
+            assert (len(found.served), found.next) == (136, b"")
+    assert shop.asked == {"black": 1}
+    async with opened(bundle, tmp_path / "c2", Clock(), networks=open_networks(Bundles(colours), 1)) as cache:
+        assert (await failure(cache, f"{shop.url}/black")).reason == "invalid_embedding"
+
+
+async def test_a_picture_that_was_forgotten_is_fetched_again(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    url = f"{shop.url}/1"
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        await cache.codes(url)
+        cache.forget(url)
+        assert cache._disk.write({features_key(bundle.backbone_version, url): None})
+        assert not cache.cached(url)
+        await cache.codes(url)
+    assert shop.asked == {"1": 2}
+
+
+async def test_features_that_the_broker_did_not_take_are_not_kept(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    """The event comes again. If it found them on disk, nobody would share them."""
+    refusing = True
+
+    async def send(_: list[Outgoing]) -> None:
+        if refusing:
+            raise DeliveryError("the broker said no")
+
+    async with opened(bundle, tmp_path / "c", Clock(), send=send) as cache:
+        with pytest.raises(DeliveryError):
+            await cache.codes(f"{shop.url}/1")
+        assert not cache.cached(f"{shop.url}/1")
+        refusing = False
+        assert await cache.codes(f"{shop.url}/1")
+        assert cache.cached(f"{shop.url}/1")
+    assert shop.asked == {"1": 2}
 
 
 async def test_a_fetch_that_no_caller_waits_for_ends_when_the_cache_is_closed(
@@ -227,7 +375,7 @@ async def test_a_fetch_that_no_caller_waits_for_ends_when_the_cache_is_closed(
     shop.may_respond.clear()
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
         before = asyncio.all_tasks()
-        waiting = asyncio.create_task(cache.embedding(f"{shop.url}/1"))
+        waiting = asyncio.create_task(cache.codes(f"{shop.url}/1"))
         async with asyncio.timeout(10):
             while not shop.asked:
                 await asyncio.wait({waiting}, timeout=0.01)
@@ -241,19 +389,19 @@ async def test_a_picture_over_the_maximum_age_is_fetched_again_although_it_is_in
 ) -> None:
     clock = Clock()
     async with opened(bundle, tmp_path / "c", clock) as cache:
-        await cache.embedding(f"{shop.url}/1")
+        await cache.codes(f"{shop.url}/1")
         clock.now += MAX_AGE
         assert cache.cached(f"{shop.url}/1")
         clock.now += 1
-        assert cache.cached(f"{shop.url}/1") is None
-        await cache.embedding(f"{shop.url}/1")
+        assert not cache.cached(f"{shop.url}/1")
+        await cache.codes(f"{shop.url}/1")
     assert shop.asked == {"1": 2}
 
 
 async def test_without_room_in_memory_the_disk_is_read(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     before = found_in("disk")
     async with opened(bundle, tmp_path / "c", Clock(), memory=0) as cache:
-        assert await cache.embedding(f"{shop.url}/1") == await cache.embedding(f"{shop.url}/1")
+        assert await cache.codes(f"{shop.url}/1") == await cache.codes(f"{shop.url}/1")
     assert found_in("disk") == before + 1
     assert shop.asked == {"1": 1}
 
@@ -322,14 +470,14 @@ def test_remembered_failures_take_no_more_memory_than_the_limit(url: str, messag
 async def test_a_failure_does_not_affect_other_urls(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
         await failure(cache, f"{shop.url}/missing")
-        assert await cache.embedding(f"{shop.url}/1")
+        assert await cache.codes(f"{shop.url}/1")
 
 
 async def test_a_transient_failure_is_retried_after_growing_pauses(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     shop.broken = 2
     pauses: list[float] = []
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3, pauses=pauses) as cache:
-        assert await cache.embedding(f"{shop.url}/1")
+        assert await cache.codes(f"{shop.url}/1")
     assert shop.asked == {"1": 3}
     first, second = pauses
     assert 0.2 <= first <= 0.25 and 0.4 <= second <= 0.5
@@ -339,7 +487,7 @@ async def test_the_pause_follows_retry_after(bundle: Bundle, tmp_path: Path, sho
     shop.broken, shop.retry_after = 1, 3
     pauses: list[float] = []
     async with opened(bundle, tmp_path / "c", Clock(), attempts=2, pauses=pauses) as cache:
-        await cache.embedding(f"{shop.url}/1")
+        await cache.codes(f"{shop.url}/1")
     assert 3 <= pauses[0] <= 3.75
 
 
@@ -392,12 +540,12 @@ async def test_a_host_that_hangs_does_not_delay_other_hosts(bundle: Bundle, tmp_
         serving(hanging.answer) as hanging.url,
         opened(bundle, tmp_path / "c", Clock(), max_large=1) as cache,
     ):
-        waiting = [asyncio.create_task(cache.embedding(f"{hanging.url}/{number}")) for number in range(20)]
+        waiting = [asyncio.create_task(cache.codes(f"{hanging.url}/{number}")) for number in range(20)]
         async with asyncio.timeout(10):
             while not hanging.asked:
                 await asyncio.wait(waiting, timeout=0.01)
         for number in range(3):
-            await cache.embedding(f"{shop.url}/{number}")
+            await cache.codes(f"{shop.url}/{number}")
         assert not any(task.done() for task in waiting), "they still wait for the host"
         assert sum(hanging.asked.values()) <= HostLimits().initial, "the host gets few of them"
         for task in waiting:
@@ -439,7 +587,7 @@ async def test_an_unfinished_response_delays_large_pictures_only_if_it_is_large(
         opened(bundle, tmp_path / "c", Clock(), max_large=2) as cache,
     ):
         hosts = [slow_url.replace("0.0.0.0", f"127.0.0.{number}") for number in (2, 3)]
-        waiting = [asyncio.create_task(cache.embedding(f"{host}/1")) for host in hosts]
+        waiting = [asyncio.create_task(cache.codes(f"{host}/1")) for host in hosts]
         await slow.all_started(2)
         another = asyncio.create_task(failure(cache, f"{large_url}/1"))
         done, _ = await asyncio.wait([another], timeout=5 if free else 0.3)
@@ -502,7 +650,7 @@ async def test_small_pictures_pass_unfinished_large_ones(bundle: Bundle, tmp_pat
         waiting = [asyncio.create_task(failure(cache, f"{url}/{number}")) for number in range(4)]
         await slow.all_started(4)
         for number in range(3):
-            assert await cache.embedding(f"{shop.url}/{number}")
+            assert await cache.codes(f"{shop.url}/{number}")
         assert not any(task.done() for task in waiting)
         slow.may_end.set()
         assert [error.reason for error in await asyncio.gather(*waiting)] == ["not_a_picture"] * 4
@@ -526,14 +674,14 @@ async def test_pictures_that_take_long_to_decode_do_not_delay_those_of_other_hos
 
     async with serving(answer, "0.0.0.0") as url, opened(bundle, tmp_path / "c", Clock(), max_large=64) as cache:
         good_url = url.replace("0.0.0.0", "127.0.2.1")
-        await cache.embedding(f"{good_url}/first")
+        await cache.codes(f"{good_url}/first")
         hostile = [
-            asyncio.create_task(cache.embedding(f"{url.replace('0.0.0.0', f'127.0.1.{1 + n % hosts}')}/costly-{n}"))
+            asyncio.create_task(cache.codes(f"{url.replace('0.0.0.0', f'127.0.1.{1 + n % hosts}')}/costly-{n}"))
             for n in range(60)
         ]
         await asyncio.sleep(0.5)
         had = sum(task.done() for task in hostile)
-        await asyncio.gather(*(cache.embedding(f"{good_url}/{n}") for n in range(10)))
+        await asyncio.gather(*(cache.codes(f"{good_url}/{n}") for n in range(10)))
         assert sum(task.done() for task in hostile) <= had + 3
         assert asked < 50 or hosts > 1  # of 60: pictures that wait for a decoder hold the slots of their host
         for task in hostile:
@@ -547,20 +695,22 @@ async def test_the_queue_of_the_model_is_bounded(
     """Otherwise a model that is slower than the picture server would fill the memory with pixels."""
     waiting = 0
     most = 0
-    embed = EmbeddingBatcher.embed
+    made = Batcher.made
 
-    async def watched(batcher: EmbeddingBatcher, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    async def watched(batcher: Batcher[Any, Any], given: Any) -> Any:
         nonlocal waiting, most
+        if isinstance(given, bytes):  # features, which take little memory
+            return await made(batcher, given)
         waiting += 1
         most = max(most, waiting)
         try:
-            return await embed(batcher, picture)
+            return await made(batcher, given)
         finally:
             waiting -= 1
 
-    monkeypatch.setattr(EmbeddingBatcher, "embed", watched)
+    monkeypatch.setattr(Batcher, "made", watched)
     async with opened(bundle, tmp_path / "c", Clock(), max_in_flight=5) as cache:
-        await asyncio.gather(*(cache.embedding(f"{shop.url}/{number}") for number in range(40)))
+        await asyncio.gather(*(cache.codes(f"{shop.url}/{number}") for number in range(40)))
     assert 1 < most <= 5
 
 
@@ -588,7 +738,7 @@ async def test_a_redirect_to_a_host_that_is_gone_stops_no_other_picture_of_its_h
     async with serving(answer) as url, opened(bundle, tmp_path / "c", Clock()) as cache:
         for number in range(SILENT_FAILURES_TO_OPEN):
             assert (await failure(cache, f"{url}/away-{number}")).reason == "host_unreachable"
-        await cache.embedding(f"{url}/1")
+        await cache.codes(f"{url}/1")
 
 
 @pytest.mark.parametrize("retry_after", [None, 30])
@@ -599,8 +749,8 @@ async def test_the_good_pictures_of_a_host_that_fails_for_some_go_on(
     shop.bad, shop.retry_after = frozenset(map(str, bad)), retry_after
     async with opened(bundle, tmp_path / "c", Clock(), attempts=4) as cache:
         urls = [f"{shop.url}/{number}" for number in range(60)]
-        found = await asyncio.gather(*map(cache.embedding, urls), return_exceptions=True)
-        assert isinstance(await cache.embedding(f"{shop.url}/1000"), bytes), "nor is it refused afterwards"
+        found = await asyncio.gather(*map(cache.codes, urls), return_exceptions=True)
+        assert isinstance(await cache.codes(f"{shop.url}/1000"), Codes), "nor is it refused afterwards"
     failed = {number: error for number, error in enumerate(found) if isinstance(error, BaseException)}
     assert set(failed) == set(bad)
     assert {error.reason for error in failed.values() if isinstance(error, FetchError)} == {"http_status"}
@@ -620,7 +770,7 @@ async def test_a_failure_is_not_retried_for_an_event_that_many_others_wait_behin
     shop.broken = 1
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
         with pytest.raises(FetchError) as failed:
-            await cache.embedding(f"{shop.url}/1", crowded)
+            await cache.codes(f"{shop.url}/1", crowded)
     assert failed.value.reason == "http_status"
     assert shop.asked == {"1": 1}
 
@@ -632,9 +782,9 @@ async def test_a_failure_is_retried_for_all_as_long_as_one_of_them_can_wait(
     shop.broken = 2
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
         found = await asyncio.gather(
-            *(cache.embedding(f"{shop.url}/1", lambda n=n: n != patient) for n in range(3)), return_exceptions=True
+            *(cache.codes(f"{shop.url}/1", lambda n=n: n != patient) for n in range(3)), return_exceptions=True
         )
-    assert [type(one) for one in found] == [bytes] * 3
+    assert [type(one) for one in found] == [Codes] * 3
     assert shop.asked == {"1": 3}
 
 
@@ -644,8 +794,8 @@ async def test_the_one_that_could_wait_no_longer_counts_once_it_is_cancelled(
     shop.broken = 10
     shop.may_respond.clear()
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
-        patient = asyncio.create_task(cache.embedding(f"{shop.url}/1"))
-        hurried = asyncio.create_task(cache.embedding(f"{shop.url}/1", crowded))
+        patient = asyncio.create_task(cache.codes(f"{shop.url}/1"))
+        hurried = asyncio.create_task(cache.codes(f"{shop.url}/1", crowded))
         async with asyncio.timeout(10):
             while not shop.asked:
                 await asyncio.wait({hurried}, timeout=0.01)
@@ -664,9 +814,9 @@ async def test_a_failure_that_was_not_retried_is_remembered_for_crowded_partitio
     async with opened(bundle, tmp_path / "c", Clock(), attempts=3) as cache:
         for _ in range(2):
             with pytest.raises(FetchError):
-                await cache.embedding(f"{shop.url}/1", crowded)
+                await cache.codes(f"{shop.url}/1", crowded)
         assert shop.asked == {"1": 1}
-        assert await cache.embedding(f"{shop.url}/1")
+        assert await cache.codes(f"{shop.url}/1")
     assert shop.asked == {"1": 2}
 
 

@@ -1,4 +1,4 @@
-"""Closing the embedding cache closes all that was opened for it, even while fetches are in flight."""
+"""Closing the cache closes all that was opened for it, even while fetches are in flight."""
 
 import asyncio
 from ipaddress import ip_network
@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from model.bundle import Bundle
+from streams.bundles import Bundles
 from streams.embed.opening import open_embedding_cache
 from streams.exceptions import FetchError
 from streams.settings import read_settings
@@ -24,8 +25,8 @@ async def test_closing_the_cache_ends_all_fetches(tmp_path: Path) -> None:
 
     settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),), fetch_attempts=100)
     async with serving(broken) as url:
-        async with open_embedding_cache(settings, Bundle.load(), tmp_path) as cache:
-            waiting = asyncio.create_task(cache.embedding(f"{url}/1"))
+        async with open_embedding_cache(settings, Bundles(Bundle.load()), tmp_path) as cache:
+            waiting = asyncio.create_task(cache.codes(f"{url}/1"))
             async with asyncio.timeout(10):
                 await asked.wait()
             waiting.cancel()
@@ -39,7 +40,7 @@ async def test_a_picture_that_would_decode_for_minutes_fails_by_the_settings(tmp
         return web.Response(body=data)
 
     settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),), decoder_seconds=0.5)
-    async with serving(hostile) as url, open_embedding_cache(settings, Bundle.load(), tmp_path) as cache:
+    async with serving(hostile) as url, open_embedding_cache(settings, Bundles(Bundle.load()), tmp_path) as cache:
         with pytest.raises(FetchError, match=r"image_url .*\(more than 0.5 s of processor time") as caught:
-            await cache.embedding(f"{url}/1")
+            await cache.codes(f"{url}/1")
     assert (caught.value.reason, caught.value.transient) == ("picture_too_costly", False)

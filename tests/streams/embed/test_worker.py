@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from PIL import Image
 
 from model.bundle import Bundle
+from streams.bundles import Bundles
 from streams.embed.worker import EmbedWorker
 from streams.engine.in_flight import InFlightTracker, Pending
 from streams.exceptions import DeliveryError
@@ -34,7 +35,7 @@ class Running(EmbedWorker):
     """A worker whose events wait until they are let go, one at a time by offset."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(Settings.model_construct(), Bundle.load(), folder, partitions=1)
+        super().__init__(Settings.model_construct(), Bundles(Bundle.load()), folder, partitions=1)
         self.started: list[int] = []
         self.ended: list[int] = []
         self.errors: dict[int, Exception] = {}
@@ -119,8 +120,10 @@ async def test_a_failure_is_final_only_for_the_partition_that_many_events_wait_i
         asked.add(request.path)
         return web.Response(status=503)
 
-    settings = read_settings(embed_in_flight=64, fetch_allow_networks=(ip_network("127.0.0.0/8"),))
-    async with serving(shop) as url, EmbedWorker(settings, Bundle.load(), tmp_path, partitions=1) as worker:
+    settings = read_settings(
+        share_features=False, embed_in_flight=64, fetch_allow_networks=(ip_network("127.0.0.0/8"),)
+    )
+    async with serving(shop) as url, EmbedWorker(settings, Bundles(Bundle.load()), tmp_path, partitions=1) as worker:
         tracker = worker.app.in_flight
         tracker.begin({TP: 0, TopicPartition(TOPIC, 1): 0})
         tracker.put(TP, [viewed(f"{url}/0-{offset}", 0, offset) for offset in range(20)])
@@ -137,9 +140,9 @@ async def test_a_picture_without_finite_features_is_a_dead_letter_and_the_others
         Image.new("RGB", (224, 224), request.path.strip("/")).save(file, "PNG")
         return web.Response(body=file.getvalue())
 
-    settings = read_settings(fetch_allow_networks=(ip_network("127.0.0.0/8"),))
+    settings = read_settings(share_features=False, fetch_allow_networks=(ip_network("127.0.0.0/8"),))
     bundle = write_colours(tmp_path / "colours")
-    async with serving(shop) as url, EmbedWorker(settings, bundle, tmp_path / "embed", partitions=1) as worker:
+    async with serving(shop) as url, EmbedWorker(settings, Bundles(bundle), tmp_path / "embed", partitions=1) as worker:
         tracker = worker.app.in_flight
         tracker.begin({TP: 0})
         tracker.put(

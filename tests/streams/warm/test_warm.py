@@ -23,6 +23,7 @@ from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.manifest import content_checksum
 from model.quantization import HEADER_BYTES
 from streams.embed.disk_cache import DiskCache
+from streams.embed.opening import CACHE
 from streams.runtime.process import locked_folder
 from streams.warm import commands
 from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
@@ -43,7 +44,8 @@ def shop() -> Iterator[Shop]:
 def settings(**others: str) -> dict[str, str]:
     """The environment of a run in the current folder."""
     named = {
-        "fetch_allow_networks": "127.0.0.0/8", "embed_in_flight": str(IN_FLIGHT), "fetch_attempts": "1", **others
+        "share_features": "false", "fetch_allow_networks": "127.0.0.0/8",
+        "embed_in_flight": str(IN_FLIGHT), "fetch_attempts": "1", **others
     }  # fmt: skip
     return {f"TASTESTREAM_{name.upper()}": value for name, value in named.items()}
 
@@ -119,14 +121,9 @@ def test_all_pictures_of_a_parquet_file_are_fetched(warm: Callable[..., Done], s
 def test_the_cache_of_the_embed_worker_is_filled(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
     warm(write(tmp_path / "list.txt", shop.urls(3)), data_dir="here")
     bundle = Bundle.load()
-    disk = DiskCache(
-        tmp_path / "here" / "embed" / "cache",
-        embedder_version=bundle.embedder_version,
-        length=HEADER_BYTES + bundle.embedding_size,
-        max_bytes=1024**2,
-        max_age=60,
-    )
-    found = {disk.get(url, now=time.time()) for url in shop.urls(3)}
+    row_bytes = {bundle.backbone_version: HEADER_BYTES + bundle.backbone().feature_size}
+    disk = DiskCache(tmp_path / "here" / "embed" / CACHE, row_bytes=row_bytes, max_bytes=1024**2, max_age=60)
+    found = {disk.get(bundle.backbone_version, url, now=time.time()) for url in shop.urls(3)}
     disk.close()
     assert len(found) == 1  # all URLs serve the same picture
     assert None not in found
@@ -147,22 +144,48 @@ def test_a_repeated_failure_is_fetched_once_in_each_run(warm: Callable[..., Done
         assert shop.asked["gone"] == run
 
 
-def test_another_embedder_version_embeds_all_again(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+def test_another_item_network_fetches_nothing(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
     source = write(tmp_path / "list.txt", shop.urls(5))
     warm(source)
-    assert counts(warm(source, bundle=str(another_bundle(tmp_path / "bundle")))) == Counts(5, 5, 0, 0)
+    assert counts(warm(source, bundle=str(another_bundle(tmp_path / "bundle", "items.onnx")))) == Counts(5, 0, 5, 0)
+    assert shop.asked == {str(number): 1 for number in range(5)}
+
+
+def test_another_backbone_fetches_all_again(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+    source = write(tmp_path / "list.txt", shop.urls(5))
+    warm(source)
+    assert counts(warm(source, bundle=str(another_bundle(tmp_path / "bundle", "backbone.onnx")))) == Counts(5, 5, 0, 0)
     assert shop.asked == {str(number): 2 for number in range(5)}
     assert counts(warm(source)) == Counts(5, 0, 5, 0)
 
 
-def another_bundle(folder: Path) -> Path:
-    """The shipped bundle with another embedder version: its network file differs in a comment."""
+def test_the_pictures_of_both_bundles_are_fetched_once(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+    source = write(tmp_path / "list.txt", shop.urls(5))
+    following = str(another_bundle(tmp_path / "bundle", "backbone.onnx"))
+    assert counts(warm(source, next_bundle=following)) == Counts(5, 5, 0, 0)
+    assert counts(warm(source, bundle=following)) == Counts(5, 0, 5, 0)
+    assert counts(warm(source)) == Counts(5, 0, 5, 0)
+    assert shop.asked == {str(number): 1 for number in range(5)}
+
+
+def test_without_a_broker_it_says_how_to_stay_local(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
+    source = write(tmp_path / "list.txt", shop.urls(2))
+    nobody = {"share_features": "true", "broker": "127.0.0.1:9", "broker_timeout": "0.5"}
+    done = warm(source, **nobody)
+    assert (done.code, done.out) == (69, "")
+    assert "no broker at" in done.err and "use --local to fill the cache of this machine alone" in done.err
+    assert shop.asked == {}
+    assert counts(warm(source, "--local", **nobody)) == Counts(2, 2, 0, 0)
+
+
+def another_bundle(folder: Path, name: str) -> Path:
+    """The shipped bundle with another version of a network: its file differs in a comment."""
     shutil.copytree(DEFAULT_BUNDLE, folder)
-    network = folder / "items.onnx"
+    network = folder / name
     network.write_bytes(network.read_bytes() + b"\x32\x07another")  # ModelProto.doc_string
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["items.onnx"] = hashlib.sha256(network.read_bytes()).hexdigest()
-    manifest["embedder_version"] = ""
+    manifest["files"][name] = hashlib.sha256(network.read_bytes()).hexdigest()
+    manifest |= {"embedder_version": "", "backbone_version": ""}
     (folder / "manifest.json").write_text(json.dumps(manifest | {"checksum": content_checksum(manifest)}))
     return folder
 
@@ -193,11 +216,9 @@ def test_the_number_of_pictures_in_flight_is_limited(
 
 
 def test_a_full_cache_is_reported(warm: Callable[..., Done], shop: Shop, tmp_path: Path) -> None:
-    disk = DiskCache(
-        tmp_path / "data/embed/cache", embedder_version="old", length=8 * 1024, max_bytes=8 * 1024**2, max_age=60
-    )
+    disk = DiskCache(tmp_path / "data/embed" / CACHE, row_bytes={}, max_bytes=8 * 1024**2, max_age=60)
     for number in range(1500):
-        disk.put(f"{number}", os.urandom(8 * 1024), now=0)
+        disk.put("old", f"{number}", os.urandom(8 * 1024), now=0)
     disk.close()
     source = write(tmp_path / "list.txt", shop.urls(2))
     assert (
@@ -305,14 +326,14 @@ def test_a_cache_that_cannot_be_written_stops_the_run(
 ) -> None:
     put = DiskCache.put
 
-    def on_a_full_disk(disk: DiskCache, url: str, embedding: bytes, *, now: float) -> None:
-        put(disk, url, embedding, now=now)
+    def on_a_full_disk(disk: DiskCache, version: str, url: str, row: bytes, *, now: float) -> None:
+        put(disk, version, url, row, now=now)
         disk.write_error = "No space left on device"
 
     monkeypatch.setattr(DiskCache, "put", on_a_full_disk)
     done = warm(write(tmp_path / "list.txt", shop.urls(500)))
     assert done.code == 1
-    assert "error: cannot write to the embedding cache: No space left on device" in done.err
+    assert "error: cannot write to the picture cache: No space left on device" in done.err
     assert shop.asked.total() < 100
 
 

@@ -4,15 +4,17 @@ Each is started as `python -m MODULE worker KIND --with-parent`, once for each o
 from the environment, and turns the events of the interactions topic into recommendations.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import time
 
 from model.bundle import Bundle
-from model.quantization import HEADER_BYTES
 from streams.embed.disk_cache import DiskCache
+from streams.embed.opening import CACHE
+from streams.features.records import features_version
 from streams.settings import Settings
 from tests.benchmarks.throughput.peers.parts import keep_embeddings
+from tests.benchmarks.throughput.workload import Shop
 
 MODULE = "tests.benchmarks.throughput.peers"
 
@@ -25,21 +27,21 @@ class Peer:
     what: str
     module: str
     kinds: tuple[str, ...]
-    prepare: Callable[[Settings, Bundle, Mapping[str, bytes]], None]
-    """Called before the start, with the embeddings that the peer has cached, by URL."""
+    prepare: Callable[[Settings, Bundle, Shop], None]
+    """Called before the start: the pictures of the shop are cached then."""
 
 
-def fill_cache(settings: Settings, bundle: Bundle, embeddings: Mapping[str, bytes]) -> None:
+def fill_cache(settings: Settings, bundle: Bundle, shop: Shop) -> None:
     """Write the disk cache of the embed worker, as `tastestream warm` does."""
+    features, version = shop.features(bundle), features_version(bundle)
     cache = DiskCache(
-        settings.data_dir / "embed" / "cache",
-        embedder_version=bundle.embedder_version,
-        length=HEADER_BYTES + bundle.embedding_size,
+        settings.data_dir / "embed" / CACHE,
+        row_bytes={version: len(next(iter(features.values())))},
         max_bytes=settings.cache_disk,
         max_age=settings.cache_max_age,
     )
-    for url, embedding in embeddings.items():
-        cache.put(url, embedding, now=time())
+    for url, row in features.items():
+        cache.put(version, url, row, now=time())
     cache.close()
 
 

@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from model.quantization import quantize
 from streams.profile.bag import Bag
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.settings import Settings, read_settings
+from tests.benchmarks.throughput.workload import Shop
 
 STOP_TIMEOUT = 10.0  # seconds after the end of the parent, at most
 MB = 1024**2
@@ -44,11 +44,10 @@ def embeddings_file(settings: Settings) -> Path:
     return settings.data_dir / "embeddings.msgpack"
 
 
-def keep_embeddings(settings: Settings, bundle: Bundle, embeddings: Mapping[str, bytes]) -> None:
+def keep_embeddings(settings: Settings, bundle: Bundle, shop: Shop) -> None:
     """Write the embeddings for `Cache`."""
-    del bundle
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    embeddings_file(settings).write_bytes(msgspec.msgpack.encode(embeddings))
+    embeddings_file(settings).write_bytes(msgspec.msgpack.encode(shop.embeddings(bundle)))
 
 
 class Cache:

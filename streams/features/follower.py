@@ -1,0 +1,279 @@
+"""Follows `picture-features` in the background: what other workers made of pictures comes into the cache of this one.
+
+It has a thread and connections of its own, is in no consumer group, and commits nothing. Whatever the topic or the broker does,
+the worker goes on: without the features of others it fetches pictures itself.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, time
+from typing import Protocol, cast
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from streams import metrics
+from streams.features.position import Position, read_position, write_position
+from streams.features.taking import Own, Rules, take
+from streams.kafka.metadata import DescribedTopic, topics_now
+from streams.kafka.offsets import ISOLATION
+from streams.kafka.reading import read_past_damage
+from streams.kafka.records import Record
+from streams.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+FETCHED = 8 * 1024**2  # bytes that are fetched and not taken yet, in all
+LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
+CHUNK = 64  # records that are asked for at a time: only afterwards their size is known
+BATCH = 2 * 1024**2  # bytes that are written to the cache in one step
+WAIT = 1000  # milliseconds for one answer of the broker
+SAVE = 1.0  # seconds between two notes of the position; after a kill, as much is read again
+CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, created again, or given partitions
+STOP = 5.0  # seconds that a stop waits for the thread, which may wait for a broker that is away
+PAUSE = 5.0  # seconds until the next attempt after a failure
+
+
+class Cache(Protocol):
+    """Where the features go: the disk cache of the embed worker."""
+
+    max_age: float
+    max_bytes: int
+
+    @property
+    def identity(self) -> str: ...
+
+    def write(self, changes: Mapping[bytes, bytes | None]) -> bool: ...
+
+
+class Follower:
+    """Reads the topic from where it was left, for as long as it is open."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: Cache,
+        row_bytes: Mapping[str, int],
+        position: Path,
+        *,
+        own: Own,
+    ) -> None:
+        """Does not start yet.
+
+        Args:
+            settings: where the broker and the topic are.
+            cache: where the features go.
+            row_bytes: the versions of features that are kept, and the length of a row of each.
+            position: the file that says how far the topic has been read.
+            own: what this process publishes.
+        """
+        self._settings = settings
+        self._topic = settings.features_topic
+        self._cache = cache
+        self._rules = Rules(row_bytes, cache.max_age, own)
+        self._path = position
+        self._position = Position()
+        self._forgotten: Callable[[str], object] = lambda _: None
+        self._progressed: Callable[[], object] = lambda: None
+        self._thread: threading.Thread | None = None
+        self._running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()  # what the thread runs
+        self._caller: asyncio.AbstractEventLoop | None = None
+        self._told = ""  # the problem that was logged last
+        self._next_save = 0.0
+        self._unsaved = ""  # why the position could not be written
+        self._refused, self._refusal = 0, ""  # records that are to be complained of, and the first of them
+        self._next_complaint = 0.0
+        self.caught_up = (
+            asyncio.Event()
+        )  # set in the caller's loop: the topic was read to its end once, or cannot be read
+
+    def start(self, forgotten: Callable[[str], object], progressed: Callable[[], object]) -> None:
+        """Start to follow. Call it in the event loop of the worker.
+
+        Args:
+            forgotten: called in that loop with the URL of each picture whose features are to be forgotten.
+            progressed: called there while the topic is read.
+        """
+        self._forgotten, self._progressed = forgotten, progressed
+        read_past_damage(self._settings.max_batch_bytes)
+        self._caller = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._in_thread, name="follow-features", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop, and note the position."""
+        if self._thread is not None:
+            loop, work = await asyncio.wrap_future(self._running)
+            loop.call_soon_threadsafe(work.cancel)
+            await asyncio.to_thread(self._thread.join, STOP)
+
+    def _in_thread(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._run())
+
+    def _call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Call a function in the loop of the worker, unless that has ended."""
+        if self._caller is not None and not self._caller.is_closed():
+            self._caller.call_soon_threadsafe(function, *arguments)
+
+    async def _run(self) -> None:
+        self._running.set_result((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
+        self._position = read_position(self._path)
+        try:
+            while True:
+                try:
+                    problem = await self._follow()
+                except (KafkaError, OSError) as error:
+                    problem = repr(error)
+                except Exception as error:  # a defect of ours must not end the worker
+                    problem = repr(error)
+                    if problem != self._told:
+                        logger.exception("unexpected error while topic %s is followed", self._topic)
+                if problem and problem != self._told:
+                    logger.warning(
+                        "topic %s is not followed, so this worker fetches pictures that others have: %s; trying again",
+                        self._topic, problem,
+                    )  # fmt: skip
+                self._told = problem
+                metrics.features_lag.set(-1)
+                if problem:
+                    self._call(self.caught_up.set)
+                    await asyncio.sleep(PAUSE)
+        finally:
+            self._save()
+
+    async def _follow(self) -> str:
+        """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
+        client = AIOKafkaClient(**self._settings.aiokafka())
+        try:
+            await client.bootstrap()
+            topic = (await topics_now(client, [self._topic])).get(self._topic)
+            if topic is None:
+                return "it does not exist; the next start of a worker creates it"
+            share = min(max(FETCHED // max(topic.partitions, 1), LEAST_FETCH), LARGEST_FETCH)
+            consumer = AIOKafkaConsumer(
+                **self._settings.aiokafka(),
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level=ISOLATION,
+                fetch_max_wait_ms=WAIT,
+                fetch_max_bytes=FETCHED,
+                max_partition_fetch_bytes=share,
+            )
+            try:
+                await consumer.start()
+                await self._read(client, consumer, topic)
+            finally:
+                await consumer.stop()
+        finally:
+            await client.close()
+        return ""
+
+    async def _read(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> None:
+        ends = await self._begin(consumer, topic)
+        if self._told:
+            logger.info("topic %s is followed again", self._topic)
+            self._told = ""
+        next_check = monotonic() + CHECK
+        while True:
+            records, more = await self._next(consumer)
+            await self._take(records)
+            self._complain()
+            positions = {tp: await consumer.position(tp) for tp in ends}
+            if any(offset < self._position.start(tp.partition) for tp, offset in positions.items()):
+                logger.warning("topic %s was deleted and created again; reading it from its start", self._topic)
+                self._position = Position()
+                return
+            self._position = self._position.at({tp.partition: offset for tp, offset in positions.items()})
+            for tp in ends:
+                stable = consumer.last_stable_offset(tp)
+                ends[tp] = max(ends[tp], stable if stable is not None else -1)
+            lag = sum(max(end - positions[tp], 0) for tp, end in ends.items())
+            metrics.features_lag.set(lag)
+            if lag == 0 and not self.caught_up.is_set():
+                self._call(self.caught_up.set)
+            if monotonic() >= self._next_save:
+                self._save()
+            if more:
+                self._call(self._progressed)
+            if monotonic() >= next_check:
+                now = (await topics_now(client, [self._topic])).get(self._topic)
+                if now is None or now.is_another(topic) or now.partitions != topic.partitions:
+                    return
+                next_check = monotonic() + CHECK
+
+    async def _begin(self, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> dict[TopicPartition, int]:
+        """Start to read all partitions where they were left. Returns their ends."""
+        partitions = [TopicPartition(self._topic, number) for number in range(topic.partitions)]
+        consumer.assign(partitions)
+        firsts = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        cache = f"{self._cache.identity}/{self._cache.max_bytes}"
+        versions = list(self._rules.row_bytes)
+        known, self._position = self._position, self._position.of(topic.id, cache, versions)
+        if any(self._position.start(tp.partition) > end for tp, end in ends.items()):  # a broker without ids says it so
+            self._position = Position().of(topic.id, cache, versions)
+        if known.topic_id and topic.id and known.topic_id != topic.id:
+            logger.warning("topic %s was deleted and created again; reading it from its start", self._topic)
+        for tp in partitions:
+            consumer.seek(tp, max(self._position.start(tp.partition), firsts[tp]))
+        return ends
+
+    async def _next(self, consumer: AIOKafkaConsumer) -> tuple[list[Record], bool]:
+        """The next records, about `BATCH` bytes at most, and whether there are any."""
+        records: list[Record] = []
+        size, timeout = 0, WAIT
+        while size < BATCH:
+            found = await consumer.getmany(timeout_ms=timeout, max_records=CHUNK)
+            if not found:
+                break
+            for some in found.values():
+                records += some
+                size += sum(len(one.key or b"") + len(one.value or b"") for one in some)
+            timeout = 0
+        return records, bool(records)
+
+    async def _take(self, records: list[Record]) -> None:
+        """Write records to the cache, and wait until it takes them."""
+        if not records:
+            return
+        taken = take(records, self._rules, self._position.offsets, time())
+        self._refused += taken.counts["refused"]
+        self._refusal = self._refusal or taken.problem
+        while taken.changes and not self._cache.write(taken.changes):
+            self._call(self.caught_up.set)  # nobody should wait for a full disk
+            await asyncio.sleep(PAUSE)
+        for url in taken.forgotten:
+            self._call(self._forgotten, url)
+        for what, count in taken.counts.items():
+            metrics.features_followed.labels(what).inc(count)
+
+    def _complain(self) -> None:
+        """Log the records that cannot be used, now and then."""
+        if self._refused and monotonic() >= self._next_complaint:
+            self._next_complaint = monotonic() + CHECK
+            logger.warning(
+                "passed over %d records of topic %s that cannot be used; the first: %s",
+                self._refused, self._topic, self._refusal,
+            )  # fmt: skip
+            self._refused, self._refusal = 0, ""
+
+    def _save(self) -> None:
+        self._next_save = monotonic() + SAVE
+        if not self._position.cache:
+            return  # nothing was read
+        try:
+            write_position(self._path, self._position)
+        except OSError as error:
+            problem = f"{self._path} cannot be written: {error.strerror}"
+            if problem != self._unsaved:
+                logger.warning("%s; the features of pictures are read again after a restart", problem)
+            self._unsaved = problem
+        else:
+            self._unsaved = ""
