@@ -311,7 +311,7 @@ def app_parts(name: str, mounted: typer.Typer, extra: str) -> Iterator[str]:
     commands = mounted.registered_commands
     callback = mounted.registered_callback
     needs = f"Needs the extra `{extra}`: `pip install 'tastestream[{extra}]'`." if extra else ""
-    group = len(commands) > 1 or bool(mounted.registered_groups)
+    group = len(commands) > 1 or bool(mounted.registered_groups) or mounted.registered_callback is not None
     if not group:
         yield from command_parts(name, commands[0], 2, needs)
         return
