@@ -3,7 +3,7 @@
 It commits nothing, and disturbs no other reader. It holds one batch of each partition in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from time import monotonic
 from typing import Any, Self
 
@@ -26,13 +26,14 @@ class BoundedTopicReader:
     Opening it raises BrokerUnreachable, or TopicsError if the topic does not exist or may not be read.
     """
 
-    def __init__(self, settings: Settings, name: str, setting: str) -> None:
+    def __init__(self, settings: Settings, name: str, setting: str, *, isolation: str = ISOLATION) -> None:
         """Does not connect yet.
 
         Args:
             settings: Where the broker is.
             name: The topic.
             setting: The environment variable that names the topic, for messages.
+            isolation: Whether records of open and aborted transactions count.
         """
         self.name = name
         self.topics: set[str] = set()  # all that the broker has
@@ -46,7 +47,7 @@ class BoundedTopicReader:
             **settings.aiokafka(),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            isolation_level=ISOLATION,
+            isolation_level=isolation,
             max_poll_records=BATCH,
         )
 
@@ -112,6 +113,22 @@ class BoundedTopicReader:
     async def at_end(self, tp: TopicPartition) -> bool:
         """Whether a partition has been read to its end."""
         return self.ends[tp] <= self.starts[tp] or await self._consumer.position(tp) >= self.ends[tp]
+
+    async def everything(
+        self, since: Mapping[TopicPartition, int] | None = None
+    ) -> AsyncGenerator[tuple[int, list[Any]]]:
+        """Partition and records of each batch from the start of the topic to its end. Raises as `next_records` does.
+
+        Args:
+            since: Offsets to begin at instead of the start.
+        """
+        self.seek_to_start()
+        for tp, offset in (since or {}).items():
+            self._consumer.seek(tp, max(offset, self.starts[tp]))
+        left = list(self.ends)
+        while left := [tp for tp in left if not await self.at_end(tp)]:
+            for tp, records in (await self.next_records(left)).items():
+                yield tp.partition, records
 
     async def next_records(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, list[Any]]:
         """The next records of some of these partitions, or of none. The position may advance even then, over gaps in the offsets.

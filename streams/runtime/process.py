@@ -66,11 +66,16 @@ def configure_logging(settings: "Settings") -> None:
 
 
 @contextmanager
-def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
-    """The worker's own folder under the data folder, locked for as long as the process lives.
+def locked_folder(data_dir: Path, kind: str, *, if_used: str = "") -> Generator[Path]:
+    """The folder of a worker, or of a command, under the data folder, locked for as long as the process lives.
+
+    Args:
+        data_dir: the data folder.
+        kind: of worker, or the name of the command.
+        if_used: what to do if another process holds the folder; by default the advice is for workers.
 
     Raises:
-        DataFolderError: another worker holds the folder, or it cannot be written.
+        DataFolderError: another process holds the folder, or it cannot be written.
         StateError: the disk is full.
     """
     folder = data_dir.absolute() / kind
@@ -88,7 +93,7 @@ def locked_folder(data_dir: Path, kind: WorkerKind) -> Generator[Path]:
             lock.seek(0)
             raise DataFolderError(
                 f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
-                f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)"
+                + (if_used or f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)")
             ) from error
         try:
             lock.truncate(0)
