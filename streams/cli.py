@@ -41,6 +41,7 @@ COMMANDS = {
     "schema": Mounted("streams.commands:schema_app", "Print the JSON Schemas of the messages and the AsyncAPI document."),
     "settings": Mounted("streams.commands:settings_app", "Print all settings: names, values, descriptions."),
     "bundle": Mounted("streams.commands:bundle_app", "Show and check model bundles."),
+    "rollout": Mounted("streams.rollout.cli:app", "Go from one bundle to the next without a gap."),
     "dataset": Mounted("offline_training.cli:dataset_app", "Convert data sets to the folder that training and replay read."),
     "train": Mounted("offline_training.cli:train_app", "Train models, offline, to a bundle.", needs="torch", extra="train"),
     "evaluate": Mounted("offline_training.cli:evaluate_app", "Measure a bundle on held-out users.", needs="pyarrow", extra="evaluate"),

@@ -214,6 +214,13 @@ class Settings(BaseSettings):
         description="Folder of the model bundle that is prepared while BUNDLE is served: bags keep the embeddings of both. "
         "Set it for a rollout, and after one to the bundle before, so that a rollback is possible.",
     )
+    rollout_share: float = Field(
+        0.99,
+        ge=0,
+        le=1,
+        description="Least share of the items in the bags, 0 to 1, that must have a code of NEXT_BUNDLE before `tastestream rollout "
+        "promote` permits to serve it. Lower it if many pictures are gone and no adapter stands in for them.",
+    )
     bundle_key: Path | None = Field(
         None,
         description="Path of the Ed25519 public key (PEM) that must have signed each bundle; workers refuse every other bundle, "
