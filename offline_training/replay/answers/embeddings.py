@@ -1,10 +1,8 @@
 """The embeddings of the pictures of a run, computed here. Pictures at URLs are fetched as the embed worker fetches them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import Protocol
 
 from model.bundle import Bundle
 from model.embedder import Embedder
@@ -12,35 +10,54 @@ from model.quantization import quantize
 from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.progress import Advance, Step
-from offline_training.tasks.catalogue import embed_files
+from offline_training.tasks.catalogue import Embedded, embed_files
 from streams.settings import Settings
 from streams.warm.embed_urls import embed_urls
 
 
-def embedded_pictures(
-    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], folders: PictureFolders, advance: Advance
-) -> dict[PictureRef, bytes]:
-    """Embed distinct pictures.
+class Embeddings(Protocol):
+    """Embeddings of pictures, by any bundle."""
+
+    def of(self, bundle: Bundle, pictures: Iterable[PictureRef]) -> Mapping[PictureRef, bytes]:
+        """Embed pictures with the embedder of a bundle.
+
+        Returns:
+            The embeddings of `pictures`, and perhaps more, quantized as the workers store them. Pictures that cannot be read are
+            missing.
+        """
+        ...
+
+
+def embed_pictures(
+    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], folders: PictureFolders
+) -> Generator[tuple[PictureRef, Embedded]]:
+    """Embed distinct pictures. The outcomes come in any order.
 
     Args:
         settings: the settings of the workers, for fetching and for the maximum size of a picture.
         embedder: makes the embeddings.
         pictures: local pictures and URLs.
         folders: where the local pictures may be.
-        advance: told of every picture that is done.
+    """
+    files = [picture for picture in pictures if not picture.is_url]
+    urls = [picture.text for picture in pictures if picture.is_url]
+    yield from embed_files(embedder, files, folders, settings.fetch_max_bytes)
+    if urls:
+        with closing(embed_urls(settings, embedder, urls)) as outcomes:
+            for url, found in outcomes:
+                yield PictureRef(url), found
+
+
+def embedded_pictures(
+    settings: Settings, embedder: Embedder, pictures: Sequence[PictureRef], folders: PictureFolders, advance: Advance
+) -> dict[PictureRef, bytes]:
+    """Embed distinct pictures, with the arguments of `embed_pictures`, and tell `advance` of every picture that is done.
 
     Returns:
         The embeddings, quantized as the workers store them, by picture. Pictures that cannot be read are missing.
     """
-    files = [picture for picture in pictures if not picture.is_url]
-    urls = [picture.text for picture in pictures if picture.is_url]
-    outcomes: Iterable[tuple[PictureRef, NDArray[np.float32] | tuple[str, str]]] = embed_files(
-        embedder, files, folders, settings.fetch_max_bytes
-    )
-    if urls:
-        outcomes = chain(outcomes, ((PictureRef(url), found) for url, found in embed_urls(settings, embedder, urls)))
     embedded: dict[PictureRef, bytes] = {}
-    for picture, outcome in outcomes:
+    for picture, outcome in embed_pictures(settings, embedder, pictures, folders):
         advance(1)
         if not isinstance(outcome, tuple):
             embedded[picture] = quantize(outcome)
@@ -59,12 +76,7 @@ class PictureEmbeddings:
         self._found: dict[PictureRef, bytes] = {}
 
     def of(self, bundle: Bundle, pictures: Iterable[PictureRef]) -> Mapping[PictureRef, bytes]:
-        """Embed pictures with the embedder of a bundle.
-
-        Returns:
-            The embeddings of `pictures`, and perhaps more, quantized as the workers store them. Pictures that cannot be read are
-            missing.
-        """
+        """As `Embeddings.of`."""
         if bundle.embedder_version != self._version:
             self._version, self._tried, self._found = bundle.embedder_version, set(), {}
         if missing := list(dict.fromkeys(picture for picture in pictures if picture not in self._tried)):

@@ -11,7 +11,7 @@ from itertools import islice
 
 from model.bundle import Bundle
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.replay.answers.embeddings import PictureEmbeddings
+from offline_training.replay.answers.embeddings import Embeddings
 from offline_training.replay.answers.table import Answers
 from offline_training.replay.play.event_answer import EventAnswer, category_numbers, event_answer
 from offline_training.replay.play.events import EventStream, PlayedEvent, PlayedItem
@@ -36,13 +36,15 @@ class Offline:
         naming: the ids of events and users.
         dead: places of events that became dead letters in the run.
         embeddings: embeds the pictures.
+        scored: places whose recommendations are computed. Other events change the bags only. None: all are computed.
     """
 
     settings: Settings
     stream: EventStream
     naming: Naming
     dead: Collection[int]
-    embeddings: PictureEmbeddings
+    embeddings: Embeddings
+    scored: Collection[int] | None = None
 
     def answers(self, bundle: Bundle, categories: Sequence[str], top: int, title: str) -> Answers:
         """Compute the answers of a bundle to all events.
@@ -75,8 +77,8 @@ class Offline:
         self, events: Iterable[PlayedEvent], bundle: Bundle, embedded: Mapping[PictureRef, bytes]
     ) -> Iterator[tuple[int, Recommendation | str]]:
         return expected_messages(
-            events, self.stream.items, embedded, bundle, self.settings, naming=self.naming, dead=self.dead
-        )
+            events, self.stream.items, embedded, bundle, self.settings, naming=self.naming, dead=self.dead, scored=self.scored,
+        )  # fmt: skip
 
 
 def expected_messages(
@@ -88,6 +90,7 @@ def expected_messages(
     *,
     naming: Naming,
     dead: Collection[int] = (),
+    scored: Collection[int] | None = None,
 ) -> Iterator[tuple[int, Recommendation | str]]:
     """Fold the events into bags, one after the other, and score each bag.
 
@@ -101,9 +104,10 @@ def expected_messages(
         settings: the settings of the workers.
         naming: the ids of events and users.
         dead: places of events that became dead letters.
+        scored: as in `Offline`.
 
     Yields:
-        The place of each event, with its recommendation, or the reason why there is none.
+        The place of each event that is scored, with its recommendation, or the reason why there is none.
     """
     options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
     recommender = Recommender(bundle, bundle.aggregator(), options)
@@ -122,8 +126,9 @@ def expected_messages(
             before = bags.get(interaction.user_id, Bag())
             bag = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
             bags[interaction.user_id] = bag
-            places.append(event.place)
-            caused.append((interaction, bag))
+            if scored is None or event.place in scored:
+                places.append(event.place)
+                caused.append((interaction, bag))
         for place, message in zip(places, recommender.recommend(caused, now=EPOCH), strict=True):
             yield place, "erased" if message is None else message
 

@@ -37,11 +37,14 @@ class Rules:
         targets: event types of the targets.
         delay: minimum age of a recommendation at its target, milliseconds of event time.
         ks: numbers of best categories that the figures look at, each at most the number of categories in a recommendation.
+        since: time of the first targets, milliseconds since the epoch. Earlier events of these types only count for popularity.
+            None: all are targets.
     """
 
     targets: frozenset[str] = frozenset({"purchase"})
     delay: int = 0
     ks: tuple[int, ...] = (1, 5, 10)
+    since: int | None = None
 
     @property
     def figures(self) -> tuple[str, ...]:
@@ -125,17 +128,19 @@ def measure(
     for event in events:
         if event.type in rules.targets:
             wanted = labels.get(event.item, ())
-            if wanted:
+            measured = rules.since is None or event.time >= rules.since
+            if wanted and measured:
                 age, origin = measuring[SERVED].newest.at(event) or (-1, -1)
                 for one in measuring.values():
                     one.answer(event, wanted)
                 popularity.add(*popular.at(event.time), wanted)
-                popular.add(event.time, wanted)
                 bag_size = 0 if origin < 0 else int(served.answers.bag_size[origin])
                 user = users.setdefault(event.user, len(users))
                 rows.extend((user, event.place, origin, event.time, bag_size, age, activity[event.user], len(wanted)))
-            else:
+            elif measured:
                 unknown += 1
+            if wanted:
+                popular.add(event.time, wanted)
         for one in measuring.values():
             one.newest.add(event)
     columns = np.array(rows, np.int64).reshape(-1, 8).T

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
@@ -121,3 +122,15 @@ def test_pictures_in_archives_have_the_embeddings_of_files(world: World, tmp_pat
     assert found == {pictures[0]: world.embedded[picture]}
     tight = world.settings.model_copy(update={"fetch_max_bytes": len(data) - 1})
     assert embedded_pictures(tight, world.bundle.embedder(), pictures, PictureFolders([tmp_path]), lambda _: None) == {}
+
+
+def test_only_the_wanted_places_are_scored_and_all_change_the_bags(world: World) -> None:
+    wanted = frozenset(event.place for event in world.events[40:50])
+    messages = expected_messages(
+        world.events, world.data.items, world.embedded, world.bundle, world.settings, naming=Naming("x"), scored=wanted
+    )
+    some = world.table(list(expected_answers(messages, world.bundle.categories)))
+    whole = world.table(world.answers(world.events))
+    assert set(np.flatnonzero(some.recommended).tolist()) == wanted & set(np.flatnonzero(whole.recommended).tolist())
+    for place in wanted:
+        assert some.bag_size[place] == whole.bag_size[place]

@@ -213,3 +213,18 @@ def test_the_means_of_groups_add_up_to_the_mean_of_all_targets() -> None:
 def test_a_stream_without_a_target_has_no_figures() -> None:
     found = measured(stream(("ada", "hat", "view", 10)), answered(1), RULES, LABELS)
     assert summaries(found, RULES, pairs_of(found)) == []
+
+
+def test_events_before_the_measured_time_count_for_bags_and_popularity_only() -> None:
+    events = stream(
+        ("ada", "tie", "purchase", 10), ("bob", "box", "purchase", 15), ("ada", "hat", "purchase", 20), ("bob", "box", "purchase", 25)
+    )  # fmt: skip
+    rules = Rules(ks=(1, 2), since=20)
+    found = measured(events, answered(4, p0=[1]), rules, LABELS)
+    assert found.times.tolist() == [20], "the time itself is measured"
+    assert found.names == ["ada"]
+    assert found.without_known_category == 1, "and earlier ones are not counted"
+    assert found.origins.tolist() == [0]
+    assert figure(found, rules, "hit@1") == [1], "by the recommendation of an earlier event"
+    everything = measured(events, answered(4, p0=[1]), Rules(ks=(1, 2)), LABELS)
+    assert figure(found, rules, "MRR", "popularity") == figure(everything, rules, "MRR", "popularity")[1:]
