@@ -256,7 +256,7 @@ def prepare_and_report(
             )
 
         try:
-            rule = LabelRule(*_levels(levels), min_items, max_labels)
+            rule = LabelRule(*parsed_levels(levels), min_items, max_labels)
             summary = prepare(
                 source(lambda count: progress.advance(running[0], count)),
                 name,
@@ -288,7 +288,8 @@ def report(summary: DatasetSummary, out: Path) -> Table:
     return table
 
 
-def _levels(text: str) -> tuple[int, int]:
+def parsed_levels(text: str) -> tuple[int, int]:
+    """First and last level of the option --levels. Raises DatasetError when it is none."""
     found = re.fullmatch(r"([0-9]{1,3})(?:-([0-9]{1,3}))?", text)
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= first <= last:

@@ -16,12 +16,14 @@ class LabelRule:
         last: last level that becomes a label.
         min_items: minimum number of items with a label.
         max_labels: maximum number of labels; the most frequent are kept.
+        only: the labels of an existing bundle: these are kept, however many items have them, and no others. None: no such limit.
     """
 
     first: int = 1
     last: int = 4
     min_items: int = 5
     max_labels: int = 1000
+    only: frozenset[str] | None = None
 
 
 def labels_of(paths: Iterable[Sequence[str]], rule: LabelRule) -> tuple[str, ...]:
@@ -34,6 +36,8 @@ def labels_of(paths: Iterable[Sequence[str]], rule: LabelRule) -> tuple[str, ...
 
 def vocabulary(counts: Counter[str], items: int, rule: LabelRule) -> list[str]:
     """Choose the labels to keep, sorted. A label of every item carries no information and is left out."""
+    if rule.only is not None:
+        return sorted(rule.only & counts.keys())
     frequent = [
         (-count, label) for label, count in counts.items() if count >= rule.min_items and (count < items or items == 1)
     ]

@@ -59,9 +59,12 @@ class Catalogue:
     folders: PictureFolders = field(default_factory=PictureFolders)
 
     def with_labels_in_order(self, labels: Sequence[str]) -> "Catalogue":
-        """The same catalogue with its labels, and the columns of `matrix`, in another order."""
-        columns = [self.labels.index(label) for label in labels]
-        return replace(self, labels=list(labels), matrix=self.matrix[:, columns])
+        """The same catalogue with its labels, and the columns of `matrix`, in another order. No item has a label that is new."""
+        matrix = np.zeros((len(self.items), len(labels)), bool)
+        for column, label in enumerate(labels):
+            if label in self.labels:
+                matrix[:, column] = self.matrix[:, self.labels.index(label)]
+        return replace(self, labels=list(labels), matrix=matrix)
 
 
 def read_catalogue(folder: Path, embeddings: Path) -> Catalogue:

@@ -93,8 +93,8 @@ class Histories:
     events: list[Events] | None = None
 
 
-def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
-    """Read the events of a prepared data set.
+def read_histories(folder: Path, catalogue: Catalogue, *, until: int | None = None) -> Histories:
+    """Read the events of a prepared data set: all of them, or those before `until`, milliseconds since the epoch.
 
     Returns, and events of items that the catalogue does not have, are left out.
 
@@ -110,14 +110,18 @@ def read_histories(folder: Path, catalogue: Catalogue) -> Histories:
     rows = np.fromiter((row_of.get(item, PADDING) for item in items), np.int32, len(items))
     users = np.asarray(table["user"].to_pylist(), dtype=object)
     types = np.asarray(table["type"].to_pylist(), dtype=object)
-    kept = (rows != PADDING) & (types != "return")
+    times = np.asarray(table["time"].to_numpy())
+    early = np.ones(len(times), bool) if until is None else times < until
+    kept = (rows != PADDING) & (types != "return") & early
     if not kept.any():
-        returns = int(((rows != PADDING) & (types == "return")).sum())
+        returns, late = int(((rows != PADDING) & (types == "return")).sum()), int((~early).sum())
+        unknown = int((rows == PADDING).sum())
         raise DatasetError(
-            f"{path}: none of its {len(items)} events is left: {len(items) - returns} of items without an embedding, {returns} returns"
+            f"{path}: none of its {len(items)} events is left: {unknown} of items without an embedding, {returns} returns"
+            f"{f', {late} too late to learn from' if late else ''}"
         )
     names, of = np.unique(users[kept].astype(str), return_inverse=True)
-    order = np.lexsort((np.asarray(table["time"].to_numpy())[kept], of))
+    order = np.lexsort((times[kept], of))
     rows, of = rows[kept][order], of[order]
     log_weights = np.log([DEFAULT_TYPE_WEIGHTS[kind] for kind in types[kept][order]]).astype(np.float32)
     starts = np.cumsum(np.bincount(of, minlength=len(names)))[:-1]
@@ -194,6 +198,29 @@ def make_split(
     if task == "next":
         return split._replace(drawn=in_any_order, afterwards=[pair.asked for pair in parts["test"]])
     return split._replace(drawn=of_some_products) if task == "unseen" else split
+
+
+def later_bags(before: Histories, histories: Histories, catalogue: Catalogue, max_bag: int) -> Bags:
+    """Make the bags that users had at some time, with the labels of the items that they took first after it as targets.
+
+    Users who did not take items both before and after it are left out.
+
+    Args:
+        before: what users did before that time.
+        histories: what they did altogether.
+        catalogue: the items.
+        max_bag: maximum number of items in a bag; the newest are kept.
+    """
+    known = dict(zip(before.users, before.rows, strict=True))
+    nothing = [None] * len(histories.users)
+    pairs = [
+        _Pair(known[user], history[len(known[user]) :], held_out=True, events=events)
+        for user, history, events in zip(histories.users, histories.rows, histories.events or nothing, strict=True)
+        if user in known and len(history) > len(known[user])
+    ]
+    if not pairs:
+        return make_bags([], np.zeros((0, len(catalogue.labels)), bool), max_bag)
+    return _bags(pairs, catalogue.matrix, max_bag)
 
 
 class _Pair(NamedTuple):

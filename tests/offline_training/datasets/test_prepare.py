@@ -308,3 +308,8 @@ def test_items_without_picture_or_event_are_kept_on_request(
     options = ("--min-items", 1, "--out", tmp_path / "set", *flags)
     _, _, found = prepared("tables", "--items", items, "--events", events, *options)
     assert set(found) == kept
+
+
+def test_the_labels_of_a_bundle_are_kept_however_few_items_have_them() -> None:
+    rule = LabelRule(1, 1, 5, 2, only=frozenset({"all", "rare", "gone"}))
+    assert vocabulary(Counter({"all": 9, "x": 5, "y": 4, "rare": 1}), 9, rule) == ["all", "rare"]

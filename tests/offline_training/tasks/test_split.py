@@ -14,7 +14,7 @@ from offline_training.datasets.prepare import prepare
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, EventType
 from offline_training.tasks.bags import PADDING
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
-from offline_training.tasks.split import Histories, make_split, read_histories
+from offline_training.tasks.split import Histories, later_bags, make_split, read_histories
 from streams.settings import DEFAULT_TYPE_WEIGHTS, Settings
 from tests.offline_training.datasets.sources import Given, no_step
 
@@ -230,3 +230,46 @@ def test_a_folder_without_a_data_set_is_refused_with_how_to_make_one(tmp_path: P
         DatasetError, match=r"dataset\.json: there is no such file: prepare the data set with `tastestream dataset`"
     ):
         read_catalogue(tmp_path, tmp_path / "embeddings.npz")
+
+
+def test_histories_end_before_a_time_and_continue_after_it(tmp_path: Path) -> None:
+    events = [
+        DatasetEvent("ada", "0", "view", 10),
+        DatasetEvent("ada", "1", "purchase", 20),
+        DatasetEvent("ada", "2", "purchase", 30),
+        DatasetEvent("ada", "0", "purchase", 40),
+        DatasetEvent("ada", "3", "purchase", 50),
+        DatasetEvent("bob", "3", "purchase", 10),
+        DatasetEvent("cid", "3", "purchase", 40),
+        DatasetEvent("dan", "2", "purchase", 10),
+        DatasetEvent("dan", "2", "purchase", 50),
+    ]
+    folder = dataset(tmp_path / "set", events)
+    known = read_catalogue(folder, embeddings(tmp_path, ["0", "1", "2", "3"]))
+    before = read_histories(folder, known, until=30)
+    assert before.users == ["ada", "bob", "dan"]
+    assert [[known.items[row] for row in rows] for rows in before.rows] == [["0", "1"], ["3"], ["2"]]
+
+    bags = later_bags(before, read_histories(folder, known), known, 4)
+    assert bags.rows.tolist() == [[0, 1, PADDING, PADDING]], (
+        "of ada: the others took nothing new, or had nothing before"
+    )
+    assert [known.labels[column] for column in np.flatnonzero(bags.targets[0])] == ["kind 0", "kind 1"]
+    assert np.exp(bags.log_weight[0, :2]).tolist() == pytest.approx([DEFAULT_TYPE_WEIGHTS["view"], 1]), (
+        "the purchase came later"
+    )
+
+    nothing = later_bags(before, before, known, 4)
+    assert nothing.rows.shape == (0, 4)
+    assert nothing.targets.shape == (0, 2)
+    with pytest.raises(
+        DatasetError, match=r"none of its 9 events is left: 0 of items without .*, 9 too late to learn from"
+    ):
+        read_histories(folder, known, until=10)
+
+
+def test_labels_that_no_item_has_become_empty_columns() -> None:
+    wider = catalogue().with_labels_in_order(["new", "label 3", "label 0"])
+    assert wider.labels == ["new", "label 3", "label 0"]
+    assert wider.matrix.sum(axis=0).tolist() == [0, ITEMS // LABELS, ITEMS // LABELS]
+    assert wider.matrix[3].tolist() == [False, True, False]
