@@ -23,6 +23,8 @@ AGGREGATORS: dict[str, MakeNetwork] = {
     "union": lambda config, head: LabelUnion(config, head=_required(head)),
     "stack": lambda config, head: LabelStack(config, head=_required(head)),
 }
+NEED_HEAD = frozenset({"union", "stack"})
+"""The aggregators that cannot be made without a label head."""
 TEXTS: dict[str, str] = {
     "average": "average of the bag, then a linear layer",
     "average+cg": "average of the bag, context gating, then a linear layer",

@@ -90,15 +90,15 @@ class ItemModel:
             recipe: Hyperparameters. None means those of `recipe_for`.
         """
         torch.manual_seed(self._seed)
-        split, config = self._split, Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
+        config = Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
         network = AGGREGATORS[name](config, self.network.head)
-        part, vectors = network, torch.from_numpy(self.codes)
+        part, vectors = network, self.codes
         if isinstance(network, LabelStack):
-            part, vectors = network.joined, torch.from_numpy(self.out_of_fold)
-        used = recipe or recipe_for(network)
-        with self._step(f"aggregator {name}, seed {self._seed}", used.length(split)) as advance:
-            curve = fit(part, vectors, split, used, seed=self._seed, advance=advance)
-        return Fitted(network.eval(), curve, predict(part, vectors, split.validation))
+            part, vectors = network.joined, self.out_of_fold
+        curve, validation = _fitted(
+            part, name, vectors, self._split, recipe=recipe or recipe_for(network), seed=self._seed, step=self._step
+        )
+        return Fitted(network.eval(), curve, validation)
 
     def _trained(self, chosen: NDArray[np.bool_], title: str) -> ItemNetwork:
         recipe = self._recipe
@@ -112,6 +112,41 @@ class ItemModel:
                 seed=self._seed,
                 advance=lambda _: advance(1),
             )
+
+
+def fit_on_codes(
+    name: str, codes: NDArray[np.float32], split: Split, config: Config, *, seed: int, step: Step
+) -> nn.Module:
+    """Train an aggregator on the codes, float32 [N, k], that an existing item network makes.
+
+    Args:
+        name: Key of `AGGREGATORS`; not one that needs the label head, which only training has.
+        codes: Codes of the items.
+        split: A task on these items.
+        config: Sizes of the aggregator.
+        seed: Random seed.
+        step: Opens a progress bar.
+    """
+    torch.manual_seed(seed)
+    network = AGGREGATORS[name](config, None)
+    _fitted(network, name, codes, split, recipe=recipe_for(network), seed=seed, step=step)
+    return network.eval()
+
+
+def _fitted(
+    part: nn.Module,
+    name: str,
+    vectors: NDArray[np.float32],
+    split: Split,
+    *,
+    recipe: FitRecipe,
+    seed: int,
+    step: Step,
+) -> tuple[Curve, NDArray[np.float32]]:
+    inputs = torch.from_numpy(vectors)
+    with step(f"aggregator {name}, seed {seed}", recipe.length(split)) as advance:
+        curve = fit(part, inputs, split, recipe, seed=seed, advance=advance)
+    return curve, predict(part, inputs, split.validation)
 
 
 @torch.inference_mode()

@@ -10,16 +10,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
-from model.bundle import BACKBONE, Bundle
+from model.bundle import BACKBONE, ITEMS, Bundle
 from model.bundle.manifest import Embedding, Manifest, Training
-from offline_training.aggregators.item_model import ItemModel
+from model.quantization import as_stored
+from offline_training.aggregators import NEED_HEAD
+from offline_training.aggregators.interface import Config
+from offline_training.aggregators.item_model import ItemModel, fit_on_codes
 from offline_training.datasets.records import DatasetError
 from offline_training.exporting.bundle_files import Adaptation, make_bundle
-from offline_training.item_network.network import ITEM_RECIPES
+from offline_training.item_network.network import ITEM_RECIPES, ItemNetwork
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
-from offline_training.tasks.evaluation import evaluate
+from offline_training.tasks.evaluation import codes_of, evaluate
 from offline_training.tasks.split import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
@@ -43,6 +47,7 @@ def make_shop_bundle(
     out: Path,
     step: Step,
     adapt: Adapt | None = None,
+    keep_items: bool = False,
 ) -> Bundle:
     """Train, write and measure a bundle.
 
@@ -59,12 +64,13 @@ def make_shop_bundle(
         out: the bundle's folder. Its files are replaced at the end.
         step: opens progress bars.
         adapt: fits an adapter, if the bundle gets one.
+        keep_items: keep the item network of `base`, and train an aggregator only. The bundle then has the embedder version of `base`.
 
     Returns:
         The bundle, loaded as a worker loads it.
 
     Raises:
-        DatasetError: the embeddings have another size than the features of the backbone.
+        DatasetError: the embeddings have another size than the features of the backbone, or the aggregator needs a new item network.
         BundleError: `base` is an early bundle, which has no backbone by itself.
     """
     size, expected = catalogue.embeddings.shape[1], base.backbone().feature_size
@@ -74,34 +80,45 @@ def make_shop_bundle(
             "embed the pictures with it (tastestream train embed)"
         )
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
-    items = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
-    network = items.aggregator(chosen).network
+    text = _network_text(base, recipe.code_size)
+    network: nn.Module
+    items: ItemNetwork | Path | None
+    if keep_items:
+        if chosen in NEED_HEAD:
+            raise DatasetError(
+                f"aggregator {chosen}: it needs the labels of a new item network; expected another one, or a new network"
+            )
+        items, text = base.path / ITEMS if ITEMS in base.manifest.files else None, base.manifest.embedding.network
+        scale = Config.input_scale if items is None else 1.0
+        config = Config(base.embedding_size, len(catalogue.labels), input_scale=scale)
+        codes = as_stored(codes_of(base.split_embedder(), catalogue.embeddings))
+        network = fit_on_codes(chosen, codes, split, config, seed=seed, step=step)
+        tried: dict[str, float | int | str] = {"aggregator": chosen}
+    else:
+        model = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
+        network, items, codes = model.aggregator(chosen).network, model.network, model.codes
+        tried = {"aggregator": chosen} | {f"items_{key}": value for key, value in asdict(recipe).items()}
     manifest = Manifest(
         name=name,
         version=version,
         files={},
         image=base.manifest.image,
-        embedding=Embedding(recipe.code_size, _network_text(base, recipe.code_size)),
+        embedding=Embedding(codes.shape[1], text),
         categories=catalogue.labels,
         prior=[round(float(p), 5) for p in split.train.targets.mean(0)],
         max_bag=split.train.rows.shape[1],
         sources=base.manifest.sources,
-        training=Training(
-            TASK_TEXTS[task],
-            command,
-            seed,
-            {"aggregator": chosen} | {f"items_{key}": value for key, value in asdict(recipe).items()},
-        ),
+        training=Training(TASK_TEXTS[task], command, seed, tried),
         metrics={},
     )
     return make_bundle(
         out,
         backbone=base.path / BACKBONE,
-        items=items.network,
+        items=items,
         network=network,
         manifest=manifest,
-        measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, items.codes)},
-        adapt=(lambda bundle: adapt(bundle, items.codes)) if adapt else None,
+        measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, codes)},
+        adapt=(lambda bundle: adapt(bundle, codes)) if adapt else None,
     )
 
 

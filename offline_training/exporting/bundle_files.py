@@ -38,7 +38,7 @@ def make_bundle(
     out: Path,
     *,
     backbone: Path,
-    items: ItemNetwork,
+    items: ItemNetwork | Path | None,
     network: nn.Module,
     manifest: Manifest,
     measure: Measure,
@@ -49,7 +49,8 @@ def make_bundle(
     Args:
         out: Folder of the bundle. Its files are replaced.
         backbone: A `backbone.onnx`. It is copied as it is, so that the bundle has the backbone version of where it comes from.
-        items: Item network: maps the features of the backbone to the codes that the aggregator takes.
+        items: Item network: maps the features of the backbone to the codes that the aggregator takes. An `items.onnx` is copied
+            as it is, so that the bundle has the embedder version of where it comes from. None: the features are the codes.
         network: Aggregator, trained on the codes of `items`.
         manifest: Manifest without checksums and metrics.
         measure: Evaluates the files of the bundle.
@@ -61,9 +62,13 @@ def make_bundle(
     with TemporaryDirectory() as folder:
         built = Path(folder)
         shutil.copyfile(backbone, built / BACKBONE)
-        export.export_items(items.trunk, items.features, built / ITEMS)
+        if isinstance(items, Path):
+            shutil.copyfile(items, built / ITEMS)
+        elif items is not None:
+            export.export_items(items.trunk, items.features, built / ITEMS)
         export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
-        files = {name: file_sha256(built / name) for name in (BACKBONE, ITEMS, AGGREGATOR)}
+        networks = (BACKBONE, *([ITEMS] if items is not None else []), AGGREGATOR)
+        files = {name: file_sha256(built / name) for name in networks}
         with_files = with_versions(msgspec.structs.replace(manifest, files=files))
         (built / MANIFEST).write_bytes(encode(with_files))
         bundle = Bundle.load(built)
@@ -77,7 +82,7 @@ def make_bundle(
             )
         (built / MANIFEST).write_bytes(encode(finished))
         out.mkdir(parents=True, exist_ok=True)
-        for name in {EMBEDDER, ADAPTER} - files.keys():
+        for name in {EMBEDDER, ITEMS, ADAPTER} - files.keys():
             (out / name).unlink(missing_ok=True)  # of another bundle that was here
         for name in (*files, MANIFEST):
             shutil.copyfile(built / name, out / name)
