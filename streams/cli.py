@@ -44,6 +44,7 @@ COMMANDS = {
     "rollout": Mounted("streams.rollout.cli:app", "Go from one bundle to the next without a gap."),
     "dataset": Mounted("offline_training.cli:dataset_app", "Convert data sets to the folder that training and replay read."),
     "train": Mounted("offline_training.cli:train_app", "Train models, offline, to a bundle.", needs="torch", extra="train"),
+    "retrain": Mounted("offline_training.retrain.cli:app", "Train the next bundle, and judge it.", needs="torch", extra="train"),
     "evaluate": Mounted("offline_training.cli:evaluate_app", "Measure a bundle on held-out users.", needs="pyarrow", extra="evaluate"),
     "replay": Mounted("offline_training.replay.cli:app", "Play a data set as a stream of events, and evaluate the answers."),
 }  # fmt: skip

@@ -10,12 +10,14 @@ import typer
 
 from offline_training.cli import dataset_app, evaluate_app, train_app
 from offline_training.replay.cli import app as replay_app
+from offline_training.retrain.cli import app as retrain_app
 from tests.command import Command
 
 BAD = ("--5", "²", "9" * 5000, "inf", "nan", "1e400", "1e5000", "-1", "1" + "0" * 30, "0x10", "")
 TEXTS = {
     ("dataset", "folder"): [("--levels", "{}"), ("--levels", "1-{}"), ("--levels", "{}-9")],
     ("dataset", "amazon"): [("--ratings", "{}=purchase")],
+    ("retrain",): [("--from", "{}"), ("--until", "{}"), ("--targets", "{}")],
     ("replay",): [
         ("--speed", "{}x"), ("--rate", "{}/s"), ("--delay", "{}d"), ("--serve-on", "127.0.0.1:{}"), ("--from", "{}"), ("--until", "{}"),
     ],
@@ -29,6 +31,7 @@ def number_options() -> Iterator[tuple[tuple[str, ...], str, str]]:
         ("train", train_app),
         ("evaluate", evaluate_app),
         ("replay", replay_app),
+        ("retrain", retrain_app),
     ):
         command: Any = typer.main.get_command(mounted)
         for path, one in [((name, sub), found) for sub, found in getattr(command, "commands", {}).items()] or [
@@ -67,7 +70,10 @@ def test_all_number_options_are_found() -> None:
 def test_a_number_that_cannot_be_is_one_line(
     tastestream: Command, path: tuple[str, ...], option: str, text: str
 ) -> None:
-    required = {"replay": ["shop", "--out", "run"], "evaluate": []}.get(path[0], ["shop", "--out", "out"])
+    loop = ["--items", "items.csv", "--against", "current", "--out", "next"]
+    required = {"replay": ["shop", "--out", "run"], "evaluate": [], "retrain": loop}.get(
+        path[0], ["shop", "--out", "out"]
+    )
     if path == ("dataset", "amazon"):
         required = ["--reviews", "r.json", "--metadata", "m.json", "--out", "out"]
     for bad in BAD:

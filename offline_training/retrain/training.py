@@ -1,0 +1,116 @@
+"""From the data set and the features to the next bundle. Nothing that happened in the held-out time is learnt from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.bundle import Bundle
+from model.quantization import dequantize
+from offline_training.bundles.shop import make_shop_bundle
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.datasets.records import DatasetError
+from offline_training.progress import Step
+from offline_training.replay.play.events import PreparedDataset
+from offline_training.tasks.bags import Bags
+from offline_training.tasks.catalogue import Catalogue, read_catalogue
+from offline_training.tasks.split import MAX_BAG, Histories, Split, later_bags, make_split, read_histories
+
+EMBEDDINGS = "features.npz"  # in the folder of the data set, as `tastestream train embed` writes it
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What there is to learn from, and what is held out.
+
+    Attributes:
+        catalogue: the items with features and categories.
+        before: what users did before the cut.
+        split: the bags of *next* before the cut.
+        later: the bags at the cut of the users who took items before and after it. Their targets are the labels of what they took
+            first after it.
+    """
+
+    catalogue: Catalogue
+    before: Histories
+    split: Split
+    later: Bags
+
+
+def write_features(dataset: PreparedDataset, features: Mapping[PictureRef, bytes], size: int) -> Path:
+    """Write the features of the items of a data set where `read_training_data` finds them.
+
+    Args:
+        dataset: the data set.
+        features: rows by picture.
+        size: number of features of a picture.
+    """
+    named = [
+        (item, features[one.picture])
+        for item, one in dataset.items.items()
+        if one.picture is not None and one.picture in features
+    ]
+    path = dataset.folder / EMBEDDINGS
+    vectors = dequantize([row for _, row in named], size)
+    np.savez(path, ids=np.array([item for item, _ in named]), embeddings=vectors)
+    return path
+
+
+def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int) -> TrainingData:
+    """Read a data set with its features.
+
+    Args:
+        folder: the data set.
+        categories: categories of the current bundle, in their order. None: those of the data set.
+        cut: begin of the held-out time, milliseconds since the epoch.
+
+    Raises:
+        DatasetError: there is too little to learn from.
+    """
+    catalogue = read_catalogue(folder, folder / EMBEDDINGS)
+    if categories is not None:
+        catalogue = catalogue.with_labels_in_order(categories)
+    learnable = np.flatnonzero(catalogue.matrix.any(axis=0)).tolist()
+    if len(learnable) < 2:
+        only = [catalogue.labels[column] for column in learnable]
+        raise DatasetError(
+            f"expected items of two or more categories, found {len(catalogue.items)} items of {only}: "
+            "with one category there is nothing to recommend; complete --items"
+        )
+    before = read_histories(folder, catalogue, until=cut)
+    split = make_split("next", before, catalogue)
+    seen = np.zeros(len(catalogue.items), bool)
+    seen[np.concatenate(before.rows)] = True
+    later = later_bags(before, read_histories(folder, catalogue), catalogue, MAX_BAG["next"])
+    return TrainingData(catalogue, before, split._replace(new=~seen), later)
+
+
+def train(
+    current: Bundle,
+    data: TrainingData,
+    *,
+    name: str,
+    version: str,
+    command: str,
+    aggregator: str | None,
+    keep_items: bool,
+    seed: int,
+    out: Path,
+    step: Step,
+) -> Bundle:
+    """Train the next bundle on the backbone of the current one. The arguments are those of `make_shop_bundle`."""
+    return make_shop_bundle(
+        base=current,
+        catalogue=data.catalogue,
+        split=data.split,
+        task="next",
+        aggregator=aggregator,
+        name=name,
+        version=version,
+        command=command,
+        seed=seed,
+        out=out,
+        step=step,
+        keep_items=keep_items,
+    )
