@@ -91,6 +91,13 @@ def retrain(  # noqa: PLR0917  (options all)
     aggregator: Annotated[
         str | None, typer.Option(help="Aggregator to train.", show_default="the best one for the task next")
     ] = None,
+    adapter: Annotated[
+        bool,
+        typer.Option(
+            "--adapter/--no-adapter",
+            help="Fit an adapter for embeddings of the current bundle, for pictures that are gone.",
+        ),
+    ] = True,
     new_categories: Annotated[
         bool,
         typer.Option(
@@ -179,6 +186,7 @@ def retrain(  # noqa: PLR0917  (options all)
             margin=margin,
             fetch=missing is Missing.fetch,
             keep_items=train is Parts.aggregator,
+            adapts=adapter,
             aggregator=aggregator,
             categories=LabelRule(*parsed_levels(levels), min_items) if new_categories else None,
             encoding=encoding and checked_encoding(encoding),

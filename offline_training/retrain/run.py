@@ -52,6 +52,7 @@ class RetrainOptions:
         margin: how far below zero the interval of a difference may begin.
         fetch: whether pictures without features are fetched; if not, they are left out.
         keep_items: whether the item network of the current bundle is kept.
+        adapts: whether the next bundle gets an adapter for the embeddings of the current one.
         aggregator: which aggregator is trained; None: the best one for the task.
         categories: which categories of the table become labels; None: those of the current bundle.
         encoding: of the table, if it is CSV.
@@ -72,6 +73,7 @@ class RetrainOptions:
     margin: float
     fetch: bool
     keep_items: bool
+    adapts: bool
     aggregator: str | None
     categories: LabelRule | None
     encoding: str | None
@@ -132,9 +134,11 @@ def run_retrain(settings: Settings, options: RetrainOptions, console: Console, n
             current, data, name=options.name or current.name,
             version=options.version or f"{as_datetime(milliseconds):%Y.%m.%d-%H%M%S}",
             command=options.command, aggregator=options.aggregator, keep_items=options.keep_items,
-            seed=options.seed, out=out, step=step,
+            adapts=options.adapts, seed=options.seed, out=out, step=step,
         )  # fmt: skip
         say(console, f"{'trained:':<16}{following.name} {following.version} on {len(data.split.train.rows):,} users")
+        facts["adapter"] = _adapter(following, current)
+        say(console, f"{'adapter:':<16}{facts['adapter']}")
         held_out = replay(
             settings, stream, features, data, following=following, current=current, rules=rules, step=step
         )
@@ -239,6 +243,17 @@ def _check_held_out(summary: DatasetSummary, cut: int, users: int, options: Retr
             f"{users:,} users have a {kinds} of an item with a known category in the last {options.hold_out:g} days, expected "
             f"{options.min_users:,}: raise --hold-out, name more --targets, or lower --min-users"
         )
+
+
+def _adapter(following: Bundle, current: Bundle) -> str:
+    if following.embedder_version == current.embedder_version:
+        return "none is needed: stored embeddings stay valid"
+    adapts = following.manifest.adapts
+    if adapts is None:
+        return "none: pictures that are gone lose their embeddings"
+    return (
+        f"{adapts.method}, for embeddings of {current.name} {current.version}, fitted on {adapts.pictures:,} pictures"
+    )
 
 
 def compared(held_out: HeldOut, following: Bundle, current: Bundle, margin: float) -> verdict.Comparison:

@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from model.bundle import Bundle
-from model.quantization import dequantize
-from offline_training.bundles.shop import make_shop_bundle
+from model.quantization import as_stored, dequantize
+from offline_training.adapters.choosing import adapt, check_enough
+from offline_training.bundles.shop import Adapt, make_shop_bundle
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.progress import Step
 from offline_training.replay.play.events import PreparedDataset
 from offline_training.tasks.bags import Bags
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
+from offline_training.tasks.evaluation import codes_of
 from offline_training.tasks.split import MAX_BAG, Histories, Split, later_bags, make_split, read_histories
 
 EMBEDDINGS = "features.npz"  # in the folder of the data set, as `tastestream train embed` writes it
@@ -86,6 +89,16 @@ def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int)
     return TrainingData(catalogue, before, split._replace(new=~seen), later)
 
 
+def adapter_from(current: Bundle, data: TrainingData, step: Step) -> Adapt | None:
+    """What fits an adapter from the embeddings of the current bundle; None where there are too few items or users for one."""
+    codes = as_stored(codes_of(current.split_embedder(), data.catalogue.embeddings))
+    try:
+        check_enough(codes, data.split)
+    except DatasetError:
+        return None
+    return partial(adapt, old=current, old_codes=codes, split=data.split, task="next", step=step)
+
+
 def train(
     current: Bundle,
     data: TrainingData,
@@ -95,11 +108,19 @@ def train(
     command: str,
     aggregator: str | None,
     keep_items: bool,
+    adapts: bool,
     seed: int,
     out: Path,
     step: Step,
 ) -> Bundle:
-    """Train the next bundle on the backbone of the current one. The arguments are those of `make_shop_bundle`."""
+    """Train the next bundle on the backbone of the current one.
+
+    Args:
+        current: the current bundle.
+        data: what there is to learn from.
+        adapts: whether the next bundle gets an adapter for the embeddings of the current one, if there are enough items and users.
+        name, version, command, aggregator, keep_items, seed, out, step: as in `make_shop_bundle`.
+    """
     return make_shop_bundle(
         base=current,
         catalogue=data.catalogue,
@@ -113,4 +134,5 @@ def train(
         out=out,
         step=step,
         keep_items=keep_items,
+        adapt=adapter_from(current, data, step) if adapts and not keep_items else None,
     )

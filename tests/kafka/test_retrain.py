@@ -98,6 +98,8 @@ def test_events_with_a_taste_become_a_bundle_that_passes(
     assert (made.name, made.version, made.categories) == ("shop", "2", current.categories)
     assert made.backbone_version == current.backbone_version
     assert made.embedder_version != current.embedder_version
+    assert made.manifest.adapts is not None
+    assert made.manifest.adapts.embedder_version == current.embedder_version
     hit = found["figures"]["hit@5"]
     assert hit["over_trend"]["low"] > 0, "it knows more than the trend"
     assert hit["next"] - hit["current"] == pytest.approx(hit["over_current"]["value"], abs=1e-4)

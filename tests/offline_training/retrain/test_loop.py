@@ -19,7 +19,7 @@ from offline_training.replay.play.events import EventStream, PreparedDataset  # 
 from offline_training.retrain.replaying import replay, rules_of, stream_of, users_with_targets  # noqa: E402
 from offline_training.retrain.report import RetrainReport, markdown, page  # noqa: E402
 from offline_training.retrain.run import compared  # noqa: E402
-from offline_training.retrain.training import TrainingData, read_training_data, train, write_features  # noqa: E402
+from offline_training.retrain.training import TrainingData, adapter_from, read_training_data, train, write_features  # noqa: E402
 from streams.settings import read_settings  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.retrain.simulated import CATEGORIES, DAY, DAYS, FEATURES, START, Shop, bundle_of, shop  # noqa: E402
@@ -95,7 +95,7 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
 
     made = train(
         loop.current, loop.data, name="shop", version="2", command="", aggregator=None, keep_items=True, seed=0, out=tmp_path / "next",
-        step=step,
+        step=step, adapts=True,
     )  # fmt: skip
     assert made.embedder_version == loop.current.embedder_version, "stored embeddings stay valid"
     assert made.manifest.files["aggregator.onnx"] != loop.current.manifest.files["aggregator.onnx"]
@@ -108,7 +108,7 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
     with pytest.raises(DatasetError, match="aggregator union: it needs the labels of a new item network"):
         train(
             loop.current, loop.data, name="shop", version="2", command="", aggregator="union", keep_items=True, seed=0,
-            out=tmp_path / "other", step=step,
+            out=tmp_path / "other", step=step, adapts=True,
         )  # fmt: skip
 
     report = RetrainReport(compared(found, made, loop.current, 0.5), found, {"events": "some <b>"})
@@ -122,6 +122,13 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
     assert not refused.comparison.passed, "with a margin of 0 it has to be better"
     assert "may be worse than" in page(refused)
     json.dumps(report.facts)
+
+
+def test_an_adapter_is_fitted_where_there_is_enough_to_fit_it(loop: Loop) -> None:
+    assert adapter_from(loop.current, loop.data, step) is not None
+    split = loop.data.split
+    nobody = split._replace(validation=split.validation.of(slice(0)))
+    assert adapter_from(loop.current, replace(loop.data, split=nobody), step) is None
 
 
 def test_categories_that_only_one_bundle_has_are_compared_as_well(loop: Loop) -> None:
