@@ -1,10 +1,13 @@
 """The networks of the bundles: from pixels to features, and from features to codes.
 
-Bundles with the same backbone share it. The network of an early bundle makes codes at once; these are its features, too.
+Bundles with the same backbone share it. The network of an early bundle makes codes at once; these are its features, too. A network
+of the next bundle that fails makes nothing, and costs the served bundle nothing.
 """
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,10 @@ from model.embedder import SplitEmbedder
 from model.quantization import HEADER_BYTES, quantize_all
 from streams.bundles import Bundles
 from streams.features.records import features_version
+
+logger = logging.getLogger(__name__)
+
+Given = TypeVar("Given")
 
 Pictures = Sequence[NDArray[np.uint8]]  # uint8 [H, W, 3] each, as `model.preprocessing.decode_picture` returns them
 
@@ -85,7 +92,28 @@ def open_networks(bundles: Bundles, threads: int) -> Networks:
             code_bytes,
             lambda rows, embed=embedder.of_features: quantize_all(embed(rows)),
         )
-    return Networks(list(pictures.values()), list(coders.values()))
+    served = next(iter(coders.values()))
+    return Networks(
+        [one if one.version == served.features else replace(one, run=_tried(one.run)) for one in pictures.values()],
+        [one if one is served or one.run is None else replace(one, run=_tried(one.run)) for one in coders.values()],
+    )
+
+
+def _tried(run: Callable[[Sequence[Given]], Sequence[bytes]]) -> Callable[[Sequence[Given]], Sequence[bytes]]:
+    """A call of a network that is only tried: it returns b"" for each input where the network fails."""
+    told = ""
+
+    def call(given: Sequence[Given]) -> Sequence[bytes]:
+        nonlocal told
+        try:
+            return run(given)
+        except Exception as error:  # noqa: BLE001 -- whatever is wrong with the next bundle must cost no event
+            if str(error) != told:
+                told = str(error)
+                logger.error("a network of NEXT_BUNDLE fails, and makes no embeddings; BUNDLE goes on: %s", error)  # noqa: TRY400
+            return [b""] * len(given)
+
+    return call
 
 
 def _split(bundle: Bundle, threads: int, other: SplitEmbedder | None) -> SplitEmbedder:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from model.bundle import Bundle
+from model.embedder import Backbone, ItemCoder
 from model.quantization import quantize, quantize_all
 from streams.bundles import Bundles
 from streams.embed.networks import open_networks
+from tests.bundles import write_sibling
 from tests.model.bundle.early import write_early
 from tests.model.bundle.networks import write_colours
 from tests.streams.warm.test_warm import another_bundle
@@ -58,3 +60,30 @@ def test_the_features_of_an_early_bundle_are_its_codes(bundle: Bundle, tmp_path:
     [network] = [one for one in networks.pictures if one.version == early.embedder_version]
     assert coder.run is None
     assert network.run(PICTURES[:1]) == [quantize(early.embedder().embed(np.stack(PICTURES[:1]))[0])]
+
+
+@pytest.mark.parametrize("which", ["colours", "sibling"])
+def test_a_network_of_the_next_bundle_that_fails_makes_nothing_and_is_logged_once(
+    bundle: Bundle, tmp_path: Path, which: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its pictures' network where it has one of its own, else its item network. Those of the served bundle raise."""
+    folder = tmp_path / which
+    following = write_colours(folder) if which == "colours" else Bundle.load(write_sibling(folder))
+    owner = Backbone if which == "colours" else ItemCoder
+    method = "features" if which == "colours" else "embed"
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such node")
+
+    monkeypatch.setattr(owner, method, fails)
+    networks = open_networks(Bundles(bundle, following), 1)
+    served, tried = (networks.pictures if which == "colours" else networks.coders)[:2]
+    given = PICTURES if which == "colours" else [bytes(networks.pictures[0].row_bytes)] * 3
+    assert served.run
+    assert tried.run
+    with pytest.raises(RuntimeError):
+        served.run(given)  # pyright: ignore[reportArgumentType]
+    for _ in range(2):
+        assert tried.run(given) == [b""] * 3  # pyright: ignore[reportArgumentType]
+    [line] = [one.getMessage() for one in caplog.records]
+    assert line.startswith("a network of NEXT_BUNDLE fails")
