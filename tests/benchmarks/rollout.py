@@ -5,9 +5,9 @@
 It plays a data set that `tastestream dataset` wrote, on real Kafka with two workers of each kind, once for each of these:
 
     from the start   the next bundle is served all the time
-    prepared         half of the events by the served bundle; then NEXT_BUNDLE is set, `rollout prepare`, `rollout promote`, and the
+    prepared         the first events by the served bundle; then NEXT_BUNDLE is set, `rollout prepare`, `rollout promote`, and the
                      names are exchanged: each time the workers restart one by one, under load
-    unprepared       half of the events by the served bundle; then BUNDLE is the next one, and the workers restart one by one
+    unprepared       the first events by the served bundle; then BUNDLE is the next one, and the workers restart one by one
     rolled back      as prepared, and then back: measured against the served bundle from the start
 
 and compares hit@5 before each of the first 500 purchases after the switch, on the same purchases, with intervals over users.
@@ -16,6 +16,7 @@ and compares hit@5 before each of the first 500 purchases after the switch, on t
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
@@ -41,6 +42,7 @@ from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System, stop
 
 TARGETS = 500  # purchases after a switch
+BEFORE = 0.3  # share of the events before the first step
 K = 5
 SCENARIOS = ("from the start", "prepared", "unprepared", "rolled back", "served from the start")
 
@@ -139,7 +141,7 @@ class Shop:
 
 async def play(shop: Shop, fleet: Fleet, scenario: str, *, served: Path, following: Path, rate: float) -> Run:
     """Play one scenario from the first event to the last."""
-    run, half = Run(), asyncio.Event()
+    run, due = Run(), asyncio.Event()
     start = following if scenario == "from the start" else served
     fleet.configure(start, None)
     settings: Settings = read_settings(
@@ -151,11 +153,18 @@ async def play(shop: Shop, fleet: Fleet, scenario: str, *, served: Path, followi
     def keep(found: list[EventAnswer]) -> None:
         for answer in found:
             run.answers.setdefault(answer.place, answer)
-        if len(run.answers) >= len(shop.events) // 2:
-            half.set()
+        if len(run.answers) >= BEFORE * len(shop.events):
+            due.set()
 
     bundle = Bundle.load(start)
-    player = Player(settings, bundle, shop.naming, keep, lead=200, pace=Pace(rate=rate))  # pyright: ignore[reportArgumentType]
+    player = Player(
+        settings,
+        bundle,
+        shop.naming,
+        keep,
+        lead=200,
+        pace=Pace(rate=None if scenario.endswith("from the start") else rate),
+    )  # pyright: ignore[reportArgumentType]
     player._model = ANY  # the bundles differ by design, and have the same categories
     sent = -1
 
@@ -168,7 +177,7 @@ async def play(shop: Shop, fleet: Fleet, scenario: str, *, served: Path, followi
     async def steps() -> None:
         if scenario.endswith("from the start"):
             return
-        await half.wait()
+        await due.wait()
         if scenario == "unprepared":
             await switch(fleet, following, None)
         else:
@@ -260,7 +269,9 @@ def main() -> None:
     parser.add_argument("dataset", type=Path, help="a folder that `tastestream dataset` wrote")
     parser.add_argument("--served", type=Path, required=True, help="the bundle that is served at first")
     parser.add_argument("--next", type=Path, required=True, help="the bundle that follows")
-    parser.add_argument("--rate", type=float, default=40.0, help="events a second (default 40)")
+    parser.add_argument(
+        "--rate", type=float, default=15.0, help="events a second while the bundles are switched (default 15)"
+    )
     parser.add_argument("--limit", type=int, help="number of events (default all)")
     parser.add_argument("--only", action="append", choices=SCENARIOS, help="scenarios to play (default all)")
     parser.add_argument("--out", type=Path, help="write all answers to this JSON file")
@@ -273,7 +284,7 @@ def main() -> None:
             runs[name] = asyncio.run(
                 play(shop, machines, name, served=served, following=following, rate=arguments.rate)
             )
-        Console().print(f"{name}: {len(runs[name].answers):,} answers, switched at {runs[name].switched}")
+        sys.stderr.write(f"{name}: {len(runs[name].answers):,} answers, switched at {runs[name].switched}\n")
     show(shop, runs, Bundle.load(arguments.served), Bundle.load(arguments.next))
     if arguments.out:
         found = {name: {"switched": run.switched, "lost": run.lost, "said": run.said} for name, run in runs.items()}
