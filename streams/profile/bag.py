@@ -52,10 +52,6 @@ class Picture(Struct, frozen=True, array_like=True):
     embedding: bytes  # as `model.quantization` encodes it
     adapted: bool = False  # whether it was made from the embedding of another embedder, and not from the picture
 
-    def fits(self, embedder: "Embedder") -> bool:
-        """Whether the aggregator of this embedder can score the embedding."""
-        return self.embedder_version == embedder.version and len(self.embedding) == embedder.row_bytes
-
 
 class Slot(Struct, frozen=True):
     """One item: the newest moment of each interaction type, and the newest picture of each embedder in use."""
@@ -222,11 +218,14 @@ def items(bag: Bag, *, embedder: Embedder, bag_size: int) -> list[BagItem]:
     Embeddings of different embedders live in different spaces, so they are never scored together. An embedding that only claims
     to be of this embedder, and has another length, is not scored either.
     """
+    version, row_bytes = embedder
     found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
     for slot in bag.slots.values():
-        picture, since = slot.picture(embedder.version), slot.since_return
-        if since and picture and picture.fits(embedder):
-            found.append((max(since.values()), slot, picture, since))
+        for picture in slot.pictures:
+            if picture.embedder_version == version and len(picture.embedding) == row_bytes:
+                since = slot.since_return
+                if since:
+                    found.append((max(since.values()), slot, picture, since))
     found.sort(key=itemgetter(0), reverse=True)
     return [
         BagItem(slot.item_id, since, last.timestamp, picture.embedding)

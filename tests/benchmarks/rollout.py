@@ -19,7 +19,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -150,7 +150,7 @@ async def play(shop: Shop, fleet: Fleet, scenario: str, *, served: Path, followi
     assert fleet.machines[0].command("topics").returncode == 0
     await asyncio.to_thread(fleet.restart)
 
-    def keep(found: list[EventAnswer]) -> None:
+    def keep(found: Sequence[EventAnswer]) -> None:
         for answer in found:
             run.answers.setdefault(answer.place, answer)
         if len(run.answers) >= BEFORE * len(shop.events):
