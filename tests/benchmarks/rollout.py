@@ -237,7 +237,7 @@ def interval(users: list[str], differences: np.ndarray, rounds: int = 2000) -> t
 
 def show(shop: Shop, runs: Mapping[str, Run], served: Bundle, following: Bundle) -> None:
     """Print what was measured."""
-    console = Console(width=120)
+    console = Console(width=140)
     for name, run in runs.items():
         for said in run.said:
             console.print(f"[{name}] {said}", markup=False, highlight=False, soft_wrap=True)
