@@ -36,13 +36,13 @@ test: $(VENV)/.test ## Everything that CI checks (needs java and mvn for the tes
 
 # One run imports torch once for each process.
 unit-and-training: $(VENV)/.test
-	@$(PYTEST) $(PARALLEL) $(WITHOUT_KAFKA)
+	@$(PYTEST) $(PARALLEL) -m 'not slow' $(WITHOUT_KAFKA)
 
 unit: $(VENV)/.test ## The quick tests: no Kafka, no training; COVERAGE=yes measures
-	@$(PYTEST) $(PARALLEL) -m 'not training' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
+	@$(PYTEST) $(PARALLEL) -m 'not training and not slow' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
 
 training: $(VENV)/.test ## The tests that train networks from end to end; COVERAGE=yes adds to what unit measured, and fails below the floor
-	@$(PYTEST) $(PARALLEL) -m training tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
+	@$(PYTEST) $(PARALLEL) -m 'training and not slow' tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
 kafka: kafka-parallel kafka-alone ## The tests on real Kafka: side by side, and then those that measure time
 
@@ -52,8 +52,8 @@ kafka-parallel: $(VENV)/.test
 kafka-alone: $(VENV)/.test
 	@$(PYTEST) -m alone tests/kafka tests/faults
 
-slow: $(VENV)/.test ## The tests on real Kafka that wait for minutes, and that CI leaves out
-	@$(PYTEST) $(WAITING) -m slow tests/kafka
+slow: $(VENV)/.test ## The tests that take minutes, and that CI leaves out
+	@$(PYTEST) $(WAITING) -m slow tests
 
 lint: $(VENV)/.test ## ruff: rules and format; import-linter: what may import what
 	@$(BIN)/ruff check $(CODE)

@@ -218,6 +218,7 @@ async def test_records_that_cannot_be_used_are_counted_and_stop_nothing(fleet: F
     assert shop.requests("broken") == {shop.path("broken", number): 1 for number in range(6)}
 
 
+@pytest.mark.slow
 async def test_large_records_on_the_topic_take_a_bounded_amount_of_memory(fleet: Fleet) -> None:
     name = "process_resident_memory_bytes"
     before = [metric(system, name) for system in fleet.systems]
@@ -261,6 +262,7 @@ async def test_a_forgotten_picture_is_requested_again_once(fleet: Fleet, shop: S
     assert f"picture-features has no features of {urls[1]}" in done.stdout
 
 
+@pytest.mark.slow
 async def test_features_older_than_an_age_are_forgotten(fleet: Fleet, shop: Shop) -> None:
     version, [old, new] = features_version(Bundle.load()), shop.urls("age", 2)
     row = bytes(1032)
@@ -296,6 +298,7 @@ async def test_warm_takes_what_workers_have_made_and_shares_what_it_makes(
     assert shop.requests("warm") == {shop.path("warm", number): 1 for number in range(10)}
 
 
+@pytest.mark.slow
 async def test_two_workers_that_meet_a_new_picture_at_once_may_both_request_it(fleet: Fleet, shop: Shop) -> None:
     embedded = await fleet.view(shop.urls("race", 40), users=4)
     asked = shop.requests("race")
@@ -321,6 +324,7 @@ async def test_another_item_network_needs_no_request_and_events_have_both_codes(
     assert all(one.next_embedding == one.embedding for one in embedded), "the networks differ in a comment"
 
 
+@pytest.mark.slow
 async def test_a_topic_that_is_deleted_and_created_again_is_followed_again(fleet: Fleet, shop: Shop) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=fleet.systems[0].broker.bootstrap)
     await admin.start()

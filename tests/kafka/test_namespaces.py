@@ -180,6 +180,7 @@ async def test_an_installation_that_shares_only_the_input_topic_takes_no_events_
         assert "TASTESTREAM_EMBEDDED_TOPIC is b-embedded" in line
 
 
+@pytest.mark.slow
 async def test_a_topic_that_is_renamed_while_the_group_stays_is_refused_until_the_group_is_moved(
     broker: KafkaBroker, tmp_path: Path
 ) -> None:

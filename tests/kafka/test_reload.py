@@ -226,6 +226,7 @@ async def test_a_bundle_that_does_not_fit_changes_nothing_but_one_log_line(
     assert {kind: served.metric("refusals_total", kind) - 1 for kind in KINDS} == refusals
 
 
+@pytest.mark.slow
 async def test_a_bundle_that_is_copied_slowly_is_used_once_it_is_complete(served: Shop) -> None:
     complete, folder = served.version("slow"), served.folder / "copy"
     folder.mkdir()
@@ -239,6 +240,7 @@ async def test_a_bundle_that_is_copied_slowly_is_used_once_it_is_complete(served
     await served.in_use("slow")
 
 
+@pytest.mark.slow
 async def test_a_link_that_is_switched_twenty_times_under_load_loses_nothing(served: Shop) -> None:
     versions = [served.version("two"), served.version("one-2", one_category=True), served.version("three")]
     async with served.under_load("switches"):

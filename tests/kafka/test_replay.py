@@ -106,6 +106,7 @@ async def test_online_equals_offline_and_dead_letters_are_counted(system: System
         assert "these users have earlier events on the same topics" in printed
 
 
+@pytest.mark.slow
 async def test_killed_workers_change_no_figure(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events
@@ -119,6 +120,7 @@ async def test_killed_workers_change_no_figure(system: System, folder: Path, tmp
     check(out, total)
 
 
+@pytest.mark.slow
 async def test_a_stopped_or_killed_replay_resumes_without_gaps(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events
@@ -149,6 +151,7 @@ async def test_a_stopped_or_killed_replay_resumes_without_gaps(system: System, f
     assert len(ids) <= total + 40, "only events that were in flight at the kill are sent again"
 
 
+@pytest.mark.slow
 async def test_a_replay_waits_for_a_broker_that_is_down(system: System, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events

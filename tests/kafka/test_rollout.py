@@ -204,6 +204,7 @@ def features_on_topic(system: System) -> dict[bytes, bytes]:
     return {one.key or b"": decode_features(one.value or b"").row for one in records}
 
 
+@pytest.mark.slow
 def test_a_prepare_that_is_killed_ten_times_ends_with_the_same_bags(system: System, shop: Shop) -> None:
     events = shop.history(USERS, EACH)
     killed = 0
@@ -272,6 +273,7 @@ def test_an_erased_user_stays_erased_whenever_the_erasure_comes(system: System, 
     assert {user: bag for user, bag in bags.items() if user not in gone} == bags_of(shop, others)
 
 
+@pytest.mark.slow
 def test_a_user_who_is_erased_while_pictures_are_fetched_is_not_sent(system: System, tmp_path: Path) -> None:
     following = write_next(tmp_path / "next")
     asked, erased = Event(), Event()
@@ -353,6 +355,7 @@ def write_comparison(shop: Shop) -> None:
     (shop.following.path / "comparison.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_features_of_a_wrong_size_are_passed_over_in_one_line_and_a_signal_ends_a_run_cleanly(
     system: System, shop: Shop
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_bundle_with_the_same_embedder_needs_no_adapter(
     assert not (out / ADAPTER).exists()
 
 
+@pytest.mark.slow
 def test_an_early_bundle_is_adapted_by_the_pictures_that_are_left(trained: Path, tmp_path: Path) -> None:
     write_shop(tmp_path)
     old = Bundle.load(write_early(Bundle.load(trained), tmp_path / "early"))
@@ -114,6 +115,7 @@ def test_an_early_bundle_is_adapted_by_the_pictures_that_are_left(trained: Path,
     assert measured["test/next, adapted codes"]["users"] < measured["test/next"]["users"]
 
 
+@pytest.mark.slow
 def test_a_bundle_with_another_backbone_is_adapted(shop: Path, embeddings: Path, tmp_path: Path) -> None:
     old = write_colours(tmp_path / "old")
     out, filed = tmp_path / "new", tmp_path / "filed.npz"
