@@ -17,23 +17,24 @@ from tests.kafka.system import System, picture_server
 
 pytestmark = pytest.mark.alone
 
-RECORDED = 0.30  # processor time of the workers for an event, divided by that of the bare application, as measured by this test
+RECORDED = 0.30  # least processor time of the workers for an event, divided by that of the bare application, as measured by this test
 ALLOWED = 1.25  # factor above RECORDED; rounds differ by less
-EVENTS, ROUNDS = 4000, 2
+EVENTS, ROUNDS = 3000, 3
 
 
 async def test_the_processor_time_of_an_event_relative_to_a_bare_application_does_not_grow(system: System) -> None:
     folder: Path = system.folder / "processor-time"
     folder.mkdir()
-    used = {"ours": 0.0, "bare": 0.0}  # milliseconds for an event, summed over the rounds
+    used: dict[str, list[float]] = {"ours": [], "bare": []}  # milliseconds for an event, by round
     with picture_server(CATALOGUE) as base:
         stand = Stand(system.broker, folder, Shop(base, users=100), Bundle.load())
         for _ in range(ROUNDS):
-            for name in used:
-                used[name] += (await stand.round(PEERS[name], EVENTS)).used
-    ratio = used["ours"] / used["bare"]
+            for name, rounds in used.items():
+                rounds.append((await stand.round(PEERS[name], EVENTS)).used)
+    ours, bare = map(min, used.values())  # whatever else the machine does only adds to the processor time of a round
+    ratio = ours / bare
     assert ratio < RECORDED * ALLOWED, (
-        f"the workers use {used['ours'] / ROUNDS:.2f} ms for an event, and the bare application {used['bare'] / ROUNDS:.2f} ms: "
+        f"the workers use {ours:.2f} ms for an event, and the bare application {bare:.2f} ms: "
         f"a ratio of {ratio:.2f}, where {RECORDED:.2f} is recorded"
     )
     print(f"processor time relative to a bare application: {ratio:.2f}")  # noqa: T201 -- to update RECORDED
