@@ -26,6 +26,8 @@ from streams.text import visible
 from streams.times import milliseconds_of, shown
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from streams.settings import Settings
 
 T = TypeVar("T")
@@ -104,6 +106,35 @@ def _time(option: str, text: str | None) -> int | None:
 def show(table: Table) -> None:
     """Print a table on standard output."""
     stdout().print(table)
+
+
+def say(console: Console, line: str) -> None:
+    """Print one line, however long, as it is."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def counting_progress(*, hidden: bool = False) -> "Progress":
+    """A progress bar on standard error, if that is a terminal; it disappears at the end. Standard output has the result only."""
+    from rich.progress import (  # noqa: PLC0415 -- most commands show no progress
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = PlainConsole(stderr=True)
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # Rich would redirect it to standard error
+        redirect_stderr=False,
+        disable=hidden or not console.is_terminal,
+    )
 
 
 def stdout() -> PlainConsole:

@@ -90,9 +90,9 @@ class Oracle:
         """The bag of each user, from the pure fold."""
         self.embed(event.image_url for event in events)
         bags: dict[str, Bag] = {}
+        kept = self.bundles.row_bytes
         for event in events:
             bag = bags.get(event.user_id, Bag())
-            kept = self.bundles.row_bytes
             bags[event.user_id] = fold(bag, self.embedded(event), max_slots=self._max_slots, kept=kept)
         return bags
 

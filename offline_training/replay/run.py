@@ -25,7 +25,8 @@ from offline_training.replay.play.messages import Naming
 from offline_training.replay.play.pacing import Pace
 from offline_training.replay.play.playing import play
 from offline_training.replay.progress import spinner, step
-from offline_training.replay.report.written import say, show_results, write_results
+from offline_training.replay.report.written import show_results, write_results
+from streams.console import say
 from streams.runtime.process import configure_logging
 from streams.settings import Settings
 

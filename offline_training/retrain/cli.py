@@ -11,6 +11,7 @@ import typer
 
 from model.exceptions import TastestreamError
 from offline_training.console import Seed, Threads, interrupted_by_sigterm
+from offline_training.topic.cli import Since, Until
 from streams.console import USAGE, fail, fail_without_extra, read, stdout, window
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import CRASHED, UNAVAILABLE
@@ -46,15 +47,8 @@ def retrain(  # noqa: PLR0917  (options all)
     ],
     against: Annotated[Path, typer.Option(help="Folder of the current bundle.", file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder of the next bundle. It must not exist.", file_okay=False)],
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Only events sent at or after this time, UTC: 2026-11-01T00:00.", show_default="all events"
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", help="Only events sent before this time.", show_default="now")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     days: Annotated[
         float | None,
         typer.Option(

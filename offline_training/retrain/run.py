@@ -17,7 +17,6 @@ from offline_training.datasets.records import DatasetError
 from offline_training.replay.play.events import PreparedDataset
 from offline_training.replay.progress import spinner, step
 from offline_training.replay.report.tables import counts, day
-from offline_training.replay.report.written import say
 from offline_training.retrain import report as reports
 from offline_training.retrain import verdict
 from offline_training.retrain.features import gather_features, opener
@@ -26,6 +25,7 @@ from offline_training.retrain.table import FeatureTable
 from offline_training.retrain.training import read_training_data, train, write_features
 from offline_training.topic.commands import SentBetween, record
 from offline_training.topic.recording import TopicRecording
+from streams.console import say
 from streams.messages import as_datetime
 from streams.settings import Settings
 

@@ -24,20 +24,21 @@ from offline_training.datasets.encodings import checked_encoding
 from offline_training.datasets.records import DatasetError
 from streams.console import USAGE, PlainConsole, fail, on_kafka, read, window
 
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--from", help="Only events sent at or after this time, UTC: 2026-11-01T00:00.", show_default="all events"
+    ),
+]
+Until = Annotated[str | None, typer.Option("--until", help="Only events sent before this time.", show_default="now")]
+
 FILE = "topic.part"  # temporary file in the folder of the data set
 
 
 def topic(  # noqa: PLR0917  (options all)
     out: Out,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            "--from", help="Only events sent at or after this time, UTC: 2026-11-01T00:00.", show_default="all events"
-        ),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", help="Only events sent before this time.", show_default="now")
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     items: Annotated[
         Path | None,
         typer.Option(

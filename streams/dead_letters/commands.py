@@ -5,10 +5,10 @@ from collections import Counter, deque
 from contextlib import nullcontext
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.text import Text
 
-from streams.console import PlainConsole
+from streams.console import counting_progress, say
 from streams.dead_letters.letter_filter import LetterFilter
 from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.redrive import Plan, Sender, make_plan, verdicts
@@ -22,7 +22,7 @@ async def list_letters(settings: Settings, letter_filter: LetterFilter, console:
     rows: deque[list[Text]] = deque(maxlen=letter_filter.limit)
     reasons: Counter[str] = Counter()
     async with DeadLetterReader(settings) as topic:
-        with _progress() as progress:
+        with counting_progress() as progress:
             plan = await _planned(topic, letter_filter, progress)
             reading = progress.add_task("listing", total=plan.letters)
             async for letter in topic.letters():
@@ -31,7 +31,7 @@ async def list_letters(settings: Settings, letter_filter: LetterFilter, console:
                     reasons[letter.reason] += 1
                     rows.append(row(letter, plan.history.attempts(letter)))
     if not reasons:
-        _say(
+        say(
             console,
             f"none of {_letters(plan.letters)} on {topic.name} matches" if plan.letters else f"{topic.name} is empty",
         )
@@ -41,14 +41,16 @@ async def list_letters(settings: Settings, letter_filter: LetterFilter, console:
         printed.add_row(*one)
     console.print(printed)
     shown = "" if len(rows) == reasons.total() else f", the newest {len(rows):,} shown"
-    _say(console, f"{_letters(reasons.total())}{shown}: {counts(reasons)}")
+    say(console, f"{_letters(reasons.total())}{shown}: {counts(reasons)}")
 
 
 async def list_as_json(settings: Settings, letter_filter: LetterFilter) -> None:
     """Print the selected letters as lines of JSON, newest last. Raises TastestreamError."""
     newest: deque[str] = deque(maxlen=letter_filter.limit)
     async with DeadLetterReader(settings) as topic:
-        with _progress(hidden=sys.stdout.isatty()) as progress:  # on a terminal the lines themselves show progress
+        with counting_progress(
+            hidden=sys.stdout.isatty()
+        ) as progress:  # on a terminal the lines themselves show progress
             plan = await _planned(topic, letter_filter, progress)
             reading = progress.add_task("listing", total=plan.letters)
             async for letter in topic.letters():
@@ -81,10 +83,10 @@ async def redrive_letters(
     selected, doubtful, done = 0, 0, False
     async with DeadLetterReader(settings) as topic:
         try:
-            with _progress() as progress:
+            with counting_progress() as progress:
                 plan = await _planned(topic, letter_filter, progress)
             selected = plan.selected
-            with _progress() as progress:
+            with counting_progress() as progress:
                 sending = progress.add_task("would send" if dry_run else "sending", total=selected)
                 async with nullcontext() if dry_run else Sender(settings, rate, sent) as sender:
                     async for letter, judged in verdicts(
@@ -102,17 +104,17 @@ async def redrive_letters(
             done = True
         finally:
             verb = "would send" if dry_run else "sent"
-            _say(console, f"{'' if done else 'stopped: '}{verb} {sent.total():,} of {_letters(selected)}")
+            say(console, f"{'' if done else 'stopped: '}{verb} {sent.total():,} of {_letters(selected)}")
             for name in sorted({name for name, _ in sent}):
                 reasons = {reason: count for (to, reason), count in sent.items() if to == name}
-                _say(console, f"  {sum(reasons.values()):,} to {name}: {counts(reasons)}")
+                say(console, f"  {sum(reasons.values()):,} to {name}: {counts(reasons)}")
             if doubtful:
-                _say(
+                say(
                     console,
                     f"  {doubtful:,} of these may have been sent before: an earlier run was killed while it sent them",
                 )
             for skip in [skip for skip in Skip if skip in skipped]:
-                _say(console, f"  {skipped[skip]:,} not sent: {skip}")
+                say(console, f"  {skipped[skip]:,} not sent: {skip}")
 
 
 async def _planned(topic: DeadLetterReader, letter_filter: LetterFilter, progress: Progress) -> Plan:
@@ -120,25 +122,5 @@ async def _planned(topic: DeadLetterReader, letter_filter: LetterFilter, progres
     return await make_plan(topic, letter_filter, lambda: progress.advance(reading))
 
 
-def _progress(*, hidden: bool = False) -> Progress:
-    """A progress bar on standard error, if that is a terminal; it disappears at the end. Standard output has the result only."""
-    console = PlainConsole(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,  # Rich would redirect it to standard error
-        redirect_stderr=False,
-        disable=hidden or not console.is_terminal,
-    )
-
-
 def _letters(count: int) -> str:
     return f"{count:,} dead letter{'' if count == 1 else 's'}"
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

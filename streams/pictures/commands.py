@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streams.console import PlainConsole
+from streams.console import counting_progress, say
 from streams.exceptions import TopicsError
 from streams.features.producer import FeaturesProducer
 from streams.kafka.bounded_topic import BoundedTopicReader
@@ -35,7 +34,7 @@ async def forget(
     """
     choice, found = Choice(frozenset(urls), before), Found()
     async with BoundedTopicReader(settings, settings.features_topic, "TASTESTREAM_FEATURES_TOPIC") as topic:
-        with _progress() as progress:
+        with counting_progress() as progress:
             reading = progress.add_task(f"reading {topic.name}", total=len(topic))
             left = list(topic.ends)
             while left := [tp for tp in left if not await topic.at_end(tp)]:
@@ -45,7 +44,7 @@ async def forget(
     written = 0
     try:
         if not dry_run and found.count:
-            with _progress() as progress:
+            with counting_progress() as progress:
                 sending = progress.add_task("forgetting", total=found.count)
                 async with FeaturesProducer(settings) as producer:
                     for (
@@ -62,14 +61,14 @@ async def forget(
         count = found.count if dry_run else written
         verb = "would forget" if dry_run else "forgot"
         pictures = len(found.urls)
-        _say(
+        say(
             console,
             f"{'' if count == found.count else f'stopped after {count:,}: '}{verb} the features of {pictures:,} "
             f"picture{'' if pictures == 1 else 's'} ({found.count:,} of {found.records:,} records read)",
         )
     absent = missing(urls, found)
     for url in absent:
-        _say(console, f"  {topic.name} has no features of {url}")
+        say(console, f"  {topic.name} has no features of {url}")
     return not absent
 
 
@@ -80,23 +79,3 @@ def check_shared(settings: Settings) -> None:
             "TASTESTREAM_SHARE_FEATURES is off, so workers follow no tombstones; stop each embed worker and delete its folder "
             "DATA_DIR/embed/cache instead"
         )
-
-
-def _progress() -> Progress:
-    """A progress bar on standard error, if that is a terminal; it disappears at the end."""
-    console = PlainConsole(stderr=True)
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,  # Rich would redirect it to standard error
-        redirect_stderr=False,
-        disable=not console.is_terminal,
-    )
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from streams.bundles import load_bundles
-from streams.console import PlainConsole
+from streams.console import PlainConsole, say
 from streams.embed.opening import open_embedding_cache
 from streams.exceptions import BrokerUnreachable, ListError
 from streams.features.producer import FeaturesProducer
@@ -112,11 +112,11 @@ async def _warm(
             progress.cancel()
             with suppress(asyncio.CancelledError):
                 await progress
-            _print(console, summary(job, monotonic() - started, complete=complete))
+            say(console, summary(job, monotonic() - started, complete=complete))
             if job.failed:
-                _print(console, f"  failed: {_by_reason(job.failed)}")
+                say(console, f"  failed: {_by_reason(job.failed)}")
             if job.new and cache.full:
-                _print(
+                say(
                     console,
                     "  the cache is full, so new embeddings displace old ones; "
                     f"TASTESTREAM_CACHE_DISK is {settings.cache_disk:,} bytes",
@@ -222,7 +222,3 @@ def _total(url_list: UrlList, limit: int | None, ahead: ReadAhead[Entry]) -> int
 
 def _by_reason(failed: Counter[str]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in failed.most_common())
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

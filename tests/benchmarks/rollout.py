@@ -16,6 +16,7 @@ and compares hit@5 before each of the first 500 purchases after the switch, on t
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.bundle import Bundle
+from model.metrics import bootstrap_ratios
 from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.play.event_answer import EventAnswer
 from offline_training.replay.play.events import EventSelection, EventStream, PlayedEvent, PreparedDataset
@@ -67,10 +69,9 @@ class Run:
 class Fleet:
     """Two workers of each kind. They restart one by one."""
 
-    def __init__(self, broker: KafkaBroker, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, broker: KafkaBroker, folder: Path) -> None:
         self.machines = [System(broker, folder / f"machine-{number}") for number in (1, 2)]
-        self._processes: dict[tuple[int, str], object] = {}
-        self._stack = stack
+        self._processes: dict[tuple[int, str], subprocess.Popen[bytes]] = {}
         for machine in self.machines:
             machine.folder.mkdir(parents=True)
 
@@ -98,7 +99,7 @@ class Fleet:
     def _stop(self, number: int, kind: str) -> None:
         process = self._processes.pop((number, kind), None)
         if process is not None:
-            stop(process)  # pyright: ignore[reportArgumentType]
+            stop(process)
 
 
 @contextmanager
@@ -106,7 +107,7 @@ def fleet(folder: Path) -> Generator[Fleet]:
     """A broker, and the machines of the workers."""
     with ExitStack() as stack:
         broker = stack.enter_context(KafkaBroker(folder / "kafka"))
-        found = Fleet(broker, folder, stack)
+        found = Fleet(broker, folder)
         stack.callback(found.stop)
         yield found
 
@@ -224,15 +225,12 @@ async def command(run: Run, fleet: Fleet, *arguments: str) -> None:
         raise SystemExit(f"code {done.returncode}\n{run.said[-1]}")
 
 
-def interval(users: list[str], differences: np.ndarray, rounds: int = 2000) -> tuple[float, float]:
+def interval(users: list[str], values: np.ndarray) -> tuple[float, float]:
     """95 % interval of a mean by the bootstrap over users."""
-    chance = np.random.default_rng(0)
-    names = sorted(set(users))
-    rows = [np.flatnonzero(np.array(users) == name) for name in names]
-    sums, counts = np.array([differences[r].sum() for r in rows]), np.array([len(r) for r in rows])
-    drawn = chance.integers(len(names), size=(rounds, len(names)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+    _, of_user = np.unique(users, return_inverse=True)
+    sums, counts = np.bincount(of_user, values), np.bincount(of_user)
+    [found] = bootstrap_ratios(sums[:, None].astype(np.float64), counts.astype(np.float64))
+    return found.low, found.high
 
 
 def show(shop: Shop, runs: Mapping[str, Run], served: Bundle, following: Bundle) -> None:

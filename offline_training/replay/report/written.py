@@ -18,6 +18,7 @@ from offline_training.replay.play.events import PreparedDataset
 from offline_training.replay.report import markdown, side_by_side
 from offline_training.replay.report.tables import facts
 from offline_training.report.thumbnails import thumbnail
+from streams.console import say
 
 HTML = "report.html"
 NO_PAGE = f"{'no page:':<27}it needs Jinja and Matplotlib: pip install 'tastestream[train]'"
@@ -92,11 +93,6 @@ def sample_pictures(samples: Sequence[SampleUser], dataset: PreparedDataset, max
     with PictureFiles(dataset.folders, max_bytes) as files:
         found = {item: thumbnail(files, dataset.items[item].local_picture) for item in sorted(shown)}
     return {item: picture for item, picture in found.items() if picture is not None}
-
-
-def say(console: Console, line: str) -> None:
-    """Print one line, as it is."""
-    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _show_files(names: list[str], page: str, out: Path, console: Console) -> None:
