@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.aggregator import Aggregator, Scored
+from model.aggregator import TREND_DAYS, Aggregator, Scored
 
 
 class ScoringBag(NamedTuple):
@@ -16,6 +16,10 @@ class ScoringBag(NamedTuple):
     """[m, d]. m is at least 1."""
     log_weight: NDArray[np.float32]
     """[m], the log weight of each item. 0 is full weight."""
+    ages: NDArray[np.float32] | None = None
+    """[m], days since each item was last touched. None: all 0."""
+    trend: NDArray[np.float32] | None = None
+    """[3, D], what all users took (`Aggregator.score`). None: nothing."""
 
 
 def score_bags(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> list[Scored]:
@@ -57,4 +61,13 @@ def score_padded(aggregator: Aggregator, bags: Sequence[ScoringBag]) -> Scored:
     for row, bag in enumerate(bags):
         embeddings[row, : len(bag.embeddings)] = bag.embeddings
         log_weight[row, : len(bag.log_weight)] = bag.log_weight
-    return aggregator.score(embeddings, log_weight)
+    if not aggregator.uses_trend:
+        return aggregator.score(embeddings, log_weight)
+    ages = np.zeros_like(log_weight)
+    trend = np.zeros((len(bags), len(TREND_DAYS), aggregator.category_count), np.float32)
+    for row, bag in enumerate(bags):
+        if bag.ages is not None:
+            ages[row, : len(bag.ages)] = bag.ages
+        if bag.trend is not None:
+            trend[row] = bag.trend
+    return aggregator.score(embeddings, log_weight, ages, trend)

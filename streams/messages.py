@@ -135,6 +135,13 @@ class CategoryScore(Struct, frozen=True):
     score: Annotated[float, Meta(ge=0, le=1)]
 
 
+class FieldScores(Struct, frozen=True):
+    """The best values of a field: of categories that exclude each other, such as the colours."""
+
+    field: str
+    values: Annotated[list[CategoryScore], Meta(description="best first; the scores of all values of a field sum to 1")]
+
+
 class ItemAttention(Struct, frozen=True):
     """How much an item of the bag contributed to the scores. The weights of a bag sum to 1."""
 
@@ -154,6 +161,11 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     cold_start: Annotated[bool, Meta(description="whether the bag is empty; the categories are the model's prior then")]
     categories: Annotated[list[CategoryScore], Meta(description="the categories with the highest scores, best first")]
     attention: Annotated[list[ItemAttention], Meta(description="the items with the highest weights, heaviest first")]
+    fields: Annotated[list[FieldScores], Meta(description="the best values of each field of the model")] = []
+    trend_version: Annotated[
+        int | None,
+        Meta(description="offset on `category-trend` up to which the trend counts; null without a trend"),
+    ] = None
 
 
 _interaction_decoder = msgspec.json.Decoder(InteractionMessage)

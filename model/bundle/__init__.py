@@ -16,9 +16,11 @@ from model.bundle.versions import (
     BACKBONE,
     EMBEDDER,
     ITEMS,
+    LABELS,
     MANIFEST,
     backbone_version,
     embedder_version,
+    labels_version,
 )
 
 __all__ = [
@@ -28,10 +30,12 @@ __all__ = [
     "DEFAULT_BUNDLE",
     "EMBEDDER",
     "ITEMS",
+    "LABELS",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",
     "Bundle",
     "backbone_version",
     "embedder_version",
     "file_sha256",
+    "labels_version",
 ]

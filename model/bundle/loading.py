@@ -6,6 +6,9 @@ items.onnx        `features` float32 [B, f] -> `embedding` float32 [B, d]; witho
 aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (the log weight of each item)
                   -> `scores` float32 [B, D], `attention` float32 [B, M]
 
+                  a bundle with `labels.npz` takes `ages` float32 [B, M] and `trend` float32 [B, 3, D] as well
+labels.npz        the categories of an item, by its embedding (`model.item_labels`): what the trend counts; optional
+
 adapter.onnx      `embedding` float32 [B, e], by the embedder of an older bundle -> `adapted` float32 [B, d]; optional
 
 An early bundle has `embedder.onnx`, `image` -> `embedding`, instead of the first two.
@@ -19,7 +22,7 @@ import numpy as np
 import onnxruntime
 
 from model import sessions
-from model.aggregator import LOG_WEIGHT, Aggregator
+from model.aggregator import AGES, LOG_WEIGHT, TREND, TREND_DAYS, Aggregator
 from model.bundle.manifest import Manifest
 from model.bundle.onnx_check import NetworkError, check_network
 from model.bundle.reading import ADVICE, read_file, read_manifest, shown
@@ -29,12 +32,15 @@ from model.bundle.versions import (
     BACKBONE,
     EMBEDDER,
     ITEMS,
+    LABELS,
     MANIFEST,
     backbone_version,
     embedder_version,
+    labels_version,
 )
 from model.embedder import Adapter, Backbone, Embedder, ItemCoder, SplitEmbedder, WholeEmbedder
 from model.exceptions import BundleError
+from model.item_labels import ItemLabels, read_item_labels
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
 
@@ -59,6 +65,9 @@ class Bundle:
         self.backbone_version = backbone_version(manifest)
         """"" for an early bundle."""
         self.embedder_version = embedder_version(manifest)
+        self.labels_version = labels_version(manifest)
+        """"" for a bundle that does not use the trend."""
+        self.fields = tuple(manifest.fields)
 
     def __repr__(self) -> str:
         return f"Bundle(name={self.name!r}, version={self.version!r}, path={str(self.path)!r}, categories={len(self.categories)})"
@@ -82,6 +91,7 @@ class Bundle:
         bundle = cls(folder, manifest)
         bundle.embedder()
         bundle.aggregator()
+        bundle.item_labels()
         if manifest.adapts is not None:
             bundle.adapter(manifest.adapts.embedder_version)
         return bundle
@@ -139,19 +149,27 @@ class Bundle:
     def aggregator(self, threads: int = 1) -> Aggregator:
         """Open a session of the aggregator. One call computes on `threads` threads."""
         session = self._open(AGGREGATOR, threads)
-        self._check(
-            AGGREGATOR,
-            session,
-            [
-                TensorSpec("embeddings", "float32", ("batch", "items", self.embedding_size)),
-                TensorSpec(LOG_WEIGHT, "float32", ("batch", "items")),
-            ],
-            [
-                TensorSpec("scores", "float32", ("batch", len(self.categories))),
-                TensorSpec("attention", "float32", ("batch", "items")),
-            ],
-        )
+        inputs = [
+            TensorSpec("embeddings", "float32", ("batch", "items", self.embedding_size)),
+            TensorSpec(LOG_WEIGHT, "float32", ("batch", "items")),
+        ]
+        if self.labels_version:
+            inputs.append(TensorSpec(AGES, "float32", ("batch", "items")))
+            inputs.append(TensorSpec(TREND, "float32", ("batch", len(TREND_DAYS), len(self.categories))))
+        outputs = [
+            TensorSpec("scores", "float32", ("batch", len(self.categories))),
+            TensorSpec("attention", "float32", ("batch", "items")),
+        ]
+        self._check(AGGREGATOR, session, inputs, outputs)
         return Aggregator(session, self.embedding_size, len(self.categories))
+
+    def item_labels(self) -> ItemLabels | None:
+        """What tells the categories of an item from its embedding. None in a bundle that does not use the trend."""
+        if LABELS not in self.manifest.files:
+            return None
+        path = self.path / LABELS
+        content = read_file(path, self.manifest.files[LABELS])
+        return read_item_labels(path, content, embedding_size=self.embedding_size, categories=len(self.categories))
 
     def adapter(self, from_embedder_version: str, threads: int = 1) -> Adapter | None:
         """Open what makes an embedding from one of an older bundle, for pictures that are gone. None if there is none for that one.
@@ -230,6 +248,13 @@ def _check_manifest(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path}: expected {field} {version or 'empty'}, found '{shown(named)}': {ADVICE}")
 
     _check_adapter(path, manifest)
+    places = [place for field in manifest.fields for place in field.categories]
+    names = {field.name for field in manifest.fields}
+    if len(set(places)) < len(places) or not set(places) <= set(range(categories)) or len(names) < len(manifest.fields):
+        raise BundleError(
+            f"{path}: expected fields of different names, each category in one of them at most, found {len(names)} names for "
+            f"{len(manifest.fields)} fields with {len(set(places))} of {categories} categories: {ADVICE}"
+        )
 
 
 def _check_adapter(path: Path, manifest: Manifest) -> None:

@@ -47,6 +47,14 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recipe: dict[str, float | int | str] = {}
 
 
+class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Categories that exclude each other, such as the colours. The scores of a field sum to 1."""
+
+    name: str
+    categories: list[int]
+    """Their places in `Manifest.categories`."""
+
+
 class Adapts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The embeddings that `adapter.onnx` takes, and how it was made."""
 
@@ -79,6 +87,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     training: Training
     metrics: dict[str, dict[str, float]]
     """Held-out figures. First key: what was measured. Second key: name of the figure."""
+    fields: list[Field] = []
+    """Empty where no categories exclude each other, and in a bundle of an early version."""
     backbone_version: str = ""
     """`versions.backbone_version` of the files. Empty in a bundle of an early version."""
     embedder_version: str = ""

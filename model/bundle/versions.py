@@ -2,6 +2,7 @@
 
     backbone version   what makes features from a picture: `backbone.onnx`, the preprocessing, the size of the picture
     embedder version   what makes an embedding from a picture: the backbone version and `items.onnx`
+    labels version     what tells the categories of an item from its embedding: the embedder version and `labels.npz`
 
 Bundles that were trained on the same backbone have the same backbone version. So features that one of them made are input for
 the item network of another. An early bundle has `embedder.onnx` for both networks, and no backbone version. An adapter and an
@@ -20,6 +21,7 @@ ITEMS = "items.onnx"
 EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
 ADAPTER = "adapter.onnx"
+LABELS = "labels.npz"
 
 
 def backbone_version(manifest: Manifest) -> str:
@@ -34,6 +36,13 @@ def embedder_version(manifest: Manifest) -> str:
     if ITEMS in manifest.files:
         return _short_hash(f"{backbone_version(manifest)} {manifest.files[ITEMS]}")
     return backbone_version(manifest)
+
+
+def labels_version(manifest: Manifest) -> str:
+    """Return 12 hexadecimal digits that identify what tells the categories of an item; "" for a bundle without `labels.npz`."""
+    if LABELS not in manifest.files:
+        return ""
+    return _short_hash(f"{embedder_version(manifest)} {manifest.files[LABELS]} {len(manifest.categories)}")
 
 
 def with_versions(manifest: Manifest) -> Manifest:

@@ -1,5 +1,7 @@
 """The contract of the aggregator, on the shipped network: padding has no effect, batches equal single bags, weights are relative."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 from model.aggregator import Aggregator
 from model.bundle import Bundle
 from model.scoring import ScoringBag, score_bags
+from tests.bundles import write_trending
 
 TOLERANCE = 1e-5
 SIZE = Bundle.load().embedding_size
@@ -47,7 +50,7 @@ def test_scores_are_probabilities_and_attention_sums_to_one(aggregator: Aggregat
 
 @pytest.mark.parametrize("garbage", [1e30, -1e30, np.inf, np.nan])
 def test_values_at_padded_positions_have_no_effect(aggregator: Aggregator, garbage: float) -> None:
-    embeddings, log_weight = (part[None] for part in bag(3))
+    embeddings, log_weight = (part[None] for part in bag(3)[:2])
     clean = aggregator.score(embeddings, log_weight)
     padded = aggregator.score(
         np.concatenate([embeddings, np.full((1, 5, SIZE), garbage, np.float32)], axis=1),
@@ -97,7 +100,27 @@ def test_a_bag_that_cannot_be_scored_is_named(aggregator: Aggregator, broken: Sc
 
 
 def test_wrong_shapes_and_dtypes_are_refused_with_what_was_expected(aggregator: Aggregator) -> None:
-    with pytest.raises(ValueError, match=rf"expected embeddings float32 \[B, M, {SIZE}\], found float64"):
+    with pytest.raises(ValueError, match=rf"expected embeddings float32 \[1, 1, {SIZE}\], found float64"):
         aggregator.score(np.zeros((1, 1, SIZE)), np.zeros((1, 1), np.float32))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"expected log_weight float32 \(1, 2\)"):
+    with pytest.raises(ValueError, match=r"expected log_weight float32 \[1, 2\]"):
         aggregator.score(np.zeros((1, 2, SIZE), np.float32), np.zeros((1, 3), np.float32))
+
+
+def test_ages_and_trend_of_each_bag_stay_with_it_in_a_batch(tmp_path: Path) -> None:
+    trending = Bundle.load(write_trending(tmp_path / "trending")).aggregator()
+    assert trending.uses_trend
+    rng = np.random.default_rng(5)
+    bags = [
+        bag(size)._replace(
+            ages=rng.uniform(0, 9, size).astype(np.float32),
+            trend=rng.uniform(0, 50, (3, trending.category_count)).astype(np.float32),
+        )
+        for size in (3, 1, 9)
+    ]
+    together, alone = score_bags(trending, bags), [score_bags(trending, [one])[0] for one in bags]
+    for one, other in zip(together, alone, strict=True):
+        assert np.allclose(one.scores, other.scores, atol=TOLERANCE)
+        assert np.allclose(one.attention, other.attention, atol=TOLERANCE)
+    young = score_bags(trending, [bags[0]._replace(ages=None)])[0]
+    assert not np.allclose(young.scores, alone[0].scores, atol=TOLERANCE)
+    assert not np.allclose(score_bags(trending, [bags[0]._replace(trend=None)])[0].scores, alone[0].scores, atol=1e-4)
