@@ -7,10 +7,11 @@ clock; so the check stands before every request.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.structs import RecordMetadata
 from faust.transport.drivers import aiokafka as driver
@@ -20,6 +21,8 @@ from typing_extensions import override
 from streams.engine.consumer import Consumer
 from streams.engine.interface import EngineApp
 from streams.kafka.records import Outgoing
+
+PARTITIONS_CHECK = 1.0  # seconds without an answer after which a batch's partition is looked for in the metadata
 
 _partitioner: Callable[[bytes | None, list[int], list[int]], int] = DefaultPartitioner()
 
@@ -62,6 +65,17 @@ class Producer(driver.Producer):
         outgoing = list(records)
         if not outgoing:
             return {}  # the topic need not exist
+        while True:
+            try:
+                return await self._send_batches(producer, topic, outgoing, partition)
+            except UnknownTopicOrPartitionError:
+                if partition is not None:
+                    raise
+                # The topic was created again with fewer partitions: their keys choose among those.
+
+    async def _send_batches(
+        self, producer: AIOKafkaProducer, topic: str, outgoing: list[Outgoing], partition: int | None
+    ) -> dict[int, int]:
         everywhere = sorted(await producer.partitions_for(topic))
         led: list[int] = list(producer.client.cluster.available_partitions_for_topic(topic) or everywhere)
         shares: dict[int, list[Outgoing]] = {}
@@ -79,8 +93,28 @@ class Producer(driver.Producer):
             for future in sent:
                 future.cancel()
             raise
-        written = await asyncio.gather(*sent)
-        return {number: done.offset + place for done, (number, place) in zip(written, ends, strict=True)}
+        written = asyncio.gather(*sent)
+        try:
+            while not (await asyncio.wait([written], timeout=PARTITIONS_CHECK))[0]:
+                _fail_partitions_that_are_gone(producer, topic, shares.keys())
+        finally:
+            written.cancel()  # if this is cancelled
+        offsets = [done.offset + place for done, (_, place) in zip(written.result(), ends, strict=True)]
+        return {number: offset for offset, (number, _) in zip(offsets, ends, strict=True)}
+
+
+def _fail_partitions_that_are_gone(producer: AIOKafkaProducer, topic: str, partitions: Collection[int]) -> None:
+    """Fail what waits for a partition that the topic no longer has: aiokafka would ask for its leader for ever.
+
+    The metadata is fresh then, because aiokafka asks again and again.
+    """
+    known: set[int] | None = producer.client.cluster.partitions_for_topic(topic)
+    if not known:  # the topic is gone, and may come back
+        return
+    waiting: Any = producer._message_accumulator._batches
+    for partition in set(partitions) - known:
+        for batch in waiting.pop(TopicPartition(topic, partition), ()):
+            batch.failure(UnknownTopicOrPartitionError(f"{topic} has no partition {partition} any more"))
 
 
 def _batches(producer: AIOKafkaProducer, records: list[Outgoing]) -> Iterable[Any]:

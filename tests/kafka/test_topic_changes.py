@@ -353,9 +353,8 @@ async def test_two_profile_workers_share_a_topic_with_added_partitions(
     with system.worker("embed"), system.worker("profile"), other.worker("profile"):
         await answered(system, some)
     assert system.stored_bags() | other.stored_bags() == expected_bags(some)
-    assert len(system.stored_bags()) + len(other.stored_bags()) == len(some)
+    assert 0 < len(other.stored_bags()) < len(some)  # the worker that stops last may have taken over its partitions
     assert system.stored_bags()
-    assert other.stored_bags()
 
 
 @pytest.mark.slow
