@@ -1,31 +1,43 @@
 """Makes the bundle that ships, for the demo and a first try. It is trained on simulated users over openly licensed photos.
 
 The backbone is MobileNet v1 in int8, with an item network on top; the aggregator is a stack over the item network's labels.
+MobileNet's own last layer adds the kinds of any product (`offline_training.bundles.kinds`).
 Read `make_default_bundle` from top to bottom.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from model import metrics
 from model.bundle import BACKBONE, Bundle, file_sha256
 from model.bundle.manifest import Embedding, Image, Manifest, Provenance, Training
 from model.embedder import Backbone
 from model.preprocessing import DESCRIPTION, PREPROCESSING, decode_picture
 from model.sessions import open_session
 from offline_training.aggregators import AGGREGATORS
-from offline_training.aggregators.fitting import LINEAR, FitRecipe, fit, predict
+from offline_training.aggregators.fitting import LINEAR, FitRecipe, fit
 from offline_training.aggregators.interface import Config
 from offline_training.aggregators.item_model import ItemModel
-from offline_training.bundles.embedding import embed_pictures
-from offline_training.bundles.simulated_users import MAX_BAG, Pool, make_pool, of_one_category, simulate
+from offline_training.bundles.kinds.graphs import add_kinds
+from offline_training.bundles.kinds.table import kind_head
+from offline_training.bundles.photos import (
+    EMBEDDING_THREADS,
+    USERS,
+    PhotoEmbeddings,
+    embed_sources,
+    measure,
+    measure_kinds,
+    read_sources,
+    rows_of,
+    simulate_users,
+    table_of,
+)
+from offline_training.bundles.simulated_users import MAX_BAG
 from offline_training.embedders.backbones import mobilenet
 from offline_training.embedders.backbones.rounding import round_weights
 from offline_training.embedders.training_data import pictures
@@ -34,20 +46,16 @@ from offline_training.exporting import export
 from offline_training.exporting.bundle_files import make_bundle
 from offline_training.item_network.network import ItemRecipe
 from offline_training.progress import Step
-from offline_training.tasks.bags import Bags
 from offline_training.tasks.catalogue import Catalogue
-from offline_training.tasks.evaluation import figures, heaviest_share, scores
 from offline_training.tasks.split import Split
 
-NAME, VERSION = "default", "3.0.0"
-EMBEDDING_THREADS = 2
+NAME, VERSION = "default", "4.0.0"
 TRAINING_THREADS = 1
 """The networks are small: a second thread gains little on idle cores, and on shared cores waiting for it costs ten times the step."""
 SERVED = "stack"
 """The aggregator that ships, a name of `AGGREGATORS`."""
 BASELINES = ("average", "nan", "nan+cg")
 """The paper's aggregators over plain embeddings. They are trained for the figures only."""
-KS = (1, 3)
 COMMAND = "tastestream train default-bundle --data DATA --catalogue streams/demo/catalogue --out model/bundles/default --seed {seed}"
 
 SOURCES = [
@@ -104,9 +112,9 @@ class BundleRecipe:
         """Return the same recipe with `epochs` epochs for each network."""
         return replace(
             self,
-            items=replace(self.items, epochs=epochs),
-            served=replace(self.served, drawn=epochs),
-            baseline=replace(self.baseline, drawn=epochs),
+            items=replace(self.items, epochs=epochs, min_steps=0),
+            served=replace(self.served, drawn=epochs, min_steps=0, enough_steps=0),
+            baseline=replace(self.baseline, drawn=epochs, min_steps=0, enough_steps=0),
         )
 
 
@@ -114,43 +122,19 @@ RECIPE = BundleRecipe(
     views={"catalogue": 300, "clothing": 2, "grocery": 2},
     rounding_pictures=64,
     calibration_pictures=160,
-    users=8_000,
+    users=USERS,
     folds=8,
     items=ItemRecipe(width=512, epochs=6, mixup=1.0),
     served=FitRecipe(drawn=20, settling=0),
     baseline=replace(
-        LINEAR, drawn=11, settling=0, rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001}
+        LINEAR,
+        drawn=11,
+        settling=0,
+        enough_steps=0,
+        rates={"layer": 0.1, "gate": 0.03, "first_query": 0.01, "second_query": 0.001},
     ),
 )
 """Makes the shipped bundle."""
-
-
-class PhotoEmbeddings(NamedTuple):
-    """The training photos of a source, or its other photos, and their embeddings float32 [N, V, d] (V views)."""
-
-    pictures: list[LabelledPicture]
-    embeddings: NDArray[np.float32]
-
-    @property
-    def views(self) -> int:
-        """V."""
-        return self.embeddings.shape[1]
-
-
-class Users(NamedTuple):
-    """Pools of held-out photos, and the users simulated on them.
-
-    Attributes:
-        split: training, validation and held-out users.
-        held_out: pool of the test photos of all sources.
-        demo: pool of the catalogue's test photos.
-        of_demo: users simulated on `demo`.
-    """
-
-    split: Split
-    held_out: Pool
-    demo: Pool
-    of_demo: Bags
 
 
 def make_default_bundle(
@@ -171,16 +155,12 @@ def make_default_bundle(
         The bundle, loaded as a worker loads it.
     """
     torch.set_num_threads(TRAINING_THREADS)
-    sources = [
-        pictures.read_catalogue(catalogue),
-        pictures.read_clothing(data / "clothing"),
-        pictures.read_grocery(data / "grocery"),
-    ]
+    sources = read_sources(data, catalogue)
     categories = pictures.category_names([picture for source in sources for picture in source])
 
-    path = work / BACKBONE
+    path, weights = work / BACKBONE, data / "mobilenet" / mobilenet.WEIGHTS_FILE
     make_backbone(
-        weights=data / "mobilenet" / mobilenet.WEIGHTS_FILE,
+        weights=weights,
         photos=[picture for source in sources[1:] for picture in source if picture.split == "train"],
         path=path,
         recipe=recipe,
@@ -192,7 +172,7 @@ def make_default_bundle(
     )
 
     parts = embed_sources(sources, backbone, recipe.views, cache=work, seed=seed, step=step)
-    embeddings = np.concatenate([part.embeddings.reshape(-1, backbone.feature_size) for part in parts])
+    embeddings = table_of(parts)
     users = simulate_users(parts, categories, recipe.users, seed)
     items = ItemModel(
         _catalogue(parts, categories, embeddings),
@@ -233,13 +213,20 @@ def make_default_bundle(
         ),
         metrics={},
     )
-    return make_bundle(
-        out,
+    without_kinds = make_bundle(
+        work / "without-kinds",
         backbone=path,
         items=items.network,
         network=served,
         manifest=manifest,
-        measure=lambda bundle: measure(bundle, items.codes, baselines, embeddings, users),
+        measure=lambda _: {},
+    )
+    return add_kinds(
+        without_kinds,
+        kind_head(weights),
+        out,
+        version=VERSION,
+        measure=lambda bundle: measure(bundle, baselines, embeddings, users) | measure_kinds(bundle, parts),
     )
 
 
@@ -271,54 +258,6 @@ def make_backbone(
         advance(1)
 
 
-def embed_sources(
-    sources: list[list[LabelledPicture]],
-    backbone: Backbone,
-    views: Mapping[str, int],
-    *,
-    cache: Path,
-    seed: int,
-    step: Step,
-) -> list[PhotoEmbeddings]:
-    """Embed the training photos in `views` (by source), and all other photos as they are."""
-    parts: list[PhotoEmbeddings] = []
-    for source in sources:
-        for training in (True, False):
-            chosen = [picture for picture in source if (picture.split == "train") == training]
-            count = views[chosen[0].source] if training else 1
-            title = f"embedding {chosen[0].source}, {'training' if training else 'held out'}"
-            with step(title, len(chosen) * count) as advance:
-                found = embed_pictures(chosen, count, backbone, seed=seed, cache=cache, advance=advance)
-            parts.append(PhotoEmbeddings(chosen, found))
-    return parts
-
-
-def simulate_users(parts: list[PhotoEmbeddings], categories: list[str], count: int, seed: int) -> Users:
-    """Simulate `count` users for each part of the split and for the demo; no two parts share a photo."""
-    views = [(part.pictures, part.views) for part in parts]
-    training, validation, held_out = (make_pool(views, categories, split) for split in ("train", "validation", "test"))
-    demo = make_pool(views, categories, "test", "catalogue")
-    shown = _rows(parts)
-    seen = np.array([picture.split == "train" for picture in shown])
-    products = np.unique([picture.name for picture in shown], return_inverse=True)[1]
-
-    def users(pool: Pool, number: int) -> Bags:
-        return simulate(pool, count, np.random.default_rng((seed, number)))
-
-    def drawn(rng: np.random.Generator) -> Bags:
-        return simulate(training, count, rng)
-
-    split = Split(
-        users(training, 1),
-        users(validation, 2),
-        users(held_out, 3),
-        ~seen,
-        products,
-        drawn=drawn,
-    )
-    return Users(split, held_out, demo, users(demo, 4))
-
-
 def fit_baseline(
     name: str, embeddings: NDArray[np.float32], split: Split, recipe: FitRecipe, *, seed: int, step: Step
 ) -> nn.Module:
@@ -330,56 +269,8 @@ def fit_baseline(
     return network
 
 
-def measure(
-    bundle: Bundle,
-    codes: NDArray[np.float32],
-    baselines: Mapping[str, nn.Module],
-    embeddings: NDArray[np.float32],
-    users: Users,
-) -> dict[str, dict[str, float]]:
-    """Measure the bundle's own files and the baselines on users whose photos no training user has.
-
-    Args:
-        bundle: the bundle, as written.
-        codes: float32 [rows, k], what its item network gives.
-        baselines: trained networks by name.
-        embeddings: float32 [rows, d], what the baselines take.
-        users: whom to measure on.
-
-    Returns:
-        Figures rounded to four places, by `group/method`.
-    """
-    methods: dict[str, Callable[[Bags], NDArray[np.float32]]] = {
-        "as shipped": lambda bags: scores(bundle, bags, codes),
-        **{
-            name: lambda bags, network=network: predict(network, torch.from_numpy(embeddings), bags)
-            for name, network in baselines.items()
-        },
-        "popularity": lambda bags: np.tile(bundle.prior, (len(bags.rows), 1)),
-    }
-    measured: dict[str, dict[str, float]] = {}
-    groups = {"held_out": (users.held_out, users.split.test), "demo_photos": (users.demo, users.of_demo)}
-    validation = users.split.validation
-    for name, method in methods.items():
-        threshold = metrics.best_threshold(method(validation), validation.targets)
-        for group, (_, bags) in groups.items():
-            measured[f"{group}/{name}"] = figures(method(bags), bags, threshold, KS)
-            if name == "as shipped":
-                measured[f"{group}/{name}"]["heaviest item's share"] = heaviest_share(bundle, bags, codes)
-    for group, (pool, _) in groups.items():
-        for size in (1, 3):
-            bags = of_one_category(pool, size)
-            measured[f"{group}/one category, bags of {size}"] = figures(scores(bundle, bags, codes), bags, 0.5, KS)
-    return {name: {key: round(value, 4) for key, value in one.items()} for name, one in sorted(measured.items())}
-
-
-def _rows(parts: list[PhotoEmbeddings]) -> list[LabelledPicture]:
-    """List the picture of each row of the table of all embeddings."""
-    return [picture for part in parts for picture in part.pictures for _ in range(part.views)]
-
-
 def _catalogue(parts: list[PhotoEmbeddings], categories: list[str], embeddings: NDArray[np.float32]) -> Catalogue:
     """Make a catalogue whose items are the rows of the table: every view of every photo."""
-    shown = _rows(parts)
+    shown = rows_of(parts)
     matrix = np.array([picture.category for picture in shown])[:, None] == np.array(categories)
     return Catalogue([picture.name for picture in shown], categories, embeddings, matrix, missing=0)
