@@ -32,6 +32,7 @@ _ARRAYS = {
     "category": (np.int32, 1),
     "group": (np.int32, 1),
 }
+_PRODUCTS = 500_000  # of one call of BLAS: larger ones run on all processors, and take more of their time
 _EXACT_IN_FLOAT32 = 2**24 // (255 * 128)  # numbers in an embedding up to which all sums are whole numbers of float32
 
 
@@ -77,7 +78,11 @@ class ItemLabels:
                 raise ValueError(f"row {number} of {len(rows)}: expected {expected} bytes, found {len(row)}")
         table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), expected)
         header = table[:, :HEADER_BYTES].copy().view("<f4").astype(np.float64)  # [n,2]: lo, scale
-        sums = (table[:, HEADER_BYTES:].astype(self._weights.dtype) @ self._weights).astype(np.float64)  # [n,K], exact
+        numbers = table[:, HEADER_BYTES:].astype(self._weights.dtype)
+        sums = np.empty((len(rows), self._weights.shape[1]))  # [n,K], exact
+        step = max(_PRODUCTS // self._weights.size, 1)
+        for start in range(0, len(rows), step):
+            sums[start : start + step] = numbers[start : start + step] @ self._weights
         logits = (sums * header[:, 1:] + self._sums * header[:, :1]) * self._scales + self._biases
         shares = np.empty_like(logits)
         for outputs in self._groups:

@@ -51,7 +51,7 @@ def topics() -> None:
     from streams.profile.spread import partitions_of_bags
 
     settings = read()
-    states = on_kafka(settings, ensure_topics(settings, group_uses(settings)))
+    states = on_kafka(settings, ensure_topics(settings, group_uses(settings), trend=True))
     on_kafka(settings, partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()}))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
@@ -152,6 +152,15 @@ def bundle_show(
         f"pictures of {loaded.image_size} x {loaded.image_size} pixels"
     )
     out.print(f"{len(loaded.categories)} categories: {', '.join(loaded.categories)}")
+    if (data := manifest.data) is not None and not data.events:
+        out.print(f"learnt from {data.items:,} pictures, without events: {visible(data.source)}", markup=False)
+    elif data is not None:
+        out.print(
+            f"learnt from {data.events:,} events of {data.users:,} users, and the labels of {data.items:,} items: "
+            f"{visible(data.source)}, {visible(data.from_time)} to {visible(data.to_time)}; "
+            f"fingerprints of {len(data.user_ids):,} users and {len(data.user_items):,} events",
+            markup=False,
+        )
     shown = ("sources", "training", "metrics", *(["adapts"] if manifest.adapts else []))
     rest = {name: getattr(manifest, name) for name in shown}
     out.print(Text(visible_json(msgspec.json.format(msgspec.json.encode(rest), indent=2).decode())))

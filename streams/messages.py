@@ -158,14 +158,19 @@ class Recommendation(Struct, frozen=True, kw_only=True):
     produced_at: Annotated[datetime, Meta(tz=True, description="when the recommendation was made")]
     model: Model
     bag_size: Annotated[int, Meta(ge=0, description="number of items that were scored")]
-    cold_start: Annotated[bool, Meta(description="whether the bag is empty; the categories are the model's prior then")]
+    cold_start: Annotated[
+        bool,
+        Meta(description="whether the bag is empty; the categories are the model's prior then, or follow the trend"),
+    ]
     categories: Annotated[list[CategoryScore], Meta(description="the categories with the highest scores, best first")]
     attention: Annotated[list[ItemAttention], Meta(description="the items with the highest weights, heaviest first")]
     fields: Annotated[list[FieldScores], Meta(description="the best values of each field of the model")] = []
-    trend_version: Annotated[
-        int | None,
-        Meta(description="offset on `category-trend` up to which the trend counts; null without a trend"),
-    ] = None
+    trend_version: (
+        Annotated[
+            int, Meta(description="offset on `category-trend` up to which the trend counts; null without a trend")
+        ]
+        | None
+    ) = None
 
 
 _interaction_decoder = msgspec.json.Decoder(InteractionMessage)

@@ -67,3 +67,26 @@ bundle_refusals = Counter(
     "Bundles that were refused while another one was in use: damaged, or of another embedder; the log says why.",
     ["worker", "role"],
 )
+trend_lag = Gauge(
+    "tastestream_trend_lag",
+    "Records of CATEGORY_TREND_TOPIC that a profile worker has not read yet; -1 while it does not follow the topic.",
+)
+trend_written = Gauge(
+    "tastestream_trend_written_seconds",
+    "When the newest snapshot that a profile worker scores with was written, seconds since the epoch.",
+)
+trend_refused = Counter(
+    "tastestream_trend_refused", "Records of CATEGORY_TREND_TOPIC that cannot be used and are passed over."
+)
+trend_published = Counter(
+    "tastestream_trend_published", "Snapshots that a profile worker wrote to CATEGORY_TREND_TOPIC."
+)
+trend_uncounted = Gauge(
+    "tastestream_trend_uncounted",
+    "Assigned partitions whose bags are being counted; their last snapshots stay in force.",
+)
+trend_scan_seconds = Histogram(
+    "tastestream_trend_scan_seconds",
+    "Seconds in which the bags of a partition were counted after an assignment.",
+    buckets=(0.1, 1, 5, 15, 60, 300, 900, 3600),
+)

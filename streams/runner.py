@@ -87,7 +87,7 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
     bundles = reload.bundles
     if line := category_changes(bundles):
         logger.info("%s", line)
-    partitions = await unless_stopped(_checked_topics(settings, kind), stop)
+    partitions = await unless_stopped(_checked_topics(settings, kind, bundles), stop)
     if partitions is None:
         logger.info("stopping")
         return 0
@@ -109,9 +109,10 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
             return await _serve(worker, watchdog, stop, journal)
 
 
-async def _checked_topics(settings: Settings, kind: WorkerKind) -> int:
+async def _checked_topics(settings: Settings, kind: WorkerKind, bundles: Bundles) -> int:
     """Create missing topics and check the others. Returns the number of partitions of the bags."""
-    states = await ensure_topics(settings, group_uses(settings, kind))
+    trend = kind == "profile" and bool(bundles.served.labels_version)
+    states = await ensure_topics(settings, group_uses(settings, kind), trend=trend)
     return await partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()})
 
 

@@ -11,7 +11,7 @@ from streams.dead_letter import PREFIX
 from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
 from streams.settings import Settings
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 
 EXAMPLE_INTERACTION = {
     "event_id": "01HV5S4K2M",

@@ -4,8 +4,9 @@ Reads the values of `user-interactions`, parses them, embeds their pictures stra
 user's final bag alone. Whatever died, moved or was repeated in between, the system has to agree.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,3 +117,22 @@ class Oracle:
             return self.bundle.prior
         [scored] = score_bags(self._aggregator, [ScoringBag(np.stack(embeddings), prior)])
         return scored.scores
+
+
+def trend_of(
+    bags: Iterable[Bag], bundle: Bundle, weights: Mapping[Any, float] = OPTIONS.type_weights
+) -> dict[int, list[int]]:
+    """What bags add to the trend: by day, the counts of each category. Item by item, from the definition."""
+    labels = bundle.item_labels()
+    assert labels is not None, f"{bundle} does not use the trend"
+    embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
+    rows: dict[int, list[int]] = {}
+    for bag in bags:
+        for item in items(bag, embedder=embedder, bag_size=len(bag.slots)):
+            weight = max(round(100 * weights[kind]) for kind in item.types)
+            [shares] = labels.of([item.embedding]).tolist()
+            row = rows.setdefault(item.timestamp // 86_400_000, [0] * len(shares))
+            rows[item.timestamp // 86_400_000] = [
+                count + weight * share for count, share in zip(row, shares, strict=True)
+            ]
+    return {day: row for day, row in rows.items() if any(row)}

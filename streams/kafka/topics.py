@@ -35,6 +35,7 @@ class TopicSpec:
     cleanup: Literal["delete", "compact"]
     configs: dict[str, str] = field(default_factory=dict[str, str])
     copartitioned: bool = False  # must have as many partitions as the other copartitioned topics
+    partitions: int | None = None  # if it is created; None: as PARTITIONS says
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,23 @@ class TopicState:
     cleanup: str
 
 
-def topic_specs(settings: Settings) -> list[TopicSpec]:
-    """All topics that these settings use, in the order in which an event meets them."""
+# Snapshots that were replaced stay for a day, so that an answer can be computed again from the trend that it names.
+TREND_HISTORY = {**PROMPT_COMPACTION, "min.compaction.lag.ms": str(DAY), "max.compaction.lag.ms": str(2 * DAY)}
+
+
+def topic_specs(settings: Settings, *, trend: bool = True) -> list[TopicSpec]:
+    """All topics that these settings use, in the order in which an event meets them.
+
+    Args:
+        settings: their names.
+        trend: whether the bundle uses the trend.
+    """
     features = TopicSpec(settings.features_topic, "features of pictures, MessagePack", "compact", PROMPT_COMPACTION)
     following = TopicSpec(
         settings.next_recommendations_topic, "recommendations of the next bundle, JSON", "compact", PROMPT_COMPACTION
+    )
+    counts = TopicSpec(
+        settings.category_trend_topic, "what all shoppers took, MessagePack", "compact", TREND_HISTORY, partitions=1
     )
     return [
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
@@ -64,6 +77,7 @@ def topic_specs(settings: Settings) -> list[TopicSpec]:
         ),
         TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", PROMPT_COMPACTION),
         *([following] if settings.next_bundle else []),
+        *([counts] if trend else []),
         TopicSpec(settings.dlq_topic, "dead letters, unchanged", "delete", {"retention.ms": str(90 * DAY)}),
     ]
 
@@ -88,7 +102,7 @@ def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
                 f"topic {spec.name} has cleanup.policy={state.cleanup}, which would drop users; set it to compact"
             )
         logger.warning(
-            "topic %s has cleanup.policy=%s; set it to compact to keep the newest recommendation of each user",
+            "topic %s has cleanup.policy=%s; set it to compact to keep the newest record of each key",
             spec.name,
             state.cleanup,
         )
@@ -119,13 +133,20 @@ def surplus(topic: str, count: int, number: int) -> str:
 
 
 def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, TopicState], default: int) -> int:
-    """Number of partitions for a new topic: that of an existing copartitioned topic if there is one, else `default`."""
+    """Number of partitions for a new topic: its own, or that of an existing copartitioned topic, else `default`."""
     siblings = [states[other.name].partitions for other in specs if other.copartitioned and other.name in states]
-    return siblings[0] if spec.copartitioned and siblings else default
+    return spec.partitions or (siblings[0] if spec.copartitioned and siblings else default)
 
 
-async def ensure_topics(settings: Settings, groups: Iterable[GroupUse] = ()) -> dict[str, tuple[TopicState, bool]]:
+async def ensure_topics(
+    settings: Settings, groups: Iterable[GroupUse] = (), *, trend: bool = False
+) -> dict[str, tuple[TopicState, bool]]:
     """Check these consumer groups and the topics that exist, then create those that are missing.
+
+    Args:
+        settings: Where the broker is, and the names of the topics.
+        groups: To be checked.
+        trend: Whether the bundle uses the trend.
 
     Returns:
         The state of each topic by its name, and whether it was created.
@@ -136,7 +157,7 @@ async def ensure_topics(settings: Settings, groups: Iterable[GroupUse] = ()) -> 
     """
     admin = await connect(settings)
     try:
-        specs = topic_specs(settings)
+        specs = topic_specs(settings, trend=trend)
         existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
         await check_groups(admin, settings, groups, existing)  # first: what it says explains what the topics have
         states = await _describe(admin, specs, existing)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from model.bundle import Bundle
 from streams.kafka.records import Outgoing
 from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, Recommendation, encode_recommendation
 from streams.profile.bag import Bag, fold
 from streams.profile.rows import Changes, changes
 from streams.profile.scoring import Recommender
+from streams.trend.trend import Trend
 
 
 @dataclass(slots=True)
@@ -29,6 +31,7 @@ class Write(NamedTuple):
 
     rows: Changes
     bags: dict[str, Bag]  # by user: the bags that these rows make
+    before: dict[str, Bag]  # by user: those in their place so far
 
 
 @dataclass(slots=True)
@@ -50,6 +53,7 @@ def outcome_of(
     max_slots: int,
     kept: Collection[str],
     now: datetime,
+    trend: Trend,
 ) -> Outcome:
     """Fold each event into its user's profile, score the bag after it, and encode the rows that differ in the end.
 
@@ -63,6 +67,7 @@ def outcome_of(
         max_slots: of a bag.
         kept: the versions of the embedders in use.
         now: the time that recommendations carry as `produced_at`.
+        trend: what all users took, as the served bundle counts it.
     """
     caused: list[tuple[EmbeddedInteraction, Bag]] = []
     for interaction, profile in events:
@@ -70,32 +75,51 @@ def outcome_of(
         if not interaction.prepared:
             caused.append((interaction, profile.after))
     writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
-    outcome = Outcome(writes, _recommendations(recommender, caused, now))
+    outcome = Outcome(writes, _recommendations(recommender, caused, now, trend))
     if next_recommender:
         try:
-            outcome.next_recommendations = _recommendations(next_recommender, caused, now)
+            next_trend = trend_for(next_recommender.bundle, trend, of=recommender.bundle)
+            outcome.next_recommendations = _recommendations(next_recommender, caused, now, next_trend)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a bundle that is only tried must cost no event
             outcome.next_failure = error
             outcome.next_recommendations = [one for one in outcome.recommendations if one[1] is None]  # erasures count
     return outcome
 
 
+def trend_for(bundle: Bundle, trend: Trend, *, of: Bundle) -> Trend:
+    """Return the trend that a bundle is tried with, while another one is served.
+
+    Args:
+        bundle: the one that is tried.
+        trend: what all users took, as the served bundle counts it.
+        of: the served bundle.
+
+    Returns:
+        `trend` if both bundles have the same labels or the same categories; else a trend of nothing, because what the served bundle
+        counts are other things.
+    """
+    if bundle.labels_version == of.labels_version or bundle.categories == of.categories:
+        return trend
+    return Trend(None, {}, len(bundle.categories))
+
+
 def _recommendations(
-    recommender: Recommender, caused: Sequence[tuple[EmbeddedInteraction, Bag]], now: datetime
+    recommender: Recommender, caused: Sequence[tuple[EmbeddedInteraction, Bag]], now: datetime, trend: Trend
 ) -> list[Outgoing]:
-    messages = recommender.recommend(caused, now=now)
+    messages = recommender.recommend(caused, now=now, trend=trend)
     return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 
 
 def _write(users: dict[str, Profile]) -> Write:
     rows: Changes = {}
     bags: dict[str, Bag] = {}
+    before: dict[str, Bag] = {}
     for user_id, profile in users.items():
         changed = changes(user_id, profile.stored, profile.before, profile.after)
         if changed:
             rows |= changed
-            bags[user_id] = profile.after
-    return Write(rows, bags)
+            bags[user_id], before[user_id] = profile.after, profile.before
+    return Write(rows, bags, before)
 
 
 def _record(interaction: EmbeddedInteraction, message: Recommendation | None) -> Outgoing:

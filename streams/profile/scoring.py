@@ -1,4 +1,7 @@
-"""From bags to recommendations: log weights, one call of the aggregator for many bags, messages. Pure."""
+"""From bags to recommendations: log weights and ages, one call of the aggregator for many bags, messages. Pure.
+
+`Recommender.answers` scores bags at given moments: of events in what is published, of the clock where somebody asks.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.aggregator import Aggregator
+from model.aggregator import TREND_DAYS, Aggregator, Scored
 from model.bundle import Bundle
 from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_padded
@@ -17,16 +20,21 @@ from streams.exceptions import EventError
 from streams.messages import (
     CategoryScore,
     EmbeddedInteraction,
+    FieldScores,
     ItemAttention,
     Model,
     Recommendation,
     as_datetime,
 )
 from streams.profile.bag import Bag, BagItem, Embedder, items
+from streams.trend.trend import DAY, Trend
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
 _ROUNDING = 1e-6  # a sum of probabilities in float32 can miss 1 by so much
 DIGITS = 6  # of scores and weights in a message: finer than the model resolves, and short to send
+VALUES = 3  # of each field in a message
+NOTHING = -60.0  # log weight of the blank item that stands for an empty bag: what it says weighs 1e-26 beside the trend
+_FIELD_ROUNDING = 1e-3  # a field's probabilities in float32 can miss a sum of 1 by much less
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,34 @@ def log_weight(bag: Sequence[BagItem], options: ScoringOptions) -> NDArray[np.fl
     logs = np.array([max([of_type[kind] for kind in item.types]) for item in bag])
     if options.half_life is not None:
         newest = max(item.timestamp for item in bag)
-        ages = np.array([(newest - item.timestamp) / 1000 for item in bag])
-        logs -= np.log(2) * ages / options.half_life
+        seconds = np.array([(newest - item.timestamp) / 1000 for item in bag])
+        logs -= np.log(2) * seconds / options.half_life
     return logs.astype(np.float32)
+
+
+def ages(bag: Sequence[BagItem], moment: int) -> NDArray[np.float32]:
+    """Days from the newest interaction with each item to a moment, in milliseconds since the epoch. 0 for a later interaction."""
+    newest = np.array([item.timestamp for item in bag], np.int64)
+    return (np.maximum(moment - newest, 0) / DAY).astype(np.float32)
+
+
+class Answer(NamedTuple):
+    """What is recommended for a bag at a moment: the contents of a message."""
+
+    items: list[BagItem]  # those that were scored; none at a cold start
+    categories: list[CategoryScore]
+    attention: list[ItemAttention]
+    fields: list[FieldScores]
+    trend_version: int | None  # of the trend that was used
+
+
+class _Asked(NamedTuple):
+    """A bag at a moment as the aggregator sees it."""
+
+    items: list[BagItem]
+    log_weight: NDArray[np.float32]  # [m]
+    ages: NDArray[np.float32] | None  # [m]
+    trend: NDArray[np.float32] | None  # [3,D]
 
 
 class Recommender:
@@ -74,104 +107,180 @@ class Recommender:
         self._options = options
         self._embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
         self._model = Model(bundle.name, bundle.version)
-        [self._prior] = self._named(*_best(bundle.prior[None], options.top_k))
+        self._fields = [field.name for field in bundle.fields]
+        self._listed = sum(min(VALUES, len(field.categories)) for field in bundle.fields)  # values in a message
+        self._field_of: list[int | None] = [None] * len(bundle.categories)  # place of the field of each category
+        for number, field in enumerate(bundle.fields):
+            for place in field.categories:
+                self._field_of[place] = number
+        [(categories, fields)] = self._named(bundle.prior[None])
+        self._prior = Answer([], categories, [], fields, None)
 
     def try_out(self) -> None:
-        """Score a bag of one item, whatever comes out.
+        """Score a bag of one item, and an empty one in a shop that just opened and in a busy one, whatever comes out.
 
         Raises:
             EventError: the aggregator returned something that cannot be published.
         """
-        embedding = quantize(np.linspace(0, 1, self.bundle.embedding_size, dtype=np.float32))
-        self._rank([([BagItem("", (), 0, embedding)], np.zeros(1, np.float32))])
+        row = quantize(np.linspace(0, 1, self.bundle.embedding_size, dtype=np.float32))
+        windows = np.zeros((len(TREND_DAYS), len(self.bundle.categories)), np.float32)
+        bag = _Asked([BagItem("", (), 0, row)], np.zeros(1, np.float32), np.zeros(1, np.float32), windows)
+        asked = [bag]
+        if self._aggregator.uses_trend:
+            old = np.full(1, 1e4, np.float32)
+            none = bag._replace(items=[])
+            asked += [bag._replace(trend=windows + 1e6, ages=old), none, none._replace(trend=windows + 1e6)]
+        scores, attention = self._scored(asked)
+        for values in (scores, attention):
+            _best(values, 1)
+        for field in self.bundle.fields:
+            sums = scores[:, field.categories].sum(axis=1)
+            if np.abs(sums - 1).max() > _FIELD_ROUNDING:
+                raise _invalid(
+                    f"scores of the field {field.name} that sum to {sums[np.abs(sums - 1).argmax()]:.6g}, and not to 1"
+                )
 
     def recommend(
-        self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime
+        self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime, trend: Trend
     ) -> list[Recommendation | None]:
-        """Score the bag after each event. One call of the aggregator scores many bags.
+        """Score the bag after each event, at the time of the event. One call of the aggregator scores many bags.
 
         Args:
             caused: each event with the bag after it.
             now: the time that the recommendations carry as `produced_at`.
+            trend: what all users took. A bundle that does not use it ignores it.
 
         Returns:
             A recommendation for each event; None if an erasure left no slot.
         """
-        ranked = [_Ranked([], self._prior, [])] * len(caused)
-        bags = [self._scored_items(bag) for _, bag in caused]
-        warm = [index for index, (found, _) in enumerate(bags) if found]
-        for start in range(0, len(warm), BAGS_PER_CALL):
-            some = warm[start : start + BAGS_PER_CALL]
-            for index, one in zip(some, self._rank([bags[index] for index in some]), strict=True):
-                ranked[index] = one
-        return [
-            None if not bag.slots else self._message(event, one, now)
-            for (event, bag), one in zip(caused, ranked, strict=True)
-        ]
+        found = iter(self.answers([(bag, event.timestamp) for event, bag in caused if bag.slots], trend))
+        return [self._message(event, next(found), now) if bag.slots else None for event, bag in caused]
 
-    def _scored_items(self, bag: Bag) -> tuple[list[BagItem], NDArray[np.float32]]:
-        """The items of a bag that are not hidden, and their log weights."""
+    def answers(self, asked: Sequence[tuple[Bag, int]], trend: Trend) -> list[Answer]:
+        """Score each bag at a moment: the items have the age, and the trend has the windows, of that moment.
+
+        Args:
+            asked: bags, each with a moment in milliseconds since the epoch. A bag may be empty.
+            trend: as in `recommend`.
+
+        Raises:
+            EventError: the aggregator returned something that cannot be published.
+            ValueError: the trend has another number of categories.
+        """
+        uses_trend = self._aggregator.uses_trend
+        if uses_trend and trend.categories != len(self.bundle.categories):
+            raise ValueError(f"expected a trend of {len(self.bundle.categories)} categories, found {trend.categories}")
+        version = trend.version if uses_trend else None
+        # A trend keeps the windows of the day that was asked for last, so the moments come in their order.
+        windows = {moment: trend.at(moment) for moment in sorted({moment for _, moment in asked})} if uses_trend else {}
+        found = [self._prior] * len(asked)
+        bags = [self._asked(bag, moment, windows.get(moment)) for bag, moment in asked]
+        scored = [index for index, bag in enumerate(bags) if bag.items or uses_trend]
+        for start in range(0, len(scored), BAGS_PER_CALL):
+            some = scored[start : start + BAGS_PER_CALL]
+            for index, one in zip(some, self._rank([bags[index] for index in some], version), strict=True):
+                found[index] = one
+        return found
+
+    def _asked(self, bag: Bag, moment: int, trend: NDArray[np.float32] | None) -> _Asked:
+        """The items of a bag that are not hidden, with their log weights and ages."""
         options = self._options
         found = items(bag, embedder=self._embedder, bag_size=options.bag_size)
         weights = log_weight(found, options)
         seen = weights > -np.inf
-        if seen.all():
-            return found, weights
-        return [item for item, keep in zip(found, seen, strict=True) if keep], weights[seen]
+        if not seen.all():
+            found, weights = [item for item, keep in zip(found, seen, strict=True) if keep], weights[seen]
+        return _Asked(found, weights, None if trend is None else ages(found, moment), trend)
 
-    def _rank(self, bags: Sequence[tuple[list[BagItem], NDArray[np.float32]]]) -> list["_Ranked"]:
-        """Score bags in one call, and rank the categories and items of each. No bag may be empty.
+    def _rank(self, bags: Sequence[_Asked], version: int | None) -> list[Answer]:
+        """Score bags in one call, and rank the categories and items of each.
 
         Raises:
             EventError: the aggregator returned something that cannot be published.
         """
-        rows = dequantize([item.embedding for found, _ in bags for item in found], self.bundle.embedding_size)
-        ends = np.cumsum([len(found) for found, _ in bags])
-        parts = np.split(rows, ends[:-1])
-        scored = score_padded(
-            self._aggregator, [ScoringBag(part, weights) for part, (_, weights) in zip(parts, bags, strict=True)]
-        )
-        longest = max(len(found) for found, _ in bags)
+        scores, attention = self._scored(bags)
+        named = self._named(scores)
+        places, weights = _best(attention, self._options.top_k)
+        return [
+            Answer(
+                bag.items,
+                best,
+                [ItemAttention(bag.items[p].item_id, w) for p, w in zip(some[: len(bag.items)], of, strict=False)],
+                values,
+                version,
+            )
+            for bag, (best, values), some, of in zip(bags, named, places, weights, strict=True)
+        ]
+
+    def _scored(self, bags: Sequence[_Asked]) -> Scored:
+        """Score bags in one call. An empty bag, which only an aggregator that uses the trend gets, has one blank item.
+
+        Raises:
+            EventError: an output has another shape.
+        """
+        size = self.bundle.embedding_size
+        rows = dequantize([item.embedding for bag in bags for item in bag.items], size)
+        parts = np.split(rows, np.cumsum([len(bag.items) for bag in bags])[:-1])
+        padded = [
+            ScoringBag(part, bag.log_weight, bag.ages, bag.trend) if bag.items else _empty(size, bag.trend)
+            for part, bag in zip(parts, bags, strict=True)
+        ]
+        scored = score_padded(self._aggregator, padded)
+        longest = max(len(bag.log_weight) for bag in padded)
         _check_shape("scores", scored.scores, (len(bags), len(self.bundle.categories)))
         _check_shape("attention", scored.attention, (len(bags), longest))
-        categories = self._named(*_best(scored.scores, self._options.top_k))
-        places, weights = _best(scored.attention, self._options.top_k)
+        return scored
+
+    def _named(self, scores: NDArray[np.float32]) -> list[tuple[list[CategoryScore], list[FieldScores]]]:
+        """The best categories, and the best values of each field, of each row of scores [B, D].
+
+        Raises:
+            EventError: a score is not between 0 and 1.
+        """
+        names, top_k = self.bundle.categories, self._options.top_k
+        places, best = _best(scores, len(names) if self._fields else top_k)
         return [
-            _Ranked(
-                found,
-                best,
-                [ItemAttention(found[p].item_id, w) for p, w in zip(some[: len(found)], of, strict=False)],
+            (
+                [CategoryScore(names[place], score) for place, score in zip(some[:top_k], of, strict=False)],
+                self._values(some, of) if self._fields else [],
             )
-            for (found, _), best, some, of in zip(bags, categories, places, weights, strict=True)
+            for some, of in zip(places, best, strict=True)
         ]
 
-    def _named(self, places: list[list[int]], scores: list[list[float]]) -> list[list[CategoryScore]]:
-        names = self.bundle.categories
-        return [
-            [CategoryScore(names[place], score) for place, score in zip(some, of, strict=True)]
-            for some, of in zip(places, scores, strict=True)
-        ]
+    def _values(self, places: list[int], scores: list[float]) -> list[FieldScores]:
+        """The best values of each field. places: of all categories, best first, with their scores."""
+        names, field_of, missing = self.bundle.categories, self._field_of, self._listed
+        found: list[list[CategoryScore]] = [[] for _ in self._fields]
+        for place, score in zip(places, scores, strict=True):
+            number = field_of[place]
+            if number is None or len(found[number]) == VALUES:
+                continue
+            found[number].append(CategoryScore(names[place], score))
+            missing -= 1
+            if not missing:
+                break
+        return [FieldScores(name, values) for name, values in zip(self._fields, found, strict=True)]
 
-    def _message(self, event: EmbeddedInteraction, ranked: "_Ranked", now: datetime) -> Recommendation:
+    def _message(self, event: EmbeddedInteraction, answer: Answer, now: datetime) -> Recommendation:
         return Recommendation(
             user_id=event.user_id,
             event_id=event.event_id,
             timestamp=as_datetime(event.timestamp),
             produced_at=now,
             model=self._model,
-            bag_size=len(ranked.items),
-            cold_start=not ranked.items,
-            categories=ranked.categories,
-            attention=ranked.attention,
+            bag_size=len(answer.items),
+            cold_start=not answer.items,
+            categories=answer.categories,
+            attention=answer.attention,
+            fields=answer.fields,
+            trend_version=answer.trend_version,
         )
 
 
-class _Ranked(NamedTuple):
-    """The contents of a message."""
-
-    items: list[BagItem]
-    categories: list[CategoryScore]
-    attention: list[ItemAttention]
+def _empty(size: int, trend: NDArray[np.float32] | None) -> ScoringBag:
+    """A bag with one blank item, whose scores are the trend's."""
+    zero = np.zeros(1, np.float32)
+    return ScoringBag(np.zeros((1, size), np.float32), zero + np.float32(NOTHING), zero, trend)
 
 
 def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
@@ -183,7 +292,7 @@ def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], lis
     if not ((values > -_ROUNDING) & (values < 1 + _ROUNDING)).all():  # NaN is neither
         raise _invalid(f"numbers from {values.min()} to {values.max()}, and not from 0 to 1")
     places = heaviest(values, count)  # [B,k]
-    best = np.take_along_axis(values, places, axis=1).astype(np.float64).round(DIGITS)
+    best = values[np.arange(len(values))[:, None], places].astype(np.float64).round(DIGITS)
     return places.tolist(), best.clip(0, 1).tolist()
 
 

@@ -21,7 +21,7 @@ from mode.utils.logging import get_logger
 from typing_extensions import override
 
 from streams.exceptions import StateError
-from streams.profile.rows import Changes
+from streams.profile.rows import Changes, prefix_of
 
 logger = get_logger(__name__)
 
@@ -121,6 +121,23 @@ class BagStore(SerializedStore[bytes, bytes]):
         bound.set_iterate_upper_bound(prefix + _PREFIX_END)
         with self._used(partition):
             return list(items_in(self._databases[partition], from_key=prefix, read_opt=bound))
+
+    def users_after(self, partition: int, prefix: bytes, least: int) -> list[tuple[bytes, bytes]]:
+        """The next rows in key order: all rows of as many users as it takes for `least` rows.
+
+        Args:
+            partition: of the rows.
+            prefix: of the user before them; b"" for the first.
+            least: number of rows. Fewer are returned at the end, and none behind it.
+        """
+        rows: list[tuple[bytes, bytes]] = []
+        with self._used(partition):
+            for key, value in items_in(self._databases[partition], from_key=prefix + _PREFIX_END if prefix else b""):
+                if len(rows) >= least and prefix_of(key) != prefix_of(rows[-1][0]):
+                    break
+                if key not in OWN_KEYS:
+                    rows.append((key, value))
+        return rows
 
     def last_offset(self, partition: int) -> int:
         """The changelog offset that an open database holds; -1 if it is new."""

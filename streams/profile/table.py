@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
@@ -36,6 +36,19 @@ logger = logging.getLogger(__name__)
 
 RECOVERY_BATCH = 1000  # records; other tasks run between batches
 PROGRESS_INTERVAL = 5.0  # seconds between two log lines
+
+
+class Watcher(Protocol):
+    """Is told what happens to the bags on disk, as it happens."""
+
+    def opened(self, partition: int) -> None:
+        """The bags of a partition are recovered: from now on `written` tells of each change."""
+
+    def written(self, partition: int, before: Mapping[str, Bag], after: Mapping[str, Bag]) -> None:
+        """The disk holds other bags of some users."""
+
+    def closed(self, partition: int) -> None:
+        """The bags of a partition are there no longer, or change in another way."""
 
 
 class BagTable(Table[bytes, bytes]):
@@ -77,6 +90,7 @@ class BagTable(Table[bytes, bytes]):
         self._row_bytes = row_bytes
         self._kafka = kafka
         self._recent = RecentBags(recent_slots, recent_bytes)
+        self.watcher: Watcher | None = None  # the worker sets it before the start
         self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
         super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 
@@ -93,7 +107,7 @@ class BagTable(Table[bytes, bytes]):
             value_serializer="raw",
             folder=self._folder,
             memory=self._memory,
-            closed=self._recent.forget,
+            closed=self._forget,
         )
 
     def bag(self, partition: int, user_id: str) -> tuple[list[bytes], Bag]:
@@ -135,13 +149,20 @@ class BagTable(Table[bytes, bytes]):
         row = self.data.row(partition, key)
         return row if row is None or _usable(partition, key, row) else None
 
-    async def write(self, partition: int, rows: Changes, bags: Mapping[str, Bag]) -> None:
+    def _forget(self, partition: int) -> None:
+        """The disk of a partition may change in another way from now on."""
+        self._recent.forget(partition)
+        if self.watcher is not None:
+            self.watcher.closed(partition)
+
+    async def write(self, partition: int, rows: Changes, bags: Mapping[str, Bag], before: Mapping[str, Bag]) -> None:
         """Send rows to the changelog, wait until the broker has them, then write them to disk.
 
         Args:
             partition: of the rows.
             rows: the `changes` of some users.
             bags: the bags that these rows make, by user.
+            before: the bags that the disk holds of these users.
 
         Raises:
             DeliveryError: the broker did not accept the rows, another worker has written to the partition, or the topic was
@@ -152,6 +173,10 @@ class BagTable(Table[bytes, bytes]):
         self.data.write(partition, rows, last)
         for user_id, bag in bags.items():
             self._recent.put(partition, user_id, bag)
+        if (
+            self.watcher is not None
+        ):  # without an `await` since the rows are on disk, so that who scans it misses nothing
+            self.watcher.written(partition, before, bags)
 
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:
         """Send rows to the changelog, whose last offset is `after`. Returns the new last offset. Raises DeliveryError."""
@@ -212,9 +237,12 @@ class BagTable(Table[bytes, bytes]):
         if not partitions:
             return
         for tp in partitions:
-            self._recent.forget(tp.partition)
+            self._forget(tp.partition)
         async with self._reader() as consumer:
             await self._read_back(consumer, [TopicPartition(tp.topic, tp.partition) for tp in sorted(partitions)])
+        if self.watcher is not None:
+            for tp in sorted(partitions):
+                self.watcher.opened(tp.partition)
 
     async def _read_back(self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition]) -> None:
         started = logged = monotonic()

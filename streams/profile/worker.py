@@ -41,6 +41,7 @@ from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
+from streams.profile.trend_state import TrendState
 from streams.runtime.freeze_guard import FreezeGuard
 from streams.settings import Settings
 
@@ -93,6 +94,8 @@ class ProfileWorker:
             recent_bytes=settings.recent_memory,
         )
         self.app.tables.add(self.table)
+        self.trend = TrendState(settings, self.table.data, self._publisher, partitions, bundles.served)
+        self.table.watcher = self.trend
         self._recommender = self._new_recommender(bundles.served)
         self._next_recommender = self._new_recommender(bundles.next) if bundles.next else None
         self._next_failure = ""  # the last one that was logged
@@ -114,6 +117,8 @@ class ProfileWorker:
             served = await asyncio.to_thread(self._tried_recommender, bundles.served)
         if bundles.next is not None and (following is None or bundles.next is not following.bundle):
             following = await asyncio.to_thread(self._tried_recommender, bundles.next)
+        if served is not self._recommender:
+            self.trend.use(bundles.served, await asyncio.to_thread(bundles.served.item_labels))
         self._recommender, self._next_recommender = served, following
 
     def _tried_recommender(self, bundle: Bundle) -> Recommender:
@@ -123,7 +128,7 @@ class ProfileWorker:
 
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: prepare each batch while the one before is being delivered. A failed delivery crashes the app."""
-        async with asyncio.TaskGroup() as deliveries:
+        async with self.trend.running(), asyncio.TaskGroup() as deliveries:
             async for batch in batches:
                 await self._process(batch, deliveries)
 
@@ -229,14 +234,16 @@ class ProfileWorker:
         return Profile(stored, bag, bag)
 
     def _outcome(self, batch: _Batch) -> Outcome:
+        recommender = self._recommender
         return outcome_of(
             batch.events,
             batch.profiles,
-            self._recommender,
+            recommender,
             self._next_recommender,
             max_slots=self._settings.max_slots,
             kept=self._row_bytes,
             now=datetime.now(UTC),
+            trend=self.trend.of(recommender.bundle),
         )
 
     def _report(self, failure: Exception) -> None:

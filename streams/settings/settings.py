@@ -44,6 +44,7 @@ TOPICS = (
     "next_recommendations_topic",
     "dlq_topic",
     "features_topic",
+    "category_trend_topic",
 )
 """The settings that name a topic. Their defaults follow `namespace`."""
 
@@ -196,6 +197,12 @@ class Settings(BaseSettings):
         "picture-features",
         min_length=1,
         description="Name of the topic of picture features, which all embed workers share. If unset, it follows NAMESPACE. "
+        "Set it if your cluster has rules for names.",
+    )
+    category_trend_topic: str = Field(
+        "category-trend",
+        min_length=1,
+        description="Name of the topic of the trend: what all shoppers took, by category and day. If unset, it follows NAMESPACE. "
         "Set it if your cluster has rules for names.",
     )
 
@@ -428,6 +435,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of events that the profile worker folds and scores in one micro-batch. "
         "Raise it for throughput, lower it for latency under load.",
+    )
+    trend_interval: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds between two snapshots of a partition on CATEGORY_TREND_TOPIC, at least; the first event of a new day "
+        "brings one at once. Raise it to save space on the topic. Used with a bundle that has labels.npz.",
     )
     recent_items: int = Field(
         30_000,

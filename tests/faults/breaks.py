@@ -59,11 +59,11 @@ def break_skip_changelog(n: int) -> None:
     write: Method = BagTable.write
     calls = 0
 
-    async def wrapped(self: Any, partition: int, rows: Any, bags: Any) -> Any:
+    async def wrapped(self: Any, partition: int, rows: Any, bags: Any, before: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls % n:
-            return await write(self, partition, rows, bags)
+            return await write(self, partition, rows, bags, before)
         return self.data.write(partition, rows, self.data.last_offset(partition))
 
     BagTable.write = wrapped
@@ -90,7 +90,7 @@ def break_do_not_wait(n: int) -> None:
         if not task.cancelled():
             task.exception()
 
-    async def write(self: Any, partition: int, rows: Any, bags: Any) -> None:
+    async def write(self: Any, partition: int, rows: Any, bags: Any, before: Any) -> None:
         records = [(key, value, ()) for key, value in rows.items()]
         await self._publisher.send_all(self.changelog_topic_name, records, partition=partition)
         self.data.write(partition, rows, self.data.last_offset(partition) + len(rows))
@@ -292,3 +292,27 @@ def break_swallow_agent_errors(n: int) -> None:
 
     Consumer.on_task_error = on_task_error
     app.CrashingSupervisor = OneForOneSupervisor
+
+
+@point
+def break_count_no_bags(n: int) -> None:
+    """After an assignment, what the bags on disk add to the trend is not counted."""
+    from streams.profile.store import BagStore  # noqa: PLC0415
+
+    def users_after(self: Any, partition: int, prefix: bytes, least: int) -> list[tuple[bytes, bytes]]:
+        return []
+
+    BagStore.users_after = users_after
+
+
+@point
+def break_count_for_ever(n: int) -> None:
+    """What leaves a bag is not taken off the trend."""
+    from streams.profile import trend_state  # noqa: PLC0415
+
+    changes_of: Method = trend_state.changes_of
+
+    def wrapped(*args: Any, **kwargs: Any) -> list[Any]:
+        return [(sign, item) for sign, item in changes_of(*args, **kwargs) if sign > 0]
+
+    trend_state.changes_of = wrapped

@@ -46,6 +46,7 @@ class Mix:
     old: float = 0.0  # a new event whose timestamp is up to a day old
     poison: float = 0.0
     fresh: float = 0.0  # an item with a picture address of its own, which no cache knows
+    step: int = 1  # milliseconds from one time of events to the next
     who: str = "user"  # prefix of the user ids
     photos: tuple[str, ...] = PHOTOS
 
@@ -81,7 +82,7 @@ def events(seed: int, pictures: str, mix: Mix = USUAL, name: str = "e") -> Itera
         event: dict[str, Any] = {
             "event_id": f"{name}-{seed}-{number}",
             "user_id": user,
-            "timestamp": START + number // TIES - late,
+            "timestamp": START + number // TIES * mix.step - late,
         }
         chance = random.random()
         if chance < mix.erasures:

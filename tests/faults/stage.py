@@ -26,12 +26,15 @@ from tests.faults.tap import INPUT, Tap
 from tests.faults.verdict import Findings, Input, Row, judge, silence
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.kafka.system import System
-from tests.oracle import Oracle
+from tests.oracle import Oracle, trend_of
+from tests.trend import latest_rows, total
 
 PARTITIONS = 4
 STALLED = 45.0  # seconds without a commit, after which the system is considered stuck
 SETTLE = 600.0  # maximum seconds until everything is committed; a backlog takes long
 FLOW = 60.0  # maximum seconds until there is output again
+COUNTED = 30.0  # seconds until the trend has caught up with the bags
+TREND = "category-trend"
 POLL = 0.05  # seconds between two checks of a condition
 
 
@@ -169,12 +172,26 @@ class Stage:
         self.wait_for(ended, SETTLE + STALLED, "settled")
         return self.tap.latest is not None and self.tap.latest.lag == 0
 
+    def _settle_trend(self) -> None:
+        """Wait until the trend is that of the input, or has not become it for long; `judge` says which."""
+        valid = list(Input.of(self.read(INPUT)).valid.values())
+        expected = trend_of(self.oracle.bags(valid).values(), self.oracle.bundle)
+        deadline = monotonic() + COUNTED
+
+        def there() -> bool:
+            found = total(latest_rows(self.read(TREND)), self.oracle.bundle.labels_version)
+            return found == expected or monotonic() > deadline
+
+        self.wait_for(there, COUNTED + FLOW, "counted")
+
     # -- the end
 
     def verdict(self, scenario: str, *, may_fail: Callable[[Interaction], bool] = lambda _: False) -> Row:
         """Settle, stop all workers, and judge. Fails with all problems. Returns the row of the table."""
         self.row.scenario = scenario
         self.settle()
+        if self.oracle.bundle.labels_version:
+            self._settle_trend()
         stops = self.stop_workers()
         found = self._judge(may_fail)
         for kind, code, seconds in stops:
@@ -205,7 +222,8 @@ class Stage:
         self.row.events = len(given.records)
         self.read_to_the_end()
         disks = [one.bags for one in self._workers if one.kind == "profile"]
-        found = judge(given, self.tap.seen, self.tap.latest, disks, self.oracle, may_fail=may_fail)
+        snapshots = self.read(TREND) if self.oracle.bundle.labels_version else []
+        found = judge(given, self.tap.seen, self.tap.latest, disks, self.oracle, snapshots=snapshots, may_fail=may_fail)
         acknowledged = sum(load.acknowledged for load in self._loads)
         if acknowledged > len(given.records):
             found.add(f"{acknowledged} events were produced, but the topic has {len(given.records)}")

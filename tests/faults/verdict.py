@@ -3,6 +3,7 @@
 conservation    every event is in the output, or is a dead letter, or a null that an erasure explains
 bags            the bags on disk and in the changelog are the fold of the input topic
 scores          the last recommendation of each user equals the direct computation; null for an empty bag
+trend           the latest snapshots are the sum over the bags, if the bundle uses the trend
 lag             everything is committed
 acknowledgement no event was committed before its effects were on the next topic
 """
@@ -25,8 +26,9 @@ from streams.profile.bag import Bag
 from tests.faults.acknowledged import acknowledged_early
 from tests.faults.tap import INPUT, Output, Sample, Seen
 from tests.kafka.system import Record
-from tests.oracle import Expected, Oracle
+from tests.oracle import Expected, Oracle, trend_of
 from tests.stored import bags_of, closed_offset, closed_rows, partitions_on_disk
+from tests.trend import Rows, latest_rows, total
 
 TOLERANCE = 1e-3  # of a published score
 NAMED = 5  # examples in a message
@@ -93,6 +95,7 @@ def judge(
     disks: Iterable[Path],
     oracle: Oracle,
     *,
+    snapshots: Iterable[Record] = (),
     may_fail: Callable[[Interaction], bool] = lambda _: False,
 ) -> Findings:
     """Judge a scenario whose workers have stopped and whose tap has read everything.
@@ -103,6 +106,7 @@ def judge(
         last: its latest sample.
         disks: the `bags` folders of all profile workers.
         oracle: computes the expected bags and scores.
+        snapshots: the records of the trend.
         may_fail: tells whether an event may become a dead letter, since its picture is not available in this scenario.
     """
     found = Findings()
@@ -128,6 +132,10 @@ def judge(
     ]
     if wrong:
         found.add(f"{len(wrong)} users have a wrong last recommendation", wrong)
+    if oracle.bundle.labels_version:
+        trend = total(latest_rows(snapshots), oracle.bundle.labels_version)
+        if off := differing_days(trend, trend_of((one.bag for one in expected.values()), oracle.bundle)):
+            found.add(f"{len(off)} days of the trend are not the sum over the bags", off)
     if last is None or last.lag:
         found.add(f"lag {last and last.lag}")
     if early := acknowledged_early(given, seen, oracle.bundles.row_bytes):
@@ -214,6 +222,11 @@ def _differing(expected: dict[str, Expected], bags: dict[str, Bag]) -> set[str]:
     return {user for user in users if bags.get(user, nothing) != (expected[user].bag if user in expected else nothing)}
 
 
+def differing_days(trend: Rows, expected: Rows) -> list[int]:
+    """The days whose counts differ."""
+    return [day for day in sorted(trend.keys() | expected.keys()) if trend.get(day) != expected.get(day)]
+
+
 def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: dict[str, bytes | None]) -> str:
     """What is wrong with the last recommendation of a user; empty if nothing is."""
     if user not in last:
@@ -226,6 +239,8 @@ def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: d
     published = json.loads(value)
     if published["bag_size"] != len(expected.items):
         return f"bag of {published['bag_size']}, expected {len(expected.items)}"
+    if bundle.labels_version:  # the scores depend on the trend at that moment as well
+        return ""
     places = {category: place for place, category in enumerate(bundle.categories)}
     scores = np.array([one["score"] for one in published["categories"]])
     direct = expected.scores[[places[one["category"]] for one in published["categories"]]]

@@ -24,6 +24,7 @@ TARGETS = (
     "networks",
     "pictures",
     "rows",
+    "snapshots",
     "times",
 )
 MAX_LENGTH = 4096  # bytes of an input: longer ones find the same, later

@@ -52,10 +52,10 @@ def test_the_labels_version_changes_with_the_labels(bundle: Bundle, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arrays", "what"),
     [
-        ({"weights": np.zeros((61, 5), np.int8)}, "weights"),
-        ({"scales": np.full(61, np.nan)}, "finite"),
-        ({"category": np.zeros(61, np.int32)}, "once"),
-        ({"biases": np.zeros(61, np.float32)}, "biases"),
+        ({"weights": np.zeros((96, 5), np.int8)}, "weights"),
+        ({"scales": np.full(96, np.nan)}, "finite"),
+        ({"category": np.zeros(96, np.int32)}, "once"),
+        ({"biases": np.zeros(96, np.float32)}, "biases"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(

@@ -28,6 +28,7 @@ from streams.profile.rows import encode_slot, slot_key
 from streams.profile.worker import ProfileWorker
 from streams.schema import recommendation_schema
 from streams.settings import Settings
+from tests.bundles import write_trending
 from tests.records import pending, record
 
 VALID = jsonschema.Draft202012Validator(recommendation_schema())
@@ -49,11 +50,12 @@ class Network:
 
     def __init__(self, bundle: Bundle) -> None:
         self.embedding_size = bundle.embedding_size
-        self.categories = len(bundle.categories)
+        self.uses_trend = bool(bundle.labels_version)
+        self.categories = self.category_count = len(bundle.categories)
         self.outputs: Outputs = {}
         self.shape = "right"
 
-    def score(self, embeddings: NDArray[np.float32], log_weight: NDArray[np.float32]) -> Scored:
+    def score(self, embeddings: NDArray[np.float32], log_weight: NDArray[np.float32], *_: Any) -> Scored:
         bags, items = log_weight.shape
         scores = np.linspace(0, 1, bags * self.categories, dtype=np.float32).reshape(bags, self.categories)
         attention = np.full((bags, items), 1 / items, np.float32)
@@ -76,9 +78,11 @@ class Network:
         return Scored(scores, attention)
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.load()
+@pytest.fixture(scope="module", params=["shipped", "trending"])
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    if request.param == "shipped":
+        return Bundle.load()
+    return Bundle.load(write_trending(tmp_path_factory.mktemp("bundles") / "trending"))
 
 
 @pytest.fixture(scope="module")

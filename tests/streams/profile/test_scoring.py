@@ -10,6 +10,7 @@ from model.quantization import quantize
 from streams.messages import EmbeddedInteraction, InteractionType, Recommendation
 from streams.profile.bag import Bag, BagItem, fold
 from streams.profile.scoring import BAGS_PER_CALL, Recommender, ScoringOptions, heaviest, log_weight
+from streams.trend.trend import Trend
 
 WEIGHTS = {"purchase": 1.0, "cart": 0.6, "view": 0.3}
 NOW = datetime(2014, 6, 1, tzinfo=UTC)
@@ -60,9 +61,13 @@ def bag_of(bundle: Bundle, *events: EmbeddedInteraction) -> Bag:
     return bag
 
 
+def no_trend(bundle: Bundle) -> Trend:
+    return Trend(None, {}, len(bundle.categories))
+
+
 def recommend(bundle: Bundle, scoring: ScoringOptions, *bags: Bag) -> list[Recommendation | None]:
     recommender = Recommender(bundle, bundle.aggregator(), scoring)
-    return recommender.recommend([(event(bundle, 0), bag) for bag in bags], now=NOW)
+    return recommender.recommend([(event(bundle, 0), bag) for bag in bags], now=NOW, trend=no_trend(bundle))
 
 
 def one(bundle: Bundle, scoring: ScoringOptions, bag: Bag) -> Recommendation:

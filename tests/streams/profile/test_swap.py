@@ -4,7 +4,6 @@ import asyncio
 import json
 import shutil
 import threading
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +101,11 @@ async def test_a_batch_that_is_being_scored_is_scored_by_one_bundle_to_its_end(
     scoring, swapped = threading.Event(), threading.Event()
     recommend = worker._recommender.recommend
 
-    def slow(caused: Any, *, now: datetime) -> list[Recommendation | None]:
-        first = recommend(caused[:1], now=now)
+    def slow(caused: Any, **rest: Any) -> list[Recommendation | None]:
+        first = recommend(caused[:1], **rest)
         scoring.set()
         assert swapped.wait(30)
-        return first + recommend(caused[1:], now=now)
+        return first + recommend(caused[1:], **rest)
 
     monkeypatch.setattr(worker._recommender, "recommend", slow)
     batch = a_batch(worker)

@@ -27,6 +27,7 @@ from streams.profile.rows import encode_bag, user_prefix
 from streams.profile.table import usable_rows
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
+from streams.trend.trend import Trend
 from tests.records import record, unreadable
 
 POISON = "poison"
@@ -52,11 +53,11 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
     sent: list[tuple[str, bytes | None]] = []
 
     def fail_on_poison(
-        caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime
+        caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime, trend: Trend
     ) -> list[Recommendation | None]:
         if any(interaction.user_id == POISON for interaction, _ in caused):
             raise ZeroDivisionError("our defect")
-        return recommend(caused, now=now)
+        return recommend(caused, now=now, trend=trend)
 
     async def deliver(outcome: Outcome, batch: Any) -> None:
         letters = batch.letters

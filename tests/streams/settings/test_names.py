@@ -18,6 +18,7 @@ NAMES_WITHOUT_NAMESPACE = {
     "user-recommendations-next",
     "user-interactions-dlq",
     "picture-features",
+    "category-trend",
     "tastestream-embed",
     "tastestream-profile",
     "tastestream",
@@ -38,6 +39,12 @@ def refusal() -> str:
 
 def test_without_a_namespace_the_names_are_those_of_every_installation_so_far() -> None:
     assert names_of(read_settings(next_bundle="next")) == NAMES_WITHOUT_NAMESPACE
+
+
+def test_a_bundle_without_labels_has_no_topic_of_the_trend() -> None:
+    settings = read_settings()
+    with_trend, without = ({spec.name for spec in topic_specs(settings, trend=trend)} for trend in (True, False))
+    assert with_trend - without == {"category-trend"}
 
 
 @pytest.mark.parametrize("namespace", ["shop", "Shop.eu_1-2", "x" * MAX_NAMESPACE])

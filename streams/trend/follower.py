@@ -1,0 +1,173 @@
+"""Follows `category-trend`, so that a worker has the trend of all partitions. In no consumer group, and commits nothing.
+
+Whatever the topic or the broker does, the worker goes on with the trend that it has.
+"""
+
+import asyncio
+import logging
+from time import monotonic
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from streams import metrics
+from streams.kafka.metadata import DescribedTopic, topics_now
+from streams.kafka.offsets import ISOLATION
+from streams.kafka.reading import read_past_damage
+from streams.kafka.records import Record
+from streams.settings import Settings
+from streams.trend.history import Latest
+from streams.trend.trend import Trend
+
+logger = logging.getLogger(__name__)
+
+FETCHED = 8 * 1024**2  # bytes in one response: of many snapshots only the latest are decoded
+WAIT = 1000  # milliseconds for one answer of the broker
+CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, or created again
+PAUSE = 5.0  # seconds until the next attempt after a failure
+
+
+class TrendFollower:
+    """The trend as the topic has it.
+
+    Attributes:
+        current: the trend, and the labels version that it counts by. It is replaced as one, so that another thread may read it.
+        latest: the latest snapshots.
+        lives: how many topics were followed: one that was deleted and created again is another.
+        following: whether the topic was read to its end, and is read on.
+        caught_up: set once the topic was read to the end that it had, or cannot be read.
+    """
+
+    def __init__(self, settings: Settings, partitions: int, labels: str, categories: int) -> None:
+        """Does not start yet.
+
+        Args:
+            settings: where the broker and the topic are.
+            partitions: number of partitions of the bags.
+            labels: the labels version of the bundle.
+            categories: D.
+        """
+        self._settings = settings
+        self._topic = settings.category_trend_topic
+        self._partitions = partitions
+        self._labels, self._categories = labels, categories
+        self.current = labels, Trend(None, {}, categories)
+        self.latest = Latest(partitions)
+        self.lives = 0
+        self.following = False
+        self.caught_up = asyncio.Event()
+        self._known: DescribedTopic | None = None  # the topic that `latest` is of
+        self._told = ""  # the problem that was logged last
+        self._next_complaint = 0.0
+
+    def use(self, labels: str, categories: int) -> None:
+        """Sum up by the labels of another bundle from now on."""
+        self._labels, self._categories = labels, categories
+        self.current = labels, self.latest.trend(labels, categories)
+
+    async def run(self) -> None:
+        """Follow the topic until it is cancelled."""
+        read_past_damage(self._settings.max_batch_bytes)
+        while True:
+            try:
+                problem = await self._follow()
+            except (KafkaError, OSError) as error:
+                problem = repr(error)
+            except Exception as error:  # a defect of ours must not end the worker
+                problem = repr(error)
+                if problem != self._told:
+                    logger.exception("unexpected error while topic %s is followed", self._topic)
+            if problem and problem != self._told:
+                logger.warning(
+                    "topic %s is not followed, and the trend stays as it is: %s; trying again", self._topic, problem
+                )
+            self._told = problem
+            self.following = False
+            metrics.trend_lag.set(-1)
+            if problem:
+                self.caught_up.set()
+                await asyncio.sleep(PAUSE)
+
+    async def _follow(self) -> str:
+        """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
+        client = AIOKafkaClient(**self._settings.aiokafka())
+        consumer: AIOKafkaConsumer | None = None
+        try:
+            await client.bootstrap()
+            topic = (await topics_now(client, [self._topic])).get(self._topic)
+            if topic is None:
+                return "it does not exist; `tastestream topics` creates it"
+            consumer = AIOKafkaConsumer(
+                **self._settings.aiokafka(),
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level=ISOLATION,
+                fetch_max_wait_ms=WAIT,
+                fetch_max_bytes=FETCHED,
+                max_partition_fetch_bytes=FETCHED,
+            )
+            await consumer.start()
+            await self._read(client, consumer, topic)
+        finally:
+            if consumer is not None:
+                await consumer.stop()
+            await client.close()
+        return ""
+
+    async def _read(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> None:
+        tp = TopicPartition(self._topic, 0)
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        self._begin(topic, end)
+        [start] = (await consumer.beginning_offsets([tp])).values()
+        consumer.seek(tp, max(self._read_to + 1, start))
+        if self._told:
+            logger.info("topic %s is followed again", self._topic)
+            self._told = ""
+        next_check = monotonic() + CHECK
+        while True:
+            position = await consumer.position(tp)
+            if position <= self._read_to:
+                return  # it was truncated, or created again: `_begin` starts over
+            stable = consumer.last_stable_offset(tp)
+            end = max(end, stable if stable is not None else -1)
+            metrics.trend_lag.set(max(end - position, 0))
+            if position >= end:
+                self.following = True
+                self.caught_up.set()
+            if monotonic() >= next_check:
+                now = (await topics_now(client, [self._topic])).get(self._topic)
+                if now is None or now.is_another(topic):
+                    return
+                next_check = monotonic() + CHECK
+            self._take((await consumer.getmany(tp, timeout_ms=WAIT)).get(tp, []))
+
+    @property
+    def _read_to(self) -> int:
+        """The offset of the last record; -1 before the first."""
+        return -1 if self.latest.version is None else self.latest.version
+
+    def _begin(self, topic: DescribedTopic, end: int) -> None:
+        """Go on with the snapshots of this topic; start over if they are of another one, whose end was elsewhere."""
+        known, self._known = self._known, topic
+        ahead = self._read_to >= end
+        if known is not None and (ahead or topic.is_another(known)):
+            logger.warning("topic %s was deleted and created again; reading it from its start", self._topic)
+            self.latest = Latest(self._partitions)  # the trend stays in force until snapshots come
+            self.lives += 1
+
+    def _take(self, records: list[Record]) -> None:
+        """Sum up what the records bring, and log those that cannot be used, now and then."""
+        if not records:
+            return
+        problems = self.latest.apply(records)
+        self.current = self._labels, self.latest.trend(self._labels, self._categories)
+        metrics.trend_written.set(records[-1].timestamp / 1000)
+        metrics.trend_refused.inc(len(problems))
+        if problems and monotonic() >= self._next_complaint:
+            self._next_complaint = monotonic() + CHECK
+            logger.warning(
+                "passed over %d records of topic %s that cannot be used; the first: %s",
+                len(problems), self._topic, problems[0],
+            )  # fmt: skip
