@@ -70,6 +70,15 @@ def replay(
         ),
     ] = "127.0.0.1:0",
     targets: Annotated[str, typer.Option(help="Event types to measure at, separated by commas.")] = "purchase",
+    measured_users: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of users, one a line: only their targets are measured. What other users took counts for popularity and the "
+            "trends.",
+            dir_okay=False,
+            show_default="all users",
+        ),
+    ] = None,
     delay: Annotated[str, typer.Option(help="Minimum age of a recommendation at its target, such as 90m or 7d.")] = "",
     k: Annotated[
         list[int] | None,
@@ -95,6 +104,14 @@ def replay(
             show_default=False,
         ),
     ] = None,
+    live_topics: Annotated[
+        bool,
+        typer.Option(
+            "--live-topics",
+            help="Play to topics that others produce to. Without it, a replay stops if the input topic has events of others: it would "
+            "change their recommendations, and they would change its figures.",
+        ),
+    ] = False,
     check: Annotated[
         bool,
         typer.Option(
@@ -141,6 +158,8 @@ def replay(
         check=check,
         delay=delay,
         beside=tuple(beside or ()),
+        live_topics=live_topics,
+        measured=measured_users,
     )
     settings = read()
     try:

@@ -15,6 +15,7 @@ from offline_training.replay.answers.embeddings import PictureEmbeddings
 from offline_training.replay.answers.expected import Offline
 from offline_training.replay.answers.journal import JOURNAL, Journal, claim
 from offline_training.replay.answers.table import Answers
+from offline_training.replay.answers.trends import read_topic_trends
 from offline_training.replay.evaluation.beside import bundles_beside
 from offline_training.replay.evaluation.evaluate import evaluate, results_of
 from offline_training.replay.evaluation.prequential import Rules
@@ -50,6 +51,8 @@ class ReplayOptions:
         check: whether the answers are compared with the expected ones.
         delay: the delay of the rules, as it was written.
         beside: folders of bundles that are measured at the same targets.
+        live_topics: whether to play to an input topic that has events of others.
+        measured: file of the users whose targets are measured; None: all.
     """
 
     dataset: Path
@@ -64,6 +67,8 @@ class ReplayOptions:
     check: bool
     delay: str = ""
     beside: tuple[Path, ...] = ()
+    live_topics: bool = False
+    measured: Path | None = None
 
 
 def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> int:
@@ -80,6 +85,7 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
         served = Bundle.load(settings.bundle, settings.bundle_key)
         top = _categories_of_a_recommendation(settings, served, options.rules)
         stream, naming = _opened(options)
+        at = None if options.measured is None else _users_of(options.measured, stream)
         beside = bundles_beside(served, options.beside)
         claim(options.out, _identity(settings, options, served, naming))
 
@@ -98,7 +104,7 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
             remaining = (event for event in stream.events() if not answers.given[event.place])
             playing = play(
                 settings, stream, remaining, keep, answered=before, bundle=served, naming=naming,
-                pace=options.pace, lead=options.lead, host=options.host, port=options.port,
+                pace=options.pace, lead=options.lead, host=options.host, port=options.port, live_topics=options.live_topics,
             )  # fmt: skip
             if not asyncio.run(playing):
                 say(
@@ -114,11 +120,11 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
         )
 
     # Evaluate the answers at the targets.
-    offline = Offline(
-        settings, stream, naming, answers.reasons, PictureEmbeddings(settings, stream.dataset.folders, step)
-    )
+    trends = asyncio.run(read_topic_trends(settings, served)) if options.check and served.labels_version else None
+    embeddings = PictureEmbeddings(settings, stream.dataset.folders, step)
+    offline = Offline(settings, stream, naming, answers.reasons, embeddings, topic=trends)
     evaluation = evaluate(
-        stream, answers, offline, served=served, beside=beside, rules=options.rules, check=options.check
+        stream, answers, offline, served=served, beside=beside, rules=options.rules, check=options.check, at=at
     )
     results = results_of(
         evaluation, stream, answers, fingerprint=naming.stream, served=served, beside=beside, rules=options.rules,
@@ -148,6 +154,23 @@ def _opened(options: ReplayOptions) -> tuple[EventStream, Naming]:
     return EventStream(dataset, options.selection, dataset.overview(options.selection)), naming
 
 
+def _users_of(path: Path, stream: EventStream) -> frozenset[str]:
+    """Read the users whose targets are measured, one a line. Raises ReplayError when it cannot be read, or one is not played."""
+    try:
+        users = frozenset(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReplayError(f"--measured-users {path}: {error}: give a text file with one user a line") from error
+    missing = sorted(users - stream.overview.of_user.keys())
+    if missing or not users:
+        found = (
+            f"{len(missing):,} of its {len(users):,} users are not played, such as {missing[0]!r}"
+            if missing
+            else "it is empty"
+        )
+        raise ReplayError(f"--measured-users {path}: {found}: name users of the data set, one a line")
+    return users
+
+
 def _identity(settings: Settings, options: ReplayOptions, served: Bundle, naming: Naming) -> dict[str, Any]:
     """What must be the same for a run to resume."""
     return {
@@ -167,4 +190,5 @@ def _reported(options: ReplayOptions) -> dict[str, Any]:
         "rate": options.pace.rate,
         "delay": options.delay,
         "tag": options.tag,
+        "measured": "" if options.measured is None else options.measured.name,
     }

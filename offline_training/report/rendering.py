@@ -5,7 +5,7 @@ from base64 import b64encode
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from offline_training.report.drawing import COLOURS
+from offline_training.report.drawing import COLOURS, GROUND
 from offline_training.report.parts import Chart, cell
 
 
@@ -25,8 +25,8 @@ def environment(package: str) -> Environment:
 
 
 def inline(chart: Chart) -> Markup:
-    """Return a chart's SVG with the page's CSS variables as colours."""
-    svg = chart.svg
+    """Return a chart's SVG with the page's CSS variables as colours, and without a ground, which would hide that its box scrolls."""
+    svg = chart.svg.replace(f"fill: {GROUND}", "fill: none")
     for name, colour in COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
     return Markup(svg)  # noqa: S704  (Matplotlib escapes the texts in it)

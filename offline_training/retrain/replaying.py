@@ -19,8 +19,8 @@ from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.progress import Step
 from offline_training.replay.answers.expected import Offline
+from offline_training.replay.evaluation.baselines import POPULARITY
 from offline_training.replay.evaluation.prequential import (
-    POPULARITY,
     SERVED,
     MeasuredTargets,
     MethodAnswers,

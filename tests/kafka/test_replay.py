@@ -18,6 +18,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from offline_training.replay.evaluation.results import RESULTS
 from offline_training.replay.play.events import EventSelection, PreparedDataset
+from tests.bundles import write_trending
 from tests.kafka.system import System, wait_until
 from tests.offline_training.replay.made import shop
 
@@ -104,6 +105,18 @@ async def test_online_equals_offline_and_dead_letters_are_counted(system: System
         assert code == 1
         assert "NOT identical" in printed
         assert "these users have earlier events on the same topics" in printed
+
+
+async def test_online_equals_offline_with_the_trend(system: System, folder: Path, tmp_path: Path) -> None:
+    bundle = write_trending(tmp_path / "trending")
+    trending = System(system.broker, tmp_path, namespace="trending", bundle=bundle, trend_interval=0.2)
+    total, out = PreparedDataset(folder).overview(EventSelection()).events, tmp_path / "run"
+    with trending.worker("all"), replaying(trending, folder, out, "--check", "--rate", "100/s") as process:
+        code, printed = ended(process)
+    assert code == 0, printed
+    check(out, total)
+    versions = [answer[8] for answer in answers(out) if len(answer) > 8]
+    assert len(set(versions)) > 5, "the trend went on meanwhile"
 
 
 @pytest.mark.slow

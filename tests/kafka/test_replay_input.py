@@ -55,7 +55,7 @@ def test_usable_events_are_played_and_the_rest_is_counted_with_its_reason(system
     assert dropped["event_of_item_left_out"] == 2
     assert dropped["broken_line"] >= 1
     assert dropped["event_without_user_or_item"] == 1
-    assert summary["noted"] == {"event_after_a_later_one": 2}
+    assert summary["noted"] == {"event_put_in_time_order": 2}
 
     with system.worker("all"):
         played = system.command("replay", f"{tmp_path}/set", "--out", f"{tmp_path}/run", "--check", timeout=120)

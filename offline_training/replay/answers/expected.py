@@ -1,26 +1,31 @@
 """The answers that the events alone imply, computed without Kafka, Faust or RocksDB, from the fold of the bag and a bundle.
 
 The check compares them with the answers of the workers: online must equal offline. The answers of bundles that are not served
-come only from here.
+come only from here, and those to somebody who asks at the time of a target.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
 
 from model.bundle import Bundle
 from offline_training.datasets.picture_ref import PictureRef
+from offline_training.replay.answers.bags import Changed, changed_bags, is_before
 from offline_training.replay.answers.embeddings import Embeddings
 from offline_training.replay.answers.table import Answers
+from offline_training.replay.answers.trends import DailyTrends, NamedTrends, NoTrends, TopicTrends, Trends, daily_trends
 from offline_training.replay.play.event_answer import EventAnswer, category_numbers, event_answer
-from offline_training.replay.play.events import EventStream, PlayedEvent, PlayedItem
+from offline_training.replay.play.events import EventStream, PlayedEvent
 from offline_training.replay.play.messages import Naming
 from offline_training.replay.progress import track
-from streams.messages import PICTURED, EmbeddedInteraction, Recommendation, with_embedding
-from streams.profile.bag import Bag, fold
+from streams.messages import PICTURED, Recommendation
+from streams.profile.bag import Bag
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.settings import Settings
+from streams.trend.trend import Trend
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 256  # events scored per call of the network
@@ -37,6 +42,7 @@ class Offline:
         dead: places of events that became dead letters in the run.
         embeddings: embeds the pictures.
         scored: places whose recommendations are computed. Other events change the bags only. None: all are computed.
+        topic: the versions of the trend that the workers wrote. None: the trend is computed here.
     """
 
     settings: Settings
@@ -45,8 +51,12 @@ class Offline:
     dead: Collection[int]
     embeddings: Embeddings
     scored: Collection[int] | None = None
+    topic: TopicTrends | None = None
+    _daily: dict[str, DailyTrends] = field(default_factory=dict[str, DailyTrends])  # by labels version
 
-    def answers(self, bundle: Bundle, categories: Sequence[str], top: int, title: str) -> Answers:
+    def answers(
+        self, bundle: Bundle, categories: Sequence[str], top: int, title: str, online: Answers | None = None
+    ) -> Answers:
         """Compute the answers of a bundle to all events.
 
         Args:
@@ -54,83 +64,181 @@ class Offline:
             categories: the categories in the order of their numbers in the answers.
             top: maximum number of categories in a recommendation.
             title: of the progress bars.
+            online: the answers of the workers, whose versions of the trend are used if they were read. None: the trend is that of
+                the days before.
+
+        Raises:
+            ReplayError: a version of the trend is no longer on the topic.
         """
-        events = len(self.stream)
-        pictures = self._pictures(track(self.stream.events(), f"{title}: pictures", events))
-        embedded = self.embeddings.of(bundle, pictures)
-        messages = self._messages(track(self.stream.events(), f"{title}: events", events), bundle, embedded)
+        events, embedded = len(self.stream), self._embedded(bundle, title)
+        trends = self._trends(bundle, title, online)
+        changed = self._changed(track(self.stream.events(), f"{title}: events", events), bundle, embedded)
+        messages = expected_messages(changed, bundle, self.settings, trends=trends, scored=self.scored)
         return Answers.of(expected_answers(messages, categories), events, top)
 
-    def recommendations(self, bundle: Bundle, events: Sequence[PlayedEvent]) -> Iterator[tuple[int, Recommendation]]:
-        """Yield the place and the recommendation of each event that has one. `events`: all events of some users."""
+    def reads(
+        self,
+        bundle: Bundle,
+        categories: Sequence[str],
+        top: int,
+        title: str,
+        *,
+        asked: Callable[[PlayedEvent], bool],
+        delay: int,
+    ) -> Answers:
+        """Compute the answers to somebody who asks at the time of some events, without knowing them.
+
+        Args:
+            bundle: the bundle.
+            categories: as in `answers`.
+            top: as in `answers`.
+            title: of the progress bars.
+            asked: tells at which events somebody asks.
+            delay: milliseconds of event time until an event counts; 0: all of earlier times count.
+
+        Returns:
+            The answers, at the places of those events.
+        """
+        events, embedded = len(self.stream), self._embedded(bundle, title)
+        trends = self._trends(bundle, title, None)
+        changed = self._changed(track(self.stream.events(), f"{title}: events", events), bundle, embedded)
+        answers = answers_at(
+            changed, bundle, self.settings, trends=trends, asked=asked, delay=delay, categories=categories
+        )
+        return Answers.of(answers, events, top)
+
+    def recommendations(
+        self, bundle: Bundle, events: Sequence[PlayedEvent], online: Answers | None = None
+    ) -> Iterator[tuple[int, Recommendation]]:
+        """Yield the place and the recommendation of each event that has one.
+
+        Args:
+            bundle: the bundle.
+            events: all events of some users.
+            online: as in `answers`.
+        """
         embedded = self.embeddings.of(bundle, self._pictures(events))
-        for place, message in self._messages(events, bundle, embedded):
+        trends = self._trends(bundle, bundle.name, online)
+        changed = self._changed(events, bundle, embedded)
+        for place, message in expected_messages(changed, bundle, self.settings, trends=trends, scored=self.scored):
             if not isinstance(message, str):
                 yield place, message
+
+    def _trends(self, bundle: Bundle, title: str, online: Answers | None) -> Trends:
+        version, labels = bundle.labels_version, bundle.item_labels()
+        if labels is None:
+            return NoTrends(bundle)
+        if online is not None and self.topic is not None:
+            return NamedTrends(self.topic, online.trend_versions)
+        if version not in self._daily:
+            embedded = self._embedded(bundle, title)
+            events = track(self.stream.events(), f"{title}: trend", len(self.stream))
+            changed = self._changed(events, bundle, embedded)
+            self._daily[version] = daily_trends(
+                changed, labels, embedder_version=bundle.embedder_version, type_weights=self.settings.type_weights
+            )
+        return self._daily[version]
+
+    def _embedded(self, bundle: Bundle, title: str) -> Mapping[PictureRef, bytes]:
+        events = track(self.stream.events(), f"{title}: pictures", len(self.stream))
+        return self.embeddings.of(bundle, self._pictures(events))
 
     def _pictures(self, events: Iterable[PlayedEvent]) -> Iterator[PictureRef]:
         for event in events:
             if event.type in PICTURED and (picture := self.stream.items[event.item].picture):
                 yield picture
 
-    def _messages(
+    def _changed(
         self, events: Iterable[PlayedEvent], bundle: Bundle, embedded: Mapping[PictureRef, bytes]
-    ) -> Iterator[tuple[int, Recommendation | str]]:
-        return expected_messages(
-            events, self.stream.items, embedded, bundle, self.settings, naming=self.naming, dead=self.dead, scored=self.scored,
-        )  # fmt: skip
+    ) -> Iterator[Changed]:
+        return changed_bags(
+            events, self.stream.items, embedded, bundle, self.settings, naming=self.naming, dead=self.dead
+        )
 
 
 def expected_messages(
-    events: Iterable[PlayedEvent],
-    items: Mapping[str, PlayedItem],
-    embedded: Mapping[PictureRef, bytes],
+    changed: Iterable[Changed],
     bundle: Bundle,
     settings: Settings,
     *,
-    naming: Naming,
-    dead: Collection[int] = (),
+    trends: Trends,
     scored: Collection[int] | None = None,
 ) -> Iterator[tuple[int, Recommendation | str]]:
-    """Fold the events into bags, one after the other, and score each bag.
-
-    An event that became a dead letter, or whose picture has no embedding, changes no bag and has no recommendation.
+    """Score the bag after each event.
 
     Args:
-        events: in time order.
-        items: the items, by id.
-        embedded: embeddings by picture.
+        changed: the events with their bags, in time order.
         bundle: scores the bags.
         settings: the settings of the workers.
-        naming: the ids of events and users.
-        dead: places of events that became dead letters.
+        trends: the trend that each event is scored with.
         scored: as in `Offline`.
 
     Yields:
         The place of each event that is scored, with its recommendation, or the reason why there is none.
     """
-    options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-    recommender = Recommender(bundle, bundle.aggregator(), options)
-    bags: dict[str, Bag] = {}
-    remaining = iter(events)
+    recommender = _recommender(bundle, settings)
+    remaining = iter(changed)
     while batch := list(islice(remaining, BATCH)):
-        places: list[int] = []
-        caused: list[tuple[EmbeddedInteraction, Bag]] = []
-        for event in batch:
-            picture = items[event.item].picture if event.type in PICTURED else None
-            embedding = b"" if picture is None else embedded.get(picture)
-            if event.place in dead or embedding is None:
-                yield event.place, "dead letter" if event.place in dead else "no picture"
-                continue
-            interaction = with_embedding(naming.interaction(event, ""), bundle.embedder_version, embedding)
-            before = bags.get(interaction.user_id, Bag())
-            bag = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
-            bags[interaction.user_id] = bag
-            if scored is None or event.place in scored:
-                places.append(event.place)
-                caused.append((interaction, bag))
-        for place, message in zip(places, recommender.recommend(caused, now=EPOCH), strict=True):
-            yield place, "erased" if message is None else message
+        found: dict[int, Recommendation | str] = {one.event.place: one.reason for one in batch if one.reason}
+        by_trend: dict[int, tuple[Trend, list[Changed]]] = {}  # one call scores the events of one trend
+        for one in batch:
+            if one.interaction is not None and (scored is None or one.event.place in scored):
+                trend = trends.at(one.event.place, one.event.time)
+                by_trend.setdefault(id(trend), (trend, []))[1].append(one)
+        for trend, some in by_trend.values():
+            caused = [(one.interaction, one.after) for one in some if one.interaction is not None]
+            for one, message in zip(some, recommender.recommend(caused, now=EPOCH, trend=trend), strict=True):
+                found[one.event.place] = "erased" if message is None else message
+        yield from sorted(found.items(), key=lambda one: one[0])
+
+
+def answers_at(
+    changed: Iterable[Changed],
+    bundle: Bundle,
+    settings: Settings,
+    *,
+    trends: Trends,
+    asked: Callable[[PlayedEvent], bool],
+    delay: int,
+    categories: Sequence[str],
+) -> Iterator[EventAnswer]:
+    """Score the bag that each user has when somebody asks at the time of some events, by the ages and the trend of that time.
+
+    The arguments are those of `Offline.reads` and `expected_messages`.
+    """
+    recommender, numbers = _recommender(bundle, settings), category_numbers(categories)
+    bags: dict[str, Bag] = {}
+    waiting: deque[Changed] = deque()  # events that do not count yet
+    asking: list[tuple[PlayedEvent, Bag]] = []
+    trend: Trend | None = None
+
+    def answered() -> Iterator[EventAnswer]:
+        if trend is not None:
+            moments = [(bag, event.time) for event, bag in asking]
+            for (event, _), answer in zip(asking, recommender.answers(moments, trend), strict=True):
+                scores = [(numbers[one.category], one.score) for one in answer.categories]
+                values = [(numbers[one.category], one.score) for field in answer.fields for one in field.values]
+                yield EventAnswer(event.place, len(answer.items), not answer.items, scores, values=values)
+        asking.clear()
+
+    for time, some in groupby(changed, key=lambda one: one.event.time):
+        while waiting and is_before(waiting[0].event.time, time, delay):
+            one = waiting.popleft()
+            bags[one.event.user] = one.after
+        of_time = list(some)
+        for event in filter(asked, map(attrgetter("event"), of_time)):
+            known = trends.at(event.place, time - delay)
+            if known is not trend or len(asking) == BATCH:
+                yield from answered()
+                trend = known
+            asking.append((event, bags.get(event.user, Bag())))
+        waiting.extend(of_time)
+    yield from answered()
+
+
+def _recommender(bundle: Bundle, settings: Settings) -> Recommender:
+    options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
+    return Recommender(bundle, bundle.aggregator(), options)
 
 
 def expected_answers(

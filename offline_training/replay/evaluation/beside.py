@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.bundle import Bundle
-from offline_training.replay.evaluation.prequential import POPULARITY, SERVED
+from offline_training.replay.evaluation.baselines import BASELINES
+from offline_training.replay.evaluation.prequential import READ, SERVED
 from offline_training.replay.exceptions import ReplayError
 
 SHOWN = 3  # categories that an error message lists
@@ -55,8 +56,8 @@ def names_of(served: Bundle, others: Sequence[Bundle]) -> list[str]:
     )
     for name in candidates:
         names = [name(bundle) for bundle in others]
-        taken = {SERVED, POPULARITY, name(served), *names}
-        if len(taken) == len(others) + 3:
+        taken = {SERVED, READ, *BASELINES, name(served), *names}
+        if len(taken) == len(others) + len(BASELINES) + 3:
             return names
     return [str(bundle.path.resolve()) for bundle in others]
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from offline_training.replay.evaluation import targets
+from offline_training.replay.evaluation.baselines import MONTH
+from offline_training.replay.evaluation.field_summaries import FieldSummary, summaries_of
 from offline_training.replay.evaluation.prequential import SERVED, MeasuredTargets, Rules
 from offline_training.replay.evaluation.results import RESULTS, ReplayResults, read
 from offline_training.replay.evaluation.summaries import Difference, MetricSummary, summaries
@@ -33,6 +35,9 @@ class RunComparison:
         rules: what was measured.
         runs: facts about each run, by name.
         groups: the figures, by group of targets. The runs are the methods; differences are to the first run.
+        fields: the figures by field, of the runs and of the 28-day trend of the first run, which the leads are over.
+            Empty unless all runs have their targets and the same fields.
+        fine_fields: names of the fields of `NDCG@5 of fine fields`.
         coverage: by run and `coverage@k`.
         paired: whether differences have intervals, which needs the targets of all runs.
         notes: what a reader of the figures must know.
@@ -42,6 +47,8 @@ class RunComparison:
     rules: Rules
     runs: dict[str, dict[str, Any]]
     groups: list[MetricSummary]
+    fields: list[FieldSummary]
+    fine_fields: list[str]
     coverage: dict[str, dict[str, float]]
     paired: bool
     notes: list[str] = field(default_factory=list[str])
@@ -83,7 +90,7 @@ def names_of(folders: Sequence[Path]) -> list[str]:
         raise ReplayError(f"{twice}: the run is given twice; give another one")
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.parts[-parts:]) for path in paths]
-        if len(set(names)) == len(names):
+        if len({*names, MONTH}) == len(names) + 1:
             return names
     return [str(path) for path in paths]
 
@@ -97,6 +104,7 @@ def _check(first: ComparedRun, other: ComparedRun) -> None:
         "targets": (sorted(one.rules.targets), sorted(two.rules.targets)),
         "delay": (one.rules.delay, two.rules.delay),
         "k": (list(one.rules.ks), list(two.rules.ks)),
+        "measured users": (one.options.get("measured"), two.options.get("measured")),
     }
     different = [f"{name} {a!r} and {b!r}" for name, (a, b) in asked.items() if a != b]
     if different:
@@ -129,6 +137,8 @@ def compare_runs(runs: Sequence[ComparedRun]) -> RunComparison:
         rules=rules,
         runs={run.name: _facts(run) for run in runs},
         groups=_groups(runs, rules),
+        fields=_fields(runs),
+        fine_fields=first.results.fine_fields,
         coverage={run.name: run.results.coverage[SERVED] for run in runs},
         paired=all(run.measured is not None for run in runs),
         notes=[
@@ -150,6 +160,18 @@ def _facts(run: ComparedRun) -> dict[str, Any]:
         "ages": results.ages,
         "check": results.check,
     }
+
+
+def _fields(runs: Sequence[ComparedRun]) -> list[FieldSummary]:
+    measured = {run.name: run.measured for run in runs if run.measured is not None}
+    if len(measured) < len(runs):
+        return []
+    first, *others = (one.by_field for one in measured.values())
+    if any((one.figures, one.fine) != (first.figures, first.fine) for one in others):
+        return []
+    rows = {name: one.by_field.rows[SERVED] for name, one in measured.items()}
+    trend = first.rows[MONTH]
+    return summaries_of(next(iter(measured.values())), {**rows, MONTH: trend}, dict.fromkeys(rows, trend))
 
 
 def _groups(runs: Sequence[ComparedRun], rules: Rules) -> list[MetricSummary]:

@@ -5,20 +5,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from model.bundle import Bundle
 from offline_training.replay.answers.agreement import Agreement, compare
 from offline_training.replay.answers.expected import Offline
 from offline_training.replay.answers.latency import over_time
 from offline_training.replay.answers.table import Answers
+from offline_training.replay.evaluation.baselines import BASELINES
 from offline_training.replay.evaluation.beside import prior_of
-from offline_training.replay.evaluation.prequential import (
-    POPULARITY,
-    SERVED,
-    MeasuredTargets,
-    MethodAnswers,
-    Rules,
-    measure,
-)
+from offline_training.replay.evaluation.field_summaries import FieldSummary, field_summaries
+from offline_training.replay.evaluation.fields import fields_for
+from offline_training.replay.evaluation.learnt import Learnt, learnt_of
+from offline_training.replay.evaluation.prequential import READ, SERVED, MeasuredTargets, MethodAnswers, Rules, measure
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.samples import SampleUser, choose, sample
 from offline_training.replay.evaluation.summaries import (
@@ -42,14 +41,18 @@ class Evaluation:
     Attributes:
         targets: the figures of all methods at each target.
         groups: their means over groups of targets.
+        fields: the means of the figures by field.
         agreement: whether the answers of the workers equal the expected ones; None: not checked.
+        learnt: what each bundle learnt from, by method; None: its manifest does not say it.
         samples: a few users.
         notes: what a reader of the figures must know.
     """
 
     targets: MeasuredTargets
     groups: list[MetricSummary]
+    fields: list[FieldSummary]
     agreement: Agreement | None
+    learnt: dict[str, Learnt | None]
     samples: list[SampleUser]
     notes: list[str]
 
@@ -63,6 +66,7 @@ def evaluate(
     beside: Mapping[str, Bundle],
     rules: Rules,
     check: bool,
+    at: Collection[str] | None = None,
 ) -> Evaluation:
     """Measure the answers of a run, and those of other bundles at the same targets.
 
@@ -74,21 +78,34 @@ def evaluate(
         beside: the other bundles, by the names of their columns.
         rules: what is measured.
         check: whether the answers of the workers are compared with the expected ones.
+        at: the users whose targets are measured; None: all.
     """
-    expected = offline.answers(served, served.categories, answers.top, "checking") if check else None
+    expected = offline.answers(served, served.categories, answers.top, "checking", answers) if check else None
     others = _answers_beside(offline, served, beside, answers.top)
-    targets = _measure(stream, served, {SERVED: MethodAnswers(answers, served.prior), **others}, rules, "measuring")
+    if served.labels_version:  # else they are what was recommended after the event before
+        others = {READ: _reads(offline, served, answers.top, rules), **others}
+    methods = {SERVED: MethodAnswers(answers, served.prior), **others}
+    targets = _measure(stream, served, methods, rules=rules, at=at, title="measuring")
     agreement = None
     if expected is not None:
         agreement = compare(answers, expected)
-        again = _measure(stream, served, {SERVED: MethodAnswers(expected, served.prior)}, rules, "checking: figures")
+        again = _measure(
+            stream,
+            served,
+            {SERVED: MethodAnswers(expected, served.prior)},
+            rules=rules,
+            at=at,
+            title="checking: figures",
+        )
         agreement.same_figures = same_figures(targets, again)
     with spinner("95 % intervals, sample users"):
         return Evaluation(
             targets=targets,
             groups=summaries(targets, rules, pairs_of(targets)),
+            fields=field_summaries(targets),
             agreement=agreement,
-            samples=_samples(stream, targets, offline, served),
+            learnt={name: learnt_of(bundle, stream) for name, bundle in {SERVED: served, **beside}.items()},
+            samples=_samples(stream, targets, offline, served, answers),
             notes=_notes(stream, answers),
         )
 
@@ -98,11 +115,13 @@ def same_figures(one: MeasuredTargets, other: MeasuredTargets) -> bool:
     if len(one.users) != len(other.users):
         return False
     columns = all(
-        (getattr(one, name) == getattr(other, name)).all() for name in ("users", "times", "bag_sizes", "ages")
+        (getattr(one, name) == getattr(other, name)).all() for name in ("users", "times", "bag_sizes", "ages", "owned")
     )
     return columns and all(
-        one.coverage[name] == other.coverage[name] and bool((one.figures[name] == other.figures[name]).all())
-        for name in (SERVED, POPULARITY)
+        one.coverage[name] == other.coverage[name]
+        and bool((one.figures[name] == other.figures[name]).all())
+        and np.array_equal(one.by_field.rows[name], other.by_field.rows[name], equal_nan=True)
+        for name in (SERVED, *BASELINES)
     )
 
 
@@ -155,6 +174,10 @@ def results_of(
         },
         rules=rules,
         groups=evaluation.groups,
+        fields=evaluation.fields,
+        learnt=evaluation.learnt,
+        fine_fields=targets.by_field.fine,
+        derived=targets.by_field.derived,
         without_known_category=targets.without_known_category,
         whole_days=len(targets.times) > 0 and not (targets.times % DAY).any(),
         coverage=targets.coverage,
@@ -184,8 +207,20 @@ def _answers_beside(
     return {name: found[name] for name in beside}
 
 
+def _reads(offline: Offline, served: Bundle, top: int, rules: Rules) -> MethodAnswers:
+    """What the served bundle answers to reads at the times of the targets."""
+    answers = offline.reads(served, served.categories, top, READ, asked=rules.measures, delay=rules.delay)
+    return MethodAnswers(answers, served.prior, at_targets=True)
+
+
 def _measure(
-    stream: EventStream, served: Bundle, methods: Mapping[str, MethodAnswers], rules: Rules, title: str
+    stream: EventStream,
+    served: Bundle,
+    methods: Mapping[str, MethodAnswers],
+    *,
+    rules: Rules,
+    at: Collection[str] | None,
+    title: str,
 ) -> MeasuredTargets:
     numbers = category_numbers(served.categories)
     labels = {
@@ -193,15 +228,20 @@ def _measure(
         for name, item in stream.items.items()
     }
     events = track(stream.events(), title, len(stream))
-    return measure(events, methods, labels, activity=stream.overview.of_user, rules=rules)
+    fields = fields_for(served.fields, served.categories, labels)
+    return measure(events, methods, labels, activity=stream.overview.of_user, rules=rules, fields=fields, at=at)
 
 
-def _samples(stream: EventStream, targets: MeasuredTargets, offline: Offline, served: Bundle) -> list[SampleUser]:
+def _samples(
+    stream: EventStream, targets: MeasuredTargets, offline: Offline, served: Bundle, answers: Answers
+) -> list[SampleUser]:
     chosen = choose(targets)
     users: Collection[str] = {targets.names[user] for user, _ in chosen}
     events = [event for event in stream.events() if event.user in users]
     origins = {int(targets.origins[rows[0]]) for _, moments in chosen for rows in moments}
-    messages = {place: message for place, message in offline.recommendations(served, events) if place in origins}
+    messages = {
+        place: message for place, message in offline.recommendations(served, events, answers) if place in origins
+    }
     by_place = {event.place: event for event in events}
     return sample(targets, chosen, by_place, messages, items=stream.items, known=frozenset(served.categories))
 

@@ -3,15 +3,14 @@
 An event of a target type is a *target*. The recommendation that counts there is the newest one of the user that an event of an
 earlier time caused, at least `delay` before. Events of the same time never count for each other. Without such a recommendation
 the bundle's prior counts, which is what the workers answer for an empty bag. Other methods are measured at the same targets:
-other bundles, and popularity, which is the categories of all targets before, with the same delay.
+other bundles, and the baselines, which are made of the categories of earlier targets, with the same delay.
 
 Pure: no Kafka, no clock. Events come one at a time; memory grows with the number of targets only. `model.metrics` defines the
 figures. A recommendation lists only its best categories, so the reciprocal rank is 0 when none of these is right.
 """
 
 from array import array
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,11 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import metrics
-from offline_training.replay.answers.table import Answers
+from model.bundle.manifest import Field
+from offline_training.replay.answers.table import Answers, Listed
+from offline_training.replay.evaluation.baselines import BASELINES, POPULARITY, Form, Popularity, Trends, is_before
+from offline_training.replay.evaluation.fields import FieldFigures, FieldLayout, FieldMeter, layout_of
 from offline_training.replay.play.events import PlayedEvent
 
-SERVED, POPULARITY = "recommended", "popularity"
-"""The names of two methods: the recommendations of the workers, and the most popular categories."""
+SERVED, READ = "recommended", "read"
+"""The names of methods: the recommendations of the workers, and what they would answer to a read at the time of the target."""
 
 ROWS = 512  # targets measured per batch
 NOT_LISTED = -1.0  # score of a category that a recommendation does not list: below every other
@@ -46,6 +48,10 @@ class Rules:
     ks: tuple[int, ...] = (1, 5, 10)
     since: int | None = None
 
+    def measures(self, event: PlayedEvent) -> bool:
+        """Whether an event is a target, if the bundle knows a category of its item."""
+        return event.type in self.targets and (self.since is None or event.time >= self.since)
+
     @property
     def figures(self) -> tuple[str, ...]:
         """The names of the figures of a target."""
@@ -63,6 +69,8 @@ class MethodAnswers(NamedTuple):
 
     answers: Answers
     prior: NDArray[np.float32]
+    at_targets: bool = False
+    """Whether the answers are those to the targets themselves, and not those to the events before."""
 
 
 @dataclass
@@ -81,7 +89,9 @@ class MeasuredTargets:
         ages: [targets], event time since the event that caused the recommendation, milliseconds; -1: no recommendation.
         activity: [targets], number of events of the user in the whole stream.
         labels: [targets], number of categories of the item that the bundle knows.
-        figures: [targets, figures] by method: `SERVED`, `POPULARITY`, and the other bundles.
+        owned: [targets], whether the user bought the item at an earlier time, and has not returned it since.
+        figures: [targets, figures] by method: `SERVED`, the baselines, and the other bundles.
+        by_field: figures by field, of the same methods.
         coverage: by method and `coverage@k`, the share of all categories that were among the best k at any target.
         without_known_category: number of events of a target type that are no targets: the bundle knows no category of the item.
     """
@@ -95,7 +105,9 @@ class MeasuredTargets:
     ages: NDArray[np.int64]
     activity: NDArray[np.int32]
     labels: NDArray[np.int32]
+    owned: NDArray[np.bool_]
     figures: dict[str, NDArray[np.float32]]
+    by_field: FieldFigures
     coverage: dict[str, dict[str, float]]
     without_known_category: int
 
@@ -107,45 +119,57 @@ def measure(
     *,
     activity: Mapping[str, int],
     rules: Rules,
+    fields: Sequence[Field] = (),
+    at: Collection[str] | None = None,
 ) -> MeasuredTargets:
     """Measure what each method recommended before each target.
 
     Args:
         events: in time order.
-        methods: by name, including `SERVED`. Popularity is not among them: it is computed from the targets, and starts with the
-            prior of the served bundle.
+        methods: by name, including `SERVED`. The baselines are not among them: they are computed from the targets, say as much as
+            the served recommendations, and start with the prior of the served bundle.
         labels: by item, the numbers of its categories that the bundle knows.
         activity: number of events of each user.
         rules: what is measured.
+        fields: categories that exclude each other. Without any, all categories are one field.
+        at: the users whose targets are measured. Those of other users only count for the baselines. None: all.
     """
     served = methods[SERVED]
-    measuring = {name: _MethodAtTargets(method, rules) for name, method in methods.items()}
-    popular = _Popularity(served.prior, served.answers.top, rules.delay)
-    popularity = _Figures(len(served.prior), rules)
+    layout = layout_of(fields, served.prior, labels)
+    form = Form(served.answers.top, layout, served.answers.with_fields)
+    measuring = {name: _MethodAtTargets(method, rules, layout) for name, method in methods.items()}
+    popular, trends = Popularity(served.prior, form, rules.delay), Trends(served.prior, form, rules.delay)
+    baselines = {name: _Meters(len(served.prior), rules, layout) for name in BASELINES}
+    bought = _Bought()
     users: dict[str, int] = {}
-    rows = array("q")  # eight numbers per target, to save an object for each
+    rows = array("q")  # nine numbers per target, to save an object for each
     unknown = 0
     for event in events:
         if event.type in rules.targets:
             wanted = labels.get(event.item, ())
-            measured = rules.since is None or event.time >= rules.since
+            measured = (rules.since is None or event.time >= rules.since) and (at is None or event.user in at)
             if wanted and measured:
                 age, origin = measuring[SERVED].newest.at(event) or (-1, -1)
                 for one in measuring.values():
                     one.answer(event, wanted)
-                popularity.add(*popular.at(event.time), wanted)
+                for name, listed in {POPULARITY: popular.at(event.time), **trends.at(event.time)}.items():
+                    baselines[name].add(listed, wanted)
                 bag_size = 0 if origin < 0 else int(served.answers.bag_size[origin])
                 user = users.setdefault(event.user, len(users))
                 rows.extend((user, event.place, origin, event.time, bag_size, age, activity[event.user], len(wanted)))
+                rows.append(bought.before(event))
             elif measured:
                 unknown += 1
             if wanted:
                 popular.add(event.time, wanted)
+                trends.add(event.time, wanted)
+        bought.add(event)
         for one in measuring.values():
             one.newest.add(event)
-    columns = np.array(rows, np.int64).reshape(-1, 8).T
-    by_method = {SERVED: measuring[SERVED].figures, POPULARITY: popularity}
-    by_method |= {name: one.figures for name, one in measuring.items()}
+    columns = np.array(rows, np.int64).reshape(-1, 9).T
+    meters = {SERVED: measuring[SERVED].meters, **baselines}
+    meters |= {name: one.meters for name, one in measuring.items()}
+    derived = [name for name, method in methods.items() if not method.answers.with_fields]
     return MeasuredTargets(
         names=list(users),
         users=columns[0].astype(np.int32),
@@ -156,24 +180,72 @@ def measure(
         ages=columns[5],
         activity=columns[6].astype(np.int32),
         labels=columns[7].astype(np.int32),
-        figures={name: figures.rows() for name, figures in by_method.items()},
-        coverage={name: figures.coverage() for name, figures in by_method.items()},
+        owned=columns[8].astype(bool),
+        figures={name: one.figures.rows() for name, one in meters.items()},
+        by_field=FieldFigures(
+            layout.figures,
+            {name: one.fields.rows() for name, one in meters.items()},
+            [*derived, *(BASELINES if SERVED in derived else ())],
+            [layout.names[number] for number in layout.fine],
+        ),
+        coverage={name: one.figures.coverage() for name, one in meters.items()},
         without_known_category=unknown,
     )
+
+
+class _Meters:
+    """The figures of one method."""
+
+    def __init__(self, categories: int, rules: Rules, layout: FieldLayout) -> None:
+        self.figures = _Figures(categories, rules)
+        self.fields = FieldMeter(layout)
+
+    def add(self, listed: Listed, labels: Sequence[int]) -> None:
+        self.figures.add(listed.categories, listed.scores, labels)
+        self.fields.add(listed, labels)
 
 
 class _MethodAtTargets:
     """A method, and its figures at the targets so far."""
 
-    def __init__(self, method: MethodAnswers, rules: Rules) -> None:
+    def __init__(self, method: MethodAnswers, rules: Rules, layout: FieldLayout) -> None:
         self._answers = method.answers
-        self._prior = _best(method.prior, method.answers.top)
+        self._at_targets = method.at_targets
+        self._prior = Form(method.answers.top, layout, method.answers.with_fields).of_prior(method.prior)
         self.newest = _NewestRecommendations(method.answers, rules.delay)
-        self.figures = _Figures(len(method.prior), rules)
+        self.meters = _Meters(len(method.prior), rules, layout)
 
     def answer(self, event: PlayedEvent, wanted: Sequence[int]) -> None:
         _, origin = self.newest.at(event) or (-1, -1)
-        self.figures.add(*(self._prior if origin < 0 else self._answers.scores(origin)), wanted)
+        if self._at_targets:
+            origin = event.place if self._answers.recommended[event.place] else -1
+        self.meters.add(self._prior if origin < 0 else self._answers.listed(origin), wanted)
+
+
+class _Bought:
+    """Which items each user has bought and not returned."""
+
+    def __init__(self) -> None:
+        self._owned: set[int] = set()  # hashes of users and items: there are as many as targets
+        self._now: list[tuple[int, bool]] = []  # of the current time
+        self._time: int | None = None
+
+    def add(self, event: PlayedEvent) -> None:
+        self._settle(event.time)
+        if event.type in {"purchase", "return"}:
+            self._now.append((hash((event.user, event.item)), event.type == "purchase"))
+
+    def before(self, event: PlayedEvent) -> bool:
+        """Whether the user has the item from an earlier time."""
+        self._settle(event.time)
+        return hash((event.user, event.item)) in self._owned
+
+    def _settle(self, time: int) -> None:
+        if time == self._time:
+            return
+        for one, owned in self._now:
+            (self._owned.add if owned else self._owned.discard)(one)
+        self._now, self._time = [], time
 
 
 class _NewestRecommendations:
@@ -200,33 +272,8 @@ class _NewestRecommendations:
 
     def _settle(self, user: str, time: int) -> None:
         waiting = self._waiting.get(user)
-        while waiting and _is_before(waiting[0][0], time, self._delay):
+        while waiting and is_before(waiting[0][0], time, self._delay):
             self._newest[user] = waiting.pop(0)
-
-
-class _Popularity:
-    """How many targets had each category, as of the current event."""
-
-    def __init__(self, prior: NDArray[np.float32], top: int, delay: int) -> None:
-        self._prior, self._top, self._delay = prior, top, delay
-        self._counts = np.zeros(len(prior), np.int64)
-        self._targets = 0
-        self._waiting: deque[tuple[int, tuple[int, ...]]] = deque()
-        self._best = _best(prior, top)
-
-    def add(self, time: int, labels: Sequence[int]) -> None:
-        self._waiting.append((time, tuple(labels)))
-
-    def at(self, time: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """The most frequent categories and their shares of the targets; before the first target, those of the prior."""
-        changed = False
-        while self._waiting and _is_before(self._waiting[0][0], time, self._delay):
-            self._counts[list(self._waiting.popleft()[1])] += 1
-            self._targets += 1
-            changed = True
-        if changed:
-            self._best = _best((self._counts / self._targets).astype(np.float32), self._top)
-        return self._best
 
 
 class _Figures:
@@ -277,12 +324,3 @@ class _Figures:
         for k, shown in self._shown.items():
             shown[np.unique(ranked.order[:, :k])] = True
         self._scores[:], self._labels[:], self._filled = NOT_LISTED, False, 0
-
-
-def _best(scores: NDArray[np.float32], top: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    places = np.argsort(-scores, kind="stable")[:top].astype(np.int32)
-    return places, scores[places]
-
-
-def _is_before(time: int, now: int, delay: int) -> bool:
-    return time < now and time <= now - delay

@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 
 from offline_training.replay.answers.latency import LatencySpan
+from offline_training.replay.evaluation.field_summaries import FieldSummary
+from offline_training.replay.evaluation.learnt import Learnt
 from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.samples import SampleUser
 from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.replay.exceptions import ReplayError
 
 RESULTS = "results.json"
-VERSION = 2
+VERSION = 3
 """Version of the file format; others are refused."""
 
 
@@ -32,6 +34,10 @@ class ReplayResults:
         played: numbers of events, users and answers; times; counts of what was left out or has no recommendation, by reason.
         rules: what was measured.
         groups: the figures, by group of targets.
+        fields: the figures by field, of all targets and of items that the user does not own yet.
+        learnt: what each bundle learnt from, by method, and how much of it was played; None: its manifest does not say it.
+        fine_fields: names of the fields of `NDCG@5 of fine fields`.
+        derived: methods whose figures by field come from the list of the best categories alone.
         without_known_category: number of events of a target type that are no targets: the bundle knows no category of the item.
         whole_days: whether the times of all targets are whole days, so that the order within a day is unknown.
         coverage: by method and `coverage@k`.
@@ -53,6 +59,10 @@ class ReplayResults:
     played: dict[str, Any]
     rules: Rules
     groups: list[MetricSummary]
+    fields: list[FieldSummary]
+    learnt: dict[str, Learnt | None]
+    fine_fields: list[str]
+    derived: list[str]
     without_known_category: int
     whole_days: bool
     coverage: dict[str, dict[str, float]]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.metrics import Interval
-from offline_training.replay.evaluation.prequential import POPULARITY, SERVED, MeasuredTargets, Rules
+from offline_training.replay.evaluation.baselines import BASELINES, MONTH, POPULARITY, WEEK
+from offline_training.replay.evaluation.prequential import SERVED, MeasuredTargets, Rules
 
 RESAMPLES = 1000  # bootstrap samples of an interval
 MANY_USERS = 10_000  # above, a fifth of the samples is enough: the intervals are narrow
@@ -84,9 +85,9 @@ class MetricSummary:
 
 
 def pairs_of(measured: MeasuredTargets) -> list[Pair]:
-    """Pair the served method with every other one, popularity first."""
-    others = [name for name in measured.figures if name not in {SERVED, POPULARITY}]
-    return [(SERVED, other) for other in (POPULARITY, *others)]
+    """Pair the served method with every other one, the 28-day trend first."""
+    others = [name for name in measured.figures if name not in {SERVED, *BASELINES}]
+    return [(SERVED, other) for other in (MONTH, WEEK, POPULARITY, *others)]
 
 
 def summaries(measured: MeasuredTargets, rules: Rules, pairs: Sequence[Pair]) -> list[MetricSummary]:
@@ -95,13 +96,18 @@ def summaries(measured: MeasuredTargets, rules: Rules, pairs: Sequence[Pair]) ->
 
 
 def groups(measured: MeasuredTargets) -> list[TargetGroup]:
-    """Group the targets: all; warm and cold; by bag size; by events of the user; by month, week or day."""
+    """Group the targets: all; warm and cold; owned or not; by bag size; by events of the user; by month, week or day."""
     warm = measured.bag_sizes > 0
     found = [
         TargetGroup("all", "all", np.ones(len(warm), bool), whole=True),
         TargetGroup("start", "warm", warm, whole=True),
         TargetGroup("start", "cold", ~warm),
     ]
+    if measured.owned.any():
+        found += [
+            TargetGroup("ownership", "not owned yet", ~measured.owned),
+            TargetGroup("ownership", "owned", measured.owned),
+        ]
     for kind, values in (("bag size", measured.bag_sizes), ("events of the user", measured.activity)):
         for low, high in SIZES:
             name = f"{low} or more" if high is None else str(low) if low == high else f"{low}-{high}"

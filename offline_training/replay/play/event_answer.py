@@ -19,6 +19,8 @@ class EventAnswer(Struct, frozen=True, array_like=True):
         latency: milliseconds from sending the event to receiving the recommendation.
         reason: why there is no recommendation: the reason of a dead letter, or `erased`.
         at: when the answer came, milliseconds since the epoch.
+        values: numbers of categories with their scores: the best values of each field, best first, one field after the other.
+        trend_version: of the trend that the scores were made with; None: of none.
     """
 
     place: int
@@ -28,6 +30,8 @@ class EventAnswer(Struct, frozen=True, array_like=True):
     latency: float | None = None
     reason: str = ""
     at: float | None = None
+    values: list[tuple[int, float]] = []
+    trend_version: int | None = None
 
 
 def category_numbers(categories: Sequence[str]) -> dict[str, int]:
@@ -49,9 +53,11 @@ def event_answer(
     """
     try:
         scores = [(numbers[one.category], one.score) for one in message.categories]
+        values = [(numbers[one.category], one.score) for field in message.fields for one in field.values]
     except KeyError as error:
         raise ReplayError(
             f"recommendations of {message.model.name} {message.model.version} name the category {error}, which the bundle here "
             "does not have: set TASTESTREAM_BUNDLE to the bundle that the workers serve"
         ) from None
-    return EventAnswer(place, message.bag_size, message.cold_start, scores, latency, at=at)
+    size, cold, version = message.bag_size, message.cold_start, message.trend_version
+    return EventAnswer(place, size, cold, scores, latency, at=at, values=values, trend_version=version)

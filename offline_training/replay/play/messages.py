@@ -8,6 +8,7 @@ import msgspec
 from offline_training.replay.play.events import PlayedEvent
 from streams.messages import Interaction
 
+PREFIX = "replay-"  # of the ids of all events of all replays
 DIGITS = 10  # of an event's number in its id: ids of events of one time then sort in the order of the events
 
 
@@ -25,7 +26,7 @@ class Naming:
 
     @property
     def prefix(self) -> str:
-        return f"replay-{self.tag}{self.stream}-"
+        return f"{PREFIX}{self.tag}{self.stream}-"
 
     def event_id(self, number: int) -> str:
         return f"{self.prefix}{number:0{DIGITS}d}"

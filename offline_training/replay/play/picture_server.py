@@ -22,6 +22,7 @@ IN_MEMORY = 16  # pictures in memory at a time
 STATUS = {
     "picture_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "not_a_picture": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "missing_picture": HTTPStatus.NOT_FOUND,
     "unreadable_picture": HTTPStatus.NOT_FOUND,
 }
 """By the reasons of `PictureFiles.read`."""

@@ -24,6 +24,7 @@ from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.event_answer import EventAnswer, category_numbers, event_answer
 from offline_training.replay.play.events import PlayedEvent, PlayedItem
 from offline_training.replay.play.messages import Naming, encode
+from offline_training.replay.play.others import refuse_others
 from offline_training.replay.play.pacing import Pace
 from offline_training.replay.play.picture_server import PictureUrl
 from streams.dead_letter import parse_letter, subject
@@ -66,6 +67,7 @@ class Player:
         *,
         lead: int,
         pace: Pace,
+        live_topics: bool = False,
         patience: float = PATIENCE,
     ) -> None:
         """Set up the Kafka clients, without connecting.
@@ -77,6 +79,7 @@ class Player:
             keep: receives the answers.
             lead: maximum number of unanswered events.
             pace: when an event may be sent.
+            live_topics: whether to play to an input topic that has events of others.
             patience: seconds without any answer before giving up.
         """
         self._settings = settings
@@ -86,6 +89,7 @@ class Player:
         self._keep = keep
         self._lead = lead
         self._pace = pace
+        self._live_topics = live_topics
         self._patience = patience
         self._in_flight: dict[int, _Sent] = {}  # by number
         self._held: dict[str, deque[tuple[PlayedEvent, str]]] = {}  # by users with an event in flight
@@ -121,17 +125,21 @@ class Player:
         return self._unanswered
 
     async def __aenter__(self) -> Self:
-        """Create missing topics, and seek to the end of the output topics, before any event is sent."""
+        """Create missing topics, look for events of others, and seek to the end of the output topics, before any event is sent."""
         settings = self._settings
         try:
             states = await ensure_topics(settings)
             await self._producer.start()
             await self._consumer.start()
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in (settings.recommendations_topic, settings.dlq_topic)
-                for number in range(states[topic][0].partitions)
-            ]
+
+            def partitions_of(*topics: str) -> list[TopicPartition]:
+                return [
+                    TopicPartition(topic, number) for topic in topics for number in range(states[topic][0].partitions)
+                ]
+
+            if not self._live_topics:
+                await refuse_others(self._consumer, partitions_of(settings.interactions_topic), settings)
+            partitions = partitions_of(settings.recommendations_topic, settings.dlq_topic)
             self._consumer.assign(partitions)
             for partition, end in (await self._consumer.end_offsets(partitions)).items():
                 self._consumer.seek(partition, end)

@@ -37,6 +37,7 @@ async def play(
     lead: int,
     host: str,
     port: int,
+    live_topics: bool,
 ) -> bool:
     """Play the remaining events of a stream until they are all answered, or SIGINT or SIGTERM stops it.
 
@@ -52,19 +53,21 @@ async def play(
         lead: maximum number of unanswered events.
         host: address on which local pictures are served.
         port: port on which local pictures are served; 0: any free one.
+        live_topics: whether to play to an input topic that has events of others.
 
     Returns:
         Whether all events are answered.
 
     Raises:
-        ReplayError: the pictures are missing, the address cannot be used, or no answers come.
+        ReplayError: the pictures are missing, the address cannot be used, others produce to the input topic, or no
+            answers come.
         BrokerUnreachable: the broker does not answer.
         TopicsError: a topic cannot be used.
         DeliveryError: the broker rejected an event.
     """
     stream.dataset.check_pictures()
     stop = stop_event(with_parent=False)
-    player = Player(settings, bundle, naming, keep, lead=lead, pace=pace)
+    player = Player(settings, bundle, naming, keep, lead=lead, pace=pace, live_topics=live_topics)
     served = served_pictures(stream.items, stream.dataset.folders, host, port, max_bytes=settings.fetch_max_bytes)
     async with served as url_of, player:
         showing = asyncio.create_task(_show(player, answered, len(stream)))

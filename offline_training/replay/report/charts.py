@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from offline_training.replay.answers.latency import LatencySpan
-from offline_training.replay.evaluation.prequential import POPULARITY, Rules
+from offline_training.replay.evaluation.baselines import BASELINES
+from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.report.drawing import FAINT, FIRST, FOURTH, MUTED, SECOND, THIRD, chart
 from offline_training.report.parts import Chart
@@ -104,15 +105,15 @@ def latency(spans: Sequence[LatencySpan]) -> Chart:
 
 
 def _styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Choose a colour for each method, then a stroke when the colours run out. Popularity stays in the background."""
+    """Choose a colour for each method, then a stroke when the colours run out. The baselines stay in the background."""
     colours = (FIRST, SECOND, THIRD, FOURTH)
     found: dict[str, dict[str, Any]] = {}
     for method in methods:
-        number = len(found) - (POPULARITY in found)
+        number = len(found.keys() - set(BASELINES))
         stroke = ("-", "-.", ":")[min(number // len(colours), 2)]
         found[method] = {"color": colours[number % len(colours)], "linestyle": stroke}
-        if method == POPULARITY:
-            found[method] = {"color": MUTED, "linestyle": "--"}
+        if method in BASELINES:
+            found[method] = {"color": MUTED, "linestyle": (":", "-.", "--")[BASELINES.index(method)]}
     return found
 
 

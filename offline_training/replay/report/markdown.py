@@ -7,13 +7,16 @@ from rich.table import Table as TerminalTable
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.report.tables import (
     facts,
+    field_counts,
+    field_tables,
+    fields_title,
     figures_table_title,
     figures_tables,
     group_table,
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import limits, verdict
+from offline_training.replay.report.words import HOW_TO_READ_FIELDS, limits, verdict
 from offline_training.report.parts import Table
 
 REPORT = "report.md"
@@ -23,7 +26,10 @@ def terminal(results: ReplayResults) -> list[TerminalTable]:
     """Make tables of the figures over all targets."""
     [summary] = results.groups[:1]
     title = f"{summary.targets:,} targets of {summary.users:,} users, 95 % intervals over users"
-    return on_terminal(figures_tables(summary, results.rules, results.coverage), title)
+    shown = on_terminal(figures_tables(summary, results.rules, results.coverage), title)
+    for one in results.fields:
+        shown += on_terminal(field_tables(one), f"{fields_title(one)}: {field_counts(one)}")
+    return shown
 
 
 def on_terminal(tables: Sequence[Table], title: str) -> list[TerminalTable]:
@@ -41,6 +47,8 @@ def markdown(results: ReplayResults) -> str:
     """Write the whole report of a run."""
     parts = [f"# Replay of {results.dataset}\n", *(f"{sentence}\n" for sentence in verdict(results))]
     parts.append(table(Table(["", ""], [list(fact) for fact in facts(results)])))
+    for one in results.fields:
+        parts += [f"## {fields_title(one)}\n", f"{field_counts(one)}\n", *map(table, field_tables(one))]
     for summary in results.groups:
         if summary.kind == "all" or summary.name == "warm":
             whole = summary.kind == "all"
@@ -62,9 +70,12 @@ def markdown(results: ReplayResults) -> str:
     parts.append(
         "At each target, the newest recommendation of its user counts that an event of an earlier time caused"
         f"{delay}; without one (cold), the bundle's prior counts. "
-        "Popularity: the categories of all earlier targets. Rounded precision is what the public code of the "
+        "Popularity: the categories of all earlier targets. Trends: those of the last 7 and 28 days before the day of the target. "
+        "Rounded precision is what the public code of the "
         "paper calls precision: hits / scores above .5.\n"
     )
+    parts.append("".join(f"- {name}: {text}\n" for name, text in HOW_TO_READ_FIELDS.items()))
+    parts.append(f"The fine fields are {', '.join(results.fine_fields)}.\n" if results.fine_fields else "")
     return "\n".join(parts)
 
 

@@ -1,8 +1,10 @@
 """`report.html` and `compare.html`: self-contained pages. Importing this module needs Jinja and Matplotlib."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from offline_training.replay.evaluation.baselines import POPULARITY, WINDOWS
 from offline_training.replay.evaluation.comparing import RunComparison
+from offline_training.replay.evaluation.field_summaries import ALL, FieldSummary
 from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.summaries import DAY, MetricSummary
@@ -10,20 +12,24 @@ from offline_training.replay.report import charts, side_by_side
 from offline_training.replay.report.tables import (
     day,
     facts,
+    field_counts,
+    field_tables,
+    fields_title,
     figures_table_title,
     figures_tables,
     group_table,
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import HOW_TO_READ, limits, targets_of, verdict
+from offline_training.replay.report.words import HOW_TO_READ, HOW_TO_READ_FIELDS, limits, targets_of, verdict
 from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Block, Table
 from offline_training.report.rendering import environment
 
-TITLES = {"start": "Warm and cold"}
+TITLES = {"start": "Warm and cold", "ownership": "Items that the user owns, and others"}
 BY_KIND = {
     "start": "A warm user had items in the bag at the target. A cold user had none, and got the bundle's prior.",
+    "ownership": "Whether the user had bought the item at an earlier time, and not returned it.",
     "bag size": "Number of items scored in the recommendation that counted; cold users are left out. Lines are 95 % intervals.",
     "events of the user": "Number of events of the user in the whole stream, also after the target. Lines are 95 % intervals.",
 }
@@ -45,7 +51,7 @@ def page(results: ReplayResults, pictures: Mapping[str, bytes]) -> str:
         "limits": limits(results),
         "pictures": pictures,
         "methods": methods(results),
-        "figures": HOW_TO_READ,
+        "figures": _how_to_read(results.fine_fields),
         "targets": targets_of(results.rules),
     }
     return render("replay.html.j2", known)
@@ -57,8 +63,17 @@ def compare_page(comparison: RunComparison) -> str:
     runs = side_by_side.runs_table(comparison)
     blocks = [Block("The runs", "The same events, measured at the same targets.", [], [runs])]
     if groups:
-        blocks += [figures_block(groups[0], rules, comparison.coverage), *group_blocks(groups, rules)]
-    known = {"it": comparison, "verdict": side_by_side.verdict(comparison), "blocks": blocks, "figures": HOW_TO_READ}
+        blocks += [
+            *field_blocks(comparison.fields),
+            figures_block(groups[0], rules, comparison.coverage),
+            *group_blocks(groups, rules),
+        ]
+    known = {
+        "it": comparison,
+        "verdict": side_by_side.verdict(comparison),
+        "blocks": blocks,
+        "figures": _how_to_read(comparison.fine_fields),
+    }
     return render("compare.html.j2", known)
 
 
@@ -76,7 +91,12 @@ def methods(results: ReplayResults) -> dict[str, str]:
     return {
         "recommended": f"{results.bundle}, which the workers serve: the newest recommendation of the user that an event of an earlier "
         f"time caused{before}; without one, the bundle's prior.",
-        "popularity": f"The categories of all earlier {targets_of(results.rules)}, the most frequent first; the same for all users.",
+        POPULARITY: f"The categories of all earlier {targets_of(results.rules)}, the most frequent first; the same for all users.",
+        **{
+            name: f"The categories of the {targets_of(results.rules)} of the {days} days before the day of the target; the same for "
+            "all users."
+            for name, days in WINDOWS.items()
+        },
         **{
             name: f"{bundle}, measured at the same targets, and computed from the same events without the workers."
             for name, bundle in results.beside.items()
@@ -88,7 +108,7 @@ def _blocks(results: ReplayResults) -> list[Block]:
     if not results.groups:
         return []
     rules, groups = results.rules, results.groups
-    found = [figures_block(groups[0], rules, results.coverage)]
+    found = [*field_blocks(results.fields), figures_block(groups[0], rules, results.coverage)]
     found += [
         Block(
             figures_table_title(group),
@@ -114,6 +134,13 @@ def _blocks(results: ReplayResults) -> list[Block]:
     return found
 
 
+def field_blocks(summaries: Sequence[FieldSummary]) -> list[Block]:
+    """Show the figures by field."""
+    return [
+        Block(fields_title(one), field_counts(one), [], field_tables(one), folded=one.name != ALL) for one in summaries
+    ]
+
+
 def figures_block(summary: MetricSummary, rules: Rules, coverage: Mapping[str, Mapping[str, float]]) -> Block:
     """Show every figure over all targets."""
     return Block(
@@ -134,9 +161,14 @@ def group_blocks(groups: list[MetricSummary], rules: Rules) -> list[Block]:
         names = " / ".join(groups[0].figures)
         table: Table = group_table(kind, groups, rules)
         text = f"{BY_KIND.get(kind, 'By the time of the target; lines and bands are 95 % intervals.')} In the table: {names}."
-        drawn = [charts.by_group(kind, groups, rules)] if count > 1 and kind != "start" else []
+        drawn = [charts.by_group(kind, groups, rules)] if count > 1 and kind not in {"start", "ownership"} else []
         found.append(Block(TITLES.get(kind, f"By {kind}"), text, drawn, [table], folded=bool(drawn)))
     return found
+
+
+def _how_to_read(fine: Sequence[str]) -> dict[str, str]:
+    which = {"fine fields": f"Here: {', '.join(fine)}."} if fine else {}
+    return {**HOW_TO_READ_FIELDS, **which, **HOW_TO_READ}
 
 
 def days(milliseconds: int) -> str:

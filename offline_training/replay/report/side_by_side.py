@@ -7,13 +7,16 @@ from offline_training.replay.report.markdown import on_terminal, table
 from offline_training.replay.report.tables import (
     check_line,
     counts,
+    field_counts,
+    field_tables,
+    fields_title,
     figures_table_title,
     figures_tables,
     group_table,
     kinds,
     percentiles,
 )
-from offline_training.replay.report.words import leads
+from offline_training.replay.report.words import leads, trend_verdict
 from offline_training.report.parts import Table
 
 JSON, MARKDOWN, HTML = "compare.json", "compare.md", "compare.html"
@@ -43,7 +46,13 @@ def verdict(comparison: RunComparison) -> list[str]:
     """Say which runs are better than the first."""
     if not comparison.groups:
         return ["There are no targets."]
-    return [*leads(comparison.groups[0], comparison.rules), *comparison.notes]
+    return [*by_trend(comparison), *leads(comparison.groups[0], comparison.rules), *comparison.notes]
+
+
+def by_trend(comparison: RunComparison) -> list[str]:
+    """Say of each run whether it is ahead of the 28-day trend. Empty where the figures by field cannot be compared."""
+    [summary] = comparison.fields[:1] or [None]
+    return [] if summary is None else [trend_verdict(summary.verdict(run), f"{run} is") for run in comparison.runs]
 
 
 def terminal(comparison: RunComparison) -> list[TerminalTable]:
@@ -55,6 +64,8 @@ def terminal(comparison: RunComparison) -> list[TerminalTable]:
         summary = comparison.groups[0]
         title = f"{summary.targets:,} targets of {summary.users:,} users, 95 % intervals over users"
         shown += on_terminal(figures_tables(summary, comparison.rules, comparison.coverage), title)
+    for one in comparison.fields:
+        shown += on_terminal(field_tables(one), f"{fields_title(one)}: {field_counts(one)}")
     return shown
 
 
@@ -65,6 +76,8 @@ def markdown(comparison: RunComparison) -> str:
         *(f"{sentence}\n" for sentence in verdict(comparison)),
         table(runs_table(comparison)),
     ]
+    for one in comparison.fields:
+        parts += [f"## {fields_title(one)}\n", f"{field_counts(one)}\n", *map(table, field_tables(one))]
     for summary in comparison.groups:
         if summary.kind == "all" or summary.name == "warm":
             coverage = comparison.coverage if summary.kind == "all" else {}

@@ -4,6 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from model.metrics import Interval
 from offline_training.replay.answers.latency import LatencySpan
+from offline_training.replay.evaluation.baselines import BASELINES, MONTH
+from offline_training.replay.evaluation.field_summaries import ALL, FieldLead, FieldSummary
+from offline_training.replay.evaluation.fields import BITS
+from offline_training.replay.evaluation.learnt import Learnt
 from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.summaries import MetricSummary
@@ -20,6 +24,7 @@ def facts(results: ReplayResults) -> list[tuple[str, str]]:
     if results.beside:
         named = (bundle if bundle.startswith(name) else f"{name} ({bundle})" for name, bundle in results.beside.items())
         lines.append(("beside it", ", ".join(named)))
+    lines += [("learnt from", learnt_line(one)) for one in results.learnt.values() if one is not None]
     lines += [
         ("played", f"{played['answered']:,} of {played['events']:,} events of {played['users']:,} users"),
         ("event time", f"{day(played['from'])} to {day(played['to'])}"),
@@ -35,6 +40,8 @@ def facts(results: ReplayResults) -> list[tuple[str, str]]:
         lines.append(("left out of the data set", counts(played["left_out_before"])))
     targets = results.groups[0].targets if results.groups else 0
     lines.append(("targets", f"{targets:,} ({', '.join(sorted(results.rules.targets))})"))
+    if results.options.get("measured"):
+        lines.append(("measured at", f"targets of the users in {results.options['measured']} only"))
     if results.without_known_category:
         lines.append(("no known category", f"{results.without_known_category:,} more events of that type"))
     if results.latency:
@@ -44,6 +51,24 @@ def facts(results: ReplayResults) -> list[tuple[str, str]]:
     if results.check is not None:
         lines.append(("online = offline", check_line(results.check)))
     return [*lines, *(("note", note) for note in results.notes)]
+
+
+def learnt_line(one: Learnt) -> str:
+    """Describe what a bundle learnt from, and how much of it was played."""
+    when = f", {one.date}" if one.date else ""
+    learnt = f"pictures of {one.source}, no events"
+    if one.events:
+        learnt = f"{one.events:,} events of {one.users:,} users of {one.source}, {one.from_time} to {one.to_time}"
+    told = f"{one.bundle}{when}: {learnt}: {one.command}"
+    seen = [
+        f"{known / compared:.0%} of the {what}"
+        for what, known, compared in (
+            ("users", one.known_users, one.compared_users),
+            ("events", one.known_events, one.compared_events),
+        )
+        if known
+    ]
+    return f"{told}. It learnt from {' and '.join(seen)} that were played" if seen else told
 
 
 def check_line(check: Mapping[str, object]) -> str:
@@ -84,6 +109,39 @@ def figures_tables(summary: MetricSummary, rules: Rules, coverage: Mapping[str, 
         return [first, Table(["", *leads], ahead)]
     joined = [[*row, *more[1:], end] for row, more, end in zip(rows, ahead, ceilings, strict=True)]
     return [Table(["", *methods, *leads, "ceiling"], joined)]
+
+
+def field_tables(summary: FieldSummary) -> list[Table]:
+    """Make a table of the figures by field and of the leads over the 28-day trend. Several leads have a table of their own."""
+    methods = list(summary.figures)
+    compared = [one for one in methods if one not in BASELINES and one in summary.leads]
+    leads = [f"{one} less {MONTH}" for one in compared]
+    rows: list[list[str]] = []
+    ahead: list[list[str]] = []
+    for figure, count in summary.counts.items():
+        name = f"{figure} (fewer are better)" if figure == BITS else figure
+        of = (summary.figures[method].get(figure) for method in methods)
+        rows.append([name, *("" if value is None else number(value) for value in of), f"{count:,}"])
+        found = (summary.leads[one].get(figure) for one in compared)
+        ahead.append([name, *("" if one is None else _lead(one) for one in found)])
+    if len(compared) > 1:
+        return [Table(["", *methods, "targets"], rows), Table(["", *leads], ahead)]
+    joined = [[*row[:-1], *more[1:], row[-1]] for row, more in zip(rows, ahead, strict=True)]
+    return [Table(["", *methods, *leads, "targets"], joined)]
+
+
+def fields_title(summary: FieldSummary) -> str:
+    """The title of the tables by field."""
+    return "By field" if summary.name == ALL else f"By field: {summary.name}"
+
+
+def field_counts(summary: FieldSummary) -> str:
+    """How many targets there are."""
+    return f"{summary.targets:,} targets of {summary.users:,} users; 95 % intervals over users."
+
+
+def _lead(one: FieldLead) -> str:
+    return f"{number(one.difference, sign=True)} {interval(Interval(one.low, one.high))}"
 
 
 def figures_table_title(summary: MetricSummary) -> str:

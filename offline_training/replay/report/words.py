@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+from model.metrics import Interval
 from offline_training.replay.answers.latency import PAUSE
-from offline_training.replay.evaluation.prequential import POPULARITY, SERVED, Rules
+from offline_training.replay.evaluation.baselines import MONTH, POPULARITY, WEEK
+from offline_training.replay.evaluation.field_summaries import FieldLead
+from offline_training.replay.evaluation.fields import MACRO3
+from offline_training.replay.evaluation.prequential import SERVED, Rules
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.replay.report.tables import counts, interval, lead, number
@@ -22,6 +26,47 @@ HOW_TO_READ: dict[str, str] = {
 """What each figure in the tables means."""
 
 
+HOW_TO_READ_FIELDS: dict[str, str] = {
+    "fields": "Categories that exclude each other, such as the colours or the departments. An item has one value of each.",
+    "hit@1 of F, hit@3 of F": "Share of targets at which the item's value of the field F was the best, or among the best three, of "
+    "that field. A value that the recommendation does not name counts as wrong.",
+    "macro hit@1, macro hit@3": "The same for all fields of the item, averaged over them. It says more than hit@k: a list of the most "
+    "frequent values of one field has a high hit@k.",
+    "NDCG@5 of fine fields": "Quality of the order of the best five of a field, averaged over the fine fields: the third of the fields "
+    "with the most values, at least one.",
+    "bits": "Surprise at the item's value: -log2 of its probability, averaged over the fields of the item. Fewer are better. A "
+    "recommendation names the best three values of a field with their probabilities; what is left is spread over the others in "
+    "proportion to the bundle's prior.",
+    "28-day trend, 7-day trend": "The categories of the items that all users in the stream took in the last days before the day of the "
+    "target. It says as much as a recommendation: as many categories, and as many values of each field. The 28-day trend is the "
+    "baseline that every shop has.",
+}
+"""What each figure by field means."""
+
+
+def trend_verdict(lead: FieldLead | None, who: str = "The recommendations are") -> str:
+    """Say whether a method is ahead of the 28-day trend, and whether that is more than chance.
+
+    Args:
+        lead: in macro hit@3; None: not measured.
+        who: the method, with its verb.
+    """
+    if lead is None:
+        return f"{who} not compared with the {MONTH}: no target has a value of a field."
+    side = "behind" if lead.difference < 0 else "ahead of"
+    low, high = sorted((lead.low, lead.high) if lead.difference >= 0 else (-lead.low, -lead.high))
+    word = "is" if lead.more_than_chance else "is not"
+    return (
+        f"{who} {side} the {MONTH} by {number(abs(lead.difference))} {interval(Interval(low, high))} in {MACRO3}, "
+        f"which {word} more than chance."
+    )
+
+
+def by_trend(results: ReplayResults) -> str:
+    """The verdict on a run in one sentence."""
+    return trend_verdict(results.fields[0].verdict(SERVED) if results.fields else None)
+
+
 def targets_of(rules: Rules) -> str:
     """The target types in the plural, such as carts and purchases."""
     return " and ".join(f"{kind}s" for kind in sorted(rules.targets))
@@ -38,7 +83,10 @@ def verdict(results: ReplayResults) -> list[str]:
         f"At {summary.figures[SERVED][hit]:.1%} of {summary.targets:,} {targets_of(rules)}, one of the item's categories was among "
         f"the best {rules.k} of the recommendation that the user had before (95 % interval {low:.1%} to {high:.1%})."
     )
-    return [first, *leads(summary, rules)]
+    pairs = zip(summary.differences, leads(summary, rules), strict=True)
+    # The other baselines are in the tables: the verdict is about the one that every shop has, and about other bundles.
+    told = [sentence for pair, sentence in pairs if pair.other not in {WEEK, POPULARITY}]
+    return [by_trend(results), *seen_warning(results), first, *told]
 
 
 def leads(summary: MetricSummary, rules: Rules) -> list[str]:
@@ -64,9 +112,35 @@ def _lead_sentence(summary: MetricSummary, place: int, figures: Sequence[str]) -
         by_outcome.setdefault(word, []).append(f"{figure} {number(value, sign=True)} {interval(ends)}")
     pair = summary.differences[place]
     one = {SERVED: "The recommendations"}.get(pair.one, pair.one)
-    other = {POPULARITY: "popularity"}.get(pair.other, pair.other)
+    other = {WEEK: f"the {WEEK}", MONTH: f"the {MONTH}"}.get(pair.other, pair.other)
     parts = [f"{word} in {', '.join(found)}" for word, found in by_outcome.items()]
     return f"{one} against {other}: {'; '.join(parts)}."
+
+
+def _learnt_sentence(results: ReplayResults, method: str) -> str:
+    one = results.learnt[method]
+    bundle = results.bundle if method == SERVED else results.beside[method]
+    if one is None:
+        return f"The manifest of {bundle} does not say what it learnt from: it may know these users and events, and be too good here."
+    parts = [
+        f"{known:,} of {compared:,} {what} that were compared"
+        for what, known, compared in (
+            ("users", one.known_users, one.compared_users),
+            ("events", one.known_events, one.compared_events),
+        )
+    ]
+    if one.known_users or one.known_events:
+        return f"{bundle} has learnt from {' and '.join(parts)}: its figures are too high for users and events that it has not seen."
+    return f"{bundle} has learnt from none of these users and events: {' and '.join(parts)}."
+
+
+def seen_warning(results: ReplayResults) -> list[str]:
+    """Name the bundles that have learnt from the users or events that were played."""
+    return [
+        _learnt_sentence(results, method)
+        for method, one in results.learnt.items()
+        if one is not None and (one.known_users or one.known_events)
+    ]
 
 
 def limits(results: ReplayResults) -> list[str]:
@@ -126,6 +200,16 @@ def limits(results: ReplayResults) -> list[str]:
     if results.check is None:
         sentences.append(
             "The answers of the workers were not compared with those computed from the events: use --check."
+        )
+    sentences += [_learnt_sentence(results, method) for method in results.learnt]
+    if results.derived:
+        sentences.append(
+            f"{', '.join(results.derived)}: figures by field are derived from the list of the best categories, because the messages "
+            "name no values of fields. A value that the list does not have counts as wrong: figures can be too low. Bits are unknown."
+        )
+    if results.selection["users"] < 1:
+        sentences.append(
+            "Popularity and the trends are those of the users that were played, not of all users of the data set."
         )
     if results.beside:
         sentences.append(

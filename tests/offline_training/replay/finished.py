@@ -7,11 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from model.bundle import DEFAULT_BUNDLE, Bundle
 from model.bundle.manifest import content_checksum
+from offline_training.replay.answers.bags import changed_bags
 from offline_training.replay.answers.embeddings import embedded_pictures
 from offline_training.replay.answers.expected import expected_answers, expected_messages
 from offline_training.replay.answers.journal import JOURNAL, RUN, Journal
+from offline_training.replay.answers.trends import NoTrends, daily_trends
 from offline_training.replay.play.events import EventSelection, PreparedDataset
 from offline_training.replay.play.messages import Naming
 from streams.settings import read_settings
@@ -32,18 +36,17 @@ def finish(dataset: Path, out: Path, bundle: Path = DEFAULT_BUNDLE, *, dead: fro
     (out / RUN).write_text(json.dumps(identity))
     pictures = sorted({item.picture for item in data.items.values() if item.picture}, key=str)
     embedded = embedded_pictures(settings, served.embedder(), pictures, data.folders, lambda _: None)
-    messages = expected_messages(
-        data.events(EventSelection()), data.items, embedded, served, settings, naming=naming, dead=dead
+    events = data.events(EventSelection())
+    changed = list(changed_bags(events, data.items, embedded, served, settings, naming=naming, dead=dead))
+    labels, version = served.item_labels(), served.embedder_version
+    weights = settings.type_weights
+    trends = (
+        daily_trends(changed, labels, embedder_version=version, type_weights=weights) if labels else NoTrends(served)
     )
+    messages = expected_messages(changed, served, settings, trends=trends)
     with Journal(out / JOURNAL) as journal:
         for number, one in enumerate(expected_answers(messages, served.categories)):
-            journal.write(
-                [
-                    type(one)(
-                        one.place, one.bag_size, one.cold_start, one.scores, TOOK, one.reason, BEGUN + EVERY * number
-                    )
-                ]
-            )
+            journal.write([replace(one, latency=TOOK, at=BEGUN + EVERY * number)])
     return out
 
 

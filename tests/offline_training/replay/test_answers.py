@@ -8,7 +8,7 @@ from offline_training.replay.answers.journal import Journal
 from offline_training.replay.answers.table import Answers
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.event_answer import EventAnswer, event_answer
-from streams.messages import CategoryScore, Model, Recommendation, as_datetime
+from streams.messages import CategoryScore, FieldScores, Model, Recommendation, as_datetime
 
 FIRST = EventAnswer(3, 2, False, [(7, 0.75), (1, 0.5)], 12.5)
 DEAD = EventAnswer(1, reason="http_status")
@@ -38,6 +38,30 @@ def test_a_recommendation_becomes_numbers_and_an_unknown_category_is_named() -> 
     assert event_answer(3, message, {"hat": 1, "tie": 7}, 12.5) == FIRST
     with pytest.raises(ReplayError, match="of hats 2 name the category 'tie', which the bundle here does not have"):
         event_answer(3, message, {"hat": 1})
+
+
+def test_the_values_of_fields_are_kept_from_the_message_to_the_table(tmp_path: Path) -> None:
+    message = Recommendation(
+        user_id="ada", event_id="e", timestamp=as_datetime(0), produced_at=as_datetime(0), model=Model("hats", "2"),
+        bag_size=2, cold_start=False, categories=[CategoryScore("tie", 0.75)], attention=[],
+        fields=[
+            FieldScores("kind", [CategoryScore("tie", 0.75), CategoryScore("hat", 0.125)]),
+            FieldScores("colour", [CategoryScore("red", 0.5)]),
+        ],
+    )  # fmt: skip
+    numbers = {"hat": 1, "red": 4, "tie": 7}
+    with Journal(tmp_path / "answers.jsonl") as journal:
+        journal.write([FIRST, event_answer(4, message, numbers)])
+    with Journal(tmp_path / "answers.jsonl") as journal:
+        answers = Answers.of(journal.answers(), 5, top=2)
+    assert answers.with_fields
+    listed = answers.listed(4)
+    assert (listed.categories.tolist(), listed.values.tolist()) == ([7], [7, 1, 4])
+    assert listed.shares.tolist() == [0.75, 0.125, 0.5]
+    assert answers.listed(3).values.tolist() == [], "an answer of an earlier journal, without fields"
+    assert not Answers.of([FIRST], 5, top=2).with_fields
+    with pytest.raises(ReplayError, match="name the category 'red'"):
+        event_answer(4, message, {"hat": 1, "tie": 7})
 
 
 def test_a_journal_reads_back_what_was_written(tmp_path: Path) -> None:

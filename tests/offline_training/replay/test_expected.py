@@ -1,6 +1,6 @@
 """Expected answers depend on earlier events only, and differences from them are found."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -13,9 +13,11 @@ from model.bundle import Bundle
 from offline_training.datasets.picture_folders import PictureFolders
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.replay.answers.agreement import compare
+from offline_training.replay.answers.bags import changed_bags
 from offline_training.replay.answers.embeddings import embedded_pictures
 from offline_training.replay.answers.expected import expected_answers, expected_messages
 from offline_training.replay.answers.table import Answers
+from offline_training.replay.answers.trends import NoTrends
 from offline_training.replay.play.event_answer import EventAnswer
 from offline_training.replay.play.events import EventSelection, PlayedEvent, PreparedDataset
 from offline_training.replay.play.messages import Naming
@@ -38,10 +40,16 @@ class World:
             self.settings, self.bundle.embedder(), pictures, self.data.folders, lambda _: None
         )
 
-    def answers(self, events: Sequence[PlayedEvent], dead: frozenset[int] = frozenset()) -> list[EventAnswer]:
-        messages = expected_messages(
+    def answers(
+        self,
+        events: Sequence[PlayedEvent],
+        dead: frozenset[int] = frozenset(),
+        scored: Collection[int] | None = None,
+    ) -> list[EventAnswer]:
+        changed = changed_bags(
             events, self.data.items, self.embedded, self.bundle, self.settings, naming=Naming("x"), dead=dead
         )
+        messages = expected_messages(changed, self.bundle, self.settings, trends=NoTrends(self.bundle), scored=scored)
         return list(expected_answers(messages, self.bundle.categories))
 
     def table(self, answers: Sequence[EventAnswer]) -> Answers:
@@ -126,10 +134,7 @@ def test_pictures_in_archives_have_the_embeddings_of_files(world: World, tmp_pat
 
 def test_only_the_wanted_places_are_scored_and_all_change_the_bags(world: World) -> None:
     wanted = frozenset(event.place for event in world.events[40:50])
-    messages = expected_messages(
-        world.events, world.data.items, world.embedded, world.bundle, world.settings, naming=Naming("x"), scored=wanted
-    )
-    some = world.table(list(expected_answers(messages, world.bundle.categories)))
+    some = world.table(world.answers(world.events, scored=wanted))
     whole = world.table(world.answers(world.events))
     assert set(np.flatnonzero(some.recommended).tolist()) == wanted & set(np.flatnonzero(whole.recommended).tolist())
     for place in wanted:

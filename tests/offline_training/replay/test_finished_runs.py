@@ -18,16 +18,19 @@ pytest.importorskip("jinja2", reason="needs the extra `train`")
 
 from PIL import Image
 
+from model.bundle import DEFAULT_BUNDLE
 from offline_training.replay.evaluation.results import read
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import EventSelection, PreparedDataset
 from offline_training.replay.report import written
+from tests.bundles import write_trending
 from tests.command import Command, Done
 from tests.offline_training.replay.finished import EVERY, TOOK, finish, other_prior, variant
 from tests.offline_training.replay.made import shop
 from tests.pages import Page, markdown_tables, texts_of
 
 USERS, EACH, DEAD = 12, 16, frozenset({3, 40})
+METHODS = ["recommended", "popularity", "7-day trend", "28-day trend"]
 NOBODY = "kafka://127.0.0.1:1"
 
 
@@ -93,18 +96,19 @@ def test_a_bundle_beside_is_measured_at_the_same_targets_without_playing(replay:
     found = results("first")
     assert list(found["beside"]) == ["reversed"]
     warm, cold = group(found, "start", "warm"), group(found, "start", "cold")
-    assert list(warm["figures"]) == ["recommended", "popularity", "reversed"]
+    assert list(warm["figures"]) == [*METHODS, "reversed"]
     assert warm["figures"]["reversed"] == warm["figures"]["recommended"], "the same networks"
     assert cold["figures"]["reversed"]["MRR"] != cold["figures"]["recommended"]["MRR"], "another prior"
-    [popularity, other] = warm["differences"]
-    assert (popularity["other"], other["other"]) == ("popularity", "reversed")
+    *baselines, other = warm["differences"]
+    assert [one["other"] for one in baselines] == ["28-day trend", "7-day trend", "popularity"]
+    assert other["other"] == "reversed"
     assert other["intervals"]["MRR"] == [0, 0]
 
     served = results("first")["groups"]
     assert replay("shop", "--out", "first").code == 0
     alone = results("first")["groups"]
     assert [one["figures"]["recommended"] for one in alone] == [one["figures"]["recommended"] for one in served]
-    assert list(alone[0]["figures"]) == ["recommended", "popularity"]
+    assert list(alone[0]["figures"]) == METHODS
 
 
 def test_a_bundle_with_other_categories_is_refused_first(replay: Command, place: Path) -> None:
@@ -115,6 +119,21 @@ def test_a_bundle_with_other_categories_is_refused_first(replay: Command, place:
         replay("shop", "--out", "new", "--beside", "hats"), 1
     )
     assert not Path("new").exists()
+
+
+def test_the_targets_of_some_users_are_measured(replay: Command, measured: None, tmp_path: Path) -> None:
+    some = tmp_path / "some.txt"
+    some.write_text("user-1\n\nuser-3\n")
+    done = replay("shop", "--out", copied("run", "part"), "--measured-users", str(some))
+    assert done.code == 0, done.err
+    found = results("part")
+    assert group(found, "all", "all")["users"] == 2
+    assert "targets of the users in some.txt only" in done.out
+    assert "not comparable: measured users '' and 'some.txt'" in line(replay("compare", "run", "part"), 2)
+    for text, said in (("nobody\n", "1 of its 1 users are not played, such as 'nobody'"), ("", "it is empty")):
+        some.write_text(text)
+        refused = line(replay("shop", "--out", "part", "--measured-users", str(some)), 1)
+        assert said in refused and refused.endswith("name users of the data set, one a line")
 
 
 def test_results_are_read_back(measured: None) -> None:
@@ -168,10 +187,10 @@ def test_the_page_has_all_figures_and_is_self_contained(measured: None) -> None:
     assert not page.all("script") + page.all("link")
     found = results("run")
     everything = group(found, "all", "all")
-    rows = {row[0]: row for row in page.tables[0]}
-    assert page.tables[0][0] == ["", "recommended", "popularity", "reversed", "ceiling"]
+    [main] = [one for one in page.tables if one[0] == ["", *METHODS, "reversed", "ceiling"]][:1]
+    rows = {row[0]: row for row in main}
     for name, value in everything["figures"]["reversed"].items():
-        assert rows[name][3].startswith(f"{value:.3f}".lstrip("0")), name
+        assert rows[name][5].startswith(f"{value:.3f}".lstrip("0")), name
     assert "2 of 192 events caused no recommendation (dead letter 2)" in text
     assert "reversed: computed from the events" in text
     shown = {item for one in found["samples"] for moment in one["moments"] for item, _ in moment["attention"]}
@@ -182,8 +201,21 @@ def test_the_page_has_all_figures_and_is_self_contained(measured: None) -> None:
         with Image.open(io.BytesIO(data)) as picture:
             assert picture.size == (96, 96)
     markdown = Path("run", "report.md").read_text()
-    assert [row for row in markdown_tables(markdown)[1] if row[0] == "hit@5"] == [rows["hit@5"]]
+    assert next(row for one in markdown_tables(markdown) for row in one if row[0] == "hit@5") == rows["hit@5"]
     assert "2 of 192 events caused no recommendation" in markdown
+
+
+def test_each_table_and_chart_scrolls_in_a_box_of_its_own_which_a_keyboard_can_reach(measured: None) -> None:
+    html = Path("run", "report.html").read_text(encoding="utf-8")
+    boxes = re.findall(r'<div class="wide"([^>]*)>\s*(?:<div style="[^"]*">)?\s*<(\w+)([^>]*)', html)
+    assert {name for _, name, _ in boxes} == {"table", "svg"}
+    assert len(boxes) == html.count("<table") + html.count('<svg role="img"')
+    assert all('tabindex="0"' in attributes for attributes, *_ in boxes)
+    charts = html.count('<svg role="img"')
+    wide_tables = sum(head.count("<th ") > 3 for head in re.findall("<thead>.*?</thead>", html))
+    assert html.count("scroll sideways to see all") >= charts + wide_tables, "a phone says so"
+    shown = html[html.index("<svg role") :]
+    assert "fill: var(--ground)" not in shown, "a ground would hide the shade at the edge of the box"
 
 
 def test_charts_are_valid_xml_and_name_each_method(measured: None) -> None:
@@ -201,7 +233,7 @@ def test_markup_in_names_is_escaped(replay: Command, place: Path) -> None:
     assert replay("shop", "--out", copied("run", "marked"), "--beside", "markup").code == 0
     html = Path("marked", "report.html").read_text(encoding="utf-8")
     assert "<script" not in html
-    assert Page(html).tables[0][0][3] == script
+    assert Page(html).tables[0][0][5] == script
     assert len({len(row) for row in markdown_tables(Path("marked", "report.md").read_text())[1]}) == 1
     assert folder.is_dir()
 
@@ -248,8 +280,41 @@ def test_runs_are_compared_target_by_target(replay: Command, measured: None) -> 
     assert high - low < own[1] - own[0], "paired over the same users"
     page = Page(Path("compared", "compare.html").read_text(encoding="utf-8"))
     assert page.tables[0][0] == ["", "run", "other"]
-    assert page.tables[1][0] == ["", "run", "other", "other less run", "ceiling"]
-    assert markdown_tables(Path("compared", "compare.md").read_text())[1][0] == page.tables[1][0]
+    assert ["", "run", "other", "other less run", "ceiling"] in [one[0] for one in page.tables]
+    markdown = Path("compared", "compare.md").read_text()
+    assert [one[0] for one in markdown_tables(markdown)][:4] == [one[0] for one in page.tables][:4]
+    fields = found["fields"][0]
+    assert list(fields["leads"]) == ["run", "other"]
+    for name in ("run", "other"):
+        own = results(name)["fields"][0]
+        assert fields["figures"][name] == own["figures"]["recommended"]
+        lead = fields["leads"][name]["macro hit@3"]
+        ahead = fields["figures"][name]["macro hit@3"] - fields["figures"]["28-day trend"]["macro hit@3"]
+        assert lead["difference"] == pytest.approx(ahead), "all over the trend that is shown"
+        [said] = [one for one in done.out.splitlines() if one.startswith(f"{name} is ahead of the 28-day trend by ")]
+        assert said in markdown and said in "\n".join(page.texts)
+        assert said.endswith("more than chance.")
+        assert ("which is more" in said) == (lead["low"] > 0)
+
+
+def test_the_verdict_and_the_figures_by_field_are_on_the_terminal_and_in_both_reports(
+    measured: None, replay: Command
+) -> None:
+    done = replay("shop", "--out", copied("run", "again"))
+    lead = results("again")["fields"][0]["leads"]["recommended"]["macro hit@3"]
+    [said] = [one for one in done.out.splitlines() if "28-day trend by" in one]
+    assert said.startswith(
+        f"The recommendations are ahead of the 28-day trend by {lead['difference']:.3f}".replace("0.", ".", 1)
+    )
+    assert said in Path("again", "report.md").read_text()
+    page = Page(Path("again", "report.html").read_text(encoding="utf-8"))
+    assert said in page.texts
+    [table] = [one for one in page.tables if one[0][-2:] == ["recommended less 28-day trend", "targets"]][:1]
+    rows = {row[0]: row for row in table}
+    assert f"{lead['difference']:+.3f}".replace("0.", ".", 1) in rows["macro hit@3"][5]
+    assert "bits (fewer are better)" not in rows, "no message tells probabilities"
+    text = "\n".join(page.texts)
+    assert "recommended, popularity, 7-day trend, 28-day trend: figures by field are derived from the list" in text
 
 
 def test_without_the_targets_of_both_runs_there_are_no_paired_intervals(replay: Command, measured: None) -> None:
@@ -297,8 +362,8 @@ def test_a_folder_that_is_no_run_is_refused(replay: Command, measured: None, pla
     assert "run: the run is given twice" in line(replay("compare", "run", "./run"), 2)
     (place / "old").mkdir(exist_ok=True)
     for text, said in (
-        ('{"rules": {}}', "of version 2, found none"),
-        ('{"version": 2}', "expected what `tastestream replay` wrote"),
+        ('{"rules": {}}', "of version 3, found none"),
+        ('{"version": 3}', "expected what `tastestream replay` wrote"),
     ):
         (place / "old" / "results.json").write_text(text)
         assert said in line(replay("compare", "run", "old"), 2)
@@ -316,3 +381,14 @@ def test_a_run_without_any_recommendation_ends_with_code_1_and_the_reasons(repla
         rf"error: none of the {events} events has a recommendation: dead letter {events}: see `tastestream dlq list`",
         line,
     )
+
+
+def test_reads_are_measured_for_a_bundle_that_uses_the_trend_only(replay: Command, place: Path, measured: None) -> None:
+    if not (place / "trending").exists():
+        finish(place / "shop", place / "trended", write_trending(place / "trending"), dead=DEAD)
+    done = replay("shop", "--out", "trended", "--beside", str(DEFAULT_BUNDLE), TASTESTREAM_BUNDLE="trending")
+    assert done.code == 0, done.err
+    figures = group(results("trended"), "start", "warm")["figures"]
+    assert {"recommended", "read", "default 4.0.0"} <= figures.keys()
+    assert figures["read"] != figures["recommended"]
+    assert "read" not in group(results("run"), "start", "warm")["figures"]

@@ -97,7 +97,7 @@ async def test_an_unreadable_member_is_refused_and_the_others_are_served(tmp_pat
 
 
 async def test_an_unreadable_archive_is_an_error_before_anything_is_played(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone.zip: No such file"):
+    with pytest.raises(DatasetError, match=r"gone.zip: there is no such file"):
         async with served_pictures(
             {"hat": PlayedItem(0, PictureRef(f"{tmp_path}/gone.zip!/hat.jpg"), ())},
             PictureFolders([tmp_path]),

@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from offline_training.replay.answers.table import Answers
+from offline_training.replay.evaluation.baselines import MONTH, POPULARITY, WEEK
 from offline_training.replay.evaluation.prequential import (
-    POPULARITY,
+    READ,
     SERVED,
     MeasuredTargets,
     MethodAnswers,
@@ -71,6 +72,17 @@ def test_the_newest_recommendation_of_an_earlier_event_counts() -> None:
     assert found.activity.tolist() == [3, 3]
 
 
+def test_a_method_may_answer_at_the_target_itself() -> None:
+    events = stream(("ada", "hat", "view", 10), ("ada", "hat", "purchase", 20), ("bob", "tie", "purchase", 20))
+    reads = MethodAnswers(answered(3, p1=[5, 1]), PRIOR, at_targets=True)
+    methods = {SERVED: MethodAnswers(answered(3, p0=[1, 5], p1=[3, 4]), PRIOR), READ: reads}
+    activity = Counter(event.user for event in events)
+    found = measure(events, methods, {"hat": [1], "tie": [2]}, activity=activity, rules=RULES)
+    assert figure(found, RULES, "hit@1", READ) == [0, 1], "the prior counts where there is no answer"
+    assert figure(found, RULES, "hit@2", READ) == [1, 1]
+    assert figure(found, RULES, "hit@1") == [1, 1], "the other method still answers before"
+
+
 def test_events_of_the_same_time_do_not_count_for_each_other() -> None:
     events = stream(("ada", "hat", "view", 10), ("ada", "hat", "purchase", 20), ("ada", "tie", "purchase", 20))
     found = measured(events, answered(3, p0=[5], p1=[1]), RULES, LABELS)
@@ -110,10 +122,10 @@ def test_each_method_is_measured_at_the_same_targets_with_its_own_answers() -> N
     served, other = answered(3, p0=[1], p1=[5]), answered(3, p0=[1])
     methods = {"other": MethodAnswers(other, PRIOR), SERVED: MethodAnswers(served, PRIOR)}
     found = measure(events, methods, LABELS, activity={"ada": 3}, rules=RULES)
-    assert list(found.figures) == [SERVED, POPULARITY, "other"]
+    assert list(found.figures) == list(found.by_field.rows) == [SERVED, POPULARITY, WEEK, MONTH, "other"]
     assert (figure(found, RULES, "hit@1"), figure(found, RULES, "hit@1", "other")) == ([0], [1])
     assert (found.origins.tolist(), found.places.tolist(), found.names) == ([1], [2], ["ada"])
-    assert pairs_of(found) == [(SERVED, POPULARITY), (SERVED, "other")]
+    assert pairs_of(found) == [(SERVED, MONTH), (SERVED, WEEK), (SERVED, POPULARITY), (SERVED, "other")]
     asked = measure(
         events[2:], {**methods, SERVED: MethodAnswers(answered(3), 1 - PRIOR)}, LABELS, activity={"ada": 3}, rules=RULES
     )
@@ -202,7 +214,7 @@ def test_the_means_of_groups_add_up_to_the_mean_of_all_targets() -> None:
     assert all_targets.ceiling == {"recall@1": pytest.approx(0.75), "recall@2": 1.0}
     low, high = all_targets.intervals[SERVED]["hit@1"]
     assert low <= all_targets.figures[SERVED]["hit@1"] <= high
-    [difference] = all_targets.differences
+    [*_, difference] = all_targets.differences
     low, high = difference.intervals["hit@1"]
     assert (difference.one, difference.other) == (SERVED, POPULARITY)
     assert low <= all_targets.figures[SERVED]["hit@1"] - all_targets.figures[POPULARITY]["hit@1"] <= high

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from model.metrics import Interval
-from offline_training.replay.evaluation.prequential import POPULARITY, SERVED, Rules
+from offline_training.replay.evaluation.baselines import POPULARITY
+from offline_training.replay.evaluation.prequential import SERVED, Rules
 from offline_training.replay.evaluation.summaries import DAY, Difference, MetricSummary, spans_of
 from offline_training.replay.report.words import leads
 

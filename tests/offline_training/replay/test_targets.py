@@ -28,7 +28,12 @@ def found() -> MeasuredTargets:
         ("bob", "tie", "purchase", 40),
     )
     one = measured(events, answered(4, p0=[5, 1], p1=[1]), RULES, LABELS)
-    return replace(one, figures={**one.figures, "a: b": one.figures["recommended"] + 1})
+    rows = {**one.by_field.rows, "a: b": one.by_field.rows["recommended"] + 1}
+    return replace(
+        one,
+        figures={**one.figures, "a: b": one.figures["recommended"] + 1},
+        by_field=replace(one.by_field, rows=rows),
+    )
 
 
 def test_figures_are_read_back(found: MeasuredTargets, tmp_path: Path) -> None:
@@ -43,6 +48,9 @@ def test_figures_are_read_back(found: MeasuredTargets, tmp_path: Path) -> None:
         elif name == "figures":
             assert list(back) == list(value)
             assert all((back[method] == value[method]).all() for method in value)
+        elif name == "by_field":
+            assert (back.figures, back.derived, back.fine) == (value.figures, value.derived, value.fine)
+            assert all(np.array_equal(back.rows[method], value.rows[method], equal_nan=True) for method in value.rows)
         else:
             assert back == value, name
     table = pq.read_table(path)

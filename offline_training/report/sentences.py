@@ -1,0 +1,20 @@
+"""Sentences that reports and commands share. Pure."""
+
+from model.field_metrics import Paired
+
+
+def lead(name: str, other: str, figure: str, found: Paired) -> str:
+    """Say how far a method is ahead of another one, and whether that is more than chance.
+
+    Args:
+        name: the method, such as a bundle.
+        other: what it is compared with.
+        figure: what both are measured by; more is better.
+        found: the difference, the method minus the other one, with its interval.
+    """
+    difference, low, high = found
+    if difference < 0:
+        difference, low, high = -difference, -high, -low
+    place = "behind" if found.difference < 0 else "ahead of"
+    chance = "more than chance" if found.more_than_chance else "not more than chance"
+    return f"{name} is {place} {other} by {difference:.3f} [{low:.3f}, {high:.3f}] in {figure}, which is {chance}"
