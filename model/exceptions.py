@@ -25,6 +25,7 @@ class PictureError(TastestreamError):
     - `not_a_picture`: the format is not supported, or the header cannot be read.
     - `truncated_picture`: the header is complete, but the pixel data ends early or is damaged.
     - `picture_too_large`: too many pixels according to the header, or too many bytes in an archive.
+    - `missing_picture`: there is no such file, or no such member of an archive.
     - `unreadable_picture`: a file, or a member of an archive, cannot be read.
     - `picture_too_complex`: more parts, tables, scans or frames than the limits allow.
     - `picture_too_costly`, `decoder_crashed`: of the processes that decode for a worker (`streams.embed.decoding`).

@@ -7,6 +7,7 @@ import typer
 
 from offline_training.bundles.cli import bundle, default_bundle, embed, split
 from offline_training.bundles.evaluate import evaluate
+from offline_training.bundles.kinds_cli import kinds
 from offline_training.comparison.cli import compare, report
 from offline_training.datasets.cli import app as dataset_app
 from offline_training.embedders.cli import embedder
@@ -36,6 +37,10 @@ train_app.command(
     "default-bundle",
     epilog="Example: tastestream train default-bundle --data data --catalogue streams/demo/catalogue --out my-bundle",
 )(default_bundle)
+
+train_app.command(
+    epilog="Example: tastestream train kinds bundles/mine --weights mobilenet_v1_1.0_224.npz --out bundles/general --version 2.0.0"
+)(kinds)
 
 dataset_app.command(
     epilog="Example: tastestream dataset topic --from 2026-11-01T00:00 --until 2026-11-02T00:00 --items items.csv --out data/november"

@@ -1,7 +1,7 @@
 """What the commands of offline training share: options, progress bars, tables of figures, and errors in one line."""
 
 import signal
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from model.exceptions import TastestreamError
 from offline_training.progress import Advance, Step
@@ -22,7 +21,20 @@ Embeddings = Annotated[
     Path, typer.Option(help="Embeddings that `tastestream train embed` wrote (.npz).", dir_okay=False)
 ]
 Tasks = Annotated[
-    list[str] | None, typer.Option(help="profile, unseen or next. Repeat for several tasks.", show_default="all")
+    list[str] | None,
+    typer.Option(help="profile, unseen, next or purchases. Repeat for several tasks.", show_default="all"),
+]
+Apart = Annotated[
+    Path | None,
+    typer.Option(
+        help="Prepared data set whose users are not trained on, and measured apart, in the task purchases.",
+        file_okay=False,
+        show_default="none",
+    ),
+]
+Paper = Annotated[
+    bool,
+    typer.Option("--paper", help="Show what the public code of the paper calls precision, as rounded precision."),
 ]
 Variants = Annotated[
     int,
@@ -35,7 +47,10 @@ Variants = Annotated[
 MaxBag = Annotated[
     int | None,
     typer.Option(
-        help="Maximum number of items in a bag; the newest are kept.", min=1, max=100_000, show_default="8; 16 for next"
+        help="Maximum number of items in a bag; the newest are kept.",
+        min=1,
+        max=100_000,
+        show_default="8; 16 for next, 64 for purchases",
     ),
 ]
 Threads = Annotated[int, typer.Option(help="Number of CPU threads.", min=1, max=1024)]
@@ -107,16 +122,3 @@ def progress(console: Console) -> Generator[Step]:
             yield step
     except TastestreamError as error:
         raise failed(error) from None
-
-
-def figures_table(title: str, measured: Mapping[str, Mapping[str, float]]) -> Table:
-    """Build a table with one column per group of figures and one row per figure.
-
-    Args:
-        title: the table's title.
-        measured: figures by name, by group.
-    """
-    table = Table("", *measured, title=title)
-    for figure in dict.fromkeys(name for group in measured.values() for name in group):
-        table.add_row(figure, *(f"{group[figure]:,.4g}" if figure in group else "" for group in measured.values()))
-    return table

@@ -12,7 +12,6 @@ from model.bundle import AGGREGATOR, ITEMS, LABELS, MANIFEST, Bundle, file_sha25
 from model.bundle.manifest import Field, Manifest, encode
 from model.bundle.versions import with_versions
 
-LAST_LAYER = ("8.levels", "8.scale", "8.bias")  # of the shipped item network
 _manifest = msgspec.json.Decoder(Manifest).decode
 
 
@@ -38,10 +37,14 @@ def write_sibling(folder: Path, version: str = "sibling") -> Path:
 
 def _reverse_items(path: Path) -> None:
     network = onnx.load(path)
-    reversed_ones = [one for one in network.graph.initializer if one.name in LAST_LAYER]
-    assert len(reversed_ones) == len(LAST_LAYER), "the last layer of the shipped item network has other names"
-    for one in reversed_ones:
-        one.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(one)[::-1]), one.name))
+    graph = network.graph
+    size = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    for node in graph.node:
+        for place, name in enumerate(node.output):
+            if name == "embedding":
+                node.output[place] = "in_order"
+    graph.initializer.append(numpy_helper.from_array(np.arange(size)[::-1].copy(), "opposite"))
+    graph.node.append(helper.make_node("Gather", ["in_order", "opposite"], ["embedding"], axis=1))
     onnx.save(network, path)
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from model.fingerprint import Fingerprint
+
 
 class Image(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Input of the backbone."""
@@ -38,13 +40,34 @@ class Provenance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attribution: str
 
 
-class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How to reproduce this bundle."""
 
     task: str
     command: str
     seed: int
     recipe: dict[str, float | int | str] = {}
+    date: str = ""
+    """When it was trained, RFC 3339. Empty in a bundle of an early version."""
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the bundle has learnt from. Held-out users are not in it."""
+
+    source: str
+    """The data set, as `dataset.json` names it."""
+    users: int
+    items: int
+    """Items whose labels were learnt, with or without an event."""
+    events: int
+    from_time: str
+    """The first event, RFC 3339."""
+    to_time: str
+    """The last event, RFC 3339."""
+    user_ids: Fingerprint
+    """Tells whether other users are among these."""
+    user_items: Fingerprint
+    """Tells whether other events are among these, by user, item and day (`model.fingerprint.event_name`)."""
 
 
 class Field(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +110,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     training: Training
     metrics: dict[str, dict[str, float]]
     """Held-out figures. First key: what was measured. Second key: name of the figure."""
+    data: Data | None = None
+    """None where no events were learnt from, and in a bundle of an early version."""
     fields: list[Field] = []
     """Empty where no categories exclude each other, and in a bundle of an early version."""
     backbone_version: str = ""

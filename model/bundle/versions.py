@@ -52,6 +52,17 @@ def with_versions(manifest: Manifest) -> Manifest:
     )
 
 
+def dated_version(manifest: Manifest) -> str:
+    """Return a version for a bundle that was given none: the day of the training, and eight digits for everything that answers.
+
+    So two bundles have the same one only if they are the same. Example: 2026.11.28-5f0c1a7e.
+    """
+    content = msgspec.json.encode(
+        (manifest.name, sorted(manifest.files.items()), manifest.categories, manifest.prior, manifest.training)
+    )
+    return f"{manifest.training.date[:10].replace('-', '.')}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
 def _version(manifest: Manifest, name: str) -> str:
     """Identify a network that takes pictures."""
     return _short_hash(f"{manifest.files[name]} {manifest.image.preprocessing} {manifest.image.size}")

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from offline_training.aggregators.interface import Config
-from offline_training.aggregators.paper import GatedAverage, MaskedAverage, NeuralAggregationNetwork
+from offline_training.aggregators.paper import GatedAverage, MaskedAverage, NeuralAggregationNetwork, SqueezedAttention
 from offline_training.aggregators.sets import LabelStack, LabelUnion, MeanMax, Queries, SetTransformer
 from offline_training.item_network.network import LabelHead
 
@@ -17,6 +17,7 @@ AGGREGATORS: dict[str, MakeNetwork] = {
     "average+cg": lambda config, _: GatedAverage(config),
     "nan": lambda config, _: NeuralAggregationNetwork(config.without_gate()),
     "nan+cg": lambda config, _: NeuralAggregationNetwork(config),
+    "attention+squeeze": lambda config, _: SqueezedAttention(config),
     "mean+max": lambda config, _: MeanMax(config),
     "queries": lambda config, head: Queries(config, head=head),
     "transformer": lambda config, _: SetTransformer(config),
@@ -30,6 +31,7 @@ TEXTS: dict[str, str] = {
     "average+cg": "average of the bag, context gating, then a linear layer",
     "nan": "the paper's neural aggregation network: two attention blocks, then a linear layer",
     "nan+cg": "the paper's network: two attention blocks, context gating, then a linear layer",
+    "attention+squeeze": "the authors' follow-up: items squeezed by a linear layer, one attention block, then a linear layer",
     "mean+max": "a layer per item, then mean and maximum over the bag",
     "queries": "a layer per item, then mean, maximum and attention by several learned queries",
     "transformer": "set transformer: items attend to each other, then mean and maximum",

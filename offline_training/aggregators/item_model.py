@@ -82,12 +82,13 @@ class ItemModel:
             found[folds == fold] = _probabilities(network, self._features[folds == fold])
         return found
 
-    def aggregator(self, name: str, recipe: FitRecipe | None = None) -> Fitted:
+    def aggregator(self, name: str, recipe: FitRecipe | None = None, split: Split | None = None) -> Fitted:
         """Train an aggregator on the codes.
 
         Args:
             name: Key of `AGGREGATORS`.
             recipe: Hyperparameters. None means those of `recipe_for`.
+            split: Another split into bags, with the same items for the item network. None means its own.
         """
         torch.manual_seed(self._seed)
         config = Config(self._recipe.code_size, len(self._catalogue.labels), input_scale=1.0)
@@ -96,13 +97,20 @@ class ItemModel:
         if isinstance(network, LabelStack):
             part, vectors = network.joined, self.out_of_fold
         curve, validation = _fitted(
-            part, name, vectors, self._split, recipe=recipe or recipe_for(network), seed=self._seed, step=self._step
+            part,
+            name,
+            vectors,
+            split or self._split,
+            recipe=recipe or recipe_for(network),
+            seed=self._seed,
+            step=self._step,
         )
         return Fitted(network.eval(), curve, validation)
 
     def _trained(self, chosen: NDArray[np.bool_], title: str) -> ItemNetwork:
         recipe = self._recipe
-        total = recipe.epochs * -(-int(chosen.sum()) // recipe.batch)
+        items = int(chosen.sum())
+        total = recipe.length(items) * -(-items // recipe.batch)
         with self._step(f"{title}, seed {self._seed}", total) as advance:
             return train_items(
                 self._features[chosen],

@@ -64,6 +64,35 @@ class NeuralAggregationNetwork(nn.Module):
         return self.layer(self.gate(second)), attention  # [B,D], [B,M]
 
 
+class SqueezedAttention(nn.Module):
+    """One attention block over linearly squeezed items, then a linear layer.
+
+    Source: Savchenko, Demochkin and Savchenko, "Neural attention mechanism and linear squeezing of descriptors in image
+    classification for visual recommender systems", Optical Memory and Neural Networks 29 (2020). The abstract names a one-level
+    attention block with squeezing of the feature vectors. How many numbers are left, that the squeezing comes before the attention, and
+    that it has no bias and no activation, is our reading.
+    """
+
+    def __init__(self, config: Config, *, squeezed: int = 128) -> None:
+        super().__init__()
+        self.input_scale = config.input_scale
+        self.squeeze = nn.Linear(config.embedding_size, squeezed, bias=False)
+        nn.init.orthogonal_(
+            self.squeeze.weight
+        )  # so that squeezed items have about the lengths and angles of the items
+        self.query = nn.Parameter(torch.zeros(squeezed))  # an untrained network averages
+        self.layer = nn.Linear(squeezed, config.categories)
+
+    def start_at(self, prior: Tensor) -> None:  # [D]
+        """Make the untrained network predict about the prior."""
+        start_layer_at(self.layer, prior)
+
+    def forward(self, embeddings: Tensor, log_weight: Tensor) -> tuple[Tensor, Tensor]:
+        items = self.squeeze(blank_padding(embeddings, log_weight) * self.input_scale)  # [B,M,s]
+        pooled, attention = weighted_sum(items, torch.matmul(items, self.query) + log_weight)  # [B,s], [B,M]
+        return self.layer(pooled), attention  # [B,D], [B,M]
+
+
 class MaskedAverage(nn.Module):
     """The baseline: weighted average of the items, without padding, and a linear layer."""
 

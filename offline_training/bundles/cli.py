@@ -3,21 +3,22 @@
 from functools import partial
 from pathlib import Path
 from tempfile import gettempdir
+from time import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
+from offline_training.bundles.classes.cli import class_bundle
+from offline_training.bundles.tables import tables_of
 from offline_training.console import (
+    Apart,
     Dataset,
-    Embeddings,
     MaxBag,
     Seed,
     Threads,
     Variants,
     Work,
     extra,
-    figures_table,
     interrupted_by_sigterm,
     progress,
 )
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from offline_training.datasets.records import Dropped
     from offline_training.progress import Step
     from streams.settings import Settings
-
-SHOWN = ("recall@1", "recall@3", "precision@3", "MAP", "micro F1")
-"""Figures of the default bundle that are printed. Its manifest holds all of them."""
 
 BundleFolder = Annotated[
     Path, typer.Option(help="Bundle folder to write; existing files are replaced.", file_okay=False)
@@ -68,12 +66,27 @@ def embed(
 
 
 def bundle(  # noqa: PLR0917  (options all)
-    dataset: Dataset,
-    embeddings: Embeddings,
+    dataset: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `tastestream dataset` wrote; or a folder with a sub-folder of pictures for each class.",
+            file_okay=False,
+        ),
+    ],
     out: BundleFolder,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Embeddings that `tastestream train embed` wrote (.npz). Not for a folder of classes.",
+            dir_okay=False,
+            show_default="none",
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = "shop",
-    version: Annotated[str, typer.Option(help="Version of the bundle.")] = "1.0.0",
-    task: Annotated[str, typer.Option(help="Task to train for: profile, unseen or next.")] = "next",
+    version: Annotated[
+        str | None, typer.Option(help="Version of the bundle.", show_default="the date and a hash of the content")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Task to train for: purchases, next, unseen or profile.")] = "next",
     aggregator: Annotated[
         str | None, typer.Option(help="Aggregator to train.", show_default="the best one for the task")
     ] = None,
@@ -97,32 +110,61 @@ def bundle(  # noqa: PLR0917  (options all)
             show_default="beside --embeddings",
         ),
     ] = None,
+    apart: Apart = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
     seed: Seed = 0,
     threads: Threads = 1,
 ) -> None:
-    """Train a bundle for your own shop. To serve it, set BUNDLE to its folder and start `tastestream worker`."""
+    """Train a bundle for your own shop. To serve it, set BUNDLE to its folder and start `tastestream worker`.
+
+    For a shop with purchases, use `--task purchases`: the bundle then also follows what all users take now.
+
+    Without --embeddings, the folder holds a sub-folder of pictures for each class; five pictures of each are enough to start.
+    No events are needed: an item head is fitted on the pictures, and the aggregator on simulated users.
+    """
+    if embeddings is None:
+        given = {"aggregator": aggregator, "adapts": adapts, "adapts-embeddings": adapts_embeddings, "max-bag": max_bag}
+        unfit = [f"--{option}" for option, value in given.items() if value is not None]
+        class_bundle(dataset, out, name=name, version=version, base=base, seed=seed, threads=threads, unfit=unfit)
+        return
     with extra():
         import torch  # noqa: PLC0415
 
         from model.bundle import Bundle  # noqa: PLC0415
         from offline_training.adapters.choosing import adapt, check_enough  # noqa: PLC0415
         from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
-        from offline_training.aggregators import AGGREGATORS  # noqa: PLC0415
+        from offline_training.bundles import summary  # noqa: PLC0415
+        from offline_training.bundles.purchases import make_purchases_bundle  # noqa: PLC0415
         from offline_training.bundles.shop import make_shop_bundle  # noqa: PLC0415
-        from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
+        from offline_training.tasks.learnt import learnt_data, second  # noqa: PLC0415
+        from offline_training.tasks.purchases import read_taken, users_of  # noqa: PLC0415
         from offline_training.tasks.split import make_split, read_histories, task_named  # noqa: PLC0415
         from streams.console import read  # noqa: PLC0415
     torch.set_num_threads(threads)
     with progress(PlainConsole(stderr=True)) as step:
-        if aggregator is not None and aggregator not in AGGREGATORS:
-            raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
-        if adapts_embeddings is not None and adapts is None:
-            raise DatasetError("--adapts-embeddings needs --adapts, the bundle that they are by")
-        chosen = task_named(task)
-        catalogue = read_catalogue(dataset, embeddings)
+        _check(aggregator, adapts, adapts_embeddings)
+        chosen, catalogue, date = task_named(task), read_catalogue(dataset, embeddings), second(int(time() * 1000))
+        if chosen == "purchases":
+            _refuse(chosen, aggregator=aggregator, adapts=adapts, variants=variants, max_bag=max_bag)
+            set_apart = users_of(apart) if apart else ()
+            made = make_purchases_bundle(
+                base=Bundle.load(base),
+                catalogue=catalogue,
+                taken=read_taken(dataset, catalogue, apart=set_apart),
+                name=name,
+                version=version,
+                command=_command(task=task, base=base and "BUNDLE", apart=apart and "DATASET", seed=seed),
+                seed=seed,
+                date=date,
+                data=learnt_data(dataset, catalogue, chosen, apart=set_apart),
+                out=out,
+                step=step,
+            )
+            summary.show(PlainConsole(), made.manifest.metrics, f"{made.name} {made.version}")
+            return
+        _refuse(chosen, apart=apart)
         split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
         built_on = Bundle.load(base)
         old = None if adapts is None else Bundle.load(adapts)
@@ -145,17 +187,52 @@ def bundle(  # noqa: PLR0917  (options all)
             aggregator=aggregator,
             name=name,
             version=version,
-            command=f"tastestream train bundle DATASET --embeddings FILE --task {task} --seed {seed}"
-            + (" --adapts BUNDLE" if adapts else ""),
+            command=_command(
+                task=task,
+                aggregator=aggregator,
+                variants=variants or None,
+                max_bag=max_bag,
+                base=base and "BUNDLE",
+                adapts=adapts and "BUNDLE",
+                seed=seed,
+            ),
             seed=seed,
+            date=date,
+            data=learnt_data(dataset, catalogue, chosen, new=split.new),
             out=out,
             step=step,
             adapt=adapting,
         )
     printer = PlainConsole()
-    printer.print(figures_table(f"{made.name} {made.version} in {out}", made.manifest.metrics))
+    summary.show(printer, made.manifest.metrics, f"{made.name} {made.version}")
     if old is not None:
         printer.print(_adapted(made, old, chosen), soft_wrap=True)
+
+
+def _check(aggregator: str | None, adapts: Path | None, adapts_embeddings: Path | None) -> None:
+    """Raise DatasetError for an aggregator that there is not, and for an option that needs another one."""
+    from offline_training.aggregators import AGGREGATORS  # noqa: PLC0415
+    from offline_training.datasets.records import DatasetError  # noqa: PLC0415
+
+    if aggregator is not None and aggregator not in AGGREGATORS:
+        raise DatasetError(f"--aggregator {aggregator!r}: expected {', '.join(AGGREGATORS)}")
+    if adapts_embeddings is not None and adapts is None:
+        raise DatasetError("--adapts-embeddings needs --adapts, the bundle that they are by")
+
+
+def _refuse(task: str, **given: object) -> None:
+    """Raise DatasetError if an option is given that does not go with a task."""
+    from offline_training.datasets.records import DatasetError  # noqa: PLC0415
+
+    for name, value in given.items():
+        if value:
+            raise DatasetError(f"--{name.replace('_', '-')} {value}: not with --task {task}")
+
+
+def _command(**options: str | int | None) -> str:
+    """The command line to note in the manifest. Paths are left out: they are of no use elsewhere, and nobody's business."""
+    given = [f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None]
+    return " ".join(["tastestream train bundle DATASET --embeddings FILE", *given])
 
 
 def _adapted(made: "Bundle", old: "Bundle", task: str) -> str:
@@ -231,7 +308,5 @@ def default_bundle(  # noqa: PLR0917  (options all)
             step=step,
             recipe=RECIPE if epochs is None else RECIPE.with_epochs(epochs),
         )
-    table = Table("users / method", *SHOWN, title=f"{bundle.name} {bundle.version} in {out}")
-    for group, measured in bundle.manifest.metrics.items():
-        table.add_row(group, *(f"{measured[figure]:.3f}" for figure in SHOWN))
-    PlainConsole().print(table)
+    for table in tables_of(bundle):
+        PlainConsole().print(table)

@@ -3,16 +3,21 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
-from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Variants, failed, figures_table
+from offline_training.bundles import summary
+from offline_training.console import Apart, Dataset, Embeddings, MaxBag, Paper, Tasks, Variants, failed
 from offline_training.datasets.records import DatasetError
-from offline_training.tasks.catalogue import read_catalogue
-from offline_training.tasks.evaluation import codes_of
-from offline_training.tasks.evaluation import evaluate as figures_of
-from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named
+from offline_training.tasks.catalogue import Catalogue, read_catalogue
+from offline_training.tasks.evaluation import beside_popularity, codes_of
+from offline_training.tasks.fields import fields_of
+from offline_training.tasks.purchase_figures import beside_baselines, scores_of
+from offline_training.tasks.purchases import make_contexts, read_taken, users_of
+from offline_training.tasks.split import MAX_BAG, TASKS, TaskName, make_split, read_histories, task_named
 from streams.console import PlainConsole
 
 
@@ -23,8 +28,10 @@ def evaluate(  # noqa: PLR0917  (options all)
     task: Tasks = None,
     variants: Variants = 0,
     max_bag: MaxBag = None,
+    apart: Apart = None,
+    paper: Paper = False,
 ) -> None:
-    """Measure a bundle on held-out users. Runs its ONNX files and needs no torch (extra `evaluate`)."""
+    """Measure a bundle on held-out users, beside what is popular. Runs its ONNX files and needs no torch (extra `evaluate`)."""
     try:
         chosen: list[TaskName] = [task_named(name) for name in task] if task else list(TASKS)
         loaded = Bundle.load(bundle)
@@ -39,18 +46,55 @@ def evaluate(  # noqa: PLR0917  (options all)
         )
         catalogue = catalogue.with_labels_in_order(loaded.categories)
         codes = codes_of(embedder, catalogue.embeddings)
-        histories = read_histories(dataset, catalogue)
-        measured = {
-            f"test/{name}": figures_of(
-                loaded,
-                make_split(name, histories, catalogue, variants=variants, max_bag=max_bag),
-                codes,
-            )
-            for name in chosen
-        }
+        histories = read_histories(dataset, catalogue) if set(chosen) != {"purchases"} else None
+        measured: dict[str, dict[str, float]] = {}
+        for name in chosen:
+            if name == "purchases":
+                try:
+                    measured |= of_purchases(
+                        loaded, codes, dataset=dataset, catalogue=catalogue, max_bag=max_bag, apart=apart
+                    )
+                except DatasetError as error:
+                    if task:
+                        raise
+                    PlainConsole(stderr=True).print(f"left out: {error}", soft_wrap=True, markup=False, highlight=False)
+            elif histories is not None:
+                split = make_split(name, histories, catalogue, variants=variants, max_bag=max_bag)
+                measured |= beside_popularity(summary.group_of(name), loaded, split, codes)
     except TastestreamError as error:
         raise failed(error) from None
-    PlainConsole().print(figures_table(f"{loaded.name} {loaded.version} on {dataset}", measured))
+    summary.show(PlainConsole(), measured, f"{loaded.name} {loaded.version}", paper=paper)
+
+
+def of_purchases(
+    bundle: Bundle,
+    codes: NDArray[np.float32],
+    *,
+    dataset: Path,
+    catalogue: Catalogue,
+    max_bag: int | None = None,
+    apart: Path | None = None,
+) -> dict[str, dict[str, float]]:
+    """Measure a bundle on the task *purchases*, on held-out users, and on those of the data set `apart`.
+
+    Args:
+        bundle: the bundle.
+        codes: float32 [N, d], of the items by the bundle's own embedder.
+        dataset: folder of a prepared data set.
+        catalogue: its items, with the bundle's categories as labels.
+        max_bag: maximum number of items in a bag. None for the task's default.
+        apart: folder of a prepared data set whose users are measured apart.
+    """
+    taken = read_taken(dataset, catalogue, apart=users_of(apart) if apart else ())
+    split = make_contexts(taken, max_bag=max_bag or MAX_BAG["purchases"])
+    fields = bundle.manifest.fields or fields_of(catalogue.labels, catalogue.matrix)
+    found: dict[str, dict[str, float]] = {}
+    for part, contexts in {"test": split.test, "apart": split.apart}.items():
+        if len(contexts.targets):
+            scores = scores_of(bundle, taken, contexts, codes)
+            group = summary.group_of("purchases", part)
+            found |= beside_baselines(group, scores, taken, contexts, matrix=catalogue.matrix, fields=fields)
+    return found
 
 
 def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, expected_size: int) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from model.bundle import BACKBONE, ITEMS, Bundle
-from model.bundle.manifest import Embedding, Manifest, Training
+from model.bundle.manifest import Data, Embedding, Manifest, Training
 from model.quantization import as_stored
 from offline_training.aggregators import NEED_HEAD
 from offline_training.aggregators.interface import Config
@@ -23,7 +23,7 @@ from offline_training.exporting.bundle_files import Adaptation, make_bundle
 from offline_training.item_network.network import ITEM_RECIPES, ItemNetwork
 from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
-from offline_training.tasks.evaluation import codes_of, evaluate
+from offline_training.tasks.evaluation import beside_popularity, codes_of
 from offline_training.tasks.split import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
@@ -41,11 +41,13 @@ def make_shop_bundle(
     task: TaskName,
     aggregator: str | None,
     name: str,
-    version: str,
+    version: str | None,
     command: str,
     seed: int,
     out: Path,
     step: Step,
+    date: str = "",
+    data: Data | None = None,
     adapt: Adapt | None = None,
     keep_items: bool = False,
 ) -> Bundle:
@@ -58,11 +60,13 @@ def make_shop_bundle(
         task: task to train for.
         aggregator: A name of `AGGREGATORS`; None for the task's best.
         name: name of the bundle.
-        version: version of the bundle.
+        version: version of the bundle. None: by the date and the content, `dated_version`.
         command: command line to note in the manifest.
         seed: random seed.
         out: the bundle's folder. Its files are replaced at the end.
         step: opens progress bars.
+        date: the time now, RFC 3339.
+        data: what is learnt from, for the manifest.
         adapt: fits an adapter, if the bundle gets one.
         keep_items: keep the item network of `base`, and train an aggregator only. The bundle then has the embedder version of `base`.
 
@@ -73,14 +77,9 @@ def make_shop_bundle(
         DatasetError: the embeddings have another size than the features of the backbone, or the aggregator needs a new item network.
         BundleError: `base` is an early bundle, which has no backbone by itself.
     """
-    size, expected = catalogue.embeddings.shape[1], base.backbone().feature_size
-    if size != expected:
-        raise DatasetError(
-            f"embeddings of {size} numbers, but the backbone of {base.path} makes {expected} features: "
-            "embed the pictures with it (tastestream train embed)"
-        )
+    check_features(base, catalogue)
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
-    text = _network_text(base, recipe.code_size)
+    text = network_text(base, recipe.code_size)
     network: nn.Module
     items: ItemNetwork | Path | None
     if keep_items:
@@ -100,7 +99,7 @@ def make_shop_bundle(
         tried = {"aggregator": chosen} | {f"items_{key}": value for key, value in asdict(recipe).items()}
     manifest = Manifest(
         name=name,
-        version=version,
+        version=version or "",
         files={},
         image=base.manifest.image,
         embedding=Embedding(codes.shape[1], text),
@@ -108,8 +107,9 @@ def make_shop_bundle(
         prior=[round(float(p), 5) for p in split.train.targets.mean(0)],
         max_bag=split.train.rows.shape[1],
         sources=base.manifest.sources,
-        training=Training(TASK_TEXTS[task], command, seed, tried),
+        training=Training(TASK_TEXTS[task], command, seed, tried, date),
         metrics={},
+        data=data,
     )
     return make_bundle(
         out,
@@ -117,12 +117,22 @@ def make_shop_bundle(
         items=items,
         network=network,
         manifest=manifest,
-        measure=lambda bundle: {f"test/{task}": evaluate(bundle, split, codes)},
+        measure=lambda bundle: beside_popularity(f"test/{task}", bundle, split, codes),
         adapt=(lambda bundle: adapt(bundle, codes)) if adapt else None,
     )
 
 
-def _network_text(base: Bundle, code_size: int) -> str:
+def check_features(base: Bundle, catalogue: Catalogue) -> None:
+    """Check that the embeddings of a catalogue have the size of the backbone's features. Raises DatasetError."""
+    size, expected = catalogue.embeddings.shape[1], base.backbone().feature_size
+    if size != expected:
+        raise DatasetError(
+            f"embeddings of {size} numbers, but the backbone of {base.path} makes {expected} features: "
+            "embed the pictures with it (tastestream train embed)"
+        )
+
+
+def network_text(base: Bundle, code_size: int) -> str:
     """Name the networks. The item network of `base`, if it has one, is replaced."""
     backbone = base.manifest.embedding.network.partition(", and an item network")[0]
     return f"{backbone}, and an item network to {code_size} numbers"

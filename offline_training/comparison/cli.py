@@ -4,12 +4,30 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from offline_training.comparison.report.tables import columns
-from offline_training.comparison.results import Comparison, by_method, read, spread, write
-from offline_training.console import Dataset, Embeddings, MaxBag, Tasks, Threads, Variants, extra, progress
+from offline_training.comparison.report.tables import figures_table, verdict
+from offline_training.comparison.results import Comparison, read, write
+from offline_training.console import (
+    Apart,
+    Dataset,
+    Embeddings,
+    MaxBag,
+    Paper,
+    Tasks,
+    Threads,
+    Variants,
+    extra,
+    progress,
+)
 from streams.console import PlainConsole
+
+SHORT = {
+    "micro F1": ("recall@5", "recall@20", "micro F1", "MAP", "calibration error"),
+    "macro hit@3": ("macro hit@1", "macro hit@3", "macro hit@3, not owned", "NDCG@5, fine fields", "bits"),
+}
+"""Figures that the terminal shows, by the one that counts."""
 
 
 def compare(  # noqa: PLR0917  (options all)
@@ -26,6 +44,8 @@ def compare(  # noqa: PLR0917  (options all)
     ] = 3,
     variants: Variants = 0,
     max_bag: MaxBag = None,
+    apart: Apart = None,
+    paper: Paper = False,
     threads: Threads = 1,
 ) -> None:
     """Compare methods on held-out users, and write a report.
@@ -36,11 +56,20 @@ def compare(  # noqa: PLR0917  (options all)
         import torch  # noqa: PLC0415
 
         from offline_training.comparison.compare import compare as run_methods  # noqa: PLC0415
-        from offline_training.comparison.methods import METHODS  # noqa: PLC0415
+        from offline_training.comparison.methods import METHODS, methods_of  # noqa: PLC0415
+        from offline_training.comparison.purchase_task import purchase_task  # noqa: PLC0415
         from offline_training.comparison.report.page import write_report  # noqa: PLC0415
         from offline_training.datasets.records import DatasetError  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
-        from offline_training.tasks.split import TASKS, TaskName, make_split, read_histories, task_named  # noqa: PLC0415
+        from offline_training.tasks.purchases import read_taken, users_of  # noqa: PLC0415
+        from offline_training.tasks.split import (  # noqa: PLC0415
+            MAX_BAG,
+            TASKS,
+            TaskName,
+            make_folds,
+            read_histories,
+            task_named,
+        )
     torch.set_num_threads(threads)
     console = PlainConsole(stderr=True)
     with progress(console) as step:
@@ -55,22 +84,36 @@ def compare(  # noqa: PLR0917  (options all)
         if catalogue.missing:
             console.print(f"{catalogue.missing:,} items have no embedding and are left out")
         for one in asked:
-            split = make_split(one, histories, catalogue, variants=variants, max_bag=max_bag)
+            of_purchases = None
+            if one == "purchases":
+                try:
+                    taken = read_taken(dataset, catalogue, apart=users_of(apart) if apart else ())
+                    split, of_purchases = purchase_task(taken, catalogue, max_bag=max_bag or MAX_BAG[one])
+                    folds = [split]
+                except DatasetError as error:
+                    if task:
+                        raise
+                    console.print(f"left out: {error}", soft_wrap=True, markup=False, highlight=False)
+                    continue
+            else:
+                folds = make_folds(one, histories, catalogue, variants=variants, max_bag=max_bag)
+            possible = methods_of(one)
+            chosen = [name for name in method or possible if name in possible]
+            if not chosen:
+                raise DatasetError(f"--method {', '.join(method or ())}: only the task purchases has it, found {one}")
             comparison = run_methods(
-                one,
-                catalogue,
-                split,
-                methods=method or list(METHODS),
-                seeds=range(seeds),
-                step=step,
+                one, catalogue, folds, methods=chosen, seeds=range(seeds), step=step, asked=of_purchases
             )
             write(comparison, out)
-            console.print(_comparison_table(comparison))
-        console.print(f"Report: {write_report(out, step)}", soft_wrap=True, markup=False)
+            console.print(comparison_table(comparison))
+            for sentence in verdict(comparison):
+                console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        console.print(f"Report: {write_report(out, step, paper=paper)}", soft_wrap=True, markup=False)
 
 
 def report(
     results: Annotated[Path, typer.Argument(help="Folder that `train compare --out` wrote.", file_okay=False)],
+    paper: Paper = False,
 ) -> None:
     """Write the report of a comparison again (report.html and report.md), from its TASK.json files."""
     with extra():
@@ -78,17 +121,21 @@ def report(
 
     console = PlainConsole(stderr=True)
     with progress(console) as step:
-        console.print(f"Report: {write_report(results, step)}", soft_wrap=True, markup=False)
+        console.print(f"Report: {write_report(results, step, paper=paper)}", soft_wrap=True, markup=False)
 
 
-def _comparison_table(comparison: Comparison) -> Table:
-    """Build a table with one row per method: means over seeds."""
+def comparison_table(comparison: Comparison) -> Table:
+    """Build a table with one row per method, at most 80 columns wide: means over seeds. The report has all figures."""
     users = ", ".join(f"{part} {count:,}" for part, count in comparison.users.items())
-    table = Table(title=f"{comparison.task}: {comparison.labels} labels; users: {users}")
-    table.add_column("method", no_wrap=True)
-    shown = columns(comparison)
-    for column in shown:
-        table.add_column(column, justify="right")
-    for name, runs in by_method(comparison).items():
-        table.add_row(name, *(f"{spread(runs, column)[0]:.4f}" for column in shown))
+    whole = figures_table(comparison)
+    shown = [0, *(place for place, column in enumerate(whole.header) if column in SHORT[comparison.figure])]
+    table = Table(
+        title=f"{comparison.task}: {comparison.labels} labels; users: {users}", title_justify="left", box=SIMPLE_HEAD
+    )
+    for place in shown:
+        title = whole.header[place]
+        width = max(map(len, title.split()))
+        table.add_column(title, justify="right" if place else "left", no_wrap=not place, min_width=max(width, 6))
+    for row in whole.rows:
+        table.add_row(*(row[place].partition(" ± ")[0] for place in shown))
     return table

@@ -64,7 +64,7 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 class Lead(msgspec.Struct, frozen=True):
-    """How much higher the best method's micro F1 is, and the 95 % interval of that difference over the choice of users."""
+    """How much higher a figure of one method is than that of another, and the 95 % interval of it over the choice of users."""
 
     difference: float
     low: float
@@ -84,6 +84,8 @@ class MethodRun(msgspec.Struct, frozen=True):
     precision_at: list[float]
     reliability: list[Bin]
     predictions: list[Prediction] = msgspec.field(name="answers")  # by example
+    steps: list[int] = []  # of the training, by fold
+    converged: bool = True  # whether more steps would not have helped
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     labels: int
     items: int
     users: dict[str, int]  # by part of the split
+    folds: int = 1
     max_bag: int
     ceilings: dict[str, float]
     recall_ceiling_at: list[float]  # by k = 1, 2, ...
@@ -104,6 +107,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     leads: dict[str, Lead]  # of the best method over each other one
     examples: list[Example]
     pictures: dict[str, bytes]  # JPEGs of the items of the examples
+    trend_leads: dict[str, Lead] = {}
+    """Of the task purchases: how much higher the macro hit@3 of each method is than that of the 28-day trend."""
+
+    @property
+    def figure(self) -> str:
+        """The figure that counts."""
+        return "macro hit@3" if self.trend_leads else "micro F1"
 
 
 class _Versioned(msgspec.Struct, frozen=True):
@@ -130,9 +140,9 @@ def mean_by_place(lists: Sequence[Sequence[float]]) -> list[float]:
 
 
 def best(comparison: Comparison) -> str | None:
-    """Return the trained method with the highest micro F1 on validation users. None if no method is trained."""
+    """Return the trained method with the highest figure that counts on validation users. None if no method is trained."""
     trained = {name: runs for name, runs in by_method(comparison).items() if runs[0].train_loss}
-    return max(trained, key=lambda name: spread(trained[name], "validation micro F1")[0], default=None)
+    return max(trained, key=lambda name: spread(trained[name], f"validation {comparison.figure}")[0], default=None)
 
 
 def write(comparison: Comparison, folder: Path) -> None:

@@ -15,7 +15,7 @@ from offline_training.datasets.encodings import checked_encoding
 from offline_training.datasets.formats.amazon import ALL_PURCHASES, Amazon, parse_rule
 from offline_training.datasets.formats.dvbpr import Dvbpr
 from offline_training.datasets.formats.folders import ClassFolder
-from offline_training.datasets.formats.hm import ARTICLES, HM, TRANSACTIONS, find
+from offline_training.datasets.formats.hm import ARTICLES, FIELDS, HM, TRANSACTIONS, field_name, find, parsed_fields
 from offline_training.datasets.formats.tables import Tables
 from offline_training.datasets.labels import LabelRule
 from offline_training.datasets.prepare import DatasetSummary, prepare
@@ -137,6 +137,9 @@ def hm(
             help="Transactions, instead of those in the folder.", dir_okay=False, show_default="in the folder"
         ),
     ] = None,
+    fields: Annotated[
+        str, typer.Option(help="Columns of the articles that become fields of labels, such as product type,department.")
+    ] = ",".join(map(field_name, FIELDS)),
     encoding: Encoding = None,
     pictures: Pictures = None,
     pictureless: Pictureless = False,
@@ -148,7 +151,7 @@ def hm(
 
     def source(advance: Advance) -> DatasetSource:
         found = transactions or find(folder, TRANSACTIONS)
-        return HM(folder, found, advance, encoding and checked_encoding(encoding))
+        return HM(folder, found, advance, encoding and checked_encoding(encoding), parsed_fields(fields))
 
     prepare_and_report(
         source,
@@ -187,7 +190,12 @@ def folder(
 @app.command(epilog="Example: tastestream dataset tables --events events.csv --items items.csv --out data/shop")
 def tables(
     items: Annotated[
-        Path, typer.Option(help="CSV or Parquet with the columns item, image, categories.", dir_okay=False)
+        Path,
+        typer.Option(
+            help="CSV or Parquet with the columns item, image, categories. In text, | separates the categories of an item, "
+            "and ' > ' the levels of a category: Clothes > Hats|Sale.",
+            dir_okay=False,
+        ),
     ],
     out: Out,
     events: Annotated[
@@ -281,6 +289,13 @@ def report(summary: DatasetSummary, out: Path) -> Table:
     common = sorted(summary.labels.items(), key=lambda label: -label[1])[:SHOWN_LABELS]
     shown = ", ".join(f"{label} ({count:,})" for label, count in common)
     table.add_row("labels", f"{len(summary.labels):,}: {shown}" if shown else NO_LABELS)
+    if summary.of_every_item:
+        named = ", ".join(summary.of_every_item[:SHOWN_LABELS])
+        table.add_row("left out: label of every item", f"{len(summary.of_every_item):,}: {named}")
+    if summary.untouched:
+        table.add_row(
+            "left out: item without event", f"{summary.untouched:,}; --untouched keeps them, to learn from their labels"
+        )
     for fact, count in summary.noted.items():
         table.add_row(f"kept: {fact.replace('_', ' ')}", f"{count:,}, the first: {summary.examples[fact]}")
     for reason, count in summary.dropped.items():

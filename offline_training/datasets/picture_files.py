@@ -54,6 +54,8 @@ def _members(archive: Path) -> list[str]:
     try:
         with ZipFile(archive) as opened:
             return opened.namelist()
+    except FileNotFoundError:
+        raise DatasetError(f"{archive}: there is no such file") from None
     except OSError as error:
         raise DatasetError(f"{archive}: {error.strerror or error}") from error
     except BROKEN as error:
@@ -103,9 +105,9 @@ class PictureFiles:
         """Read a local picture.
 
         Raises:
-            PictureError: `unreadable_picture` when it is missing, damaged, encrypted or not in one of the folders; `not_a_picture` when
-                its first bytes are not those of a picture; `picture_too_large` when it claims or has more than `max_bytes`. At most
-                `max_bytes` + 1 bytes are read.
+            PictureError: `missing_picture` when there is no such file or member; `unreadable_picture` when it is damaged, encrypted
+                or not in one of the folders; `not_a_picture` when its first bytes are not those of a picture; `picture_too_large` when
+                it claims or has more than `max_bytes`. At most `max_bytes` + 1 bytes are read.
         """
         packed = picture.archive_member
         data = (
@@ -160,7 +162,7 @@ class _Archive:
         try:
             member = self._file.getinfo(name)
         except KeyError:
-            raise PictureError("unreadable_picture", f"{at}: the archive has no such member") from None
+            raise PictureError("missing_picture", f"{at}: the archive has no such member") from None
         _check(member, at, max_bytes)
         with self._reading:
             try:

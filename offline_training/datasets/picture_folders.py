@@ -31,12 +31,14 @@ class PictureFolders:
         """Open a file for reading.
 
         Raises:
-            PictureError: `unreadable_picture` when it is outside the folders, missing, or no regular file. Nothing is read from a
-                device, and a pipe is not waited for.
+            PictureError: `missing_picture` when there is no such file; `unreadable_picture` when it is outside the folders, or no
+                regular file. Nothing is read from a device, and a pipe is not waited for.
         """
         real = self._resolved(path)
         try:
             file = open(real, "rb", opener=_unblocked)  # noqa: SIM115  (the caller closes it)
+        except FileNotFoundError:
+            raise PictureError("missing_picture", f"{path}: there is no such file") from None
         except OSError as error:
             raise PictureError("unreadable_picture", f"{path}: {error.strerror or error}") from error
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

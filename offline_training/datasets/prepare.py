@@ -56,6 +56,10 @@ class DatasetSummary(msgspec.Struct, frozen=True):
     examples: dict[str, str]
     noted: dict[str, int] = {}
     """What was kept and is worth knowing, with its count."""
+    untouched: int = 0
+    """Items that were left out because no event names them."""
+    of_every_item: list[str] = []
+    """Labels that were left out because every item has them: they tell no item from another."""
     pictures_in: list[str] = []
     """Folders and archives that local pictures may be in, besides the folder itself."""
 
@@ -118,7 +122,9 @@ def prepare(
     if unread.counts and not touched:
         raise DatasetError(f"{name}: nothing is left: no event can be read; left out: {unread.explained()}")
     with step("items"):
-        described = _described_items(source, None if untouched or not touched else touched, rule, dropped)
+        described, without_event = _described_items(
+            source, None if untouched or not touched else touched, rule, dropped
+        )
     means = same_ids(touched, described)
     for item in sorted(touched - means.keys()):
         dropped.add("item_not_described", item)
@@ -129,11 +135,17 @@ def prepare(
     kept = dict(_kept_items(pictured, dropped, pictureless=pictureless, uncategorized=uncategorized))
     counts = Counter(label for item in kept.values() for label in item.labels)
     frequent = set(vocabulary(counts, len(kept), rule))
+    of_all = {label for label, count in counts.items() if count == len(kept) and label not in frequent}
     for name_of_item, item in list(kept.items()):
         labels = tuple(label for label in item.labels if label in frequent)
         kept[name_of_item] = _KeptItem(item.picture, labels)
         if not labels and item.labels:
-            (dropped.note if uncategorized else dropped.add)("item_without_frequent_label", name_of_item)
+            reason = (
+                "item_with_labels_of_every_item_only"
+                if of_all.issuperset(item.labels)
+                else "item_without_frequent_label"
+            )
+            (dropped.note if uncategorized else dropped.add)(reason, f"{name_of_item}: {', '.join(item.labels)}")
             if not uncategorized:
                 del kept[name_of_item]
     needed = "a picture" if uncategorized else "a picture and a label"
@@ -162,6 +174,8 @@ def prepare(
         dropped=dict(dropped.counts.most_common()),
         examples=dropped.examples,
         noted=dict(dropped.notes.most_common()),
+        untouched=without_event,
+        of_every_item=sorted(of_all),
         pictures_in=list(map(str, folders.paths)),
     )
     (out / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
@@ -170,14 +184,17 @@ def prepare(
 
 def _described_items(
     source: DatasetSource, touched: set[str] | None, rule: LabelRule, dropped: Dropped
-) -> dict[str, _KeptItem]:
-    """Read the items that `touched` may mean, by id. None stands for all items."""
+) -> tuple[dict[str, _KeptItem], int]:
+    """Read the items that `touched` may mean, by id. None stands for all items. Returns the number of the others, too."""
     keys = None if touched is None else set(map(matching_key, touched))
     described: dict[str, _KeptItem] = {}
+    without_event = 0
     for item in source.items(dropped):
-        if item.item not in described and (keys is None or matching_key(item.item) in keys):
+        if keys is not None and matching_key(item.item) not in keys:
+            without_event += 1
+        elif item.item not in described:
             described[item.item] = _KeptItem(item.picture, labels_of(_decoded(item, dropped), rule))
-    return described
+    return described, without_event
 
 
 def _decoded(item: DatasetItem, dropped: Dropped) -> Iterator[tuple[str, ...]]:
@@ -248,7 +265,7 @@ class _Seen:
     def watch(self, events: Iterable[DatasetEvent]) -> Iterator[DatasetEvent]:
         for event in events:
             if self.events and event.time < self.last:
-                self._dropped.note("event_after_a_later_one", f"{event.user} {event.item}")
+                self._dropped.note("event_put_in_time_order", f"{event.user} {event.item}")
             self.first = min(self.first, event.time) if self.events else event.time
             self.last = max(self.last, event.time)
             self.users.add(event.user)

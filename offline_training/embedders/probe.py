@@ -1,6 +1,6 @@
 """Measures how well embeddings separate categories: a linear classifier, and its accuracy on held-out pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,21 +75,38 @@ def fit(
     Returns:
         A classifier of embeddings that are not standardized: the standardization is folded into it.
     """
-    scale = Standardization.of(train.embeddings)
-    features = (train.embeddings - scale.mean) / scale.deviation
-    weight = torch.zeros((categories, features.shape[1]), device=features.device, requires_grad=True)
-    bias = torch.zeros(categories, device=features.device, requires_grad=True)
     best, least = None, float("inf")
-    for strength in strengths:
-        _minimize(weight, bias, features, train.labels, strength)
+    for found in path_of_classifiers(train, categories, strengths):
         with torch.no_grad():
-            scaled = weight / scale.deviation
-            found = LinearClassifier(scaled, bias - scaled @ scale.mean)
             loss = float(functional.cross_entropy(found.logits(validation.embeddings), validation.labels))
         if best is None or loss < least:
             best, least = found, loss
     assert best is not None  # noqa: S101  (strengths are not empty)
     return best
+
+
+def path_of_classifiers(
+    train: LabelledEmbeddings, categories: int, strengths: Sequence[float]
+) -> Iterator[LinearClassifier]:
+    """Fit a multinomial logistic regression for each penalty, from the solution for the one before.
+
+    Args:
+        train: Embeddings to fit.
+        categories: Number of categories, C.
+        strengths: Penalties, strongest first.
+
+    Yields:
+        Classifiers of embeddings that are not standardized: the standardization is folded into them.
+    """
+    scale = Standardization.of(train.embeddings)
+    features = (train.embeddings - scale.mean) / scale.deviation
+    weight = torch.zeros((categories, features.shape[1]), device=features.device, requires_grad=True)
+    bias = torch.zeros(categories, device=features.device, requires_grad=True)
+    for strength in strengths:
+        _minimize(weight, bias, features, train.labels, strength)
+        with torch.no_grad():
+            scaled = weight / scale.deviation
+            yield LinearClassifier(scaled, bias - scaled @ scale.mean)
 
 
 def _minimize(weight: Tensor, bias: Tensor, features: Tensor, labels: Tensor, strength: float) -> None:

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import msgspec
 from torch import nn
 
-from model.bundle import ADAPTER, AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, MANIFEST, Bundle, file_sha256
+from model.bundle import ADAPTER, AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, LABELS, MANIFEST, Bundle, file_sha256
 from model.bundle.manifest import Adapts, Manifest, encode
-from model.bundle.versions import with_versions
+from model.bundle.versions import dated_version, with_versions
+from offline_training.aggregators.blend import TrendBlend
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
+from offline_training.item_network.labels import LabelArrays
 from offline_training.item_network.network import ItemNetwork
 
 Measure = Callable[[Bundle], dict[str, dict[str, float]]]
@@ -43,6 +45,7 @@ def make_bundle(
     manifest: Manifest,
     measure: Measure,
     adapt: Adapt | None = None,
+    labels: LabelArrays | None = None,
 ) -> Bundle:
     """Write a bundle to a temporary folder, evaluate it, and copy the complete bundle to `out`.
 
@@ -52,9 +55,10 @@ def make_bundle(
         items: Item network: maps the features of the backbone to the codes that the aggregator takes. An `items.onnx` is copied
             as it is, so that the bundle has the embedder version of where it comes from. None: the features are the codes.
         network: Aggregator, trained on the codes of `items`.
-        manifest: Manifest without checksums and metrics.
+        manifest: Manifest without checksums and metrics. Without a version it gets `dated_version`.
         measure: Evaluates the files of the bundle.
         adapt: Fits an adapter, if the bundle gets one.
+        labels: What tells the categories of an item, for a `network` that uses the trend.
 
     Returns:
         The bundle, loaded from `out` as a worker loads it.
@@ -66,8 +70,15 @@ def make_bundle(
             shutil.copyfile(items, built / ITEMS)
         elif items is not None:
             export.export_items(items.trunk, items.features, built / ITEMS)
-        export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
-        networks = (BACKBONE, *([ITEMS] if items is not None else []), AGGREGATOR)
+        if isinstance(network, TrendBlend):
+            size, categories = manifest.embedding.size, len(manifest.categories)
+            export.export_trend_aggregator(network, size, categories, built / AGGREGATOR)
+        else:
+            export.export_aggregator(Served(network).eval(), manifest.embedding.size, built / AGGREGATOR)
+        networks = [BACKBONE, *([ITEMS] if items is not None else []), AGGREGATOR]
+        if labels is not None:
+            labels.write(built / LABELS)
+            networks.append(LABELS)
         files = {name: file_sha256(built / name) for name in networks}
         with_files = with_versions(msgspec.structs.replace(manifest, files=files))
         (built / MANIFEST).write_bytes(encode(with_files))
@@ -80,9 +91,11 @@ def make_bundle(
             finished = msgspec.structs.replace(
                 finished, files=files, adapts=adaptation.adapts, metrics=finished.metrics | adaptation.metrics
             )
+        if not manifest.version:
+            finished = msgspec.structs.replace(finished, version=dated_version(finished))
         (built / MANIFEST).write_bytes(encode(finished))
         out.mkdir(parents=True, exist_ok=True)
-        for name in {EMBEDDER, ITEMS, ADAPTER} - files.keys():
+        for name in {EMBEDDER, ITEMS, LABELS, ADAPTER} - files.keys():
             (out / name).unlink(missing_ok=True)  # of another bundle that was here
         for name in (*files, MANIFEST):
             shutil.copyfile(built / name, out / name)

@@ -15,7 +15,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
-from model.aggregator import LOG_WEIGHT
+from model.aggregator import AGES, LOG_WEIGHT, TREND, TREND_DAYS
+from offline_training.aggregators.blend import TrendBlend
 from offline_training.aggregators.served import Served
 from offline_training.exporting.graphs import OPSET, strip_and_check
 
@@ -75,6 +76,24 @@ def export_aggregator(network: Served, embedding_size: int, path: Path) -> None:
     )
 
 
+def export_trend_aggregator(network: TrendBlend, embedding_size: int, categories: int, path: Path) -> None:
+    """Write an aggregator that uses the trend: also `ages` float32 [B,M] and `trend` float32 [B,3,D]."""
+    batch, items = torch.export.Dim("batch"), torch.export.Dim("items")
+    _export(
+        network,
+        (
+            torch.zeros((2, 3, embedding_size)),
+            torch.zeros((2, 3)),
+            torch.zeros((2, 3)),
+            torch.zeros((2, len(TREND_DAYS), categories)),
+        ),
+        path,
+        inputs=["embeddings", LOG_WEIGHT, AGES, TREND],
+        outputs=["scores", "attention"],
+        dynamic_shapes=({0: batch, 1: items}, {0: batch, 1: items}, {0: batch, 1: items}, {0: batch}),
+    )
+
+
 def export_items(trunk: nn.Module, feature_size: int, path: Path) -> None:
     """Write the trunk of an item network: `features` float32 [B,feature_size] -> `embedding` float32 [B,d]."""
     _export(
@@ -124,7 +143,7 @@ def _export(
     dynamic_shapes: tuple[dict[int, torch.export.Dim], ...],
 ) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "# The axis name")  # two inputs share an axis on purpose
+        warnings.filterwarnings("ignore", "# The axis name")  # inputs share an axis on purpose
         program = torch.onnx.export(
             network.eval(),
             example,

@@ -23,6 +23,7 @@ from offline_training.retrain.features import gather_features, opener
 from offline_training.retrain.replaying import HeldOut, replay, rules_of, stream_of, users_with_targets
 from offline_training.retrain.table import FeatureTable
 from offline_training.retrain.training import read_training_data, train, write_features
+from offline_training.tasks.learnt import second
 from offline_training.topic.commands import SentBetween, record
 from offline_training.topic.recording import TopicRecording
 from streams.console import say
@@ -134,7 +135,7 @@ def run_retrain(settings: Settings, options: RetrainOptions, console: Console, n
             current, data, name=options.name or current.name,
             version=options.version or f"{as_datetime(milliseconds):%Y.%m.%d-%H%M%S}",
             command=options.command, aggregator=options.aggregator, keep_items=options.keep_items,
-            adapts=options.adapts, seed=options.seed, out=out, step=step,
+            adapts=options.adapts, seed=options.seed, date=second(milliseconds), out=out, step=step,
         )  # fmt: skip
         say(console, f"{'trained:':<16}{following.name} {following.version} on {len(data.split.train.rows):,} users")
         facts["adapter"] = _adapter(following, current)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from model.bundle import Bundle
+from model.bundle.manifest import Data
 from model.quantization import as_stored, dequantize
 from offline_training.adapters.choosing import adapt, check_enough
 from offline_training.bundles.shop import Adapt, make_shop_bundle
@@ -18,6 +19,7 @@ from offline_training.replay.play.events import PreparedDataset
 from offline_training.tasks.bags import Bags
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.evaluation import codes_of
+from offline_training.tasks.learnt import learnt_data
 from offline_training.tasks.split import MAX_BAG, Histories, Split, later_bags, make_split, read_histories
 
 EMBEDDINGS = "features.npz"  # in the folder of the data set, as `tastestream train embed` writes it
@@ -33,12 +35,14 @@ class TrainingData:
         split: the bags of *next* before the cut.
         later: the bags at the cut of the users who took items before and after it. Their targets are the labels of what they took
             first after it.
+        learnt: what is learnt from, for the manifest.
     """
 
     catalogue: Catalogue
     before: Histories
     split: Split
     later: Bags
+    learnt: Data
 
 
 def write_features(dataset: PreparedDataset, features: Mapping[PictureRef, bytes], size: int) -> Path:
@@ -86,7 +90,8 @@ def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int)
     seen = np.zeros(len(catalogue.items), bool)
     seen[np.concatenate(before.rows)] = True
     later = later_bags(before, read_histories(folder, catalogue), catalogue, MAX_BAG["next"])
-    return TrainingData(catalogue, before, split._replace(new=~seen), later)
+    learnt = learnt_data(folder, catalogue, "next", new=~seen, until=cut)
+    return TrainingData(catalogue, before, split._replace(new=~seen), later, learnt)
 
 
 def adapter_from(current: Bundle, data: TrainingData, step: Step) -> Adapt | None:
@@ -110,6 +115,7 @@ def train(
     keep_items: bool,
     adapts: bool,
     seed: int,
+    date: str,
     out: Path,
     step: Step,
 ) -> Bundle:
@@ -119,7 +125,7 @@ def train(
         current: the current bundle.
         data: what there is to learn from.
         adapts: whether the next bundle gets an adapter for the embeddings of the current one, if there are enough items and users.
-        name, version, command, aggregator, keep_items, seed, out, step: as in `make_shop_bundle`.
+        name, version, command, aggregator, keep_items, seed, date, out, step: as in `make_shop_bundle`.
     """
     return make_shop_bundle(
         base=current,
@@ -131,6 +137,8 @@ def train(
         version=version,
         command=command,
         seed=seed,
+        date=date,
+        data=data.learnt,
         out=out,
         step=step,
         keep_items=keep_items,

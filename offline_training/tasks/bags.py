@@ -34,6 +34,11 @@ class Bags(NamedTuple):
         return Bags(self.rows[users, :longest], self.log_weight[users, :longest], self.targets[users])
 
 
+def joined(parts: Sequence[Bags]) -> Bags:
+    """Return the bags of several parts, of one length M, one part after the other."""
+    return Bags(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
 def make_bags(
     rows: Sequence[NDArray[np.integer]],
     targets: NDArray[np.bool_],

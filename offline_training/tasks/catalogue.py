@@ -139,7 +139,11 @@ def read_summary(folder: Path) -> DatasetSummary:
 
 def read_embeddings(path: Path) -> tuple[list[str], NDArray[Any]]:
     """Read item ids and their embeddings, float [n, d], from a `.npz` file. Raises DatasetError when it holds none."""
-    with opened_arrays(_existing(path)) as arrays:
+    if not path.is_file():
+        raise DatasetError(
+            f"{path}: there is no such file: make it with `tastestream train embed DATASET --out {path}`"
+        )
+    with opened_arrays(path) as arrays:
         name = next((name for name in EMBEDDINGS if name in arrays.files), "")
         if IDS not in arrays.files or not name:
             raise DatasetError(f"{path}: expected the arrays ids and embeddings, found {', '.join(arrays.files)}")

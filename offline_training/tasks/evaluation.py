@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from model import metrics
 from model.bundle import Bundle
 from model.embedder import SplitEmbedder
+from model.field_metrics import Paired
 from model.quantization import as_stored, quantize_all
 from model.scoring import Scored, ScoringBag, score_bags
 from offline_training.tasks.bags import Bags
@@ -46,6 +47,60 @@ def evaluate(bundle: Bundle, split: Split, embeddings: NDArray[np.float32], ks: 
     return {name: round(value, 4) for name, value in figures(found, split.test, threshold, ks).items()}
 
 
+def beside_popularity(
+    name: str, bundle: Bundle, split: Split, embeddings: NDArray[np.float32], ks: Sequence[int] = KS
+) -> dict[str, dict[str, float]]:
+    """Measure a bundle, the popularity of each label among training users, and the ceiling.
+
+    Args:
+        name: name of the bundle's figures, such as `test/next`.
+        bundle: as in `evaluate`.
+        split: as in `evaluate`.
+        embeddings: as in `evaluate`.
+        ks: as in `evaluate`.
+
+    Returns:
+        Figures by name, rounded to four places: under `name`, `NAME, popularity` and `NAME, ceiling`. Those of the bundle have its
+        lead in micro F1, `micro F1 - popularity` with ` low` and ` high`, on the same users.
+    """
+    rows = as_stored(embeddings)
+    prior = split.train.targets.mean(0, dtype=np.float32)
+    by_method = {
+        name: (scores(bundle, split.validation, rows), scores(bundle, split.test, rows)),
+        f"{name}, popularity": tuple(np.tile(prior, (len(bags.rows), 1)) for bags in (split.validation, split.test)),
+    }
+    found: dict[str, dict[str, float]] = {}
+    counts: list[NDArray[np.int64]] = []
+    for method, (validation, test) in by_method.items():
+        threshold = metrics.best_threshold(validation, split.validation.targets)
+        found[method] = figures(test, split.test, threshold, ks)
+        counts.append(metrics.decision_counts(threshold, test, split.test.targets))
+    found[name] |= {
+        f"micro F1 - popularity{end}": value for end, value in zip(("", " low", " high"), f1_lead(*counts), strict=True)
+    }
+    found[f"{name}, ceiling"] = ceilings(split.test, ks)
+    return {group: {figure: round(value, 4) for figure, value in own.items()} for group, own in found.items()}
+
+
+def f1_lead(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> Paired:
+    """Compute a lead in micro F1 from decision counts [N, 3] of the same users."""
+
+    def difference(rows: NDArray[np.int64]) -> float:
+        return metrics.f1(rows[:, :3]) - metrics.f1(rows[:, 3:])
+
+    both = np.concatenate([ours, theirs], axis=1)
+    return Paired(difference(both), *metrics.bootstrap(both, difference))
+
+
+def ceilings(bags: Bags, ks: Sequence[int] = KS) -> dict[str, float]:
+    """Return the highest possible recall and precision at each k: users with more than k labels, and with fewer."""
+    labels = bags.targets.sum(axis=1)
+    labels = labels[labels > 0]
+    known = [k for k in ks if k <= bags.targets.shape[1]]
+    recall = {f"recall@{k}": float(np.minimum(1, k / labels).mean()) for k in known}
+    return recall | {f"precision@{k}": float(np.minimum(1, labels / k).mean()) for k in known}
+
+
 def scores(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
     """Score bags whose rows refer to `embeddings`, float32 [items, d]. Returns float32 [N, D]."""
     return np.stack([scored.scores for scored in _scored(bundle, bags, embeddings)])
@@ -62,7 +117,7 @@ def _scored(bundle: Bundle, bags: Bags, embeddings: NDArray[np.float32]) -> Iter
         yield from score_bags(aggregator, batch)
 
 
-def figures(scores: NDArray[np.float32], bags: Bags, threshold: float, ks: Sequence[int] = KS) -> dict[str, float]:
+def figures(scores: metrics.Scores, bags: Bags, threshold: float, ks: Sequence[int] = KS) -> dict[str, float]:
     """Measure scores, by the definitions of `model.metrics`.
 
     Args:

@@ -1,8 +1,10 @@
-"""Turns events into bags with targets, and splits them into training, validation and test, for three tasks.
+"""Turns events into bags with targets, and splits them into training, validation and test, for three tasks of four.
 
     profile  Which categories are in the bag? Users are held out; their items are known from training. The paper's task.
     unseen   The same, but a tenth of the products is only in held-out bags. Measures what the picture itself says.
     next     Which categories does the user take afterwards? Each history is cut in time.
+
+The fourth, *purchases*, is in `offline_training.tasks.purchases`: it asks at every day of a user, and knows the days before.
 
 Whether a user or a product is held out depends only on the CRC-32 of its name, so it does not change when the data grow.
 
@@ -26,17 +28,23 @@ from offline_training.tasks.bags import PADDING, Bags, make_bags
 from offline_training.tasks.catalogue import Catalogue
 from streams.settings import DEFAULT_TYPE_WEIGHTS
 
-TaskName = Literal["profile", "unseen", "next"]
+TaskName = Literal["profile", "unseen", "next", "purchases"]
 TASKS: tuple[TaskName, ...] = get_args(TaskName)
-MAX_BAG: dict[TaskName, int] = {"profile": 8, "unseen": 8, "next": 16}
-"""Default maximum number of items in a bag."""
+MAX_BAG: dict[TaskName, int] = {"profile": 8, "unseen": 8, "next": 16, "purchases": 64}
+"""Default maximum number of items in a bag. Before a purchase it is what the profile worker scores by default."""
 HELD_OUT = 10  # one user (or product) of so many is held out
 VALIDATION = 20  # one of so many of the other users validates
+FEW_USERS = 2_000
+"""Below this number, one user in ten is too few to measure on, and one in twenty too few to validate on."""
+FOLDS = 5  # of few users
+VALIDATION_OF_FEW = 10
+FEWEST_USERS = 50  # 99 of 100 shops of this size have a user for each part, whatever the ids are
 
 TASK_TEXTS: dict[TaskName, str] = {
     "profile": "which categories are in the bag, of items known from training",
     "unseen": "which categories are in the bag, of products never seen in training",
     "next": "which categories the user takes afterwards",
+    "purchases": "which categories the next purchase has, given the bag, its ages and what all users want now",
 }
 """What each task predicts, for manifests and reports."""
 
@@ -132,8 +140,37 @@ def read_histories(folder: Path, catalogue: Catalogue, *, until: int | None = No
     )
 
 
-def make_split(
+def make_folds(
     task: TaskName, histories: Histories, catalogue: Catalogue, *, variants: int = 0, max_bag: int | None = None
+) -> list[Split]:
+    """Make the splits by which methods are compared: one, or `FOLDS` where there are few users, so that each is held out once.
+
+    Args and Raises: as of `make_split`.
+    """
+    folds = FOLDS if len(histories.users) < FEW_USERS else 1
+    return [
+        make_split(
+            task,
+            histories,
+            catalogue,
+            variants=variants,
+            max_bag=max_bag,
+            folds=folds if folds > 1 else HELD_OUT,
+            fold=fold,
+        )
+        for fold in range(folds)
+    ]
+
+
+def make_split(
+    task: TaskName,
+    histories: Histories,
+    catalogue: Catalogue,
+    *,
+    variants: int = 0,
+    max_bag: int | None = None,
+    folds: int = HELD_OUT,
+    fold: int = 0,
 ) -> Split:
     """Make the bags of a task.
 
@@ -143,6 +180,8 @@ def make_split(
         catalogue: the items.
         variants: number of trailing characters of an item id that only tell variants of one product apart (H&M: 3, the colour).
         max_bag: maximum number of items in a bag; the newest are kept. None for the task's default, `MAX_BAG`.
+        folds: one user (or product) of so many is held out; a divisor of `HELD_OUT`.
+        fold: which of the folds is held out, from 0.
 
     Raises:
         DatasetError: training, validation or test has no user.
@@ -151,23 +190,27 @@ def make_split(
     names, products = np.unique([item[: len(item) - variants] for item in catalogue.items], return_inverse=True)
     new = np.zeros(len(catalogue.items), bool)
     if task == "unseen":
-        new = np.array([_one_in(HELD_OUT, name) for name in names])[products]
+        new = np.array([_fold_of(name, folds) == fold for name in names])[products]
     parts: dict[str, list[_Pair]] = {"train": [], "validation": [], "test": []}
     known: list[tuple[NDArray[np.int32], Events | None]] = []
     nothing = [None] * len(histories.users)
+    one_validates = VALIDATION if len(histories.users) >= FEW_USERS else VALIDATION_OF_FEW
     for user, history, events in zip(histories.users, histories.rows, histories.events or nothing, strict=True):
-        validates = zlib.crc32(user.encode()) // HELD_OUT % VALIDATION == 0
-        for pair in _PAIRS[task](user, history, new):
+        validates = zlib.crc32(user.encode()) // HELD_OUT % one_validates == 0
+        held_out = task != "unseen" and _fold_of(user, folds) == fold
+        for pair in _PAIRS[task](history, new, held_out):
             part = "test" if pair.held_out else "validation" if validates else "train"
             parts[part].append(pair._replace(events=events))
         known_part = history[~new[history]]
-        if len(known_part) >= 2 and not validates and (task == "unseen" or not _one_in(HELD_OUT, user)):
+        if len(known_part) >= 2 and not validates and not held_out:
             known.append((known_part, events))
     for name, part in parts.items():
         if not part:
+            needed = 4 if task == "next" else 2
+            able = sum(len(rows) >= needed for rows in histories.rows)
             raise DatasetError(
-                f"task {task}: no user for {name} among {len(histories.users)}; "
-                f"{'four items' if task == 'next' else 'two items'} or more of a user are needed"
+                f"task {task}: no user for {name}: {able} of {len(histories.users)} users have {needed} items or more, and about one "
+                f"in {HELD_OUT} is held out, by its id: expected {FEWEST_USERS} such users or more"
             )
     train, validation, test = (_bags(part, catalogue.matrix, limit) for part in parts.values())
     split = Split(train, validation, test, new, products)
@@ -254,20 +297,20 @@ class _Pair(NamedTuple):
         return np.array([log_weights[rows == row].max() for row in self.bag], np.float32)
 
 
-def _profile(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterator[_Pair]:
+def _profile(history: NDArray[np.int32], _: NDArray[np.bool_], held_out: bool) -> Iterator[_Pair]:
     if len(history) >= 2:
-        yield _Pair(history, history, _one_in(HELD_OUT, user))
+        yield _Pair(history, history, held_out)
 
 
-def _unseen(_: str, history: NDArray[np.int32], new: NDArray[np.bool_]) -> Iterator[_Pair]:
+def _unseen(history: NDArray[np.int32], new: NDArray[np.bool_], _: bool) -> Iterator[_Pair]:
     for part, held_out in ((history[~new[history]], False), (history[new[history]], True)):
         if len(part) >= 2:
             yield _Pair(part, part, held_out)
 
 
-def _next(user: str, history: NDArray[np.int32], _: NDArray[np.bool_]) -> Iterator[_Pair]:
+def _next(history: NDArray[np.int32], _: NDArray[np.bool_], held_out: bool) -> Iterator[_Pair]:
     if len(history) >= 4:
-        yield _halves(history, held_out=_one_in(HELD_OUT, user))
+        yield _halves(history, held_out=held_out)
 
 
 def _halves(history: NDArray[Any], *, held_out: bool = False) -> _Pair:
@@ -276,17 +319,22 @@ def _halves(history: NDArray[Any], *, held_out: bool = False) -> _Pair:
     return _Pair(history[:half], history[half:], held_out)
 
 
-_PAIRS: dict[TaskName, Callable[[str, NDArray[np.int32], NDArray[np.bool_]], Iterator[_Pair]]] = {
+_PAIRS: dict[TaskName, Callable[[NDArray[np.int32], NDArray[np.bool_], bool], Iterator[_Pair]]] = {
     "profile": _profile,
     "unseen": _unseen,
     "next": _next,
 }
-"""By task: makes the pairs of a user, from the user's name, the history int32 [m] and which items are new, bool [items]."""
+"""By task: makes the pairs of a user from the history, int32 [m], which items are new, bool [items], and who is held out."""
 
 
-def _one_in(count: int, name: str) -> bool:
-    """Tell whether a name belongs to the one in `count` that its CRC-32 selects."""
-    return zlib.crc32(name.encode()) % count == 0
+def held_out_user(name: str) -> bool:
+    """Tell whether the training of a bundle must not see a user, in the tasks that hold out users."""
+    return _fold_of(name, HELD_OUT) == 0
+
+
+def _fold_of(name: str, folds: int) -> int:
+    """Return which of the folds a user or a product is in, from 0."""
+    return zlib.crc32(name.encode()) % HELD_OUT % folds
 
 
 def _first_of_each(rows: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -120,7 +120,7 @@ class TopicRecording:
         elif wanted and self._insert(event, position):
             before = self._newest.get(position.partition, event.timestamp)
             if event.timestamp < before:
-                self._counted.note("event_after_a_later_one", position)
+                self._counted.note("event_put_in_time_order", position)
             self._newest[position.partition] = max(before, event.timestamp)
         elif wanted:
             self._counted.add("sent_again", position)

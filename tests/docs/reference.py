@@ -32,7 +32,9 @@ EXAMPLE_RECOMMENDATION = """\
  "model": {"name": "...", "version": "..."},
  "bag_size": 7, "cold_start": false,
  "categories": [{"category": "camera", "score": 0.93}, ...],
- "attention": [{"item_id": "B00005N7NQ", "weight": 0.41}, ...]}"""
+ "attention": [{"item_id": "B00005N7NQ", "weight": 0.41}, ...],
+ "fields": [{"field": "colour", "values": [{"category": "colour > red", "score": 0.52}, ...]}, ...],
+ "trend_version": 4711}"""
 GENERATED = "<!-- Generated from the code. Change the code, then run: make reference -->\n"
 
 
@@ -203,7 +205,13 @@ is compacted. The value is null after an erasure; then the header `{EVENT_ID_HEA
 
 - `categories` has the best `TOP_K` categories (10 by default), best first. Each has a `category` and a `score` between 0 and 1.
 - `attention` has the `TOP_K` heaviest items, heaviest first. Each has an `item_id` and a `weight`. The weights of a bag sum to 1.
-- `cold_start` is true when the bag is empty, for example after all items were returned. The categories are then the model's prior.
+- `cold_start` is true when the bag is empty, for example after all items were returned. The categories are then the model's prior. A
+  bundle that uses the trend names what all users take now instead.
+- `fields` has the best three values of each field, best first: of categories that exclude each other, such as the colours. The scores
+  of all values of a field sum to 1. It is empty for a bundle without fields.
+- `trend_version` names the trend that the scores are made with: the offset on `category-trend` up to which the worker had read that
+  topic. With it and the bag, the answer can be computed again. It is null for a bundle that does not use the trend, and before the
+  first record of that topic.
 
 ## Embedded interaction
 

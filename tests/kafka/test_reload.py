@@ -53,7 +53,7 @@ class Shop:
         if one_category:
             (folder / AGGREGATOR).write_bytes(one_score(self.original.embedding_size))
             content["files"][AGGREGATOR] = file_sha256(folder / AGGREGATOR)
-            content |= {"categories": ["anything"], "prior": [0.5]}
+            content |= {"categories": ["anything"], "prior": [0.5], "fields": []}
         content |= {"version": version}
         content["checksum"] = content_checksum(content)
         (folder / MANIFEST).write_text(json.dumps(content))

@@ -175,7 +175,7 @@ def test_each_failure_is_one_line_and_leaves_nothing(filled: System, simulated: 
         "--out /proc/none/next: No such file or directory",
         said("--work", tmp_path / ".retrain", to=Path("/proc/none/next")),
     )
-    fails(1, f"none of its categories is one of the 61 of {shipped.name}", said(table=others))
+    fails(1, f"none of its categories is one of the 96 of {shipped.name}", said(table=others))
     fails(
         1,
         "users have a purchase of an item with a known category in the last 7 days, expected 500",

@@ -17,8 +17,10 @@ EXPECTED = {
     BAGS_CHANGELOG: "compact",
     "user-recommendations": "compact",
     "user-interactions-dlq": "delete",
+    "category-trend": "compact",
 }
 PARTITIONS = 4  # what System sets
+COUNTS = dict.fromkeys(EXPECTED, PARTITIONS) | {"category-trend": 1}
 
 
 @pytest.fixture
@@ -80,13 +82,13 @@ def test_all_topics_are_created_once_and_exist_from_then_on(empty: System) -> No
     found = asyncio.run(described(empty))
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert {name: count for name, (count, _) in found.items()} == dict.fromkeys(EXPECTED, PARTITIONS)
+    assert {name: count for name, (count, _) in found.items()} == COUNTS
     assert {name: configs["cleanup.policy"] for name, (_, configs) in found.items()} == EXPECTED
     assert int(found["user-interactions-dlq"][1]["retention.ms"]) == 90 * 86_400_000
     for name in EXPECTED:
         assert rows(first.stdout)[name].endswith("created"), first.stdout
         assert rows(second.stdout)[name].endswith("exists"), second.stdout
-        assert f" {PARTITIONS} " in rows(second.stdout)[name]
+        assert f" {COUNTS[name]} " in rows(second.stdout)[name]
 
 
 def test_a_changelog_is_created_with_as_many_partitions_as_the_topic_it_belongs_to(empty: System) -> None:

@@ -76,7 +76,7 @@ def test_the_commands_lead_from_a_data_set_to_figures(
         said = [done(*command) for command in (PREPARE.get(f"data/{name}", dataset), *train)]
     assert f"{USERS}, {len(ITEMS)}, {USERS * EVENTS:,}" in said[0]
     assert re.search(rf"(not_a_picture|http_status) 1, the first: {LOST}: ", said[1])
-    [score] = re.findall(r"^. MAP +. ([\d.]+)", said[-1], re.MULTILINE)
+    [score] = re.findall(r"^ +MAP +([\d.]+)", said[-1], re.MULTILINE)
     assert float(score) > 0.9
     made = Bundle.load(tmp_path / "bundles" / name)
     assert len(made.categories) == 3

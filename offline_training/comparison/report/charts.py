@@ -15,27 +15,29 @@ WIDTH, HEIGHT = 3.2, 2.4  # size of a panel, inches
 
 
 def intervals(comparison: Comparison) -> Chart:
-    """Draw the micro F1 of each method, best on top: its interval, the mean over seeds, and each seed."""
-    methods = sorted(by_method(comparison).items(), key=lambda one: spread(one[1], "micro F1")[0])
+    """Draw the figure that counts of each method, best on top: its interval, the mean over seeds, and each seed."""
+    shown = comparison.figure
+    methods = sorted(by_method(comparison).items(), key=lambda one: spread(one[1], shown)[0])
     chosen = best(comparison)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         for place, (name, runs) in enumerate(methods):
             colour = SECOND if name == chosen else FIRST if runs[0].train_loss else MUTED
-            low, mean, high = (spread(runs, f"micro F1{end}")[0] for end in (" low", "", " high"))
+            low, mean, high = (spread(runs, f"{shown}{end}")[0] for end in (" low", "", " high"))
             axes.plot([low, high], [place, place], color=colour, linewidth=2.2)
-            axes.plot([run.figures["micro F1"] for run in runs], [place] * len(runs), "|", color=colour, markersize=9)
+            axes.plot([run.figures[shown] for run in runs], [place] * len(runs), "|", color=colour, markersize=9)
             axes.plot([mean], [place], "o", color=colour, markersize=5)
             axes.annotate(f"{mean:.3f}", (high, place), (6, 0), textcoords="offset points", va="center")
         axes.set_yticks(range(len(methods)), [name for name, _ in methods])
         axes.set_ylim(-0.6, len(methods) - 0.4)
         axes.margins(x=0.1)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("micro F1 on held-out users")
+        axes.set_xlabel(f"{shown} on held-out users")
 
+    name = shown.lower().replace(" ", "-").replace("@", "-at-")
     size = (6.0, 0.8 + 0.27 * len(methods))
-    return _chart(comparison, "micro-f1", "Micro F1 of each method with its interval", size, draw)
+    return _chart(comparison, name, f"{shown[0].upper()}{shown[1:]} of each method with its interval", size, draw)
 
 
 def reach(comparison: Comparison) -> Chart:

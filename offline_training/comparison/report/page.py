@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from offline_training.comparison.report import charts
 from offline_training.comparison.report.tables import (
-    COLUMNS,
     MORE_COLUMNS,
     cost_table,
+    described,
+    fields_table,
     figures_table,
     intervals_table,
     paper_table,
@@ -65,12 +66,13 @@ class RenderedReport(NamedTuple):
     files: dict[str, bytes]
 
 
-def write_report(folder: Path, step: Step) -> Path:
+def write_report(folder: Path, step: Step, *, paper: bool = False) -> Path:
     """Render every `TASK.json` in `folder` to the report files in it.
 
     Args:
         folder: folder with the results.
         step: opens a progress bar.
+        paper: show the paper's table with rounded precision, too.
 
     Returns:
         Path of the page.
@@ -82,9 +84,9 @@ def write_report(folder: Path, step: Step) -> Path:
     sections: list[Section] = []
     with step("report", len(comparisons)) as advance:
         for comparison in comparisons:
-            sections.append(section(comparison))
+            sections.append(section(comparison, paper=paper))
             advance(1)
-    report = render(sections)
+    report = render(sections, paper=paper)
     (folder / FILES).mkdir(exist_ok=True)
     for name, data in report.files.items():
         (folder / FILES / name).write_bytes(data)
@@ -93,55 +95,30 @@ def write_report(folder: Path, step: Step) -> Path:
     return folder / HTML
 
 
-def section(one: Comparison) -> Section:
-    """Assemble the part of the page about one task."""
+def section(one: Comparison, *, paper: bool = False) -> Section:
+    """Assemble the part of the page about one task. paper: show the paper's table with rounded precision, too."""
     curves = charts.learning(one)
     blocks = [
         Block(
             "All methods",
-            "Means over seeds. ± is half the distance between the lowest and the highest seed, if there are several.",
+            "Means over seeds. ± is half the distance between the lowest and the highest seed, if there are several. The last row is "
+            "the best that a method can reach.",
             [],
             [figures_table(one)],
         ),
         Block(
             "Is the difference significant?",
             "Lines are 95 % intervals over the choice of users, dots are means, ticks are seeds. Grey methods are not trained; "
-            "the best trained method is orange. The last columns show its lead over the others on the same users: if the interval of "
-            "a lead lies above 0, the best method is better.",
+            f"the best trained method is orange. The last columns show {_LEADS[bool(one.trend_leads)]}",
             [charts.intervals(one)],
             [intervals_table(one)],
         ),
-        Block(
-            "The paper's table, with the textbook's precision",
-            "Recall / precision of the best k labels.",
-            [],
-            [paper_table(one, "precision")],
-        ),
-        Block(
-            "The paper's table, with rounded precision",
-            "Recall / rounded precision of the best k labels. Rounded precision is the number of hits among the best k, divided by the "
-            "number of scores among them that round to 1, as the authors' public code computes it.",
-            [],
-            [paper_table(one, "rounded precision")],
-        ),
-        Block(
-            "Recall and precision over k",
-            "One panel per method; the grey lines are the other methods. No recall can exceed the ceiling.",
-            [charts.reach(one)],
-            [],
-        ),
+        *(_of_purchases(one) if one.trend_leads else _of_bags(one, paper=paper)),
         Block(
             "Learning curves",
             "Binary cross-entropy summed over labels, after each epoch, one line per seed. A training loss that falls while the "
             "validation loss rises is overfitting. The dot marks the epoch that is kept.",
             [curves] if curves else [],
-            [],
-        ),
-        Block(
-            "Calibration",
-            "Pairs of user and label, grouped by tenths of their score. On the diagonal, 7 of 10 pairs with a score of 0.7 are right. "
-            "Above the diagonal a method is underconfident, below it overconfident. Most pairs are in the lowest tenth.",
-            [charts.calibration(one)],
             [],
         ),
         Block(
@@ -158,8 +135,59 @@ def section(one: Comparison) -> Section:
     return Section(one, verdict(one), blocks, chosen, _shown(one, chosen), names)
 
 
-def render(sections: list[Section]) -> RenderedReport:
-    """Render the page as HTML and as Markdown."""
+_LEADS = {
+    False: "its lead over the others on the same users: if the interval of a lead lies above 0, the best method is better.",
+    True: "the lead of each method over the 28-day trend at the same purchases: if its interval lies above 0, the method is better.",
+}
+"""What the last columns of the table of intervals show, by whether they compare with the trend."""
+
+
+def _of_purchases(one: Comparison) -> list[Block]:
+    return [
+        Block(
+            "Each field",
+            "Share of purchases whose category is among the best 3 of the field. Calibration error is how far the share of hits of the "
+            "best category is from its probability.",
+            [],
+            [fields_table(one, "hit@3"), fields_table(one, "calibration error")],
+        )
+    ]
+
+
+def _of_bags(one: Comparison, *, paper: bool) -> list[Block]:
+    rounded = Block(
+        "The paper's table, with rounded precision",
+        "Recall / rounded precision of the best k labels. Rounded precision is the number of hits among the best k, divided by the "
+        "number of scores among them that round to 1, as the authors' public code computes it.",
+        [],
+        [paper_table(one, "rounded precision")],
+    )
+    return [
+        Block(
+            "The paper's table, with the textbook's precision",
+            "Recall / precision of the best k labels.",
+            [],
+            [paper_table(one, "precision")],
+        ),
+        *([rounded] if paper else []),
+        Block(
+            "Recall and precision over k",
+            "One panel per method; the grey lines are the other methods. No recall can exceed the ceiling.",
+            [charts.reach(one)],
+            [],
+        ),
+        Block(
+            "Calibration",
+            "Pairs of user and label, grouped by tenths of their score. On the diagonal, 7 of 10 pairs with a score of 0.7 are right. "
+            "Above the diagonal a method is underconfident, below it overconfident. Most pairs are in the lowest tenth.",
+            [charts.calibration(one)],
+            [],
+        ),
+    ]
+
+
+def render(sections: list[Section], *, paper: bool = False) -> RenderedReport:
+    """Render the page as HTML and as Markdown. paper: describe rounded precision."""
     files: dict[str, bytes] = {}
     for one in sections:
         files |= {f"{chart.name}.svg": chart.svg.encode() for block in one.blocks for chart in block.charts}
@@ -167,7 +195,8 @@ def render(sections: list[Section]) -> RenderedReport:
     known = {
         "sections": sections,
         "methods": {name: text for one in sections for name, text in one.comparison.methods.items()},
-        "columns": COLUMNS | MORE_COLUMNS,
+        "columns": {name: text for one in sections for name, text in described(one.comparison).items()}
+        | {name: text for name, text in MORE_COLUMNS.items() if paper or name != "rounded precision"},
         "files": FILES,
         "colours": COLOURS,
     }

@@ -22,9 +22,25 @@ FIELDS = (
     "section_name",
     "garment_group_name",
 )
+"""Columns of the articles that become fields, unless others are named. The department, with some hundred values, is not among them."""
 DIGITS = 10  # of an article id, which names its picture; a table of integers has lost the leading zeros
 TRANSACTIONS = ("transactions_train.csv", "transactions_train.csv.gz", "purchases.parquet", "purchases.csv")
 ARTICLES = ("articles.csv", "articles.csv.gz", "articles.parquet")
+
+
+def field_name(column: str) -> str:
+    """How the labels name the field of a column."""
+    return column.removesuffix("_name").replace("_", " ")
+
+
+def parsed_fields(text: str) -> tuple[str, ...]:
+    """The columns that a list such as `product type, department` names. Raises DatasetError for an empty name or the same one twice."""
+    names = [name.strip().replace(" ", "_").removesuffix("_name") for name in text.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise DatasetError(
+            f"--fields {text!r}: expected different names, separated by commas, such as product type,department"
+        )
+    return tuple(f"{name}_name" for name in names)
 
 
 def find(folder: Path, names: tuple[str, ...]) -> Path:
@@ -43,6 +59,7 @@ class HM:
     transactions: Path | None = None
     advance: Advance = text_files.nothing
     encoding: str | None = None
+    fields: Sequence[str] = FIELDS
 
     @property
     def folders(self) -> Sequence[Path]:
@@ -56,17 +73,13 @@ class HM:
                 yield found
 
     def items(self, dropped: Dropped) -> Iterator[DatasetItem]:
-        needed = {name: (name,) for name in FIELDS} | {"item": ("article_id",)}
+        needed = {name: (name,) for name in self.fields} | {"item": ("article_id",)}
         for row in tables.records(find(self.folder, ARTICLES), needed, dropped, self.advance, self.encoding):
             item = item_id(row["item"], row, dropped)
             if not item:
                 continue
             item = item.zfill(DIGITS)
-            paths = tuple(
-                (name.removesuffix("_name").replace("_", " "), value)
-                for name in FIELDS
-                if (value := text_of(row[name]))
-            )
+            paths = tuple((field_name(name), value) for name in self.fields if (value := text_of(row[name])))
             yield DatasetItem(item, self._picture(item), paths)
 
     def _picture(self, item: str) -> PictureRef | None:

@@ -7,6 +7,7 @@ seconds, milliseconds, microseconds or nanoseconds since the epoch, or digits su
 list, the text of one, or text such as `Clothes > Hats|Sale`: ` > ` separates levels, `|` separates paths.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ ITEM_COLUMNS = {"item": EVENT_COLUMNS["item"]}
 TYPE = ("type", "event_type", "event")
 IMAGE = ("image", "image_url", "picture", "img_url")
 CATEGORIES = ("categories", "category", "labels")
+OTHER_SEPARATOR = re.compile("[,;]")
+SEPARATORS = "| separates labels, and ` > ` the levels of a label"
 
 
 def records(
@@ -152,6 +155,9 @@ class Tables:
             except ValueError:
                 dropped.add("categories_not_readable", f"{item}: {shown(categories)}")
                 paths = ()
+            of_text = isinstance(categories, str) and not begins_like_list(categories)
+            if of_text and len(paths) == 1 and OTHER_SEPARATOR.search(paths[0][-1]):
+                dropped.note("one_label_with_a_comma", f"{item}: {shown(paths[0][-1])} is one label; {SEPARATORS}")
             yield DatasetItem(item, picture and picture.within(self.folder), paths)
 
 

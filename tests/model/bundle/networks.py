@@ -79,6 +79,7 @@ def write_colours(folder: Path) -> Bundle:
         "name": "colours",
         "categories": ["colour"],
         "prior": [0.5],
+        "fields": [],
         "backbone_version": "",
         "embedder_version": "",
     }

@@ -46,12 +46,16 @@ def test_an_adapter_makes_embeddings_from_rows_of_the_older_bundle(copy: Path, b
     matrix = rng.normal(size=(OLD_SIZE, bundle.embedding_size)).astype(np.float32)
     adapter = put_adapter(copy, adapter_of(matrix)).adapter(OLD)
     assert adapter is not None
-    assert (adapter.from_embedder_version, adapter.from_size, adapter.embedding_size) == (OLD, OLD_SIZE, 128)
+    assert (adapter.from_embedder_version, adapter.from_size, adapter.embedding_size) == (
+        OLD,
+        OLD_SIZE,
+        bundle.embedding_size,
+    )
     rows = quantize_all(rng.normal(size=(7, OLD_SIZE)).astype(np.float32))
     found = adapter.embed(rows)
     assert found.dtype == np.float32
     assert np.allclose(found, dequantize(rows, OLD_SIZE) @ matrix, atol=1e-5)
-    assert adapter.embed([]).shape == (0, 128)
+    assert adapter.embed([]).shape == (0, bundle.embedding_size)
 
 
 def test_a_row_that_is_not_finite_stays_so_whatever_the_network_makes_of_it(copy: Path) -> None:
@@ -61,8 +65,8 @@ def test_a_row_that_is_not_finite_stays_so_whatever_the_network_makes_of_it(copy
         helper.make_node("MatMul", ["known", "ones"], ["adapted"]),
     ]
     hiding = network(
-        nodes, {"embedding": ["batch", OLD_SIZE]}, {"adapted": ["batch", 128]},
-        zero=np.zeros(1, np.float32), ones=np.ones((OLD_SIZE, 128), np.float32),
+        nodes, {"embedding": ["batch", OLD_SIZE]}, {"adapted": ["batch", 163]},
+        zero=np.zeros(1, np.float32), ones=np.ones((OLD_SIZE, 163), np.float32),
     )  # fmt: skip
     adapter = put_adapter(copy, hiding).adapter(OLD)
     assert adapter is not None
@@ -141,7 +145,7 @@ def test_a_manifest_and_its_adapter_belong_together(
 def test_a_file_of_another_adapter_is_named_with_both_checksums(copy: Path) -> None:
     put_adapter(copy)
     expected = file_sha256(copy / ADAPTER)
-    (copy / ADAPTER).write_bytes(adapter_of(np.zeros((OLD_SIZE, 128), np.float32)))
+    (copy / ADAPTER).write_bytes(adapter_of(np.zeros((OLD_SIZE, 163), np.float32)))
     message = refusal(copy)
     assert message.startswith(str(copy / ADAPTER))
     assert expected in message
@@ -153,8 +157,8 @@ def test_a_file_of_another_adapter_is_named_with_both_checksums(copy: Path) -> N
 @pytest.mark.parametrize(
     ("content", "adapts", "expected"),
     [
-        (adapter_of(np.ones((6, 128), np.float32)), {}, "embedding float32[batch, 5], found embedding float32[batch, 6]"),
-        (adapter_of(np.ones((5, 64), np.float32)), {}, "adapted float32[batch, 128], found adapted float32[batch, 64]"),
+        (adapter_of(np.ones((6, 163), np.float32)), {}, "embedding float32[batch, 5], found embedding float32[batch, 6]"),
+        (adapter_of(np.ones((5, 64), np.float32)), {}, "adapted float32[batch, 163], found adapted float32[batch, 64]"),
         (None, {"embedding_size": -1}, "embedding float32[batch, -1], found embedding float32[batch, 5]"),
         (b"\x3a\x04\x2a\x02\x70\x01", {}, "data in another file"),
         (b"no network", {}, "expected an ONNX file"),

@@ -167,22 +167,22 @@ def test_an_invalid_manifest_is_refused(copy: Path, content: bytes) -> None:
 
 
 MISFITS: list[tuple[Change, str, str, str]] = [
-    (lambda m: m["embedding"].update(size=512), ITEMS, "512", "128"),
+    (lambda m: m["embedding"].update(size=512), ITEMS, "512", "163"),
     (lambda m: m["image"].update(size=192), BACKBONE, "192", "224"),
     (
-        lambda m: (m["categories"].pop(), m["prior"].pop()),
+        lambda m: (m["categories"].pop(), m["prior"].pop(), m["fields"][0]["categories"].pop()),
         AGGREGATOR,
-        "scores float32[batch, 60]",
-        "scores float32[batch, 61]",
+        "scores float32[batch, 95]",
+        "scores float32[batch, 96]",
     ),
-    (lambda m: m["prior"].pop(), MANIFEST, "61", "60"),
-    (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "60"),
+    (lambda m: m["prior"].pop(), MANIFEST, "96", "95"),
+    (lambda m: m["categories"].__setitem__(0, m["categories"][1]), MANIFEST, "distinct", "95"),
     (lambda m: m["image"].update(preprocessing="other"), MANIFEST, "fit-white-1", "other"),
     (lambda m: m["files"].pop(BACKBONE), MANIFEST, BACKBONE, ITEMS),
     (
         lambda m: m["files"].pop(ITEMS),
         MANIFEST,
-        f"{ITEMS}, from 1024 features to an embedding of 128 numbers",
+        f"{ITEMS}, from 1024 features to an embedding of 163 numbers",
         BACKBONE,
     ),
     (lambda m: m["files"].pop(AGGREGATOR), MANIFEST, AGGREGATOR, BACKBONE),
@@ -321,7 +321,7 @@ def test_an_item_network_for_other_features_is_refused(copy: Path) -> None:
     node = helper.make_node("MatMul", ["features", "weights"], ["embedding"])
     (copy / ITEMS).write_bytes(
         network(
-            [node], {"features": ["batch", 576]}, {"embedding": ["batch", 128]}, weights=np.ones((576, 128), np.float32)
+            [node], {"features": ["batch", 576]}, {"embedding": ["batch", 163]}, weights=np.ones((576, 163), np.float32)
         )
     )
     edit(copy, lambda m: m["files"].update({ITEMS: file_sha256(copy / ITEMS)}))
@@ -343,7 +343,10 @@ def test_a_backbone_that_makes_no_vector_is_refused(copy: Path) -> None:
 def test_a_bundle_without_an_item_network_embeds_with_its_backbone(copy: Path, bundle: Bundle) -> None:
     (copy / AGGREGATOR).write_bytes(aggregator_of(1024))
     files = {BACKBONE: bundle.manifest.files[BACKBONE], AGGREGATOR: file_sha256(copy / AGGREGATOR)}
-    edit(copy, lambda m: (m.update(files=files, categories=["a"], prior=[0.5]), m["embedding"].update(size=1024)))
+    edit(
+        copy,
+        lambda m: (m.update(files=files, categories=["a"], prior=[0.5], fields=[]), m["embedding"].update(size=1024)),
+    )
     alone = Bundle.load(copy)
     assert alone.embedder_version == alone.backbone_version == bundle.backbone_version
     pictures = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)

@@ -17,7 +17,9 @@ from tests.offline_training.silent import step  # noqa: E402
 
 PRODUCTS, SIZE = 60, 32
 LABELS = ["hat", "shoe", "tie"]
-MEMORIZE = ItemRecipe(code_size=8, width=64, epochs=60, batch=32, weight_decay=0, dropout=0, drop_input=0, mixup=0)
+MEMORIZE = ItemRecipe(
+    code_size=8, width=64, epochs=60, batch=32, weight_decay=0, dropout=0, drop_input=0, mixup=0, min_steps=0
+)
 
 
 def users(seed: int) -> Bags:

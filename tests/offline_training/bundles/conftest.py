@@ -28,6 +28,7 @@ def embeddings(shop: Path) -> Path:
 def trained(shop: Path, embeddings: Path) -> Path:
     said = done(
         "train", "bundle", shop / "set", "--embeddings", embeddings, "--out", shop / "bundle", "--name", "colours",
+        "--version", "1.0.0",
     )  # fmt: skip
     assert "colours 1.0.0" in said
     return shop / "bundle"

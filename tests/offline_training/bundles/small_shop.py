@@ -24,7 +24,7 @@ def done(*arguments: object) -> str:
 
 
 def write_shop(folder: Path) -> None:
-    """A prepared data set: pictures of three colours, and users who like one or two of them."""
+    """A prepared data set: pictures of three colours, and users who like one or two of them and take an item a day."""
     chance = random.Random(0)
     noise = np.random.default_rng(0)
     items = ["item,image,categories"]
@@ -40,7 +40,9 @@ def write_shop(folder: Path) -> None:
     for user in range(USERS):
         liked = chance.sample(list(KINDS), chance.choice([1, 2]))
         taken = [f"{chance.choice(liked)}{chance.randrange(EACH)}" for _ in range(10)]
-        events += [f"user-{user},{item},{1_600_000_000 + time}" for time, item in enumerate([*taken, "broken", "far"])]
+        events += [
+            f"user-{user},{item},{1_600_000_000 + 86_400 * time}" for time, item in enumerate([*taken, "broken", "far"])
+        ]
     (folder / "events.csv").write_text("\n".join(events))
     tables = ("--items", folder / "items.csv", "--events", folder / "events.csv")
     done("dataset", "tables", *tables, "--out", folder / "set", "--levels", 2, "--min-items", 1)

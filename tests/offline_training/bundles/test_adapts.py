@@ -31,7 +31,7 @@ def adapted(shop: Path, trained: Path, embeddings: Path) -> Path:
     said = done(*TRAIN, shop / "set", "--embeddings", embeddings, "--seed", 1, "--adapts", trained, "--out", out)
     assert f"adapts embedder {old.embedder_version} (colours 1.0.0): " in said
     assert f"fitted on {ITEMS} pictures" in said
-    assert "test/next, adapted codes" in said
+    assert "test/next, adapted codes" in Bundle.load(out).manifest.metrics
     assert re.search(
         r"micro F1 by codes: [\d.]+ native, [\d.]+ adapted \(\S+ \[\S+, \S+\]\), [\d.]+ untouched \(\S+ \[\S+, \S+\]\)$",
         said.rstrip(),

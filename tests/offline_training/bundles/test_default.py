@@ -13,8 +13,11 @@ from model.bundle import MANIFEST, Bundle  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
 from offline_training.aggregators.fitting import FitRecipe  # noqa: E402
 from offline_training.bundles import default  # noqa: E402
-from offline_training.bundles.default import BASELINES, KS, RECIPE, SOURCES, BundleRecipe, make_default_bundle  # noqa: E402
+from offline_training.bundles.default import BASELINES, RECIPE, SOURCES, BundleRecipe, make_default_bundle  # noqa: E402
 from offline_training.bundles.embedding import embed_pictures  # noqa: E402
+from offline_training.bundles.kinds.graphs import KINDS  # noqa: E402
+from offline_training.bundles.kinds.table import read_kinds  # noqa: E402
+from offline_training.bundles.photos import KS  # noqa: E402
 from offline_training.embedders.training_data.pictures import LabelledPicture, read_clothing  # noqa: E402
 from offline_training.item_network.network import ItemRecipe  # noqa: E402
 from tests.offline_training.bundles.made_photos import COLOURS, photo, write_all  # noqa: E402
@@ -28,9 +31,11 @@ SMALL = BundleRecipe(
     calibration_pictures=8,
     users=100,
     folds=2,
-    items=ItemRecipe(code_size=16, width=32, epochs=20, batch=8, rate=1e-2, drop_input=0.0, dropout=0.0, mixup=0.0),
-    served=FitRecipe(batch=32, drawn=3, settling=0),
-    baseline=FitRecipe(batch=32, drawn=1, settling=0),
+    items=ItemRecipe(
+        code_size=16, width=32, epochs=20, batch=8, rate=1e-2, drop_input=0.0, dropout=0.0, mixup=0.0, min_steps=0
+    ),
+    served=FitRecipe(batch=32, drawn=3, settling=0, min_steps=0, enough_steps=0),
+    baseline=FitRecipe(batch=32, drawn=1, settling=0, min_steps=0, enough_steps=0),
 )
 
 
@@ -61,9 +66,10 @@ def bundle(folder: Path) -> Bundle:
 
 
 def test_the_bundle_loads_with_the_categories_of_all_sources(bundle: Bundle) -> None:
-    assert bundle.categories == tuple(COLOURS)
-    assert bundle.embedding_size == SMALL.items.code_size
-    assert bundle.prior.shape == (len(COLOURS),)
+    kinds = read_kinds()
+    assert bundle.categories == (*COLOURS, *kinds)
+    assert bundle.embedding_size == SMALL.items.code_size + len(kinds)
+    assert bundle.prior.shape == (len(COLOURS) + len(kinds),)
     assert (bundle.prior > 0).all()
 
 
@@ -74,9 +80,9 @@ def test_its_embedder_and_its_aggregator_name_the_category_of_a_new_photo(bundle
         photo(category, rng).save(tmp_path / "new.png")
         pictures.append(decode_picture((tmp_path / "new.png").read_bytes(), bundle.image_size))
     embeddings = bundle.embedder().embed(np.stack(pictures))
-    assert embeddings.shape == (len(COLOURS), SMALL.items.code_size)
+    assert embeddings.shape == (len(COLOURS), bundle.embedding_size)
     scored = bundle.aggregator().score(embeddings[:, None], np.zeros((len(COLOURS), 1), np.float32))
-    named = [bundle.categories[best] for best in scored.scores.argmax(1)]
+    named = [bundle.categories[best] for best in scored.scores[:, : len(COLOURS)].argmax(1)]
     assert sum(name == category for name, category in zip(named, COLOURS, strict=True)) >= 5, named
     assert np.allclose(scored.attention, 1, atol=1e-5)
 
@@ -84,8 +90,9 @@ def test_its_embedder_and_its_aggregator_name_the_category_of_a_new_photo(bundle
 def test_the_manifest_holds_the_figures_of_the_bundle_and_of_what_it_is_compared_with(bundle: Bundle) -> None:
     methods = {"as shipped", *BASELINES, "popularity", "one category, bags of 1", "one category, bags of 3"}
     measured = bundle.manifest.metrics
-    assert set(measured) == {f"{group}/{method}" for group in ("held_out", "demo_photos") for method in methods}
-    for figures in measured.values():
+    kinds = {"kinds/clothing", "kinds/grocery"}
+    assert set(measured) == {f"{group}/{method}" for group in ("held_out", "demo_photos") for method in methods} | kinds
+    for figures in (measured[name] for name in measured.keys() - kinds):
         assert {f"{figure}@{k}" for figure in ("recall", "precision") for k in KS} <= set(figures)
         assert all(np.isfinite(value) for value in figures.values())
     assert measured["held_out/as shipped"]["users"] == SMALL.users
@@ -94,7 +101,7 @@ def test_the_manifest_holds_the_figures_of_the_bundle_and_of_what_it_is_compared
 
 def test_the_manifest_says_what_the_bundle_is_made_of(bundle: Bundle) -> None:
     manifest = bundle.manifest
-    assert manifest.sources == SOURCES
+    assert manifest.sources == [*SOURCES, KINDS]
     assert manifest.training.seed == 0
     assert manifest.training.command.endswith("--seed 0")
     assert manifest.training.recipe["items_code_size"] == SMALL.items.code_size

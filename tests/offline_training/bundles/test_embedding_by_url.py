@@ -98,7 +98,7 @@ def test_urls_and_files_are_embedded_and_each_failure_is_reported_with_its_reaso
         "address_not_public 1, the first: inside: ",
         "url_scheme 2, the first: ",
         "no_picture 1, the first: none",
-        "unreadable_picture 1, the first: nowhere: ",
+        "missing_picture 1, the first: nowhere: ",
     ):
         assert reason in done.err
     vectors = found(tmp_path)

@@ -1,6 +1,8 @@
 """From a folder of pictures and two tables to a bundle that a worker runs, through the commands of docs/train/your-shop.md."""
 
 import re
+import zlib
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle  # noqa: E402
+from model.fingerprint import known_in  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
 from model.quantization import as_stored, dequantize  # noqa: E402
 from model.sessions import open_session  # noqa: E402
@@ -19,7 +22,7 @@ from offline_training.tasks.bags import make_bags  # noqa: E402
 from offline_training.tasks.catalogue import read_catalogue, read_embeddings  # noqa: E402
 from offline_training.tasks.evaluation import codes_of, scores  # noqa: E402
 from tests.model.bundle.early import write_early  # noqa: E402
-from tests.offline_training.bundles.small_shop import EACH, KINDS, done, run  # noqa: E402
+from tests.offline_training.bundles.small_shop import EACH, KINDS, USERS, done, run  # noqa: E402
 
 pytestmark = pytest.mark.training
 
@@ -73,9 +76,30 @@ def test_evaluate_repeats_the_figures_of_the_manifest_from_the_bundle_alone(
 ) -> None:
     measured = Bundle.load(trained).manifest.metrics["test/next"]
     said = done("evaluate", trained, shop / "set", "--embeddings", embeddings, "--task", "next")
-    for name in ("micro F1", "threshold", "MAP", "users"):
-        [shown] = re.findall(rf"^. {name} +. ([\d.,]+)", said, re.MULTILINE)
-        assert float(shown) == pytest.approx(measured[name], abs=1e-4), name
+    for name in ("micro F1", "macro F1", "MAP"):
+        [shown] = re.findall(rf"^ +{name} +([\d.]+)", said, re.MULTILINE)
+        assert float(shown) == pytest.approx(measured[name], abs=1e-3), name
+    assert f"{measured['users']:.0f} held-out users" in said
+    others = Bundle.load(trained).manifest.metrics
+    lead = measured["micro F1"] - others["test/next, popularity"]["micro F1"]
+    assert measured["micro F1 - popularity"] == pytest.approx(lead, abs=2e-4)
+    assert f"popularity by {abs(lead):.3f} [" in said
+
+
+def test_a_bundle_for_purchases_ends_with_its_lead_over_the_trend(shop: Path, embeddings: Path, tmp_path: Path) -> None:
+    arguments = (shop / "set", "--embeddings", embeddings, "--task", "purchases")
+    said = done("train", "bundle", *arguments, "--out", tmp_path)
+    made = Bundle.load(tmp_path)
+    measured = made.manifest.metrics["test/purchases"]
+    assert made.manifest.training.task.startswith("which categories the next purchase has")
+    assert measured["macro hit@1"] > made.manifest.metrics["test/purchases, last 28 days"]["macro hit@1"]
+    lead = measured["macro hit@3 - last 28 days"]
+    sentence = f"the 28-day trend by {abs(lead):.3f} ["
+    again = done("evaluate", tmp_path, *arguments)
+    for output in (said, again):
+        assert sentence in output
+        [shown] = re.findall(r"^ +macro hit@1 +([\d.]+)", output, re.MULTILINE)
+        assert float(shown) == pytest.approx(measured["macro hit@1"], abs=1e-3)
 
 
 def test_scores_of_padded_bags_equal_those_of_single_bags(shop: Path, trained: Path, embeddings: Path) -> None:
@@ -163,7 +187,7 @@ def test_embeddings_labels_and_options_that_do_not_fit_are_refused_in_one_line(
         ),
         (
             ("evaluate", Bundle.load().path, shop / "set", "--embeddings", embeddings),
-            "the data set's 3 labels are not the 61 categories of",
+            "the data set's 3 labels are not the 96 categories of",
         ),
         (
             ("train", "bundle", shop / "set", "--embeddings", shop / "short.npz", "--out", tmp_path),
@@ -189,3 +213,40 @@ def test_the_item_network_that_is_written_computes_what_was_trained(tmp_path: Pa
     features = as_stored(np.random.default_rng(0).random((3, 24), np.float32))
     (found,) = open_session(tmp_path / "items.onnx", threads=1).run(["embedding"], {"features": features})
     assert np.allclose(np.asarray(found), codes(items, features), atol=1e-4)
+
+
+def test_two_trainings_have_two_versions_and_say_what_they_learnt_from(
+    shop: Path, trained: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", "bundle", shop / "set", "--embeddings", embeddings, "--task", "profile", "--max-bag", 5)
+    said = [
+        done(*arguments, "--aggregator", "average", "--seed", seed, "--out", tmp_path / str(seed)) for seed in (0, 1)
+    ]
+    first, second = (Bundle.load(tmp_path / str(seed)) for seed in (0, 1))
+    today = datetime.now(UTC)
+    for made, text, seed in ((first, said[0], 0), (second, said[1], 1)):
+        assert re.fullmatch(rf"{today:%Y\.%m}\.\d\d-[0-9a-f]{{8}}", made.version)
+        assert f"shop {made.version}, profile: " in text
+        assert made.manifest.training.command == (
+            "tastestream train bundle DATASET --embeddings FILE --task profile --aggregator average --max-bag 5 "
+            f"--seed {seed}"
+        )
+        assert abs(datetime.fromisoformat(made.manifest.training.date) - today) < timedelta(minutes=10)
+    assert first.version != second.version
+    data = first.manifest.data
+    assert data is not None
+    users = [f"user-{number}" for number in range(USERS)]
+    learnt = [user for user in users if zlib.crc32(user.encode()) % 10]
+    assert (data.users, data.items) == (len(learnt), 3 * EACH)
+    assert known_in(data.user_ids, users) == (len(learnt), USERS)
+    shown = done("bundle", "show", tmp_path / "0")
+    assert (
+        f"learnt from {data.events:,} events of {len(learnt)} users, and the labels of 36 items: tables items.csv"
+        in shown
+    )
+    assert f"fingerprints of {len(learnt)} users" in shown
+    assert "user_ids" not in shown
+
+
+def test_a_version_that_is_given_stays(trained: Path) -> None:
+    assert Bundle.load(trained).version == "1.0.0"

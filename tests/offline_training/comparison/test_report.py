@@ -35,6 +35,7 @@ from offline_training.report.drawing import COLOURS  # noqa: E402
 from offline_training.report.parts import Table  # noqa: E402
 from offline_training.tasks.bags import PADDING, make_bags  # noqa: E402
 from offline_training.tasks.catalogue import Catalogue, read_catalogue  # noqa: E402
+from offline_training.tasks.evaluation import f1_lead  # noqa: E402
 from offline_training.tasks.split import Histories, make_split  # noqa: E402
 from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
@@ -45,7 +46,7 @@ pytestmark = pytest.mark.training
 SIZE, ITEMS = 24, 60
 SCRIPT = "<script>alert(1)</script> & $a_b$ | `c`"
 LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", f"kind > {SCRIPT}"]
-SMALL = ItemRecipe(code_size=8, width=16, epochs=2)
+SMALL = ItemRecipe(code_size=8, width=16, epochs=2, min_steps=0)
 METHODS = ["popularity", "recency of true labels", "average", "nan+cg unmasked", "codes mean+max"]
 TRAINED = METHODS[2:]
 
@@ -79,14 +80,14 @@ def histories() -> Histories:
 @pytest.fixture(scope="module")
 def found(catalogue: Catalogue, histories: Histories) -> Comparison:
     split = make_split("next", histories, catalogue)
-    return compare.compare("next", catalogue, split, methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
+    return compare.compare("next", catalogue, [split], methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
 
 
 @pytest.fixture(scope="module")
 def folder(found: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
     write(found, folder)
-    write_report(folder, step)
+    write_report(folder, step, paper=True)
     return folder
 
 
@@ -115,7 +116,8 @@ def test_the_page_shows_every_section_method_and_figure(found: Comparison, page:
     ):
         assert title in text, title
     figures, intervals, textbook, rounded, cost = page.tables[:5]
-    assert [row[0] for row in figures[1:]] == METHODS
+    assert [row[0] for row in figures[1:]] == [*METHODS, "at best"]
+    assert figures[-1][1] == f"{found.ceilings['recall@5']:.4f}"
     for name, runs in by_method(found).items():
         assert found.methods[name] in text
         [row] = [row for row in figures if row[0] == name]
@@ -131,6 +133,27 @@ def test_the_page_shows_every_section_method_and_figure(found: Comparison, page:
             assert table[1][1 + METHODS.index(name)] == f"{recall:.4f} / {value:.4f}"
     assert [row[0] for row in cost[1:]] == TRAINED
     assert [row[3] for row in cost[1:]] == ["32", "32", "16"]
+
+
+def test_rounded_precision_is_shown_for_the_paper_only(found: Comparison, tmp_path: Path) -> None:
+    write(found, tmp_path)
+    write_report(tmp_path, step)
+    for name in (HTML, MARKDOWN):
+        assert "ounded precision" not in (tmp_path / name).read_text(encoding="utf-8")
+
+
+def test_the_verdict_says_whether_the_lead_over_a_baseline_is_more_than_chance(found: Comparison) -> None:
+    leads = found.leads | {"popularity": Lead(0.1, 0.05, 0.15), "average": Lead(-0.01, -0.03, 0.01)}
+    _, *said = verdict(msgspec.structs.replace(found, leads=leads))
+    name = best(found)
+    assert f"{name} is ahead of popularity by 0.100 [0.050, 0.150] in micro F1, which is more than chance." in said
+    if name != "average":
+        assert f"{name} is behind average by 0.010 [-0.010, 0.030] in micro F1, which is not more than chance." in said
+
+
+def test_with_fewer_than_five_labels_the_verdict_names_no_ceiling(found: Comparison) -> None:
+    first, *_ = verdict(msgspec.structs.replace(found, ceilings={}))
+    assert first.endswith(").")
 
 
 def test_the_page_loads_nothing_from_elsewhere(page: Page) -> None:
@@ -173,7 +196,7 @@ def test_markup_in_a_method_name_does_not_break_charts_or_tables(found: Comparis
     runs = [msgspec.structs.replace(run, method=SCRIPT) if run.method == "average" else run for run in found.runs]
     methods = {SCRIPT if name == "average" else name: text for name, text in found.methods.items()}
     leads = {SCRIPT if name == "average" else name: lead for name, lead in found.leads.items()}
-    made = section(msgspec.structs.replace(found, runs=runs, methods=methods, leads=leads, costs={}))
+    made = section(msgspec.structs.replace(found, runs=runs, methods=methods, leads=leads, costs={}), paper=True)
     for chart in (chart for block in made.blocks for chart in block.charts):
         assert SCRIPT in texts_of(chart.svg)
     page = render([made])
@@ -220,7 +243,7 @@ def test_without_local_pictures_the_report_says_why_there_are_no_examples(
 ) -> None:
     bare = Catalogue(catalogue.items, LABELS, catalogue.embeddings, catalogue.matrix, 0)
     split = make_split("profile", histories, bare)
-    one = compare.compare("profile", bare, split, methods=["average"], seeds=[0], step=step)
+    one = compare.compare("profile", bare, [split], methods=["average"], seeds=[0], step=step)
     write(one, tmp_path)
     write_report(tmp_path, step)
     text = " ".join(Page((tmp_path / HTML).read_text(encoding="utf-8")).texts)
@@ -241,7 +264,7 @@ def test_the_markdown_has_the_page_s_tables_and_no_broken_link(folder: Path, pag
 
 def test_the_same_results_give_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "next.json").write_bytes((folder / "next.json").read_bytes())
-    write_report(tmp_path, step)
+    write_report(tmp_path, step, paper=True)
     for path in (path for path in folder.rglob("*") if path.is_file()):
         assert path.read_bytes() == (tmp_path / path.relative_to(folder)).read_bytes(), path
 
@@ -283,12 +306,12 @@ def test_a_lead_over_the_same_users_has_a_narrower_interval_than_the_figures() -
     hits = chance.integers(0, 5, 300)
     ours, theirs = (np.stack([found, np.full(300, 6), np.full(300, 5)], 1) for found in (hits, hits))
     ours[::10, 0] += 1
-    lead = compare._lead(ours, theirs)
+    lead = f1_lead(ours, theirs)
     assert lead.difference == pytest.approx(2 * 30 / (300 * 11))
     own = metrics.bootstrap(ours, metrics.f1)
     assert 0 < lead.low < lead.high
     assert lead.high - lead.low < (own.high - own.low) / 3
-    assert compare._lead(theirs, theirs) == Lead(0, 0, 0)
+    assert f1_lead(theirs, theirs) == (0, 0, 0)
 
 
 def test_the_best_method_is_chosen_on_validation_users(found: Comparison) -> None:
@@ -359,7 +382,7 @@ def run(*arguments: object) -> Result:
 
 def test_the_report_command_renders_the_same_page_again(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "next.json").write_bytes((folder / "next.json").read_bytes())
-    done = run("report", tmp_path)
+    done = run("report", tmp_path, "--paper")
     assert done.exit_code == 0, done.output
     assert (tmp_path / HTML).read_bytes() == (folder / HTML).read_bytes()
 
@@ -367,7 +390,10 @@ def test_the_report_command_renders_the_same_page_again(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (None, "expected profile.json, unseen.json or next.json, found notes.txt: `tastestream train compare` writes"),
+        (
+            None,
+            "expected profile.json, unseen.json, next.json or purchases.json, found notes.txt: `tastestream train compare` writes",
+        ),
         ('{"task": "next", "runs": []}', "next.json: expected results of version 2, found none: run"),
         ('{"version": 1, "task": "next"}', "next.json: expected results of version 2, found 1: run"),
         (

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,8 @@ def test_events_out_of_order_are_sorted_and_counted(amazon: tuple[object, ...], 
     (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
     summary, events, _ = prepared(*amazon)
     assert [event["time"] % 1_300_000_000_000 for event in events] == [0, 1000, 2000, 5000, 6000, 7000, 10_000]
-    assert summary.noted == {"event_after_a_later_one": 1}, "an event of an item that is left out does not count"
-    assert summary.examples["event_after_a_later_one"] == "U1 B1"
+    assert summary.noted == {"event_put_in_time_order": 1}, "an event of an item that is left out does not count"
+    assert summary.examples["event_put_in_time_order"] == "U1 B1"
 
 
 def test_pictures_of_a_folder_replace_those_of_the_source(amazon: tuple[object, ...], tmp_path: Path) -> None:
@@ -209,6 +210,23 @@ def test_the_files_of_the_hm_competition_become_a_data_set(tmp_path: Path) -> No
     assert events == [{"user": "000058", "item": "0108775015", "type": "purchase", "time": 1537401600000}]
     assert "colour group > Black" in items["0108775015"]["categories"]
     assert summary.dropped == {"event_without_user_or_item": 1}
+
+
+def test_the_columns_that_fields_names_become_labels(tmp_path: Path) -> None:
+    (tmp_path / "articles.csv").write_text(
+        "article_id,department_name,product_type_name,index_name\n1,Jersey,Vest top,Ladies\n2,Shirt,,A\n"
+    )
+    (tmp_path / "transactions_train.csv").write_text("t_dat,customer_id,article_id\n2018-09-20,58,1\n2018-09-20,58,2\n")
+    options = ("--out", tmp_path / "out", "--min-items", 1, "--pictureless")
+    summary, _, _ = prepared("hm", tmp_path, *options, "--fields", "product type, department_name")
+    assert set(summary.labels) == {"department > Jersey", "department > Shirt", "product type > Vest top"}
+    for wrong in ("department,", "index,index_name", ""):
+        refused = run("hm", tmp_path, *options, "--fields", wrong)
+        assert refused.exit_code == 1
+        assert f"--fields {wrong!r}: expected different names, separated by commas" in refused.output.replace("\n", " ")
+    absent = run("hm", tmp_path, *options, "--fields", "colour group")
+    assert absent.exit_code == 1
+    assert "colour_group_name" in absent.output.replace("\n", " ")
 
 
 @needs("clothing")
@@ -313,3 +331,76 @@ def test_items_without_picture_or_event_are_kept_on_request(
 def test_the_labels_of_a_bundle_are_kept_however_few_items_have_them() -> None:
     rule = LabelRule(1, 1, 5, 2, only=frozenset({"all", "rare", "gone"}))
     assert vocabulary(Counter({"all": 9, "x": 5, "y": 4, "rare": 1}), 9, rule) == ["all", "rare"]
+
+
+def shop(folder: Path, categories: list[str], users: int = 3) -> tuple[object, ...]:
+    """Two tables: an item for each entry of `categories`, and users who take the first items."""
+    items = [[f"i{number}", f"http://a/{number}.jpg", text] for number, text in enumerate(categories)]
+    events = [[f"u{user}", f"i{item}", 1_600_000_000 + item] for user in range(users) for item in range(len(items) - 1)]
+    for name, header, rows in (("items", "item,image,categories", items), ("events", "user,item,time", events)):
+        with (folder / f"{name}.csv").open("w", newline="") as file:
+            file.write(header + "\n")
+            csv.writer(file).writerows(rows)
+    tables = ("--events", folder / "events.csv", "--items", folder / "items.csv")
+    return "tables", *tables, "--out", folder / "set", "--min-items", 1
+
+
+def test_a_label_that_every_item_has_is_named_as_such(tmp_path: Path) -> None:
+    arguments = shop(tmp_path, ["Shop > hat", "Shop > tie", "Shop", "Shop > tie"])
+    summary, _, items = prepared(*arguments, "--untouched")
+    assert summary.labels.keys() == {"Shop > hat", "Shop > tie"}
+    assert summary.of_every_item == ["Shop"]
+    assert summary.dropped["item_with_labels_of_every_item_only"] == 1
+    assert summary.examples["item_with_labels_of_every_item_only"] == "i2: Shop"
+    assert len(items) == 3
+    assert "left out: label of every item" in run(*arguments).output
+
+
+@pytest.mark.parametrize("categories", [["hat"] * 4, ["colour > red"] * 4, ["sale|new"] * 4])
+def test_a_shop_whose_items_all_have_the_same_labels_is_refused_with_that_reason(
+    tmp_path: Path, categories: list[str]
+) -> None:
+    done = run(*shop(tmp_path, categories))
+    assert done.exit_code == 1
+    assert "nothing is left: no item with a picture and a label" in done.output
+    assert "item_with_labels_of_every_item_only 3, the first: i0: " in done.output
+
+
+def test_a_field_with_one_value_that_some_items_have_stays(tmp_path: Path) -> None:
+    summary, _, _ = prepared(*shop(tmp_path, ["sale > yes|hat", "hat", "tie", "tie"]))
+    assert "sale" in {label.partition(" > ")[0] for label in summary.labels}
+    assert not summary.dropped
+
+
+@pytest.mark.parametrize(
+    "categories", [["", "hat", "tie", "hat"], ["|", "hat", "tie", "hat"], [" > ", "hat", "tie", "hat"]]
+)
+def test_items_without_labels_are_counted_with_their_reason(tmp_path: Path, categories: list[str]) -> None:
+    summary, _, _ = prepared(*shop(tmp_path, categories))
+    assert summary.dropped["item_without_category"] == 1
+
+
+@pytest.mark.parametrize("text", ["hat, cap", "hat; cap", "Clothes > hat,cap"])
+def test_a_comma_separates_nothing_and_the_command_says_what_does(tmp_path: Path, text: str) -> None:
+    summary, _, items = prepared(*shop(tmp_path, [text, "tie", "tie", "tie"]))
+    assert items["i0"]["categories"][-1] == text
+    assert summary.noted["one_label_with_a_comma"] == 1
+    last = text.rpartition(" > ")[2]
+    assert summary.examples["one_label_with_a_comma"] == (
+        f"i0: {last!r} is one label; | separates labels, and ` > ` the levels of a label"
+    )
+
+
+@pytest.mark.parametrize("text", ["hat|cap", "['hat, with a brim']", "Tops, plain|cap"])
+def test_what_is_separated_or_a_list_is_taken_as_it_is(tmp_path: Path, text: str) -> None:
+    summary, _, _ = prepared(*shop(tmp_path, [text, "tie", "tie", "tie"]))
+    assert "one_label_with_a_comma" not in summary.noted
+
+
+def test_items_without_an_event_are_counted_with_the_option_that_keeps_them(tmp_path: Path) -> None:
+    arguments = shop(tmp_path, ["hat", "tie", "cap", "hat"])
+    summary, _, items = prepared(*arguments)
+    assert (len(items), summary.untouched) == (3, 1)
+    assert re.search("left out: item without event +. 1; --untouched keeps them", run(*arguments).output)
+    summary, _, items = prepared(*arguments, "--untouched")
+    assert (len(items), summary.untouched) == (4, 0)

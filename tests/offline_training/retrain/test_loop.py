@@ -94,8 +94,8 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
         assert figure.over_trend.low > 0
 
     made = train(
-        loop.current, loop.data, name="shop", version="2", command="", aggregator=None, keep_items=True, seed=0, out=tmp_path / "next",
-        step=step, adapts=True,
+        loop.current, loop.data, name="shop", version="2", command="", aggregator=None, keep_items=True, seed=0, date="",
+        out=tmp_path / "next", step=step, adapts=True,
     )  # fmt: skip
     assert made.embedder_version == loop.current.embedder_version, "stored embeddings stay valid"
     assert made.manifest.files["aggregator.onnx"] != loop.current.manifest.files["aggregator.onnx"]
@@ -107,7 +107,7 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
     assert found.figures["hit@5"].current == same.figures["hit@5"].current
     with pytest.raises(DatasetError, match="aggregator union: it needs the labels of a new item network"):
         train(
-            loop.current, loop.data, name="shop", version="2", command="", aggregator="union", keep_items=True, seed=0,
+            loop.current, loop.data, name="shop", version="2", command="", aggregator="union", keep_items=True, seed=0, date="",
             out=tmp_path / "other", step=step, adapts=True,
         )  # fmt: skip
 

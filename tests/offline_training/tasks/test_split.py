@@ -14,7 +14,17 @@ from offline_training.datasets.prepare import prepare
 from offline_training.datasets.records import DatasetError, DatasetEvent, DatasetItem, EventType
 from offline_training.tasks.bags import PADDING
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
-from offline_training.tasks.split import Histories, later_bags, make_split, read_histories
+from offline_training.tasks.split import (
+    FEW_USERS,
+    HELD_OUT,
+    Histories,
+    TaskName,
+    held_out_user,
+    later_bags,
+    make_folds,
+    make_split,
+    read_histories,
+)
 from streams.settings import DEFAULT_TYPE_WEIGHTS, Settings
 from tests.offline_training.datasets.sources import Given, no_step
 
@@ -110,7 +120,10 @@ def test_more_users_do_not_change_who_is_held_out() -> None:
 
 
 def test_a_part_without_users_is_refused_with_what_is_needed() -> None:
-    with pytest.raises(DatasetError, match="task next: no user for train among 20; four items or more of a user are"):
+    with pytest.raises(
+        DatasetError,
+        match="task next: no user for train: 0 of 20 users have 4 items or more, and about one in 10 is held out",
+    ):
         make_split("next", histories(20, 3), catalogue())
 
 
@@ -273,3 +286,51 @@ def test_labels_that_no_item_has_become_empty_columns() -> None:
     assert wider.labels == ["new", "label 3", "label 0"]
     assert wider.matrix.sum(axis=0).tolist() == [0, ITEMS // LABELS, ITEMS // LABELS]
     assert wider.matrix[3].tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("task", ["profile", "next"])
+def test_each_of_few_users_is_held_out_in_one_fold(task: TaskName) -> None:
+    known = histories(300, 8)
+    folds = make_folds(task, known, catalogue())
+    assert len(folds) == 5
+    assert sum(len(split.test.rows) for split in folds) == 300
+    for split in folds:
+        assert len(split.train.rows) + len(split.validation.rows) + len(split.test.rows) == 300
+        assert len(split.validation.rows) > 10
+    tested = [tuple(row) for split in folds for row in split.test.rows.tolist()]
+    assert len(set(tested)) == 300
+    trained = {tuple(row) for row in folds[0].train.rows.tolist()}
+    assert not trained & {tuple(row) for row in folds[0].test.rows.tolist()}
+
+
+def test_each_product_of_a_small_shop_is_unseen_in_one_fold() -> None:
+    folds = make_folds("unseen", histories(300, 20), catalogue())
+    assert (np.sum([split.new for split in folds], axis=0) == 1).all()
+
+
+def test_a_bundle_holds_out_the_users_that_its_manifest_leaves_out() -> None:
+    known = histories(300, 8)
+    split = make_split("next", known, catalogue())
+    assert len(split.test.rows) == sum(held_out_user(user) for user in known.users)
+    many = histories(FEW_USERS, 4)
+    [whole] = make_folds("profile", many, catalogue())
+    assert len(whole.test.rows) == sum(zlib.crc32(user.encode()) % HELD_OUT == 0 for user in many.users)
+
+
+@pytest.mark.parametrize(("users", "able"), [(12, 12), (3, 3), (1, 1)])
+def test_a_shop_of_a_dozen_users_is_refused_with_how_many_are_needed(users: int, able: int) -> None:
+    known = Histories([f"guest-{number}" for number in range(users)], histories(users, 8).rows)
+    with pytest.raises(
+        DatasetError, match=rf"{able} of {users} users have 2 items or more, .* expected 50 such users or more"
+    ):
+        make_split("profile", known, catalogue())
+
+
+def test_missing_embeddings_are_made_by_train_embed(tmp_path: Path) -> None:
+    folder = dataset(tmp_path / "set", [DatasetEvent("ada", "1", "purchase", 1)])
+    missing = tmp_path / "features.npz"
+    with pytest.raises(
+        DatasetError,
+        match=rf"features.npz: there is no such file: make it with `tastestream train embed .* --out {missing}`",
+    ):
+        read_catalogue(folder, missing)

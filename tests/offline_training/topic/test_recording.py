@@ -74,8 +74,8 @@ def test_events_are_sorted_by_time_across_partitions(recording: TopicRecording) 
         DatasetEvent("ada", "hat", "purchase", 30),
     ]
     list(recording.items(dropped))
-    assert dropped.notes == {"return": 1, "event_after_a_later_one": 1}
-    assert dropped.examples["event_after_a_later_one"] == "events/1/1"
+    assert dropped.notes == {"return": 1, "event_put_in_time_order": 1}
+    assert dropped.examples["event_put_in_time_order"] == "events/1/1"
     assert not dropped.counts
 
 

@@ -22,6 +22,7 @@ from streams.messages import (
 )
 from streams.profile.bag import fold
 from streams.settings import Settings
+from streams.trend.trend import Trend
 from tests.benchmarks.throughput.peers.parts import (
     Cache,
     bytes_table,
@@ -62,7 +63,7 @@ def profile_app(settings: Settings, bundle: Bundle) -> faust.App:
     app = new_app("naive-profile", settings)
     output = topic_of(app, settings.recommendations_topic)
     bags = bytes_table(app, "bags", settings)
-    recommender = new_recommender(settings, bundle)
+    recommender, trend = new_recommender(settings, bundle), Trend(None, {}, len(bundle.categories))
 
     @app.agent(topic_of(app, settings.embedded_topic))
     async def recommend(stream: Any) -> None:
@@ -72,7 +73,7 @@ def profile_app(settings: Settings, bundle: Bundle) -> faust.App:
             before = decode_bag(bags.get(key))
             after = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
             bags[key] = encode_bag(after)
-            [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
+            [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC), trend=trend)
             await output.send(key=key, value=None if message is None else encode_recommendation(message))
 
     return app

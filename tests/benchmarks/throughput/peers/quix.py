@@ -16,6 +16,7 @@ from model.bundle import Bundle
 from streams.messages import PICTURED, EmbeddedInteraction, encode_recommendation, parse_interaction, with_embedding
 from streams.profile.bag import fold
 from streams.settings import Settings
+from streams.trend.trend import Trend
 from tests.benchmarks.throughput.peers.parts import (
     Cache,
     decode_bag,
@@ -40,7 +41,7 @@ def application(settings: Settings, bundle: Bundle) -> Application:
     source = app.topic(settings.interactions_topic, key_deserializer="bytes", value_deserializer="bytes")
     output = app.topic(settings.recommendations_topic, key_serializer="bytes", value_serializer="bytes")
     cache, client = Cache(settings, bundle), httpx.Client()
-    recommender = new_recommender(settings, bundle)
+    recommender, trend = new_recommender(settings, bundle), Trend(None, {}, len(bundle.categories))
 
     def embed(value: bytes) -> EmbeddedInteraction:
         interaction = parse_interaction(value, now=time.time(), max_future=settings.max_future)
@@ -57,7 +58,7 @@ def application(settings: Settings, bundle: Bundle) -> Application:
         before = decode_bag(state.get_bytes(BAG))
         after = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
         state.set_bytes(BAG, encode_bag(after))
-        [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC))
+        [message] = recommender.recommend([(interaction, after)], now=datetime.now(UTC), trend=trend)
         return None if message is None else encode_recommendation(message)
 
     app.dataframe(source).apply(embed).apply(recommend, stateful=True).to_topic(output)
