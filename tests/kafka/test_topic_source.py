@@ -98,13 +98,28 @@ async def test_a_time_range_of_the_topic_becomes_a_data_set_that_is_replayed(sys
 
         with system.worker("all"):
             replayed = system.command(
-                "replay", str(out), "--out", str(tmp_path / "run"), "--tag", "again-", "--check", timeout=120
+                "replay",
+                str(out),
+                "--out",
+                str(tmp_path / "run"),
+                "--tag",
+                "again-",
+                "--live-topics",
+                "--check",
+                timeout=120,
             )
             assert replayed.returncode == 0, replayed.stdout + replayed.stderr
             assert f"played:                    {len(kept)} of {len(kept)} events" in replayed.stdout
             assert "online = offline:          identical" in replayed.stdout
             alone = system.command(
-                "replay", str(everything), "--out", str(tmp_path / "alone"), "--tag", "alone-", timeout=120
+                "replay",
+                str(everything),
+                "--out",
+                str(tmp_path / "alone"),
+                "--tag",
+                "alone-",
+                "--live-topics",
+                timeout=120,
             )
             assert alone.returncode == 0, alone.stdout + alone.stderr
             purchases = sum(

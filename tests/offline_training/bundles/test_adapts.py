@@ -18,7 +18,7 @@ from tests.model.bundle.early import write_early
 from tests.model.bundle.networks import write_colours
 from tests.offline_training.bundles.small_shop import EACH, KINDS, done, run, write_shop
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.slow]
 
 TRAIN = ("train", "bundle")
 ITEMS = EACH * len(KINDS)

@@ -21,7 +21,7 @@ from offline_training.tasks.evaluation import codes_of  # noqa: E402
 from offline_training.tasks.purchases import NO_ITEM  # noqa: E402
 from tests.offline_training.bundles.small_shop import EACH, KINDS, done, run  # noqa: E402
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.slow]
 
 DAYS, USERS = 60, 150
 START = datetime(2024, 3, 1, tzinfo=UTC)

@@ -18,6 +18,7 @@ CLOSE = 0.005  # processors differ in the last bits of a product, and a photo at
 
 
 @needs("clothing", "grocery")
+@pytest.mark.slow
 def test_the_figures_are_those_of_the_files(tmp_path: Path) -> None:
     bundle = Bundle.load()
     sources = read_sources(DATA, Path(CATALOGUE))

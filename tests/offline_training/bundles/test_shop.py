@@ -112,6 +112,7 @@ def test_scores_of_padded_bags_equal_those_of_single_bags(shop: Path, trained: P
         assert np.allclose(scored, direct.scores[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_trained_on_the_backbone_of_another_trained_bundle(
     shop: Path, trained: Path, embeddings: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_bundle_can_be_trained_on_the_backbone_of_another_trained_bundle(
     assert np.array_equal(first, other)
 
 
+@pytest.mark.slow
 def test_another_seed_changes_the_item_network_and_not_the_backbone(
     shop: Path, trained: Path, embeddings: Path, tmp_path: Path
 ) -> None:
@@ -215,6 +217,7 @@ def test_the_item_network_that_is_written_computes_what_was_trained(tmp_path: Pa
     assert np.allclose(np.asarray(found), codes(items, features), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_trainings_have_two_versions_and_say_what_they_learnt_from(
     shop: Path, trained: Path, embeddings: Path, tmp_path: Path
 ) -> None:

@@ -174,6 +174,7 @@ def test_training_keeps_the_epoch_with_the_lowest_validation_loss(catalogue: Cat
     assert loss == pytest.approx(min(curve.validation), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_comparison_ranks_methods_as_expected_and_repeats_with_the_seed(
     catalogue: Catalogue, histories: Histories
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_comparison_ranks_methods_as_expected_and_repeats_with_the_seed(
     assert again.runs[0].figures == found.runs[5].figures, "the same seed gives the same figures"
 
 
+@pytest.mark.slow
 def test_few_users_are_all_held_out_once_and_the_interval_is_over_all_of_them(
     catalogue: Catalogue, histories: Histories
 ) -> None:

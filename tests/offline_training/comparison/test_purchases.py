@@ -117,7 +117,7 @@ def test_a_method_that_knows_the_bag_is_ahead_of_the_trend_and_the_verdict_says_
     assert best(found) == "average"
     lead = found.trend_leads["average"]
     assert lead.low > 0
-    first, second = verdict(found)
+    first, second, *_ = verdict(found)
     assert first.startswith("average is the best trained method by macro hit@3 on validation users.")
     assert second == (
         f"average is ahead of the 28-day trend by {lead.difference:.3f} [{lead.low:.3f}, {lead.high:.3f}] in macro hit@3, "
