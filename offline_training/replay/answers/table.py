@@ -1,6 +1,6 @@
 """The answers to all events of a run, in arrays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -95,10 +95,9 @@ class Answers:
         if answer.values:
             self._add_values(place, answer.values)
 
-    @property
-    def with_fields(self) -> bool:
-        """Whether any recommendation has the values of fields."""
-        return self._values.shape[1] > 0
+    def names_any_of(self, categories: Collection[int]) -> bool:
+        """Whether any recommendation names one of these categories as the value of a field."""
+        return bool(np.isin(self._values, list(categories)).any())
 
     def scores(self, place: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The categories int32 [n] and scores float32 [n] of a recommendation, best first."""

@@ -50,6 +50,11 @@ class FieldLayout:
     shown: list[int]
 
     @property
+    def categories(self) -> list[int]:
+        """The numbers of the categories of all fields."""
+        return [number for columns in self.columns for number in columns]
+
+    @property
     def figures(self) -> list[str]:
         """The names of the columns."""
         own = [f"{figure} of {self.names[number]}" for figure in ("hit@1", "hit@3") for number in self.shown]
@@ -72,7 +77,15 @@ def fields_for(
     matrix = np.zeros((len(labels), len(categories)), bool)
     for row, numbers in zip(matrix, labels.values(), strict=True):
         row[list(numbers)] = True
-    return fields_of(categories, matrix)
+    others = {number for field in declared for number in field.categories}  # of which no item has one
+    own = [
+        Field(field.name, [number for number in field.categories if number not in others])
+        for field in fields_of(categories, matrix)
+    ]
+    found = [field for field in own if len(field.categories) > 1]
+    if found or not declared:
+        return found
+    return [Field(UNNAMED, [number for number in range(len(categories)) if number not in others])]
 
 
 def layout_of(fields: Sequence[Field], prior: NDArray[np.float32], labels: Mapping[str, Sequence[int]]) -> FieldLayout:

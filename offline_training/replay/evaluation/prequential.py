@@ -136,7 +136,7 @@ def measure(
     """
     served = methods[SERVED]
     layout = layout_of(fields, served.prior, labels)
-    form = Form(served.answers.top, layout, served.answers.with_fields)
+    form = Form(served.answers.top, layout, served.answers.names_any_of(layout.categories))
     measuring = {name: _MethodAtTargets(method, rules, layout) for name, method in methods.items()}
     popular, trends = Popularity(served.prior, form, rules.delay), Trends(served.prior, form, rules.delay)
     baselines = {name: _Meters(len(served.prior), rules, layout) for name in BASELINES}
@@ -169,7 +169,7 @@ def measure(
     columns = np.array(rows, np.int64).reshape(-1, 9).T
     meters = {SERVED: measuring[SERVED].meters, **baselines}
     meters |= {name: one.meters for name, one in measuring.items()}
-    derived = [name for name, method in methods.items() if not method.answers.with_fields]
+    derived = [name for name, method in methods.items() if not method.answers.names_any_of(layout.categories)]
     return MeasuredTargets(
         names=list(users),
         users=columns[0].astype(np.int32),
@@ -211,7 +211,9 @@ class _MethodAtTargets:
     def __init__(self, method: MethodAnswers, rules: Rules, layout: FieldLayout) -> None:
         self._answers = method.answers
         self._at_targets = method.at_targets
-        self._prior = Form(method.answers.top, layout, method.answers.with_fields).of_prior(method.prior)
+        self._prior = Form(method.answers.top, layout, method.answers.names_any_of(layout.categories)).of_prior(
+            method.prior
+        )
         self.newest = _NewestRecommendations(method.answers, rules.delay)
         self.meters = _Meters(len(method.prior), rules, layout)
 

@@ -54,12 +54,12 @@ def test_the_values_of_fields_are_kept_from_the_message_to_the_table(tmp_path: P
         journal.write([FIRST, event_answer(4, message, numbers)])
     with Journal(tmp_path / "answers.jsonl") as journal:
         answers = Answers.of(journal.answers(), 5, top=2)
-    assert answers.with_fields
+    assert answers.names_any_of(range(12))
     listed = answers.listed(4)
     assert (listed.categories.tolist(), listed.values.tolist()) == ([7], [7, 1, 4])
     assert listed.shares.tolist() == [0.75, 0.125, 0.5]
     assert answers.listed(3).values.tolist() == [], "an answer of an earlier journal, without fields"
-    assert not Answers.of([FIRST], 5, top=2).with_fields
+    assert not Answers.of([FIRST], 5, top=2).names_any_of(range(12))
     with pytest.raises(ReplayError, match="name the category 'red'"):
         event_answer(4, message, {"hat": 1, "tie": 7})
 
