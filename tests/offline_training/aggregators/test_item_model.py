@@ -80,7 +80,7 @@ def test_a_variant_in_training_would_leak_the_labels_of_an_item() -> None:
 
 def test_a_stack_learns_how_reliable_the_label_probabilities_are(trained: ItemModel) -> None:
     fitted = trained.aggregator("stack")
-    assert len(fitted.curve.train) == 14
+    assert len(fitted.curve.train) >= 14
     assert not fitted.network.training
     union = trained.aggregator("union").validation
     wrong = [np.abs(scores - VALIDATION.targets).mean() for scores in (fitted.validation, union)]

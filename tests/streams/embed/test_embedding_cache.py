@@ -334,7 +334,7 @@ async def test_a_picture_that_the_next_network_makes_no_numbers_of_keeps_its_ser
     async with opened(bundle, tmp_path / "c", Clock(), networks=networks) as cache:
         for _ in range(3):
             found = await cache.codes(f"{shop.url}/black")
-            assert (len(found.served), found.next) == (136, b"")
+            assert (len(found.served), found.next) == (171, b"")
     assert shop.asked == {"black": 1}
     async with opened(bundle, tmp_path / "c2", Clock(), networks=open_networks(Bundles(colours), 1)) as cache:
         assert (await failure(cache, f"{shop.url}/black")).reason == "invalid_embedding"
