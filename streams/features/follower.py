@@ -16,28 +16,22 @@ from typing import Protocol, cast
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 
 from streams import metrics
 from streams.features.position import Position, read_position, write_position
 from streams.features.taking import Own, Rules, take
-from streams.kafka.metadata import DescribedTopic, topics_now
-from streams.kafka.offsets import ISOLATION
-from streams.kafka.reading import read_past_damage
+from streams.kafka.following import CHECK, FETCHED, PAUSE, WAIT, Following
+from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FETCHED = 8 * 1024**2  # bytes that are fetched and not taken yet, in all
 LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
 CHUNK = 64  # records that are asked for at a time: only afterwards their size is known
 BATCH = 2 * 1024**2  # bytes that are written to the cache in one step
-WAIT = 1000  # milliseconds for one answer of the broker
 SAVE = 1.0  # seconds between two notes of the position; after a kill, as much is read again
-CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, created again, or given partitions
 STOP = 5.0  # seconds that a stop waits for the thread, which may wait for a broker that is away
-PAUSE = 5.0  # seconds until the next attempt after a failure
 
 
 class Cache(Protocol):
@@ -84,7 +78,13 @@ class Follower:
         self._thread: threading.Thread | None = None
         self._running: Future[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = Future()  # what the thread runs
         self._caller: asyncio.AbstractEventLoop | None = None
-        self._told = ""  # the problem that was logged last
+        self._following = Following(
+            settings,
+            self._topic,
+            meanwhile="so this worker fetches pictures that others have",
+            missing="the next start of a worker creates it",
+            logger=logger,
+        )
         self._next_save = 0.0
         self._unsaved = ""  # why the position could not be written
         self._refused, self._refusal = 0, ""  # records that are to be complained of, and the first of them
@@ -101,7 +101,6 @@ class Follower:
             progressed: called there while the topic is read.
         """
         self._forgotten, self._progressed = forgotten, progressed
-        read_past_damage(self._settings.max_batch_bytes)
         self._caller = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._in_thread, name="follow-features", daemon=True)
         self._thread.start()
@@ -126,60 +125,18 @@ class Follower:
         self._running.set_result((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
         self._position = read_position(self._path)
         try:
-            while True:
-                try:
-                    problem = await self._follow()
-                except (KafkaError, OSError) as error:
-                    problem = repr(error)
-                except Exception as error:  # a defect of ours must not end the worker
-                    problem = repr(error)
-                    if problem != self._told:
-                        logger.exception("unexpected error while topic %s is followed", self._topic)
-                if problem and problem != self._told:
-                    logger.warning(
-                        "topic %s is not followed, so this worker fetches pictures that others have: %s; trying again",
-                        self._topic, problem,
-                    )  # fmt: skip
-                self._told = problem
-                metrics.features_lag.set(-1)
-                if problem:
-                    self._call(self.caught_up.set)
-                    await asyncio.sleep(PAUSE)
+            await self._following.run(self._read, self._stopped, _share)
         finally:
             self._save()
 
-    async def _follow(self) -> str:
-        """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
-        client = AIOKafkaClient(**self._settings.aiokafka())
-        try:
-            await client.bootstrap()
-            topic = (await topics_now(client, [self._topic])).get(self._topic)
-            if topic is None:
-                return "it does not exist; the next start of a worker creates it"
-            share = min(max(FETCHED // max(topic.partitions, 1), LEAST_FETCH), LARGEST_FETCH)
-            consumer = AIOKafkaConsumer(
-                **self._settings.aiokafka(),
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-                isolation_level=ISOLATION,
-                fetch_max_wait_ms=WAIT,
-                fetch_max_bytes=FETCHED,
-                max_partition_fetch_bytes=share,
-            )
-            try:
-                await consumer.start()
-                await self._read(client, consumer, topic)
-            finally:
-                await consumer.stop()
-        finally:
-            await client.close()
-        return ""
+    def _stopped(self, problem: str) -> None:
+        metrics.features_lag.set(-1)
+        if problem:
+            self._call(self.caught_up.set)
 
     async def _read(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> None:
         ends = await self._begin(consumer, topic)
-        if self._told:
-            logger.info("topic %s is followed again", self._topic)
-            self._told = ""
+        self._following.reached()
         next_check = monotonic() + CHECK
         while True:
             records, more = await self._next(consumer)
@@ -203,8 +160,7 @@ class Follower:
             if more:
                 self._call(self._progressed)
             if monotonic() >= next_check:
-                now = (await topics_now(client, [self._topic])).get(self._topic)
-                if now is None or now.is_another(topic) or now.partitions != topic.partitions:
+                if await self._following.has_changed(client, topic):
                     return
                 next_check = monotonic() + CHECK
 
@@ -277,3 +233,8 @@ class Follower:
             self._unsaved = problem
         else:
             self._unsaved = ""
+
+
+def _share(partitions: int) -> int:
+    """Bytes of a partition in one response."""
+    return min(max(FETCHED // max(partitions, 1), LEAST_FETCH), LARGEST_FETCH)

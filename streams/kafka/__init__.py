@@ -7,6 +7,7 @@ records         the types of records
 partitioning    which partition a key belongs to
 batches         record batches inflated with a bound, and parsed as far as they can be parsed
 reading         lets every consumer go on behind what it cannot read
+following       a topic followed for as long as a worker runs, without a group
 bounded_topic   a topic read from its start to its end without a group
 offsets         ends of partitions
 """

@@ -173,9 +173,8 @@ class BagTable(Table[bytes, bytes]):
         self.data.write(partition, rows, last)
         for user_id, bag in bags.items():
             self._recent.put(partition, user_id, bag)
-        if (
-            self.watcher is not None
-        ):  # without an `await` since the rows are on disk, so that who scans it misses nothing
+        if self.watcher is not None:
+            # Without an `await` since the rows are on disk, so that whoever scans it misses nothing.
             self.watcher.written(partition, before, bags)
 
     async def _append(self, partition: int, rows: Changes, *, after: int) -> int:

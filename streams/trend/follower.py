@@ -9,23 +9,16 @@ from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError
 
 from streams import metrics
-from streams.kafka.metadata import DescribedTopic, topics_now
-from streams.kafka.offsets import ISOLATION
-from streams.kafka.reading import read_past_damage
+from streams.kafka.following import CHECK, FETCHED, WAIT, Following
+from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record
 from streams.settings import Settings
 from streams.trend.history import Latest
 from streams.trend.trend import Trend
 
 logger = logging.getLogger(__name__)
-
-FETCHED = 8 * 1024**2  # bytes in one response: of many snapshots only the latest are decoded
-WAIT = 1000  # milliseconds for one answer of the broker
-CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, or created again
-PAUSE = 5.0  # seconds until the next attempt after a failure
 
 
 class TrendFollower:
@@ -58,7 +51,13 @@ class TrendFollower:
         self.following = False
         self.caught_up = asyncio.Event()
         self._known: DescribedTopic | None = None  # the topic that `latest` is of
-        self._told = ""  # the problem that was logged last
+        self._following = Following(
+            settings,
+            self._topic,
+            meanwhile="and the trend stays as it is",
+            missing="`tastestream topics` creates it",
+            logger=logger,
+        )
         self._next_complaint = 0.0
 
     def use(self, labels: str, categories: int) -> None:
@@ -68,52 +67,13 @@ class TrendFollower:
 
     async def run(self) -> None:
         """Follow the topic until it is cancelled."""
-        read_past_damage(self._settings.max_batch_bytes)
-        while True:
-            try:
-                problem = await self._follow()
-            except (KafkaError, OSError) as error:
-                problem = repr(error)
-            except Exception as error:  # a defect of ours must not end the worker
-                problem = repr(error)
-                if problem != self._told:
-                    logger.exception("unexpected error while topic %s is followed", self._topic)
-            if problem and problem != self._told:
-                logger.warning(
-                    "topic %s is not followed, and the trend stays as it is: %s; trying again", self._topic, problem
-                )
-            self._told = problem
-            self.following = False
-            metrics.trend_lag.set(-1)
-            if problem:
-                self.caught_up.set()
-                await asyncio.sleep(PAUSE)
+        await self._following.run(self._read, self._stopped, lambda _: FETCHED)
 
-    async def _follow(self) -> str:
-        """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
-        client = AIOKafkaClient(**self._settings.aiokafka())
-        consumer: AIOKafkaConsumer | None = None
-        try:
-            await client.bootstrap()
-            topic = (await topics_now(client, [self._topic])).get(self._topic)
-            if topic is None:
-                return "it does not exist; `tastestream topics` creates it"
-            consumer = AIOKafkaConsumer(
-                **self._settings.aiokafka(),
-                auto_offset_reset="earliest",
-                enable_auto_commit=False,
-                isolation_level=ISOLATION,
-                fetch_max_wait_ms=WAIT,
-                fetch_max_bytes=FETCHED,
-                max_partition_fetch_bytes=FETCHED,
-            )
-            await consumer.start()
-            await self._read(client, consumer, topic)
-        finally:
-            if consumer is not None:
-                await consumer.stop()
-            await client.close()
-        return ""
+    def _stopped(self, problem: str) -> None:
+        self.following = False
+        metrics.trend_lag.set(-1)
+        if problem:
+            self.caught_up.set()
 
     async def _read(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> None:
         tp = TopicPartition(self._topic, 0)
@@ -122,9 +82,7 @@ class TrendFollower:
         self._begin(topic, end)
         [start] = (await consumer.beginning_offsets([tp])).values()
         consumer.seek(tp, max(self._read_to + 1, start))
-        if self._told:
-            logger.info("topic %s is followed again", self._topic)
-            self._told = ""
+        self._following.reached()
         next_check = monotonic() + CHECK
         while True:
             position = await consumer.position(tp)
@@ -137,8 +95,7 @@ class TrendFollower:
                 self.following = True
                 self.caught_up.set()
             if monotonic() >= next_check:
-                now = (await topics_now(client, [self._topic])).get(self._topic)
-                if now is None or now.is_another(topic):
+                if await self._following.has_changed(client, topic):
                     return
                 next_check = monotonic() + CHECK
             self._take((await consumer.getmany(tp, timeout_ms=WAIT)).get(tp, []))

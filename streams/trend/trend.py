@@ -13,7 +13,7 @@ from model.aggregator import TREND_DAYS
 
 DAY = 86_400_000  # milliseconds
 WHOLE_ITEM = (
-    10_000  # the count of an item of type weight 1 in a category that it certainly belongs to: hundredths of both
+    10_000  # what an item of type weight 1 counts in a category that it certainly belongs to: hundredths of both
 )
 
 

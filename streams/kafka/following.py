@@ -1,0 +1,111 @@
+"""Follows a topic for as long as a worker runs, in no consumer group, and commits nothing.
+
+Whatever the topic or the broker does, it is tried again, and the worker goes on meanwhile. What keeps the topic from being followed
+is logged once.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from streams.kafka.metadata import DescribedTopic, topics_now
+from streams.kafka.offsets import ISOLATION
+from streams.kafka.reading import read_past_damage
+from streams.settings import Settings
+
+FETCHED = 8 * 1024**2  # bytes in one response
+WAIT = 1000  # milliseconds for one answer of the broker
+CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, created again, or given partitions
+PAUSE = 5.0  # seconds until the next attempt after a failure
+
+Read = Callable[[AIOKafkaClient, AIOKafkaConsumer, DescribedTopic], Awaitable[None]]
+"""Reads the topic as it is, by a consumer that has no partitions yet, and returns when it has changed."""
+
+
+class Following:
+    """Reads one topic again and again."""
+
+    def __init__(self, settings: Settings, topic: str, *, meanwhile: str, missing: str, logger: logging.Logger) -> None:
+        """Does not start yet.
+
+        Args:
+            settings: where the broker is.
+            topic: its name.
+            meanwhile: what holds while the topic is not followed; it ends a log line after "is not followed, ".
+            missing: who creates the topic, if it does not exist.
+            logger: of the module that follows.
+        """
+        self._settings = settings
+        self._topic = topic
+        self._meanwhile = meanwhile
+        self._missing = missing
+        self._logger = logger
+        self._told = ""  # the problem that was logged last
+
+    async def run(self, read: Read, stopped: Callable[[str], object], partition_bytes: Callable[[int], int]) -> None:
+        """Follow the topic until it is cancelled.
+
+        Args:
+            read: reads it.
+            stopped: called each time that it is no longer read, with the problem; "" if the topic changed.
+            partition_bytes: bytes of a partition in one response, by the number of partitions.
+        """
+        read_past_damage(self._settings.max_batch_bytes)
+        while True:
+            try:
+                problem = await self._once(read, partition_bytes)
+            except (KafkaError, OSError) as error:
+                problem = repr(error)
+            except Exception as error:  # a defect of ours must not end the worker
+                problem = repr(error)
+                if problem != self._told:
+                    self._logger.exception("unexpected error while topic %s is followed", self._topic)
+            if problem and problem != self._told:
+                self._logger.warning(
+                    "topic %s is not followed, %s: %s; trying again", self._topic, self._meanwhile, problem
+                )
+            self._told = problem
+            stopped(problem)
+            if problem:
+                await asyncio.sleep(PAUSE)
+
+    def reached(self) -> None:
+        """Note that the topic is read, and say so if it was not."""
+        if self._told:
+            self._logger.info("topic %s is followed again", self._topic)
+            self._told = ""
+
+    async def has_changed(self, client: AIOKafkaClient, topic: DescribedTopic) -> bool:
+        """Whether the topic was deleted, created again, or given partitions. Raises KafkaError."""
+        now = (await topics_now(client, [self._topic])).get(self._topic)
+        return now is None or now.is_another(topic) or now.partitions != topic.partitions
+
+    async def _once(self, read: Read, partition_bytes: Callable[[int], int]) -> str:
+        """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
+        client = AIOKafkaClient(**self._settings.aiokafka())
+        try:
+            await client.bootstrap()
+            topic = (await topics_now(client, [self._topic])).get(self._topic)
+            if topic is None:
+                return f"it does not exist; {self._missing}"
+            consumer = AIOKafkaConsumer(
+                **self._settings.aiokafka(),
+                auto_offset_reset="earliest",
+                enable_auto_commit=False,
+                isolation_level=ISOLATION,
+                fetch_max_wait_ms=WAIT,
+                fetch_max_bytes=FETCHED,
+                max_partition_fetch_bytes=partition_bytes(topic.partitions),
+            )
+            try:
+                await consumer.start()
+                await read(client, consumer, topic)
+            finally:
+                await consumer.stop()
+        finally:
+            await client.close()
+        return ""
