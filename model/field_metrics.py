@@ -37,6 +37,16 @@ class Paired(NamedTuple):
         """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
+    @property
+    def side(self) -> str:
+        """On which side of the other method this one is, in words."""
+        return "behind" if self.difference < 0 else "ahead of"
+
+    @property
+    def distance(self) -> "Paired":
+        """The same without the side: a difference that is not negative, with its interval."""
+        return Paired(-self.difference, -self.high, -self.low) if self.difference < 0 else self
+
 
 def within_fields(scores: Scores, fields: Fields) -> NDArray[np.float64]:
     """Divide the scores of each field by their sum, [N, D]. Scores of no field stay. A field of zeros becomes a uniform one."""

@@ -15,7 +15,7 @@ from offline_training.datasets.records import DatasetError
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.evaluation import beside_popularity, codes_of
 from offline_training.tasks.fields import fields_of
-from offline_training.tasks.purchase_figures import beside_baselines, scores_of
+from offline_training.tasks.purchase_figures import measured_at
 from offline_training.tasks.purchases import make_contexts, read_taken, users_of
 from offline_training.tasks.split import MAX_BAG, TASKS, TaskName, make_split, read_histories, task_named
 from streams.console import PlainConsole
@@ -88,13 +88,11 @@ def of_purchases(
     taken = read_taken(dataset, catalogue, apart=users_of(apart) if apart else ())
     split = make_contexts(taken, max_bag=max_bag or MAX_BAG["purchases"])
     fields = bundle.manifest.fields or fields_of(catalogue.labels, catalogue.matrix)
-    found: dict[str, dict[str, float]] = {}
-    for part, contexts in {"test": split.test, "apart": split.apart}.items():
-        if len(contexts.targets):
-            scores = scores_of(bundle, taken, contexts, codes)
-            group = summary.group_of("purchases", part)
-            found |= beside_baselines(group, scores, taken, contexts, matrix=catalogue.matrix, fields=fields)
-    return found
+    parts = {
+        summary.group_of("purchases", part): contexts
+        for part, contexts in (("test", split.test), ("apart", split.apart))
+    }
+    return measured_at(parts, bundle, taken, codes, matrix=catalogue.matrix, fields=fields)
 
 
 def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, expected_size: int) -> None:

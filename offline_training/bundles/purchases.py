@@ -33,7 +33,7 @@ from offline_training.progress import Step
 from offline_training.tasks import situations
 from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.fields import fields_of
-from offline_training.tasks.purchase_figures import beside_baselines, scores_of
+from offline_training.tasks.purchase_figures import measured_at
 from offline_training.tasks.purchases import Contexts, Daily, PurchaseSplit, Taken, make_contexts, trend_of
 from offline_training.tasks.split import TASK_TEXTS
 
@@ -143,19 +143,12 @@ def measured(
     bundle: Bundle, catalogue: Catalogue, taken: Taken, split: PurchaseSplit, stored: NDArray[np.float32]
 ) -> dict[str, dict[str, float]]:
     """Measure a bundle at the purchases of held-out users and of those set apart, and in sessions with one viewed item."""
-    session = situations.session(split.test, seed=0, viewed=1)
-    found: dict[str, dict[str, float]] = {}
-    for group, contexts in {
+    parts = {
         group_of("purchases"): split.test,
         group_of("purchases", "apart"): split.apart,
-        f"{group_of('purchases')} after a view": session,
-    }.items():
-        if len(contexts.targets):
-            scores = scores_of(bundle, taken, contexts, stored)
-            found |= beside_baselines(
-                group, scores, taken, contexts, matrix=catalogue.matrix, fields=bundle.manifest.fields
-            )
-    return found
+        f"{group_of('purchases')} after a view": situations.session(split.test, seed=0, viewed=1),
+    }
+    return measured_at(parts, bundle, taken, stored, matrix=catalogue.matrix, fields=bundle.manifest.fields)
 
 
 def _items(

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from offline_training.datasets.labels import SEPARATOR
 from offline_training.item_network.int8 import store_in_int8
+from offline_training.tasks.fields import by_parent, exclude_each_other
 from offline_training.tasks.split import TaskName
 
 
@@ -37,10 +37,7 @@ def label_groups(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[Label
         labels: D names. ` > ` separates the levels of a name.
         matrix: Labels of N items, bool [N, D].
     """
-    by_parent: dict[str, list[int]] = {}
-    for column, label in enumerate(labels):
-        by_parent.setdefault(label.rpartition(SEPARATOR)[0], []).append(column)
-    return [LabelGroup(columns, bool((matrix[:, columns].sum(axis=1) <= 1).all())) for columns in by_parent.values()]
+    return [LabelGroup(columns, exclude_each_other(columns, matrix)) for columns in by_parent(labels).values()]
 
 
 class LabelHead(nn.Module):

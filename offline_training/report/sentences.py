@@ -12,9 +12,6 @@ def lead(name: str, other: str, figure: str, found: Paired) -> str:
         figure: what both are measured by; more is better.
         found: the difference, the method minus the other one, with its interval.
     """
-    difference, low, high = found
-    if difference < 0:
-        difference, low, high = -difference, -high, -low
-    place = "behind" if found.difference < 0 else "ahead of"
+    difference, low, high = found.distance
     chance = "more than chance" if found.more_than_chance else "not more than chance"
-    return f"{name} is {place} {other} by {difference:.3f} [{low:.3f}, {high:.3f}] in {figure}, which is {chance}"
+    return f"{name} is {found.side} {other} by {difference:.3f} [{low:.3f}, {high:.3f}] in {figure}, which is {chance}"

@@ -11,6 +11,19 @@ from offline_training.datasets.labels import SEPARATOR
 UNNAMED = "category"  # the field of labels without a parent
 
 
+def by_parent(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Group the numbers of labels by their parent, "" for none, in the order of the first label of each. ` > ` separates levels."""
+    groups: dict[str, list[int]] = {}
+    for column, label in enumerate(labels):
+        groups.setdefault(label.rpartition(SEPARATOR)[0], []).append(column)
+    return groups
+
+
+def exclude_each_other(columns: Sequence[int], matrix: NDArray[np.bool_]) -> bool:
+    """Whether no item has two of these labels. matrix: labels of N items, bool [N, D]."""
+    return bool((matrix[:, columns].sum(axis=1) <= 1).all())
+
+
 def fields_of(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[Field]:
     """Find the fields: labels with one parent, at least two, of which no item has more than one.
 
@@ -18,11 +31,8 @@ def fields_of(labels: Sequence[str], matrix: NDArray[np.bool_]) -> list[Field]:
         labels: D names. ` > ` separates the levels of a name.
         matrix: labels of N items, bool [N, D].
     """
-    by_parent: dict[str, list[int]] = {}
-    for column, label in enumerate(labels):
-        by_parent.setdefault(label.rpartition(SEPARATOR)[0], []).append(column)
     return [
         Field(parent or UNNAMED, columns)
-        for parent, columns in by_parent.items()
-        if len(columns) > 1 and bool((matrix[:, columns].sum(axis=1) <= 1).all())
+        for parent, columns in by_parent(labels).items()
+        if len(columns) > 1 and exclude_each_other(columns, matrix)
     ]

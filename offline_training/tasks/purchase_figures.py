@@ -1,6 +1,6 @@
 """Measures the task *purchases*: a method beside what every shop knows, the trend of what was bought. Needs no torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -165,6 +165,27 @@ def beside_baselines(
     found[f"{name}, ceiling"] = {f"recall@{k}": float(np.minimum(1, k / known).mean()) for k in KS}
     every = {name: own.figures | leads} | found
     return {group: {figure: round(value, 4) for figure, value in figures.items()} for group, figures in every.items()}
+
+
+def measured_at(
+    parts: Mapping[str, Contexts],
+    bundle: Bundle,
+    taken: Taken,
+    codes: NDArray[np.float32],
+    *,
+    matrix: NDArray[np.bool_],
+    fields: Sequence[Field],
+) -> dict[str, dict[str, float]]:
+    """Measure a bundle beside the baselines at several sets of contexts, by the names of their figures.
+
+    The other arguments are those of `scores_of` and `beside_baselines`. Contexts without targets are left out.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for name, contexts in parts.items():
+        if len(contexts.targets):
+            scores = scores_of(bundle, taken, contexts, codes)
+            found |= beside_baselines(name, scores, taken, contexts, matrix=matrix, fields=fields)
+    return found
 
 
 def scores_of(bundle: Bundle, taken: Taken, contexts: Contexts, codes: NDArray[np.float32]) -> NDArray[np.float32]:

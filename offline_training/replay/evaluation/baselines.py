@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from offline_training.replay.answers.bags import is_before
 from offline_training.replay.answers.table import Listed
 from offline_training.replay.evaluation.fields import VALUES, FieldLayout
+from streams.trend.trend import DAY
 
 POPULARITY, WEEK, MONTH = "popularity", "7-day trend", "28-day trend"
 BASELINES = (POPULARITY, WEEK, MONTH)
 WINDOWS = {WEEK: 7, MONTH: 28}  # days
-DAY = 86_400_000  # milliseconds
 EVER = 5.0  # items that are added to those of all days, spread as the prior of the bundle
 RECENT = 50.0  # items that are added to those of a window, spread as those of all days
 
@@ -141,8 +142,3 @@ class Trends:
 def best(scores: NDArray[np.floating], top: int) -> NDArray[np.int32]:
     """The places of the highest scores, best first."""
     return np.argsort(-scores, kind="stable")[:top].astype(np.int32)
-
-
-def is_before(time: int, now: int, delay: int) -> bool:
-    """Whether an event at `time` is known at `now`."""
-    return time < now and time <= now - delay

@@ -30,7 +30,7 @@ from offline_training.replay.evaluation.summaries import (
     summaries,
 )
 from offline_training.replay.play.event_answer import category_numbers
-from offline_training.replay.play.events import EventStream
+from offline_training.replay.play.events import EventStream, PlayedEvent
 from offline_training.replay.progress import spinner, track
 
 ROUNDING = 1e-3  # of a figure of a probability: a bag's scores differ in the last digit from batch to batch
@@ -85,7 +85,7 @@ def evaluate(
     expected = offline.answers(served, served.categories, answers.top, "checking", answers) if check else None
     others = _answers_beside(offline, served, beside, answers.top)
     if served.labels_version:  # else they are what was recommended after the event before
-        others = {READ: _reads(offline, served, answers.top, rules), **others}
+        others = {READ: _reads(offline, served, answers.top, rules=rules, at=at), **others}
     methods = {SERVED: MethodAnswers(answers, served.prior), **others}
     targets = _measure(stream, served, methods, rules=rules, at=at, title="measuring")
     agreement = None
@@ -209,9 +209,13 @@ def _answers_beside(
     return {name: found[name] for name in beside}
 
 
-def _reads(offline: Offline, served: Bundle, top: int, rules: Rules) -> MethodAnswers:
+def _reads(offline: Offline, served: Bundle, top: int, *, rules: Rules, at: Collection[str] | None) -> MethodAnswers:
     """What the served bundle answers to reads at the times of the targets."""
-    answers = offline.reads(served, served.categories, top, READ, asked=rules.measures, delay=rules.delay)
+
+    def asked(event: PlayedEvent) -> bool:
+        return rules.measures(event) and (at is None or event.user in at)
+
+    answers = offline.reads(served, served.categories, top, READ, asked=asked, delay=rules.delay)
     return MethodAnswers(answers, served.prior, at_targets=True)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import field_metrics, metrics
+from model.field_metrics import Paired
 from offline_training.replay.evaluation.baselines import MONTH
 from offline_training.replay.evaluation.fields import MACRO3
 from offline_training.replay.evaluation.prequential import MeasuredTargets
@@ -24,9 +25,9 @@ class FieldLead:
     high: float
 
     @property
-    def more_than_chance(self) -> bool:
-        """Whether the interval excludes 0."""
-        return self.low > 0 or self.high < 0
+    def paired(self) -> Paired:
+        """The same, with what follows from it."""
+        return Paired(self.difference, self.low, self.high)
 
 
 @dataclass

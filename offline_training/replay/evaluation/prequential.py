@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.bundle.manifest import Field
+from offline_training.replay.answers.bags import is_before
 from offline_training.replay.answers.table import Answers, Listed
-from offline_training.replay.evaluation.baselines import BASELINES, POPULARITY, Form, Popularity, Trends, is_before
+from offline_training.replay.evaluation.baselines import BASELINES, POPULARITY, Form, Popularity, Trends
 from offline_training.replay.evaluation.fields import FieldFigures, FieldLayout, FieldMeter, layout_of
 from offline_training.replay.play.events import PlayedEvent
 
@@ -136,8 +137,12 @@ def measure(
     """
     served = methods[SERVED]
     layout = layout_of(fields, served.prior, labels)
-    form = Form(served.answers.top, layout, served.answers.names_any_of(layout.categories))
-    measuring = {name: _MethodAtTargets(method, rules, layout) for name, method in methods.items()}
+    forms = {
+        name: Form(method.answers.top, layout, method.answers.names_any_of(layout.categories))
+        for name, method in methods.items()
+    }
+    form = forms[SERVED]
+    measuring = {name: _MethodAtTargets(method, rules, forms[name]) for name, method in methods.items()}
     popular, trends = Popularity(served.prior, form, rules.delay), Trends(served.prior, form, rules.delay)
     baselines = {name: _Meters(len(served.prior), rules, layout) for name in BASELINES}
     bought = _Bought()
@@ -169,7 +174,7 @@ def measure(
     columns = np.array(rows, np.int64).reshape(-1, 9).T
     meters = {SERVED: measuring[SERVED].meters, **baselines}
     meters |= {name: one.meters for name, one in measuring.items()}
-    derived = [name for name, method in methods.items() if not method.answers.names_any_of(layout.categories)]
+    derived = [name for name, told in forms.items() if not told.with_values]
     return MeasuredTargets(
         names=list(users),
         users=columns[0].astype(np.int32),
@@ -208,14 +213,12 @@ class _Meters:
 class _MethodAtTargets:
     """A method, and its figures at the targets so far."""
 
-    def __init__(self, method: MethodAnswers, rules: Rules, layout: FieldLayout) -> None:
+    def __init__(self, method: MethodAnswers, rules: Rules, form: Form) -> None:
         self._answers = method.answers
         self._at_targets = method.at_targets
-        self._prior = Form(method.answers.top, layout, method.answers.names_any_of(layout.categories)).of_prior(
-            method.prior
-        )
+        self._prior = form.of_prior(method.prior)
         self.newest = _NewestRecommendations(method.answers, rules.delay)
-        self.meters = _Meters(len(method.prior), rules, layout)
+        self.meters = _Meters(len(method.prior), rules, form.layout)
 
     def answer(self, event: PlayedEvent, wanted: Sequence[int]) -> None:
         _, origin = self.newest.at(event) or (-1, -1)

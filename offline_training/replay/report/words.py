@@ -53,11 +53,11 @@ def trend_verdict(lead: FieldLead | None, who: str = "The recommendations are") 
     """
     if lead is None:
         return f"{who} not compared with the {MONTH}: no target has a value of a field."
-    side = "behind" if lead.difference < 0 else "ahead of"
-    low, high = sorted((lead.low, lead.high) if lead.difference >= 0 else (-lead.low, -lead.high))
-    word = "is" if lead.more_than_chance else "is not"
+    found = lead.paired
+    difference, *ends = found.distance
+    word = "is" if found.more_than_chance else "is not"
     return (
-        f"{who} {side} the {MONTH} by {number(abs(lead.difference))} {interval(Interval(low, high))} in {MACRO3}, "
+        f"{who} {found.side} the {MONTH} by {number(difference)} {interval(Interval(*ends))} in {MACRO3}, "
         f"which {word} more than chance."
     )
 
