@@ -81,7 +81,7 @@ class Follower:
         self._following = Following(
             settings,
             self._topic,
-            meanwhile="so this worker fetches pictures that others have",
+            problem="topic %s is not followed, so this worker fetches pictures that others have: %s; trying again",
             missing="the next start of a worker creates it",
             logger=logger,
         )

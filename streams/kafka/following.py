@@ -29,19 +29,19 @@ Read = Callable[[AIOKafkaClient, AIOKafkaConsumer, DescribedTopic], Awaitable[No
 class Following:
     """Reads one topic again and again."""
 
-    def __init__(self, settings: Settings, topic: str, *, meanwhile: str, missing: str, logger: logging.Logger) -> None:
+    def __init__(self, settings: Settings, topic: str, *, problem: str, missing: str, logger: logging.Logger) -> None:
         """Does not start yet.
 
         Args:
             settings: where the broker is.
             topic: its name.
-            meanwhile: what holds while the topic is not followed; it ends a log line after "is not followed, ".
+            problem: the log line while the topic is not followed, with a place for its name and one for the reason.
             missing: who creates the topic, if it does not exist.
             logger: of the module that follows.
         """
         self._settings = settings
         self._topic = topic
-        self._meanwhile = meanwhile
+        self._problem = problem
         self._missing = missing
         self._logger = logger
         self._told = ""  # the problem that was logged last
@@ -65,9 +65,7 @@ class Following:
                 if problem != self._told:
                     self._logger.exception("unexpected error while topic %s is followed", self._topic)
             if problem and problem != self._told:
-                self._logger.warning(
-                    "topic %s is not followed, %s: %s; trying again", self._topic, self._meanwhile, problem
-                )
+                self._logger.warning(self._problem, self._topic, problem)
             self._told = problem
             stopped(problem)
             if problem:

@@ -54,7 +54,7 @@ class TrendFollower:
         self._following = Following(
             settings,
             self._topic,
-            meanwhile="and the trend stays as it is",
+            problem="topic %s is not followed, and the trend stays as it is: %s; trying again",
             missing="`tastestream topics` creates it",
             logger=logger,
         )
