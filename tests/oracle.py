@@ -17,7 +17,7 @@ from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_bags
 from streams.bundles import Bundles
 from streams.messages import EmbeddedInteraction, Interaction
-from streams.profile.bag import Bag, Embedder, fold, items
+from streams.profile.bag import Bag, Embedder, fold, items, newest_first
 from streams.profile.scoring import ScoringOptions, log_weight
 
 OPTIONS = ScoringOptions(
@@ -101,7 +101,7 @@ class Oracle:
         """The expected final state of each user, computed from the picture files, one bag at a time."""
         result: dict[str, Expected] = {}
         for user, bag in self.bags(events).items():
-            found = items(bag, embedder=self._embedder, bag_size=self._options.bag_size)
+            found = items(newest_first(bag), embedder=self._embedder, bag_size=self._options.bag_size)
             version = self.bundle.embedder_version
             urls = [picture.image_url for item in found if (picture := bag.slots[item.item_id].picture(version))]
             unrounded = [self.embeddings[url] for url in urls]
@@ -128,7 +128,7 @@ def trend_of(
     embedder = Embedder(bundle.embedder_version, HEADER_BYTES + bundle.embedding_size)
     rows: dict[int, list[int]] = {}
     for bag in bags:
-        for item in items(bag, embedder=embedder, bag_size=len(bag.slots)):
+        for item in items(newest_first(bag), embedder=embedder, bag_size=len(bag.slots)):
             weight = max(round(100 * weights[kind]) for kind in item.types)
             [shares] = labels.of([item.embedding]).tolist()
             row = rows.setdefault(item.timestamp // 86_400_000, [0] * len(shares))

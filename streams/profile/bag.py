@@ -14,7 +14,7 @@ duplicates, gives the same bag. At-least-once delivery therefore loses nothing a
 topic changes nothing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
@@ -87,10 +87,10 @@ class Slot(Struct, frozen=True):
 
     def above(self, floor: Moment) -> "Slot | None":
         """The slot without everything at or below `floor`; None if nothing is left."""
+        if min(self.newest.values()) > floor and not [one for one in self.pictures if one.moment <= floor]:
+            return self
         newest = {kind: moment for kind, moment in self.newest.items() if moment > floor}
         pictures = tuple(picture for picture in self.pictures if picture.moment > floor)
-        if len(newest) == len(self.newest) and len(pictures) == len(self.pictures):
-            return self
         return Slot(self.item_id, newest, pictures) if newest else None
 
 
@@ -212,22 +212,42 @@ class BagItem(NamedTuple):
     embedding: bytes
 
 
-def items(bag: Bag, *, embedder: Embedder, bag_size: int) -> list[BagItem]:
+class Touched(NamedTuple):
+    """A slot that is in the bag, with what happened to it since its newest return."""
+
+    last: Moment  # the newest of them
+    since: Mapping[str, Moment]
+    slot: Slot
+
+
+def newest_first(bag: Bag) -> list[Touched]:
+    """The slots that are in the bag, whatever embedder has seen them, the one that was touched last first."""
+    found: list[Touched] = []
+    for slot in bag.slots.values():
+        since = slot.newest if "return" not in slot.newest else slot.since_return
+        if since:
+            found.append(Touched(max(since.values()), since, slot))
+    found.sort(key=itemgetter(0), reverse=True)
+    return found
+
+
+def items(touched: Iterable[Touched], *, embedder: Embedder, bag_size: int) -> list[BagItem]:
     """The newest `bag_size` items of a bag that have an embedding of this embedder, newest first.
 
     Embeddings of different embedders live in different spaces, so they are never scored together. An embedding that only claims
     to be of this embedder, and has another length, is not scored either.
+
+    Args:
+        touched: the slots of the bag, as `newest_first` returns them.
+        embedder: the one whose embeddings are wanted.
+        bag_size: how many items are scored at most.
     """
     version, row_bytes = embedder
-    found: list[tuple[Moment, Slot, Picture, Mapping[str, Moment]]] = []
-    for slot in bag.slots.values():
+    found: list[BagItem] = []
+    for last, since, slot in touched:
         for picture in slot.pictures:
             if picture.embedder_version == version and len(picture.embedding) == row_bytes:
-                since = slot.since_return
-                if since:
-                    found.append((max(since.values()), slot, picture, since))
-    found.sort(key=itemgetter(0), reverse=True)
-    return [
-        BagItem(slot.item_id, since, last.timestamp, picture.embedding)
-        for last, slot, picture, since in found[:bag_size]
-    ]
+                found.append(BagItem(slot.item_id, since, last.timestamp, picture.embedding))
+                if len(found) == bag_size:
+                    return found
+    return found

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from model.bundle import Bundle
 from streams.kafka.records import Outgoing
 from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, Recommendation, encode_recommendation
-from streams.profile.bag import Bag, fold
+from streams.profile.bag import Bag, Touched, fold, newest_first
 from streams.profile.rows import Changes, changes
 from streams.profile.scoring import Recommender
 from streams.trend.trend import Trend
@@ -75,11 +75,12 @@ def outcome_of(
         if not interaction.prepared:
             caused.append((interaction, profile.after))
     writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
-    outcome = Outcome(writes, _recommendations(recommender, caused, now, trend))
+    orders = [newest_first(bag) for _, bag in caused]
+    outcome = Outcome(writes, _recommendations(recommender, caused, orders, now, trend))
     if next_recommender:
         try:
             next_trend = trend_for(next_recommender.bundle, trend, of=recommender.bundle)
-            outcome.next_recommendations = _recommendations(next_recommender, caused, now, next_trend)
+            outcome.next_recommendations = _recommendations(next_recommender, caused, orders, now, next_trend)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a bundle that is only tried must cost no event
             outcome.next_failure = error
             outcome.next_recommendations = [one for one in outcome.recommendations if one[1] is None]  # erasures count
@@ -104,9 +105,13 @@ def trend_for(bundle: Bundle, trend: Trend, *, of: Bundle) -> Trend:
 
 
 def _recommendations(
-    recommender: Recommender, caused: Sequence[tuple[EmbeddedInteraction, Bag]], now: datetime, trend: Trend
+    recommender: Recommender,
+    caused: Sequence[tuple[EmbeddedInteraction, Bag]],
+    orders: Sequence[list[Touched]],
+    now: datetime,
+    trend: Trend,
 ) -> list[Outgoing]:
-    messages = recommender.recommend(caused, now=now, trend=trend)
+    messages = recommender.recommend(caused, now=now, trend=trend, orders=orders)
     return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
 
 

@@ -26,7 +26,7 @@ from streams.messages import (
     Recommendation,
     as_datetime,
 )
-from streams.profile.bag import Bag, BagItem, Embedder, items
+from streams.profile.bag import Bag, BagItem, Embedder, Touched, items, newest_first
 from streams.trend.trend import DAY, Trend
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
@@ -141,7 +141,12 @@ class Recommender:
                 )
 
     def recommend(
-        self, caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime, trend: Trend
+        self,
+        caused: Sequence[tuple[EmbeddedInteraction, Bag]],
+        *,
+        now: datetime,
+        trend: Trend,
+        orders: Sequence[list[Touched]] | None = None,
     ) -> list[Recommendation | None]:
         """Score the bag after each event, at the time of the event. One call of the aggregator scores many bags.
 
@@ -149,11 +154,15 @@ class Recommender:
             caused: each event with the bag after it.
             now: the time that the recommendations carry as `produced_at`.
             trend: what all users took. A bundle that does not use it ignores it.
+            orders: the slots of each bag by `newest_first`, where several bundles score the same bags.
 
         Returns:
             A recommendation for each event; None if an erasure left no slot.
         """
-        found = iter(self.answers([(bag, event.timestamp) for event, bag in caused if bag.slots], trend))
+        if orders is None:
+            orders = [newest_first(bag) for _, bag in caused]
+        asked = [(order, event.timestamp) for (event, bag), order in zip(caused, orders, strict=True) if bag.slots]
+        found = iter(self._answers(asked, trend))
         return [self._message(event, next(found), now) if bag.slots else None for event, bag in caused]
 
     def answers(self, asked: Sequence[tuple[Bag, int]], trend: Trend) -> list[Answer]:
@@ -167,6 +176,10 @@ class Recommender:
             EventError: the aggregator returned something that cannot be published.
             ValueError: the trend has another number of categories.
         """
+        return self._answers([(newest_first(bag), moment) for bag, moment in asked], trend)
+
+    def _answers(self, asked: Sequence[tuple[list[Touched], int]], trend: Trend) -> list[Answer]:
+        """`answers` for the slots of each bag."""
         uses_trend = self._aggregator.uses_trend
         if uses_trend and trend.categories != len(self.bundle.categories):
             raise ValueError(f"expected a trend of {len(self.bundle.categories)} categories, found {trend.categories}")
@@ -174,7 +187,7 @@ class Recommender:
         # A trend keeps the windows of the day that was asked for last, so the moments come in their order.
         windows = {moment: trend.at(moment) for moment in sorted({moment for _, moment in asked})} if uses_trend else {}
         found = [self._prior] * len(asked)
-        bags = [self._asked(bag, moment, windows.get(moment)) for bag, moment in asked]
+        bags = [self._asked(touched, moment, windows.get(moment)) for touched, moment in asked]
         scored = [index for index, bag in enumerate(bags) if bag.items or uses_trend]
         for start in range(0, len(scored), BAGS_PER_CALL):
             some = scored[start : start + BAGS_PER_CALL]
@@ -182,10 +195,10 @@ class Recommender:
                 found[index] = one
         return found
 
-    def _asked(self, bag: Bag, moment: int, trend: NDArray[np.float32] | None) -> _Asked:
+    def _asked(self, touched: list[Touched], moment: int, trend: NDArray[np.float32] | None) -> _Asked:
         """The items of a bag that are not hidden, with their log weights and ages."""
         options = self._options
-        found = items(bag, embedder=self._embedder, bag_size=options.bag_size)
+        found = items(touched, embedder=self._embedder, bag_size=options.bag_size)
         weights = log_weight(found, options)
         seen = weights > -np.inf
         if not seen.all():

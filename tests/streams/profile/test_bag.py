@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streams.messages import EmbeddedInteraction
-from streams.profile.bag import Bag, Embedder, Moment, fold, items
+from streams.profile.bag import Bag, Embedder, Moment, fold, items, newest_first
 
 EMBEDDER = "e1"
 ROW = bytes(9)  # an embedding of one number, encoded
@@ -35,7 +35,7 @@ def fold_all(events: list[EmbeddedInteraction], max_slots: int = 128, kept: Coll
 
 
 def in_bag(bag: Bag, bag_size: int = 64) -> list[str]:
-    return [item.item_id for item in items(bag, embedder=Embedder(EMBEDDER, len(ROW)), bag_size=bag_size)]
+    return [item.item_id for item in items(newest_first(bag), embedder=Embedder(EMBEDDER, len(ROW)), bag_size=bag_size)]
 
 
 BOTH = frozenset({"e0", "e2"})
@@ -174,7 +174,7 @@ def test_a_purchase_puts_an_item_in_the_bag_and_its_return_takes_it_out() -> Non
 def test_a_return_removes_only_earlier_interactions() -> None:
     bag = fold_all([event("view", 1), event("purchase", 2), event("return", 3), event("view", 4)])
 
-    [item] = items(bag, embedder=Embedder(EMBEDDER, len(ROW)), bag_size=64)
+    [item] = items(newest_first(bag), embedder=Embedder(EMBEDDER, len(ROW)), bag_size=64)
     assert set(item.types) == {"view"}
     assert item.timestamp == 4
 

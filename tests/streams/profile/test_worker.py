@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from streams.profile.rows import encode_bag, user_prefix
 from streams.profile.table import usable_rows
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
-from streams.trend.trend import Trend
 from tests.records import record, unreadable
 
 POISON = "poison"
@@ -52,12 +50,10 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ProfileWork
     recommend = worker._recommender.recommend
     sent: list[tuple[str, bytes | None]] = []
 
-    def fail_on_poison(
-        caused: Sequence[tuple[EmbeddedInteraction, Bag]], *, now: datetime, trend: Trend
-    ) -> list[Recommendation | None]:
+    def fail_on_poison(caused: Sequence[tuple[EmbeddedInteraction, Bag]], **others: Any) -> list[Recommendation | None]:
         if any(interaction.user_id == POISON for interaction, _ in caused):
             raise ZeroDivisionError("our defect")
-        return recommend(caused, now=now, trend=trend)
+        return recommend(caused, **others)
 
     async def deliver(outcome: Outcome, batch: Any) -> None:
         letters = batch.letters
