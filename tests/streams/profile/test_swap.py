@@ -101,11 +101,11 @@ async def test_a_batch_that_is_being_scored_is_scored_by_one_bundle_to_its_end(
     scoring, swapped = threading.Event(), threading.Event()
     recommend = worker._recommender.recommend
 
-    def slow(caused: Any, **rest: Any) -> list[Recommendation | None]:
-        first = recommend(caused[:1], **rest)
+    def slow(caused: Any, orders: Any, **rest: Any) -> list[Recommendation | None]:
+        first = recommend(caused[:1], orders=orders[:1], **rest)
         scoring.set()
         assert swapped.wait(30)
-        return first + recommend(caused[1:], **rest)
+        return first + recommend(caused[1:], orders=orders[1:], **rest)
 
     monkeypatch.setattr(worker._recommender, "recommend", slow)
     batch = a_batch(worker)
