@@ -124,7 +124,7 @@ class ItemModel:
 
 def fit_on_codes(
     name: str, codes: NDArray[np.float32], split: Split, config: Config, *, seed: int, step: Step
-) -> nn.Module:
+) -> Fitted:
     """Train an aggregator on the codes, float32 [N, k], that an existing item network makes.
 
     Args:
@@ -137,8 +137,8 @@ def fit_on_codes(
     """
     torch.manual_seed(seed)
     network = AGGREGATORS[name](config, None)
-    _fitted(network, name, codes, split, recipe=recipe_for(network), seed=seed, step=step)
-    return network.eval()
+    curve, validation = _fitted(network, name, codes, split, recipe=recipe_for(network), seed=seed, step=step)
+    return Fitted(network.eval(), curve, validation)
 
 
 def _fitted(

@@ -22,6 +22,7 @@ from offline_training.console import (
     interrupted_by_sigterm,
     progress,
 )
+from offline_training.report import sentences
 from streams.console import PlainConsole
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
         from offline_training.bundles import summary  # noqa: PLC0415
         from offline_training.bundles.purchases import make_purchases_bundle  # noqa: PLC0415
-        from offline_training.bundles.shop import make_shop_bundle  # noqa: PLC0415
+        from offline_training.bundles.shop import CONVERGED, make_shop_bundle  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
         from offline_training.tasks.learnt import learnt_data, second  # noqa: PLC0415
         from offline_training.tasks.purchases import read_taken, users_of  # noqa: PLC0415
@@ -205,6 +206,8 @@ def bundle(  # noqa: PLR0917  (options all)
         )
     printer = PlainConsole()
     summary.show(printer, made.manifest.metrics, f"{made.name} {made.version}")
+    if not made.manifest.training.recipe[CONVERGED]:
+        printer.print(sentences.unfinished("the aggregator"), soft_wrap=True)
     if old is not None:
         printer.print(_adapted(made, old, chosen), soft_wrap=True)
 

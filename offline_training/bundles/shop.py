@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from model.bundle import BACKBONE, ITEMS, Bundle
 from model.bundle.manifest import Data, Embedding, Manifest, Training
@@ -28,6 +27,9 @@ from offline_training.tasks.split import TASK_TEXTS, Split, TaskName
 
 BEST: dict[TaskName, str] = {"profile": "union", "unseen": "stack", "next": "mean+max"}
 """The aggregator over codes that scores best on held-out users of H&M, by task (`tastestream train compare`)."""
+
+CONVERGED = "converged"
+"""Key in the recipe of a manifest: 0 if the training kept its last state, and the loss of the validation users still fell."""
 
 Adapt = Callable[[Bundle, NDArray[np.float32]], Adaptation | None]
 """Fits an adapter for a bundle, given its codes of the catalogue, float32 [N, d]."""
@@ -80,7 +82,6 @@ def make_shop_bundle(
     check_features(base, catalogue)
     recipe, chosen = ITEM_RECIPES[task], aggregator or BEST[task]
     text = network_text(base, recipe.code_size)
-    network: nn.Module
     items: ItemNetwork | Path | None
     if keep_items:
         if chosen in NEED_HEAD:
@@ -91,12 +92,14 @@ def make_shop_bundle(
         scale = Config.input_scale if items is None else 1.0
         config = Config(base.embedding_size, len(catalogue.labels), input_scale=scale)
         codes = as_stored(codes_of(base.split_embedder(), catalogue.embeddings))
-        network = fit_on_codes(chosen, codes, split, config, seed=seed, step=step)
+        fitted = fit_on_codes(chosen, codes, split, config, seed=seed, step=step)
         tried: dict[str, float | int | str] = {"aggregator": chosen}
     else:
         model = ItemModel(catalogue, split, recipe=recipe, seed=seed, step=step)
-        network, items, codes = model.aggregator(chosen).network, model.network, model.codes
+        fitted, items, codes = model.aggregator(chosen), model.network, model.codes
         tried = {"aggregator": chosen} | {f"items_{key}": value for key, value in asdict(recipe).items()}
+    curve = fitted.curve
+    tried |= {"steps": curve.steps, "kept_step": curve.kept_step, CONVERGED: int(curve.converged)}
     manifest = Manifest(
         name=name,
         version=version or "",
@@ -115,7 +118,7 @@ def make_shop_bundle(
         out,
         backbone=base.path / BACKBONE,
         items=items,
-        network=network,
+        network=fitted.network,
         manifest=manifest,
         measure=lambda bundle: beside_popularity(f"test/{task}", bundle, split, codes),
         adapt=(lambda bundle: adapt(bundle, codes)) if adapt else None,

@@ -15,3 +15,15 @@ def lead(name: str, other: str, figure: str, found: Paired) -> str:
     difference, low, high = found.distance
     chance = "more than chance" if found.more_than_chance else "not more than chance"
     return f"{name} is {found.side} {other} by {difference:.3f} [{low:.3f}, {high:.3f}] in {figure}, which is {chance}"
+
+
+def unfinished(what: str) -> str:
+    """Say that a training was too short.
+
+    Args:
+        what: what was trained.
+    """
+    return (
+        f"Not trained to the end: {what}. The last state was kept, and the loss of the validation users still "
+        "fell. More steps would raise the figures."
+    )

@@ -174,10 +174,7 @@ def remarks(comparison: Comparison) -> list[str]:
             f"users, and the figures are over the {comparison.users['test']:,} held-out users of all parts."
         )
     if short:
-        found.append(
-            f"Not trained to the end: {', '.join(short)}. The last state was kept, and the loss of the validation users still "
-            "fell. More steps would raise the figures."
-        )
+        found.append(sentences.unfinished(", ".join(short)))
     return found
 
 

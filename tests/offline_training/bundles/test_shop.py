@@ -2,6 +2,7 @@
 
 import re
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from model.fingerprint import known_in  # noqa: E402
 from model.preprocessing import decode_picture  # noqa: E402
 from model.quantization import as_stored, dequantize  # noqa: E402
 from model.sessions import open_session  # noqa: E402
+from offline_training.aggregators import fitting  # noqa: E402
 from offline_training.exporting.export import export_items  # noqa: E402
 from offline_training.item_network.network import ItemNetwork, ItemRecipe, LabelGroup, codes  # noqa: E402
 from offline_training.tasks.bags import make_bags  # noqa: E402
@@ -60,6 +62,9 @@ def test_the_bundle_is_whole_and_scores_each_colour_best_for_its_own_pictures(
     assert made.embedding_size == 128
     measured = made.manifest.metrics["test/next"]
     assert measured["MAP"] > 0.9
+    recipe = made.manifest.training.recipe
+    assert 0 < int(recipe["kept_step"]) <= int(recipe["steps"])
+    assert recipe["converged"] == 1, "the loss of three colours falls to its end"
     pictures = [decode_picture((shop / f"{kind}0.jpg").read_bytes(), made.image_size) for kind in KINDS]
     direct = made.embedder().embed(np.stack(pictures))
     ids, features = read_embeddings(embeddings)
@@ -249,6 +254,18 @@ def test_two_trainings_have_two_versions_and_say_what_they_learnt_from(
     )
     assert f"fingerprints of {len(learnt)} users" in shown
     assert "user_ids" not in shown
+
+
+def test_a_training_that_was_too_short_says_so(
+    shop: Path, embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        fitting, "LINEAR", replace(fitting.LINEAR, epochs=3, rates={}, rate=1e-4, min_steps=1, max_steps=3)
+    )
+    arguments = ("train", "bundle", shop / "set", "--embeddings", embeddings, "--task", "profile", "--max-bag", 5)
+    said = done(*arguments, "--aggregator", "average", "--out", tmp_path)
+    assert "Not trained to the end: the aggregator." in said
+    assert Bundle.load(tmp_path).manifest.training.recipe["converged"] == 0
 
 
 def test_a_version_that_is_given_stays(trained: Path) -> None:
