@@ -11,6 +11,7 @@ from streams.features.records import Features, encode_features, features_key
 from streams.features.taking import Own
 from streams.kafka.records import Outgoing
 
+PAUSE = 0.05  # seconds from the start of a send to that of the next: under load, each takes several pictures
 PATIENCE = 60.0  # seconds after a start for which a picture that is not cached may wait for the features of others
 
 Send = Callable[[list[Outgoing]], Awaitable[object]]
@@ -27,6 +28,7 @@ class Sharing:
         self._started = monotonic()
         self._waiting: list[tuple[Outgoing, asyncio.Future[None]]] = []
         self._sending: asyncio.Task[None] | None = None
+        self._next_send = 0.0
 
     async def caught_up(self, patience: float | None = None) -> None:
         """Wait until the topic was read to its end once, or cannot be read.
@@ -57,6 +59,9 @@ class Sharing:
     async def _send_waiting(self) -> None:
         """Send what waits, together, until nothing does."""
         while self._waiting:
+            if (early := self._next_send - monotonic()) > 0:
+                await asyncio.sleep(early)
+            self._next_send = monotonic() + PAUSE
             batch, self._waiting = self._waiting, []
             try:
                 await self._send([record for record, _ in batch])

@@ -29,7 +29,17 @@ Read = Callable[[AIOKafkaClient, AIOKafkaConsumer, DescribedTopic], Awaitable[No
 class Following:
     """Reads one topic again and again."""
 
-    def __init__(self, settings: Settings, topic: str, *, problem: str, missing: str, logger: logging.Logger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        topic: str,
+        *,
+        problem: str,
+        missing: str,
+        logger: logging.Logger,
+        least_bytes: int = 1,
+        wait: int = WAIT,
+    ) -> None:
         """Does not start yet.
 
         Args:
@@ -38,12 +48,16 @@ class Following:
             problem: the log line while the topic is not followed, with a place for its name and one for the reason.
             missing: who creates the topic, if it does not exist.
             logger: of the module that follows.
+            least_bytes: that the broker waits for before it answers. More than 1 saves requests where records come one by one.
+            wait: milliseconds that it waits at most.
         """
         self._settings = settings
         self._topic = topic
         self._problem = problem
         self._missing = missing
         self._logger = logger
+        self._least_bytes = least_bytes
+        self._wait = wait
         self._told = ""  # the problem that was logged last
 
     async def run(self, read: Read, stopped: Callable[[str], object], partition_bytes: Callable[[int], int]) -> None:
@@ -95,7 +109,8 @@ class Following:
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
                 isolation_level=ISOLATION,
-                fetch_max_wait_ms=WAIT,
+                fetch_min_bytes=self._least_bytes,
+                fetch_max_wait_ms=self._wait,
                 fetch_max_bytes=FETCHED,
                 max_partition_fetch_bytes=partition_bytes(topic.partitions),
             )
