@@ -68,6 +68,22 @@ async def test_features_that_wait_while_the_broker_is_busy_share_one_batch(share
     assert topic.batches[1] == [(features_key("v1", "u9"), value, ()), (features_key("v2", "u9"), value, ())]
 
 
+async def test_a_broker_that_answers_at_once_gets_few_batches_all_the_same(
+    shared: Sharing, topic: Topic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "PAUSE", 0.5)
+    topic.may_take.set()
+    async with asyncio.timeout(0.4):
+        await shared.publish("first", {"v1": b"row"}, now=NOW)  # which does not wait
+    sent: list[asyncio.Task[None]] = []
+    for number in range(10):
+        sent.append(asyncio.create_task(shared.publish(f"u{number}", {"v1": b"row"}, now=NOW)))
+        for _ in range(5):
+            await asyncio.sleep(0)  # long enough for a send
+    await asyncio.gather(*sent)
+    assert [len(batch) for batch in topic.batches] == [1, 10]
+
+
 async def test_all_of_a_batch_fail_if_the_broker_refuses_it_and_later_ones_are_sent(
     shared: Sharing, topic: Topic
 ) -> None:
