@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.bundle import BACKBONE, Bundle
+from model.bundle import BACKBONE, ITEMS, LABELS, Bundle
 from model.bundle.manifest import Data, Embedding, Manifest, Training
 from model.item_labels import ItemLabels
 from model.quantization import as_stored, quantize_all
@@ -25,6 +25,7 @@ from offline_training.item_network.network import (
     ITEM_RECIPES,
     ItemNetwork,
     ItemRecipe,
+    LabelGroup,
     codes,
     label_groups,
     train_items,
@@ -32,6 +33,7 @@ from offline_training.item_network.network import (
 from offline_training.progress import Step
 from offline_training.tasks import situations
 from offline_training.tasks.catalogue import Catalogue
+from offline_training.tasks.evaluation import codes_of
 from offline_training.tasks.fields import fields_of
 from offline_training.tasks.purchase_figures import measured_at
 from offline_training.tasks.purchases import Contexts, Daily, PurchaseSplit, Taken, make_contexts, trend_of
@@ -56,6 +58,8 @@ def make_purchases_bundle(
     date: str = "",
     data: Data | None = None,
     recipe: BlendRecipe | None = None,
+    keep_items: bool = False,
+    new: NDArray[np.bool_] | None = None,
 ) -> Bundle:
     """Train, write and measure a bundle that uses the trend.
 
@@ -72,9 +76,13 @@ def make_purchases_bundle(
         date: the time now, RFC 3339.
         data: what is learnt from, for the manifest.
         recipe: hyperparameters of the blend; None for the default ones.
+        keep_items: keep the item network of `base` and what tells the labels of its embeddings, and fit the blend only. The bundle
+            then has the embedder version of `base`.
+        new: bool [N], items that the item network must not learn from. None: it learns from all.
 
     Raises:
-        DatasetError: the embeddings have another size than the features of the backbone, or too few users bought on two days.
+        DatasetError: the embeddings have another size than the features of the backbone, too few users bought on two days, or
+            `keep_items` and `base` does not use the trend or has other categories.
     """
     check_features(base, catalogue)
     blending, items_recipe = recipe or BlendRecipe(), ITEM_RECIPES["purchases"]
@@ -90,10 +98,19 @@ def make_purchases_bundle(
             "use --task next or unseen"
         )
     features = as_stored(catalogue.embeddings)
-    items = _items(catalogue, features, items_recipe, seed, step)
-    arrays = label_arrays(items.head)
+    tried: dict[str, float | int | str] = {"aggregator": AGGREGATOR, **asdict(blending)}
+    items: ItemNetwork | Path | None
+    if keep_items:
+        arrays = _kept_labels(base, catalogue)
+        items = base.path / ITEMS if ITEMS in base.manifest.files else None
+        stored, text = as_stored(codes_of(base.split_embedder(), catalogue.embeddings)), base.manifest.embedding.network
+    else:
+        learnt, groups = slice(None) if new is None else ~new, label_groups(catalogue.labels, catalogue.matrix)
+        items = _items(features[learnt], catalogue.matrix[learnt], groups, items_recipe, seed=seed, step=step)
+        arrays, stored = label_arrays(items.head), as_stored(codes(items, features))
+        text = network_text(base, items_recipe.code_size)
+        tried |= {f"items_{key}": value for key, value in asdict(items_recipe).items()}
     shares = ItemLabelShares(arrays).eval()
-    stored = as_stored(codes(items, features))
     known = Known(_shares(shares, stored), catalogue.matrix, _trend(taken, arrays, stored), fields)
     with step(f"{AGGREGATOR}, seed {seed}", blending.steps) as advance:
         fitted = fit_blend(
@@ -104,14 +121,12 @@ def make_purchases_bundle(
             seed=seed,
             advance=advance,
         )
-    tried = {"aggregator": AGGREGATOR, **asdict(blending)}
-    tried |= {f"items_{key}": value for key, value in asdict(items_recipe).items()}
     manifest = Manifest(
         name=name,
         version=version or "",
         files={},
         image=base.manifest.image,
-        embedding=Embedding(stored.shape[1], network_text(base, items_recipe.code_size)),
+        embedding=Embedding(stored.shape[1], text),
         categories=catalogue.labels,
         prior=[float(p) for p in prior_of(split.train, known).round(6)],
         max_bag=int(split.train.sizes.max()),
@@ -130,6 +145,17 @@ def make_purchases_bundle(
         measure=lambda bundle: measured(bundle, catalogue, taken, split, stored),
         labels=arrays,
     )
+
+
+def _kept_labels(base: Bundle, catalogue: Catalogue) -> LabelArrays:
+    """What tells the labels of the embeddings that `base` makes. Raises DatasetError if it tells none, or others."""
+    if not base.labels_version or list(base.categories) != list(catalogue.labels):
+        what = "has other categories than the items" if base.labels_version else "does not use the trend"
+        raise DatasetError(
+            f"{base.name} {base.version} {what}, so its item network does not tell their labels: train a new item network"
+        )
+    with np.load(base.path / LABELS, allow_pickle=False) as file:
+        return LabelArrays(**{name: file[name] for name in LabelArrays._fields})
 
 
 def training_kinds(contexts: Contexts, seed: int) -> list[Contexts]:
@@ -152,18 +178,17 @@ def measured(
 
 
 def _items(
-    catalogue: Catalogue, features: NDArray[np.float32], recipe: ItemRecipe, seed: int, step: Step
+    features: NDArray[np.float32],
+    matrix: NDArray[np.bool_],
+    groups: list[LabelGroup],
+    recipe: ItemRecipe,
+    *,
+    seed: int,
+    step: Step,
 ) -> ItemNetwork:
-    total = recipe.epochs * -(-len(features) // recipe.batch)
+    total = recipe.length(len(features)) * -(-len(features) // recipe.batch)
     with step(f"item network, seed {seed}", total) as advance:
-        return train_items(
-            features,
-            catalogue.matrix,
-            label_groups(catalogue.labels, catalogue.matrix),
-            recipe,
-            seed=seed,
-            advance=lambda _: advance(1),
-        )
+        return train_items(features, matrix, groups, recipe, seed=seed, advance=lambda _: advance(1))
 
 
 def _shares(network: ItemLabelShares, stored: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -30,6 +30,13 @@ class Missing(StrEnum):
     skip = "skip"
 
 
+class Task(StrEnum):
+    """What is trained for."""
+
+    next = "next"
+    purchases = "purchases"
+
+
 class Parts(StrEnum):
     """Which networks are trained."""
 
@@ -82,8 +89,16 @@ def retrain(  # noqa: PLR0917  (options all)
             help="Train the item network and the aggregator, or only the aggregator, so that stored embeddings stay valid."
         ),
     ] = Parts.items,
+    task: Annotated[
+        Task | None,
+        typer.Option(
+            help="next: the categories of a user's next items; purchases: those of the next purchase, with the trend.",
+            show_default="as the current bundle",
+        ),
+    ] = None,
     aggregator: Annotated[
-        str | None, typer.Option(help="Aggregator to train.", show_default="the best one for the task next")
+        str | None,
+        typer.Option(help="Aggregator to train for the task next.", show_default="the best one"),
     ] = None,
     adapter: Annotated[
         bool,
@@ -147,6 +162,7 @@ def retrain(  # noqa: PLR0917  (options all)
     from offline_training.datasets.encodings import checked_encoding
     from offline_training.datasets.labels import LabelRule
     from offline_training.retrain.run import RetrainOptions, run_retrain
+    from offline_training.tasks.split import task_named
     from offline_training.topic.commands import SentBetween
     from streams.runtime.process import configure_logging
 
@@ -179,6 +195,7 @@ def retrain(  # noqa: PLR0917  (options all)
             min_users=min_users,
             margin=margin,
             fetch=missing is Missing.fetch,
+            task=None if task is None else task_named(task.value),
             keep_items=train is Parts.aggregator,
             adapts=adapter,
             aggregator=aggregator,

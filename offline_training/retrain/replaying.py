@@ -4,10 +4,14 @@ hit@k     of the recommendation before each target, as `tastestream replay` meas
 micro F1  of the bags at the begin of the held-out time, as `tastestream evaluate` measures it: does the score of a category say
           whether the user takes it afterwards? Each method has the threshold that is best on the validation users. The trend is
           the share of the training users who took the category
+
+For a bundle that uses the trend, which is asked at a moment and not about a bag, macro hit@3 takes the place of micro F1: is the
+item's value among the best three of its field, averaged over the fields of the item? The trend is that of 28 days.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +23,9 @@ from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.progress import Step
 from offline_training.replay.answers.expected import Offline
-from offline_training.replay.evaluation.baselines import POPULARITY
+from offline_training.replay.evaluation.baselines import MONTH, POPULARITY
+from offline_training.replay.evaluation.field_summaries import summaries_of
+from offline_training.replay.evaluation.fields import MACRO3, fields_for
 from offline_training.replay.evaluation.prequential import (
     SERVED,
     MeasuredTargets,
@@ -43,6 +49,7 @@ from streams.settings import Settings
 NEXT, CURRENT = "next", "current"
 """The names of the two bundles in tables and charts."""
 F1 = "micro F1"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,11 @@ def replay(
         groups = summaries(targets, rules, [(NEXT, CURRENT), (NEXT, POPULARITY)])
         advance(1)
         hit = f"hit@{rules.k}"
-        figures = {hit: _figure(groups[0], hit), F1: micro_f1(data, following, current, categories)}
+        figures = {hit: _figure(groups[0], hit)}
+        if following.labels_version:
+            figures[MACRO3] = macro_hit(targets)
+        else:
+            figures[F1] = micro_f1(data, following, current, categories)
         advance(1)
     return HeldOut(
         rules=rules,
@@ -161,13 +172,18 @@ def _targets(
     numbers = category_numbers(categories)
     labels = {name: [numbers[one] for one in item.categories if one in numbers] for name, item in stream.items.items()}
     events = track(stream.events(), "measuring", len(stream))
-    measured = measure(events, methods, labels, activity=stream.overview.of_user, rules=rules)
-    names = {SERVED: NEXT}
+    fields = fields_for(following.fields, categories, labels)
+    measured = measure(events, methods, labels, activity=stream.overview.of_user, rules=rules, fields=fields)
     return replace(
         measured,
-        figures={names.get(name, name): values for name, values in measured.figures.items()},
-        coverage={names.get(name, name): values for name, values in measured.coverage.items()},
+        figures=_renamed(measured.figures),
+        by_field=replace(measured.by_field, rows=_renamed(measured.by_field.rows)),
+        coverage=_renamed(measured.coverage),
     )
+
+
+def _renamed(by_method: Mapping[str, T]) -> dict[str, T]:
+    return {NEXT if name == SERVED else name: values for name, values in by_method.items()}
 
 
 def places_that_count(
@@ -201,6 +217,19 @@ def _figure(summary: MetricSummary, name: str) -> Figure:
         for pair in summary.differences
     }
     return Figure(values[NEXT], values[CURRENT], values[POPULARITY], over[CURRENT], over[POPULARITY])
+
+
+def macro_hit(targets: MeasuredTargets) -> Figure:
+    """macro hit@3 over all targets, against the current bundle and the 28-day trend."""
+    rows = targets.by_field.rows
+    over = {
+        other: summaries_of(targets, {NEXT: rows[NEXT]}, {NEXT: rows[other]})[0].leads[NEXT][MACRO3]
+        for other in (CURRENT, MONTH)
+    }
+    column = targets.by_field.figures.index(MACRO3)
+    one, two, three = (round(float(np.nanmean(rows[name][:, column])), 5) for name in (NEXT, CURRENT, MONTH))
+    leads = [Lead(*(round(end, 5) for end in (lead.difference, lead.low, lead.high))) for lead in over.values()]
+    return Figure(one, two, three, *leads)
 
 
 def micro_f1(data: TrainingData, following: Bundle, current: Bundle, categories: Sequence[str]) -> Figure:

@@ -22,8 +22,9 @@ from offline_training.retrain import verdict
 from offline_training.retrain.features import gather_features, opener
 from offline_training.retrain.replaying import HeldOut, replay, rules_of, stream_of, users_with_targets
 from offline_training.retrain.table import FeatureTable
-from offline_training.retrain.training import read_training_data, train, write_features
+from offline_training.retrain.training import read_training_data, task_for, train, write_features
 from offline_training.tasks.learnt import second
+from offline_training.tasks.split import TaskName
 from offline_training.topic.commands import SentBetween, record
 from offline_training.topic.recording import TopicRecording
 from streams.console import say
@@ -52,6 +53,7 @@ class RetrainOptions:
         min_users: minimum number of users with a target in the held-out days.
         margin: how far below zero the interval of a difference may begin.
         fetch: whether pictures without features are fetched; if not, they are left out.
+        task: *next* or *purchases*; None: that of the current bundle.
         keep_items: whether the item network of the current bundle is kept.
         adapts: whether the next bundle gets an adapter for the embeddings of the current one.
         aggregator: which aggregator is trained; None: the best one for the task.
@@ -73,6 +75,7 @@ class RetrainOptions:
     min_users: int
     margin: float
     fetch: bool
+    task: TaskName | None
     keep_items: bool
     adapts: bool
     aggregator: str | None
@@ -130,7 +133,8 @@ def run_retrain(settings: Settings, options: RetrainOptions, console: Console, n
         write_features(dataset, features, backbone.feature_size)
 
         # Train on what was before the held-out days, and replay those with both bundles.
-        data = read_training_data(temporary, None if options.categories else current.categories, cut)
+        labels = None if options.categories else current.categories
+        data = read_training_data(temporary, labels, cut, options.task or task_for(current))
         following = train(
             current, data, name=options.name or current.name,
             version=options.version or f"{as_datetime(milliseconds):%Y.%m.%d-%H%M%S}",

@@ -11,6 +11,7 @@ from model.bundle import Bundle
 from model.bundle.manifest import Data
 from model.quantization import as_stored, dequantize
 from offline_training.adapters.choosing import adapt, check_enough
+from offline_training.bundles.purchases import make_purchases_bundle
 from offline_training.bundles.shop import Adapt, make_shop_bundle
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
@@ -20,7 +21,8 @@ from offline_training.tasks.bags import Bags
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.evaluation import codes_of
 from offline_training.tasks.learnt import learnt_data
-from offline_training.tasks.split import MAX_BAG, Histories, Split, later_bags, make_split, read_histories
+from offline_training.tasks.purchases import Taken, read_taken
+from offline_training.tasks.split import MAX_BAG, Histories, Split, TaskName, later_bags, make_split, read_histories
 
 EMBEDDINGS = "features.npz"  # in the folder of the data set, as `tastestream train embed` writes it
 
@@ -36,6 +38,7 @@ class TrainingData:
         later: the bags at the cut of the users who took items before and after it. Their targets are the labels of what they took
             first after it.
         learnt: what is learnt from, for the manifest.
+        taken: what all users took before the cut, in the task *purchases*; None in *next*.
     """
 
     catalogue: Catalogue
@@ -43,6 +46,12 @@ class TrainingData:
     split: Split
     later: Bags
     learnt: Data
+    taken: Taken | None = None
+
+
+def task_for(current: Bundle) -> TaskName:
+    """The task that the next bundle is trained for, unless somebody names another one: that of the current bundle."""
+    return "purchases" if current.labels_version else "next"
 
 
 def write_features(dataset: PreparedDataset, features: Mapping[PictureRef, bytes], size: int) -> Path:
@@ -64,11 +73,12 @@ def write_features(dataset: PreparedDataset, features: Mapping[PictureRef, bytes
     return path
 
 
-def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int) -> TrainingData:
+def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int, task: TaskName) -> TrainingData:
     """Read a data set with its features.
 
     Args:
         folder: the data set.
+        task: *next* or *purchases*.
         categories: categories of the current bundle, in their order. None: those of the data set.
         cut: begin of the held-out time, milliseconds since the epoch.
 
@@ -90,8 +100,9 @@ def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int)
     seen = np.zeros(len(catalogue.items), bool)
     seen[np.concatenate(before.rows)] = True
     later = later_bags(before, read_histories(folder, catalogue), catalogue, MAX_BAG["next"])
-    learnt = learnt_data(folder, catalogue, "next", new=~seen, until=cut)
-    return TrainingData(catalogue, before, split._replace(new=~seen), later, learnt)
+    learnt = learnt_data(folder, catalogue, task, new=~seen, until=cut)
+    taken = read_taken(folder, catalogue, until=cut) if task == "purchases" else None
+    return TrainingData(catalogue, before, split._replace(new=~seen), later, learnt, taken)
 
 
 def adapter_from(current: Bundle, data: TrainingData, step: Step) -> Adapt | None:
@@ -125,8 +136,25 @@ def train(
         current: the current bundle.
         data: what there is to learn from.
         adapts: whether the next bundle gets an adapter for the embeddings of the current one, if there are enough items and users.
-        name, version, command, aggregator, keep_items, seed, date, out, step: as in `make_shop_bundle`.
+        name, version, command, aggregator, keep_items, seed, date, out, step: as in `make_shop_bundle`. The aggregator of the task
+            *purchases* is the blend, and its bundles have no adapter.
     """
+    if data.taken is not None:
+        return make_purchases_bundle(
+            base=current,
+            catalogue=data.catalogue,
+            taken=data.taken,
+            name=name,
+            version=version,
+            command=command,
+            seed=seed,
+            date=date,
+            data=data.learnt,
+            out=out,
+            step=step,
+            keep_items=keep_items,
+            new=data.split.new,
+        )
     return make_shop_bundle(
         base=current,
         catalogue=data.catalogue,

@@ -180,8 +180,14 @@ class Daily:
         return self.values[np.clip(days - self.first, 0, len(self.values) - 1)]
 
 
-def read_taken(folder: Path, catalogue: Catalogue, *, apart: Collection[str] = ()) -> Taken:
+def read_taken(folder: Path, catalogue: Catalogue, *, apart: Collection[str] = (), until: int | None = None) -> Taken:
     """Read what users took from a prepared data set. Events of items that the catalogue does not have are left out.
+
+    Args:
+        folder: the data set.
+        catalogue: its items.
+        apart: users that are set apart.
+        until: only events before this time, milliseconds since the epoch.
 
     Raises:
         DatasetError: there is no file of events, no purchase is left, or none is by a user of `apart`.
@@ -198,6 +204,8 @@ def read_taken(folder: Path, catalogue: Catalogue, *, apart: Collection[str] = (
     kinds = compute.fill_null(compute.index_in(table["type"], value_set=arrow.array(list(DEFAULT_TYPE_WEIGHTS))), -1)
     kinds = kinds.to_numpy()
     kept = (rows != PADDING) & (kinds >= 0)
+    if until is not None:
+        kept &= table["time"].to_numpy() < until
     bought = kinds == list(DEFAULT_TYPE_WEIGHTS).index(PURCHASE)
     if not (kept & bought).any():
         raise DatasetError(

@@ -41,7 +41,7 @@ class Loop:
         self.features = {PictureRef(self.shop.url(item)): row for item, row in self.shop.features.items()}
         self.current: Bundle = bundle_of(self.shop, folder / "current", users=80)
         write_features(self.dataset, self.features, FEATURES)
-        self.data: TrainingData = read_training_data(self.dataset.folder, self.current.categories, CUT)
+        self.data: TrainingData = read_training_data(self.dataset.folder, self.current.categories, CUT, "next")
 
 
 def dataset_of(simulated: Shop, folder: Path, categories: int = len(CATEGORIES)) -> PreparedDataset:
@@ -150,4 +150,4 @@ def test_one_category_is_refused(loop: Loop, tmp_path: Path) -> None:
     dataset = dataset_of(loop.shop, tmp_path / "set", categories=1)
     write_features(dataset, loop.features, FEATURES)
     with pytest.raises(DatasetError, match=r"expected items of two or more categories, found 20 items of \['kind A'\]"):
-        read_training_data(dataset.folder, loop.current.categories, CUT)
+        read_training_data(dataset.folder, loop.current.categories, CUT, "next")
