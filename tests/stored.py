@@ -7,8 +7,8 @@ from pathlib import Path
 import rocksdict
 
 from streams.profile.bag import Bag
+from streams.profile.databases import is_own, items_in, offset_in, partition_path
 from streams.profile.rows import decode_bag, user_of
-from streams.profile.store import OWN_KEYS, items_in, offset_in, partition_path
 
 Rows = Iterable[tuple[bytes, bytes]]
 
@@ -27,7 +27,7 @@ def closed_offset(folder: Path, partition: int) -> int:
 def closed_rows(folder: Path, partition: int) -> list[tuple[bytes, bytes]]:
     """All rows of a partition. Raises the errors of RocksDB."""
     with _closed(folder, partition) as database:
-        return [(key, value) for key, value in items_in(database) if key not in OWN_KEYS]
+        return [(key, value) for key, value in items_in(database) if not is_own(key)]
 
 
 def rows_on_disk(folder: Path) -> list[tuple[bytes, bytes]]:

@@ -14,6 +14,7 @@ from streams.profile.rows import Changes, decode_floor, decode_slot, encode_slot
 Get = Callable[[bytes], bytes | None]
 Scan = Callable[[bytes], Iterable[tuple[bytes, bytes]]]  # prefix to rows
 
+REMEMBERED = 100_000  # users without a floor: some megabytes
 USERS_AT_ONCE = 100  # users whose rows are scanned in one step: some tens of milliseconds
 
 
@@ -29,6 +30,7 @@ class Merge:
         self._scan = scan
         self._kept = kept
         self._floors: set[bytes] = set()  # prefixes of users whose floor may cover some rows
+        self._without: set[bytes] = set()  # of users who had none: asking the store again for each row takes too long
         # The newest record of each key whose stored row differs from it.
         self._newest: dict[bytes, bytes | None] = {}
 
@@ -52,7 +54,7 @@ class Merge:
                 self._newest.pop(key, None)
             else:
                 self._newest[key] = value
-            if after != value or is_header(key):
+            if after != value or is_header(key) or self._may_be_covered(key, rows):
                 self._floors.add(prefix_of(key))
             rows[key] = after
         return rows
@@ -82,9 +84,25 @@ class Merge:
 
     def _covered(self, key: bytes, row: bytes, rows: Changes) -> bool:
         """Whether the floor known so far covers a row."""
-        header = header_of(prefix_of(key))
-        floor = rows[header] if header in rows else self._get(header)
+        floor = self._floor(key, rows)
         return floor is not None and not is_header(key) and decode_slot(key, row).above(decode_floor(floor)) is None
+
+    def _may_be_covered(self, key: bytes, rows: Changes) -> bool:
+        """Whether the user of a slot has a floor. It may be of an earlier merge."""
+        prefix = prefix_of(key)
+        if prefix in self._floors or prefix in self._without:
+            return prefix in self._floors
+        if self._floor(key, rows) is not None:
+            return True
+        if len(self._without) >= REMEMBERED:
+            self._without.clear()
+        self._without.add(prefix)
+        return False
+
+    def _floor(self, key: bytes, rows: Changes) -> bytes | None:
+        """The header row of the user of a row, as far as it is known."""
+        header = header_of(prefix_of(key))
+        return rows[header] if header in rows else self._get(header)
 
     def repairs(self) -> Changes:
         """After `finish`: the rows to write to the topic, so that its newest records match the store."""

@@ -24,6 +24,10 @@ class RecentBags:
         self._bytes = 0
         self._bags: OrderedDict[tuple[int, str], tuple[Bag, int]] = OrderedDict()  # bags and their bytes
 
+    def __len__(self) -> int:
+        """The number of bags."""
+        return len(self._bags)
+
     def get(self, partition: int, user_id: str) -> Bag | None:
         """The bag that the disk holds; None if it is not cached."""
         found = self._bags.get((partition, user_id))

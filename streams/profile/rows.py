@@ -291,3 +291,26 @@ def changes(user_id: str, stored: Collection[bytes], before: Bag, after: Bag) ->
         if suffix != _HEADER and suffix[1:].decode() not in after.slots:
             rows[key] = None
     return rows
+
+
+def changed(user_id: str, bag: Bag, rows: Changes) -> Bag:
+    """The bag that a store holds after these rows were written to it.
+
+    Args:
+        user_id: whose bag.
+        bag: what the store held before.
+        rows: of this user, all of them usable.
+    """
+    size = len(user_prefix(user_id))
+    floor, slots = bag.floor, dict(bag.slots)
+    for key, value in rows.items():
+        if key[size:] == _HEADER:
+            floor = floor if value is None else decode_floor(value)
+        elif value is None:
+            slots.pop(key[size + 1 :].decode(), None)
+        else:
+            slot = decode_slot(key, value)
+            slots[slot.item_id] = slot
+    if floor is not None:
+        slots = {item_id: kept for item_id, slot in slots.items() if (kept := slot.above(floor)) is not None}
+    return Bag(slots, floor)

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from model.aggregator import TREND_DAYS, Aggregator, Scored
 from model.bundle import Bundle
+from model.item_labels import ItemLabels
+from model.item_search.weights import RankingWeights
 from model.quantization import HEADER_BYTES, dequantize, quantize
 from model.scoring import ScoringBag, score_padded
 from streams.exceptions import EventError
@@ -27,6 +29,7 @@ from streams.messages import (
     as_datetime,
 )
 from streams.profile.bag import Bag, BagItem, Embedder, Touched, items, newest_first
+from streams.profile.subsets import Subsets
 from streams.trend.trend import DAY, Trend
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
@@ -89,6 +92,14 @@ class Answer(NamedTuple):
     trend_version: int | None  # of the trend that was used
 
 
+class InFull(NamedTuple):
+    """An answer with the numbers that it was made of."""
+
+    answer: Answer
+    scores: NDArray[np.float32]  # [D], of all categories
+    attention: NDArray[np.float32]  # [m], of all items that were scored
+
+
 class _Asked(NamedTuple):
     """A bag at a moment as the aggregator sees it."""
 
@@ -113,8 +124,33 @@ class Recommender:
         for number, field in enumerate(bundle.fields):
             for place in field.categories:
                 self._field_of[place] = number
-        [(categories, fields)] = self._named(bundle.prior[None])
-        self._prior = Answer([], categories, [], fields, None)
+        [(categories, fields)] = self._named(bundle.prior[None], options.top_k)
+        self._prior = InFull(Answer([], categories, [], fields, None), bundle.prior, np.zeros(0, np.float32))
+
+    @property
+    def options(self) -> ScoringOptions:
+        """The settings that it scores with."""
+        return self._options
+
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder whose pictures it scores."""
+        return self._embedder
+
+    @property
+    def uses_trend(self) -> bool:
+        """Whether the scores depend on the moment and on what all users take."""
+        return self._aggregator.uses_trend
+
+    @cached_property
+    def labels(self) -> ItemLabels | None:
+        """What tells the categories of an item; None in a bundle without labels."""
+        return self.bundle.item_labels()
+
+    @cached_property
+    def ranking(self) -> RankingWeights:
+        """How the bundle ranks items."""
+        return self.bundle.ranking()
 
     def try_out(self) -> None:
         """Score a bag of one item, and an empty one in a shop that just opened and in a busy one, whatever comes out.
@@ -162,7 +198,7 @@ class Recommender:
         if orders is None:
             orders = [newest_first(bag) for _, bag in caused]
         asked = [(order, event.timestamp) for (event, bag), order in zip(caused, orders, strict=True) if bag.slots]
-        found = iter(self._answers(asked, trend))
+        found = (one.answer for one in self._in_full(asked, trend, self._options.top_k))
         return [self._message(event, next(found), now) if bag.slots else None for event, bag in caused]
 
     def answers(self, asked: Sequence[tuple[Bag, int]], trend: Trend) -> list[Answer]:
@@ -176,24 +212,55 @@ class Recommender:
             EventError: the aggregator returned something that cannot be published.
             ValueError: the trend has another number of categories.
         """
-        return self._answers([(newest_first(bag), moment) for bag, moment in asked], trend)
+        return [found.answer for found in self.in_full(asked, trend)]
 
-    def _answers(self, asked: Sequence[tuple[list[Touched], int]], trend: Trend) -> list[Answer]:
-        """`answers` for the slots of each bag."""
+    def in_full(self, asked: Sequence[tuple[Bag, int]], trend: Trend, *, top_k: int | None = None) -> list[InFull]:
+        """Score each bag at a moment as `answers` does, and return the numbers too.
+
+        Args:
+            asked: as in `answers`.
+            trend: as in `recommend`.
+            top_k: number of categories and items in an answer; None for that of the options.
+
+        Raises:
+            as `answers`.
+        """
+        top_k = self._options.top_k if top_k is None else top_k
+        return self._in_full([(newest_first(bag), moment) for bag, moment in asked], trend, top_k)
+
+    def _in_full(self, asked: Sequence[tuple[list[Touched], int]], trend: Trend, top_k: int) -> list[InFull]:
+        """`in_full` for the slots of each bag."""
         uses_trend = self._aggregator.uses_trend
         if uses_trend and trend.categories != len(self.bundle.categories):
             raise ValueError(f"expected a trend of {len(self.bundle.categories)} categories, found {trend.categories}")
         version = trend.version if uses_trend else None
         # A trend keeps the windows of the day that was asked for last, so the moments come in their order.
         windows = {moment: trend.at(moment) for moment in sorted({moment for _, moment in asked})} if uses_trend else {}
-        found = [self._prior] * len(asked)
+        found = [self._prior if top_k == self._options.top_k else self._prior_of(top_k)] * len(asked)
         bags = [self._asked(touched, moment, windows.get(moment)) for touched, moment in asked]
         scored = [index for index, bag in enumerate(bags) if bag.items or uses_trend]
         for start in range(0, len(scored), BAGS_PER_CALL):
             some = scored[start : start + BAGS_PER_CALL]
-            for index, one in zip(some, self._rank([bags[index] for index in some], version), strict=True):
+            for index, one in zip(some, self._rank([bags[index] for index in some], version, top_k), strict=True):
                 found[index] = one
         return found
+
+    def subsets(self, bag: Bag, moment: int, trend: Trend) -> Subsets:
+        """The items that `answers` scores of a bag at a moment, and the scores of any of their subsets."""
+        asked = self._asked(newest_first(bag), moment, trend.at(moment) if self._aggregator.uses_trend else None)
+        size = self.bundle.embedding_size
+        rows = dequantize([item.embedding for item in asked.items], size)
+        if self._aggregator.uses_trend:
+            nothing = score_padded(self._aggregator, [_empty(size, asked.trend)]).scores[0]
+        else:
+            nothing = self.bundle.prior
+        return Subsets(
+            self._aggregator, asked.items, ScoringBag(rows, asked.log_weight, asked.ages, asked.trend), nothing
+        )
+
+    def _prior_of(self, top_k: int) -> InFull:
+        [(categories, fields)] = self._named(self.bundle.prior[None], top_k)
+        return self._prior._replace(answer=self._prior.answer._replace(categories=categories, fields=fields))
 
     def _asked(self, touched: list[Touched], moment: int, trend: NDArray[np.float32] | None) -> _Asked:
         """The items of a bag that are not hidden, with their log weights and ages."""
@@ -205,24 +272,28 @@ class Recommender:
             found, weights = [item for item, keep in zip(found, seen, strict=True) if keep], weights[seen]
         return _Asked(found, weights, None if trend is None else ages(found, moment), trend)
 
-    def _rank(self, bags: Sequence[_Asked], version: int | None) -> list[Answer]:
+    def _rank(self, bags: Sequence[_Asked], version: int | None, top_k: int) -> list[InFull]:
         """Score bags in one call, and rank the categories and items of each.
 
         Raises:
             EventError: the aggregator returned something that cannot be published.
         """
         scores, attention = self._scored(bags)
-        named = self._named(scores)
-        places, weights = _best(attention, self._options.top_k)
+        named = self._named(scores, top_k)
+        places, weights = _best(attention, top_k)
         return [
-            Answer(
-                bag.items,
-                best,
-                [ItemAttention(bag.items[p].item_id, w) for p, w in zip(some[: len(bag.items)], of, strict=False)],
-                values,
-                version,
+            InFull(
+                Answer(
+                    bag.items,
+                    best,
+                    [ItemAttention(bag.items[p].item_id, w) for p, w in zip(some[: len(bag.items)], of, strict=False)],
+                    values,
+                    version,
+                ),
+                scores[row],
+                attention[row, : len(bag.items)],
             )
-            for bag, (best, values), some, of in zip(bags, named, places, weights, strict=True)
+            for row, (bag, (best, values), some, of) in enumerate(zip(bags, named, places, weights, strict=True))
         ]
 
     def _scored(self, bags: Sequence[_Asked]) -> Scored:
@@ -244,13 +315,13 @@ class Recommender:
         _check_shape("attention", scored.attention, (len(bags), longest))
         return scored
 
-    def _named(self, scores: NDArray[np.float32]) -> list[tuple[list[CategoryScore], list[FieldScores]]]:
+    def _named(self, scores: NDArray[np.float32], top_k: int) -> list[tuple[list[CategoryScore], list[FieldScores]]]:
         """The best categories, and the best values of each field, of each row of scores [B, D].
 
         Raises:
             EventError: a score is not between 0 and 1.
         """
-        names, top_k = self.bundle.categories, self._options.top_k
+        names = self.bundle.categories
         places, best = _best(scores, len(names) if self._fields else top_k)
         return [
             (

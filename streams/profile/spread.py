@@ -45,16 +45,31 @@ async def partitions_of_bags(settings: Settings, partitions: Mapping[str, int]) 
     """
     changelog = settings.bags_changelog
     counts = {name: partitions[name] for name in (settings.embedded_topic, changelog)}
-    try:
-        keys = await _first_keys(settings, counts[changelog])
-    except KafkaError as error:
-        problem = f"{changelog} could not be read at {settings.broker}: {error!r}"
-        raise (BrokerUnreachable if error.retriable else TopicsError)(problem) from error
-    number = spread(keys, usual=min(counts.values()), most=counts[changelog])
+    number = await partitions_of_rows(settings, counts[changelog], usual=min(counts.values()))
     for name, count in counts.items():
         if line := surplus(name, count, number):
             logger.warning("%s", line)
     return number
+
+
+async def partitions_of_rows(settings: Settings, count: int, *, usual: int) -> int:
+    """Number of partitions of the bags, from the rows alone.
+
+    Args:
+        settings: Where the broker is, and the name of the changelog.
+        count: Number of its partitions.
+        usual: The answer if it has no rows.
+
+    Raises:
+        BrokerUnreachable: The broker does not answer.
+        TopicsError: The changelog may not be read.
+    """
+    try:
+        keys = await _first_keys(settings, count)
+    except KafkaError as error:
+        problem = f"{settings.bags_changelog} could not be read at {settings.broker}: {error!r}"
+        raise (BrokerUnreachable if error.retriable else TopicsError)(problem) from error
+    return spread(keys, usual=usual, most=count)
 
 
 def spread(keys: Iterable[tuple[int, bytes]], *, usual: int, most: int) -> int:

@@ -7,11 +7,10 @@ We also recover ourselves, because rows are merged (`changelog.py`), and because
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.tables import Table
@@ -19,36 +18,23 @@ from faust.types import TP
 from mode.utils.logging import get_logger
 from typing_extensions import override
 
-from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
 from streams.kafka.metadata import topics_now
-from streams.kafka.records import UnreadableRecord
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
+from streams.profile.databases import RocksDBMemory, Watcher
+from streams.profile.quarantine import UsableRows, stored_bag, usable_rows
 from streams.profile.recent import RecentBags
-from streams.profile.rows import Changes, decode_bag, fault, keys_of, slot_key, user_prefix
-from streams.profile.store import BagStore, RocksDBMemory
+from streams.profile.rows import Changes, keys_of
+from streams.profile.store import BagStore
 from streams.settings.names import BAGS_TABLE
 
 logger = logging.getLogger(__name__)
 
 RECOVERY_BATCH = 1000  # records; other tasks run between batches
 PROGRESS_INTERVAL = 5.0  # seconds between two log lines
-
-
-class Watcher(Protocol):
-    """Is told what happens to the bags on disk, as it happens."""
-
-    def opened(self, partition: int) -> None:
-        """The bags of a partition are recovered: from now on `written` tells of each change."""
-
-    def written(self, partition: int, before: Mapping[str, Bag], after: Mapping[str, Bag]) -> None:
-        """The disk holds other bags of some users."""
-
-    def closed(self, partition: int) -> None:
-        """The bags of a partition are there no longer, or change in another way."""
 
 
 class BagTable(Table[bytes, bytes]):
@@ -124,30 +110,7 @@ class BagTable(Table[bytes, bytes]):
         bag = self._recent.get(partition, user_id)
         if bag is not None:
             return keys_of(user_id, bag), bag
-        unusable: set[bytes] = set()
-
-        def pass_over(key: bytes, what: str) -> None:
-            unusable.add(key)
-            _quarantine(partition, key, what)
-
-        rows = self.data.scan(partition, user_prefix(user_id))
-        bag = decode_bag(rows, pass_over)
-        for slot in bag.slots.values():
-            for picture in slot.pictures:
-                found = len(picture.embedding)
-                expected = self._row_bytes.get(picture.embedder_version, found)
-                if found != expected:
-                    what = f"its embedding has {found} bytes; its embedder makes {expected}"
-                    _quarantine(partition, slot_key(user_id, slot.item_id), what)
-        return [key for key, _ in rows if key not in unusable], bag
-
-    def _scan(self, partition: int, prefix: bytes) -> list[tuple[bytes, bytes]]:
-        """The rows of a user on disk that can be used."""
-        return [row for row in self.data.scan(partition, prefix) if _usable(partition, *row)]
-
-    def _row(self, partition: int, key: bytes) -> bytes | None:
-        row = self.data.row(partition, key)
-        return row if row is None or _usable(partition, key, row) else None
+        return stored_bag(self.data, partition, user_id, self._row_bytes)
 
     def _forget(self, partition: int) -> None:
         """The disk of a partition may change in another way from now on."""
@@ -252,10 +215,10 @@ class BagTable(Table[bytes, bytes]):
         starts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
         merges: dict[TopicPartition, Merge] = {}
         for tp in partitions:
-            offset = self._opened(tp, ends[tp], described.id if described else "")
+            offset = self.data.open_for(tp.partition, tp.topic, ends[tp], described.id if described else "")
             consumer.seek(tp, max(offset + 1, starts[tp]))
-            row, scan = partial(self._row, tp.partition), partial(self._scan, tp.partition)
-            merges[tp] = Merge(row, scan, kept=self._row_bytes)
+            rows = UsableRows(self.data, tp.partition)
+            merges[tp] = Merge(rows.row, rows.scan, kept=self._row_bytes)
         behind = set(partitions)
         while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
             for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
@@ -272,26 +235,6 @@ class BagTable(Table[bytes, bytes]):
             ", ".join(str(tp.partition) for tp in partitions), self.recovered - before, monotonic() - started,
         )  # fmt: skip
 
-    def _opened(self, tp: TopicPartition, end: int, topic_id: str) -> int:
-        """Open the database of a partition. Returns the changelog offset that it holds.
-
-        Args:
-            tp: partition of the changelog.
-            end: its end.
-            topic_id: the id of the topic; "" if the broker has no ids.
-        """
-        offset, found = self.data.open(tp.partition), self.data.topic_id(tp.partition)
-        if offset >= end or (found and topic_id and found != topic_id):
-            logger.warning(
-                "partition %d: the bags on disk are at offset %d, but %s ends at %d: the topic was re-created; recovering from it",
-                tp.partition, offset, tp.topic, end,
-            )  # fmt: skip
-            self.data.drop(tp.partition)
-            offset, found = self.data.open(tp.partition), ""
-        if topic_id and found != topic_id:
-            self.data.write_topic_id(tp.partition, topic_id)
-        return offset
-
     async def _finish(self, partition: int, merge: Merge, last: int) -> None:
         for cut in merge.finish():
             self.data.write(partition, cut)
@@ -301,37 +244,3 @@ class BagTable(Table[bytes, bytes]):
             last = await self._append(partition, repairs, after=last)
         # The offset comes last, so that a recovery that dies before it finds the same repairs again.
         self.data.write(partition, {}, last)
-
-
-def usable_rows(partition: int, records: Iterable[Any]) -> list[tuple[bytes, bytes | None]]:
-    """The rows in changelog records, without those that cannot be used."""
-    return [
-        (record.key, record.value)
-        for record in records
-        if _readable(record) and _usable(partition, record.key, record.value)
-    ]
-
-
-def _readable(record: Any) -> bool:
-    """Whether a changelog record could be read; otherwise it is counted and logged."""
-    if not isinstance(record, UnreadableRecord):
-        return True
-    metrics.quarantined_rows.inc(record.offset - record.first_offset + 1)
-    logger.warning(
-        "partition %d: passed over the rows of the bags at the offsets %d to %d of the changelog: %s",
-        record.partition, record.first_offset, record.offset, record.problem,
-    )  # fmt: skip
-    return False
-
-
-def _usable(partition: int, key: bytes | None, value: bytes | None) -> bool:
-    """Whether a row can be used; otherwise it is counted and logged. Raises UnknownRowFormat."""
-    what = fault(key, value)
-    if what:
-        _quarantine(partition, key, what)
-    return not what
-
-
-def _quarantine(partition: int, key: bytes | None, what: str) -> None:
-    metrics.quarantined_rows.inc()
-    logger.warning("partition %d: passed over a row of the bags, key %r: %s", partition, (key or b"")[:64], what)

@@ -30,8 +30,8 @@ from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
 from streams.profile.bag import Bag, Embedder
 from streams.profile.counts import Change, Counts, changes_of, in_hundredths
+from streams.profile.databases import BagDatabases
 from streams.profile.rows import decode_bag, prefix_of, user_prefix
-from streams.profile.store import BagStore
 from streams.settings import Settings
 from streams.trend.follower import TrendFollower
 from streams.trend.snapshots import SnapshotError, encode_snapshot, partition_key, snapshot_of
@@ -66,7 +66,7 @@ class TrendState:
     """Counts the assigned partitions, publishes the counts, and follows the topic. A `Watcher` of the bags."""
 
     def __init__(
-        self, settings: Settings, store: BagStore, publisher: Publisher, partitions: int, bundle: Bundle
+        self, settings: Settings, store: BagDatabases, publisher: Publisher, partitions: int, bundle: Bundle
     ) -> None:
         """Does not start yet.
 
@@ -104,10 +104,7 @@ class TrendState:
 
         A trend of nothing for a bundle without labels, and for one that another has just replaced.
         """
-        labels, trend = self._follower.current
-        if labels == bundle.labels_version and trend.categories == len(bundle.categories):
-            return trend
-        return Trend(None, {}, len(bundle.categories))
+        return self._follower.trend(bundle.labels_version, len(bundle.categories))
 
     # -- the bundle
 

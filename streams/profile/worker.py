@@ -37,9 +37,9 @@ from streams.kafka.records import Outgoing, Record, value_of
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
+from streams.profile.databases import RocksDBMemory
 from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
-from streams.profile.store import RocksDBMemory
 from streams.profile.table import BagTable
 from streams.profile.trend_state import TrendState
 from streams.runtime.freeze_guard import FreezeGuard

@@ -118,6 +118,26 @@ def test_rows_below_the_floor_are_removed_from_the_log(
     assert len(store) == len(bag.slots) + (bag.floor is not None), "no row that the bag does not have"
 
 
+@settings(max_examples=300, deadline=None)
+@given(events, events, st.integers(1, 4), st.data())
+def test_rows_that_a_zombie_writes_below_a_floor_that_was_recovered_before_are_removed_too(
+    one: list[EmbeddedInteraction], other: list[EmbeddedInteraction], max_slots: int, data: st.DataObject
+) -> None:
+    """The floor lies before the offset of the store, and the row behind it."""
+    owner, zombie = Writer(max_slots), Writer(max_slots)
+    log = [row for event in one for row in owner.write(event)]
+    late = [row for event in other for row in zombie.write(event)]
+    cut = data.draw(st.integers(0, len(late)))
+    before, _ = recover(log + late[:cut])
+    store, repairs = recover(late[cut:], before)
+
+    bag = decode_bag(store.items())
+    assert len(store) == len(bag.slots) + (bag.floor is not None), "no row that the bag does not have"
+    assert store == recover(log + late)[0]
+    written = {key for key, value in newest(late[cut:]).items() if store.get(key) != value}
+    assert written <= dict(repairs).keys(), "the topic has no such row either"
+
+
 def test_a_log_without_records_is_an_empty_bag() -> None:
     assert recover([]) == ({}, [])
     assert decode_bag([]) == Bag()

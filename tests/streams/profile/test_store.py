@@ -9,8 +9,9 @@ import pytest
 from model.bundle import Bundle
 from streams.bundles import Bundles
 from streams.exceptions import StateError
+from streams.profile.databases import partition_path
 from streams.profile.rows import user_prefix
-from streams.profile.store import BagStore, partition_path
+from streams.profile.store import BagStore
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from tests.stored import closed_rows

@@ -22,8 +22,8 @@ from streams.kafka.records import Record
 from streams.messages import EmbeddedInteraction, Recommendation, encode_embedded
 from streams.profile.bag import Bag, fold
 from streams.profile.batch import Outcome
+from streams.profile.quarantine import usable_rows
 from streams.profile.rows import encode_bag, user_prefix
-from streams.profile.table import usable_rows
 from streams.profile.worker import ProfileWorker
 from streams.settings import Settings
 from tests.records import record, unreadable
