@@ -10,13 +10,11 @@ it once more, and says so.
 import asyncio
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from msgspec.structs import replace
 
 from streams.dead_letter import Letter, Origin
@@ -24,7 +22,8 @@ from streams.dead_letters.letter_filter import LetterFilter
 from streams.dead_letters.notes import History, Note, identity, note_headers, note_value
 from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.verdict import Redrive, Skip, verdict
-from streams.exceptions import BrokerUnreachable, DeliveryError, TopicsError
+from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.producing import make_producer, sending_failed, start_producer, stop_producer
 from streams.settings import Settings
 
 IN_FLIGHT = 100  # events sent and not yet acknowledged, at most; each is below a megabyte
@@ -92,14 +91,10 @@ class Sender:
         self._pause = 1 / rate
         self._next = 0.0  # when the next event may be sent, on the monotonic clock
         self._in_flight: deque[asyncio.Task[None]] = deque()
-        self._producer = AIOKafkaProducer(**settings.aiokafka(), acks="all", enable_idempotence=settings.idempotence)
+        self._producer = make_producer(settings)
 
     async def __aenter__(self) -> "Sender":
-        try:
-            await self._producer.start()
-        except KafkaError as error:
-            await self._producer.stop()
-            raise self._failure(error) from error
+        await start_producer(self._producer, self._settings)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -113,8 +108,7 @@ class Sender:
                 for delivery in self._in_flight:
                     delivery.cancel()
                 await asyncio.gather(*self._in_flight, return_exceptions=True)
-            with suppress(TimeoutError):  # a broker that went away acknowledges nothing more
-                await asyncio.wait_for(self._producer.stop(), FLUSH_TIMEOUT)
+            await stop_producer(self._producer)
 
     async def send(self, letter: Letter, redrive: Redrive) -> None:
         """Wait until the rate permits it, and start to send the letter's original.
@@ -160,9 +154,4 @@ class Sender:
         try:
             delivery.result()
         except KafkaError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: KafkaError) -> BrokerUnreachable | DeliveryError:
-        if isinstance(error, KafkaConnectionError):
-            return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
-        return DeliveryError(f"the broker at {self._settings.broker} did not take an event: {error!r}")
+            raise sending_failed(self._settings, error, "an event") from error

@@ -18,7 +18,7 @@ class Skip(StrEnum):
 
     truncated = "the dead letter holds only the first part of the value"
     unreadable = "the dead letter holds bytes that cannot be read as an event"
-    elsewhere = "the event comes from a topic that the workers do not read"
+    elsewhere = "it does not come from a topic of events; write an item again yourself"
     sent = "the event was sent again before; if it failed again, it has a newer dead letter"
     exhausted = "the event was sent again as often as --max-attempts allows"
 

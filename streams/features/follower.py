@@ -28,7 +28,7 @@ from streams.settings import Settings
 logger = logging.getLogger(__name__)
 
 LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
-LEAST_BYTES, LEAST_WAIT = 32 * 1024, 250  # of one response, and milliseconds after which the broker answers with less
+LEAST_BYTES, LEAST_WAIT = 32 * 1024, 0.25  # of one response, and seconds after which the broker answers with less
 CHUNK = 64  # records that are asked for at a time: only afterwards their size is known
 BATCH = 2 * 1024**2  # bytes that are written to the cache in one step
 SAVE = 1.0  # seconds between two notes of the position; after a kill, as much is read again

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
-from streams.exceptions import BrokerUnreachable, DeliveryError
+from streams.exceptions import DeliveryError
+from streams.kafka.producing import make_producer, sending_failed, start_producer
 from streams.kafka.records import Outgoing
 from streams.settings import Settings
 
@@ -17,16 +17,10 @@ class FeaturesProducer:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._topic = settings.features_topic
-        self._producer = AIOKafkaProducer(
-            **settings.aiokafka(), acks="all", enable_idempotence=settings.idempotence, linger_ms=5
-        )
+        self._producer = make_producer(settings, linger_ms=5)
 
     async def __aenter__(self) -> "FeaturesProducer":
-        try:
-            await self._producer.start()
-        except KafkaError as error:
-            await self._producer.stop()
-            raise self._failure(error) from error
+        await start_producer(self._producer, self._settings)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -56,11 +50,4 @@ class FeaturesProducer:
                 "(TASTESTREAM_BROKER_TIMEOUT)"
             ) from error
         except KafkaError as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: KafkaError) -> BrokerUnreachable | DeliveryError:
-        if isinstance(error, KafkaConnectionError):
-            return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
-        return DeliveryError(
-            f"the broker at {self._settings.broker} did not take features for {self._topic}: {error!r}"
-        )
+            raise sending_failed(self._settings, error, f"features for {self._topic}") from error

@@ -1,6 +1,7 @@
 """Shares features between embed workers: publishes what this one makes, and follows what others make."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from math import inf
@@ -11,7 +12,9 @@ from streams.features.records import Features, encode_features, features_key
 from streams.features.taking import Own
 from streams.kafka.records import Outgoing
 
-PAUSE = 0.05  # seconds from the start of a send to that of the next: under load, each takes several pictures
+FLOOD = 16  # pictures in `FLOOD_TIME` seconds from which on a send waits for more
+FLOOD_TIME = 0.25  # seconds
+PAUSE = 0.1  # seconds from the start of a send to that of the next in a flood, so that each takes several pictures
 PATIENCE = 60.0  # seconds after a start for which a picture that is not cached may wait for the features of others
 
 Send = Callable[[list[Outgoing]], Awaitable[object]]
@@ -29,6 +32,7 @@ class Sharing:
         self._waiting: list[tuple[Outgoing, asyncio.Future[None]]] = []
         self._sending: asyncio.Task[None] | None = None
         self._next_send = 0.0
+        self._arrivals: deque[float] = deque(maxlen=FLOOD)  # of the last pictures
 
     async def caught_up(self, patience: float | None = None) -> None:
         """Wait until the topic was read to its end once, or cannot be read.
@@ -45,6 +49,7 @@ class Sharing:
     async def publish(self, url: str, rows: Mapping[str, bytes], *, now: float) -> None:
         """Publish features of a picture, by version, and wait until the broker has them. Raises DeliveryError."""
         loop, made_at = asyncio.get_running_loop(), int(now * 1000)
+        self._arrivals.append(monotonic())
         results: list[asyncio.Future[None]] = []
         for version, row in rows.items():
             key = features_key(version, url)
@@ -59,7 +64,9 @@ class Sharing:
     async def _send_waiting(self) -> None:
         """Send what waits, together, until nothing does."""
         while self._waiting:
-            if (early := self._next_send - monotonic()) > 0:
+            now = monotonic()
+            flood = len(self._arrivals) == FLOOD and now - self._arrivals[0] < FLOOD_TIME
+            if flood and (early := self._next_send - now) > 0:
                 await asyncio.sleep(early)
             self._next_send = monotonic() + PAUSE
             batch, self._waiting = self._waiting, []

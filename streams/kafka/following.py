@@ -1,4 +1,4 @@
-"""Follows a topic for as long as a worker runs, in no consumer group, and commits nothing.
+"""Follows a topic for as long as a worker runs. Without a consumer group, unless the reader names one and commits by itself.
 
 Whatever the topic or the broker does, it is tried again, and the worker goes on meanwhile. What keeps the topic from being followed
 is logged once.
@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
+from streams.exceptions import BrokerUnreachable, StartupError, StateError
 from streams.kafka.metadata import DescribedTopic, topics_now
 from streams.kafka.offsets import ISOLATION
 from streams.kafka.reading import read_past_damage
@@ -37,8 +38,11 @@ class Following:
         problem: str,
         missing: str,
         logger: logging.Logger,
+        group: str | None = None,
+        isolation: str = ISOLATION,
         least_bytes: int = 1,
-        wait: int = WAIT,
+        wait: float = WAIT / 1000,
+        pause: float = PAUSE,
     ) -> None:
         """Does not start yet.
 
@@ -48,16 +52,23 @@ class Following:
             problem: the log line while the topic is not followed, with a place for its name and one for the reason.
             missing: who creates the topic, if it does not exist.
             logger: of the module that follows.
+            group: the consumer group that shares the partitions; None to read all of them.
+            isolation: which records are read.
             least_bytes: that the broker waits for before it answers. More than 1 saves requests where records come one by one.
-            wait: milliseconds that it waits at most.
+            wait: seconds that the broker may hold back a response while there are no records, or fewer bytes. Until then, a
+                partition that was not part of the request waits: keep it short for a topic of several partitions.
+            pause: seconds until the next attempt after a failure.
         """
         self._settings = settings
         self._topic = topic
         self._problem = problem
         self._missing = missing
         self._logger = logger
+        self._group = group
+        self._isolation = isolation
         self._least_bytes = least_bytes
         self._wait = wait
+        self._pause = pause
         self._told = ""  # the problem that was logged last
 
     async def run(self, read: Read, stopped: Callable[[str], object], partition_bytes: Callable[[int], int]) -> None:
@@ -67,11 +78,24 @@ class Following:
             read: reads it.
             stopped: called each time that it is no longer read, with the problem; "" if the topic changed.
             partition_bytes: bytes of a partition in one response, by the number of partitions.
+
+        Raises:
+            StartupError: `read` found that a restart would not help.
+            StateError: `read` could not use its disk.
         """
         read_past_damage(self._settings.max_batch_bytes)
         while True:
             try:
                 problem = await self._once(read, partition_bytes)
+            except (StartupError, StateError):
+                raise
+            except asyncio.CancelledError:  # aiokafka cancels who waits for an answer on a connection that breaks
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                problem = "the connection to the broker broke"
+            except BrokerUnreachable as error:
+                problem = str(error)
             except (KafkaError, OSError) as error:
                 problem = repr(error)
             except Exception as error:  # a defect of ours must not end the worker
@@ -83,7 +107,7 @@ class Following:
             self._told = problem
             stopped(problem)
             if problem:
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(self._pause)
 
     def reached(self) -> None:
         """Note that the topic is read, and say so if it was not."""
@@ -106,11 +130,14 @@ class Following:
                 return f"it does not exist; {self._missing}"
             consumer = AIOKafkaConsumer(
                 **self._settings.aiokafka(),
+                group_id=self._group,
+                session_timeout_ms=int(self._settings.session_timeout * 1000),
+                heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 6),
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
-                isolation_level=ISOLATION,
+                isolation_level=self._isolation,
                 fetch_min_bytes=self._least_bytes,
-                fetch_max_wait_ms=self._wait,
+                fetch_max_wait_ms=round(self._wait * 1000),
                 fetch_max_bytes=FETCHED,
                 max_partition_fetch_bytes=partition_bytes(topic.partitions),
             )

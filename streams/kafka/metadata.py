@@ -3,6 +3,7 @@
 aiokafka's own metadata request ends at version 5; ids come with version 10 (Kafka 2.8). Brokers without it report no ids.
 """
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -82,7 +83,13 @@ async def _send(client: AIOKafkaClient, request: Any) -> Any:
     node = client.get_random_node()
     if node is None:
         raise KafkaConnectionError("no broker is known")
-    return await client.send(node, request)
+    try:
+        return await client.send(node, request)
+    except asyncio.CancelledError:  # aiokafka cancels who waits for an answer on a connection that breaks
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise KafkaConnectionError("the connection broke") from None
 
 
 class _Uuid(AbstractType[UUID]):

@@ -36,6 +36,7 @@ class TopicSpec:
     configs: dict[str, str] = field(default_factory=dict[str, str])
     copartitioned: bool = False  # must have as many partitions as the other copartitioned topics
     partitions: int | None = None  # if it is created; None: as PARTITIONS says
+    optional: bool = False  # the workers run without it, if it cannot be created
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ def topic_specs(settings: Settings, *, trend: bool = True) -> list[TopicSpec]:
     )
     return [
         TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
+        TopicSpec(
+            settings.items_topic, "items of the shop, JSON; optional", "compact", PROMPT_COMPACTION, optional=True
+        ),
         *([features] if settings.share_features else []),
         TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
         TopicSpec(
@@ -166,10 +170,16 @@ async def ensure_topics(
         for spec in specs:
             if spec.name not in states:
                 partitions = partitions_for(spec, specs, states, settings.partitions)
-                if await _create(admin, spec, partitions, settings.replication_factor):
-                    created.add(spec.name)
+                try:
+                    if await _create(admin, spec, partitions, settings.replication_factor):
+                        created.add(spec.name)
+                except TopicsError as error:
+                    if not spec.optional:
+                        raise
+                    logger.warning("%s; going on without it", error)
+                    continue
                 states[spec.name] = TopicState(partitions, spec.cleanup)
-        return {spec.name: (states[spec.name], spec.name in created) for spec in specs}
+        return {spec.name: (states[spec.name], spec.name in created) for spec in specs if spec.name in states}
     finally:
         await admin.close()
 

@@ -20,8 +20,8 @@ import rocksdict
 
 from streams.exceptions import StateError
 from streams.profile.bag import Moment
+from streams.profile.databases import RocksDBMemory, items_in
 from streams.profile.rows import Changes, decode_floor, is_header, prefix_of
-from streams.profile.store import RocksDBMemory, items_in
 from streams.rollout.held import Held, decode_held
 from streams.runtime.process import locked_folder
 from streams.settings import Settings

@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 
 from streams.features.records import decode_features, parsed_key
 from streams.kafka.bounded_topic import BoundedTopicReader
+from streams.profile.quarantine import usable_rows
 from streams.profile.rows import Changes, decode_slot, is_header
-from streams.profile.table import usable_rows
 from streams.rollout.held import Share, encode_held, held
 from streams.rollout.ledger import Ledger, Row, batched
 from streams.rollout.progress import Work

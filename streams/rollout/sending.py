@@ -6,11 +6,11 @@ from contextlib import suppress
 from time import monotonic, time
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from streams.exceptions import BrokerUnreachable, DeliveryError
 from streams.features.records import Features, encode_features, features_key
+from streams.kafka.producing import make_producer, sending_failed, start_producer, stop_producer
 from streams.messages import EmbeddedInteraction, encode_embedded
 from streams.settings import Settings
 
@@ -35,19 +35,10 @@ class Sender:
         self._next = 0.0  # when the next one may be sent, on the monotonic clock
         self._open: dict[int, tuple[Any, Counter[str]]] = {}  # by partition: aiokafka's batch, and what is in it
         self._in_flight: deque[tuple[asyncio.Future[Any], Counter[str]]] = deque()
-        self._producer = AIOKafkaProducer(
-            **settings.aiokafka(),
-            acks="all",
-            enable_idempotence=settings.idempotence,
-            max_batch_size=BATCH_BYTES,
-        )
+        self._producer = make_producer(settings, max_batch_size=BATCH_BYTES)
 
     async def __aenter__(self) -> "Sender":
-        try:
-            await self._producer.start()
-        except KafkaError as error:
-            await self._producer.stop()
-            raise self._failure(error) from error
+        await start_producer(self._producer, self._settings)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -61,8 +52,7 @@ class Sender:
                         await self._settle()
             for flight in self._in_flight:
                 flight[0].cancel()
-            with suppress(TimeoutError):  # a broker that went away acknowledges nothing more
-                await asyncio.wait_for(self._producer.stop(), FLUSH_TIMEOUT)
+            await stop_producer(self._producer)
 
     async def send(self, event: EmbeddedInteraction, partition: int, how: str) -> None:
         """Start to send an interaction. `how`: what to count it as."""
@@ -82,7 +72,7 @@ class Sender:
         try:
             await self._producer.send_and_wait(self._settings.features_topic, value, key=features_key(version, url))
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise sending_failed(self._settings, error, "records") from error
 
     async def flush(self) -> None:
         """Wait until the broker has everything."""
@@ -112,7 +102,7 @@ class Sender:
         try:
             self._in_flight.append((await self._producer.send_batch(batch, topic, partition=partition), counts))
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise sending_failed(self._settings, error, "records") from error
         except AssertionError as error:  # aiokafka's word for a partition that does not exist
             raise DeliveryError(
                 f"{topic} has no partition {partition}, where bags are: restart a profile worker, which says what to do"
@@ -136,10 +126,5 @@ class Sender:
         try:
             future.result()
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise sending_failed(self._settings, error, "records") from error
         self.sent.update(counts)
-
-    def _failure(self, error: KafkaError) -> BrokerUnreachable | DeliveryError:
-        if isinstance(error, KafkaConnectionError):
-            return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
-        return DeliveryError(f"the broker at {self._settings.broker} did not take records: {error!r}")

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from typing_extensions import override
 
-from streams.exceptions import DataFolderError, StateError
+from model.exceptions import TastestreamError
+from streams.exceptions import BrokerUnreachable, DataFolderError, DeliveryError, StallError, StateError
 from streams.text import visible
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WorkerKind = Literal["embed", "profile"]
+WorkerKind = Literal["embed", "profile", "serve"]
 T = TypeVar("T")
 
 CRASHED = 1  # a restart continues at the last commit
@@ -63,6 +65,38 @@ def configure_logging(settings: "Settings") -> None:
         # aiokafka logs every failed attempt as an error, also those that it retries; we log the failure once.
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
         logging.getLogger("faust.agents.actor").setLevel(logging.CRITICAL)  # the app logs the same crash
+
+
+def run_in_folder(settings: "Settings", kind: WorkerKind, run: Callable[[Path], Coroutine[Any, Any, int]]) -> int:
+    """Run a worker in its folder under the data folder. Returns its exit code; logs and translates what it raises."""
+    configure_logging(settings)
+    try:
+        with locked_folder(settings.state_dir, kind) as folder:
+            return asyncio.run(run(folder))
+    except TastestreamError as error:
+        logger.error("%s", error)  # noqa: TRY400 -- the message says everything
+        if isinstance(error, BrokerUnreachable):
+            return UNAVAILABLE
+        return CRASHED if isinstance(error, StateError | DeliveryError | StallError) else MISCONFIGURED
+
+
+def first_error(error: BaseException | None) -> BaseException | None:
+    """The first error in a group: a task group wraps what its tasks raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@contextmanager
+def stopping_in_time() -> Generator[None]:
+    """End the process at once if this block takes longer than `STOP_TIMEOUT`: parts can wait for each other, some in threads."""
+    deadline = threading.Timer(STOP_TIMEOUT, end_at_once, [f"could not stop within {STOP_TIMEOUT:.0f} s"])
+    deadline.daemon = True
+    deadline.start()
+    try:
+        yield
+    finally:
+        deadline.cancel()
 
 
 @contextmanager

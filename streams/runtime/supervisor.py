@@ -1,7 +1,7 @@
-"""Runs one embed and one profile worker as child processes, and restarts them when they die. For one machine.
+"""Runs one worker of each kind as child processes, and restarts them when they die. For one machine.
 
 A worker that is misconfigured, or that finds no broker at its first start, is not restarted: the supervisor stops the other
-worker as well, and exits with the same code. If the broker goes away later, the workers wait for it.
+workers as well, and exits with the same code. If the broker goes away later, the workers wait for it.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-KINDS = ("embed", "profile")
+KINDS = ("embed", "profile", "serve")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds before a restart; doubles each time
 STEADY = 10.0  # seconds after which a start counts as successful
 
 
 def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool = False) -> int:
-    """Run both workers until a signal or, with `with_parent`, the end of standard input.
+    """Run all workers until a signal or, with `with_parent`, the end of standard input.
 
     Args:
         settings: of the supervisor; the workers read their own.

@@ -65,6 +65,14 @@ class TrendFollower:
         self._labels, self._categories = labels, categories
         self.current = labels, self.latest.trend(labels, categories)
 
+    def trend(self, labels: str, categories: int) -> Trend:
+        """What is wanted now, as a bundle with these labels counts it. Any thread may ask.
+
+        A trend of nothing for a bundle without labels, and for one that another has just replaced.
+        """
+        counted, trend = self.current
+        return trend if counted == labels and trend.categories == categories else Trend(None, {}, categories)
+
     async def run(self) -> None:
         """Follow the topic until it is cancelled."""
         await self._following.run(self._read, self._stopped, lambda _: FETCHED)

@@ -30,6 +30,8 @@ THEIRS = ("faust", "mode", "aiokafka")
 ORDINARY = {"__init__", "__repr__", "__module__", "__doc__", "__qualname__", "__annotations__", "__orig_bases__"}
 
 SIGNATURES = {
+    "aiokafka.abc.ConsumerRebalanceListener.on_partitions_assigned": "(self, assigned)",
+    "aiokafka.abc.ConsumerRebalanceListener.on_partitions_revoked": "(self, revoked)",
     "aiokafka.protocol.api.Request.build": "(self, request_struct_class)",
     "aiokafka.consumer.fetcher.PartitionRecords._unpack_records": "(self)",
     "faust.app.base.App._new_producer_transport": "(self)",
@@ -94,6 +96,7 @@ CALLED: dict[str, tuple[Any, str]] = {
     "AIOKafkaConsumer.getmany": (AIOKafkaConsumer.getmany, "(self, partitions, timeout_ms, max_records)"),
     "AIOKafkaConsumerThread._ensure_consumer": (AIOKafkaConsumerThread._ensure_consumer, "(self)"),
     "Agent._execute_actor": (Agent._execute_actor, "(self, coro, aref)"),
+    "GroupCoordinator.check_errors": (GroupCoordinator.check_errors, "(self)"),
     "GroupCoordinator.fetch_committed_offsets": (GroupCoordinator.fetch_committed_offsets, "(self, partitions)"),
     "GroupCoordinator.request_rejoin": (GroupCoordinator.request_rejoin, "(self)"),
     "PartitionAssignor._get_copartitioned_groups": (

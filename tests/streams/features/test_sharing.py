@@ -68,20 +68,33 @@ async def test_features_that_wait_while_the_broker_is_busy_share_one_batch(share
     assert topic.batches[1] == [(features_key("v1", "u9"), value, ()), (features_key("v2", "u9"), value, ())]
 
 
-async def test_a_broker_that_answers_at_once_gets_few_batches_all_the_same(
+async def publish_one_by_one(shared: Sharing, count: int) -> None:
+    """Publish pictures so that each could be sent before the next one comes."""
+    sent: list[asyncio.Task[None]] = []
+    for number in range(count):
+        sent.append(asyncio.create_task(shared.publish(f"u{number}", {"v1": b"row"}, now=NOW)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await asyncio.gather(*sent)
+
+
+async def test_a_flood_is_sent_in_few_batches_although_the_broker_answers_at_once(
     shared: Sharing, topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sharing, "PAUSE", 0.5)
     topic.may_take.set()
-    async with asyncio.timeout(0.4):
-        await shared.publish("first", {"v1": b"row"}, now=NOW)  # which does not wait
-    sent: list[asyncio.Task[None]] = []
-    for number in range(10):
-        sent.append(asyncio.create_task(shared.publish(f"u{number}", {"v1": b"row"}, now=NOW)))
-        for _ in range(5):
-            await asyncio.sleep(0)  # long enough for a send
-    await asyncio.gather(*sent)
-    assert [len(batch) for batch in topic.batches] == [1, 10]
+    await publish_one_by_one(shared, sharing.FLOOD + 20)
+    sizes = [len(batch) for batch in topic.batches]
+    assert sizes[: sharing.FLOOD - 1] == [1] * (sharing.FLOOD - 1), "nobody waits before there is a flood"
+    assert len(sizes) <= sharing.FLOOD + 1
+
+
+async def test_a_few_pictures_are_sent_at_once(shared: Sharing, topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sharing, "PAUSE", 60.0)
+    topic.may_take.set()
+    async with asyncio.timeout(5):
+        await publish_one_by_one(shared, sharing.FLOOD - 1)
+    assert [len(batch) for batch in topic.batches] == [1] * (sharing.FLOOD - 1)
 
 
 async def test_all_of_a_batch_fail_if_the_broker_refuses_it_and_later_ones_are_sent(

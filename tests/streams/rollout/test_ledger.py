@@ -7,8 +7,8 @@ import pytest
 
 from streams.exceptions import DataFolderError
 from streams.profile.bag import Moment
+from streams.profile.databases import RocksDBMemory
 from streams.profile.rows import encode_floor, header_of, slot_key, user_prefix
-from streams.profile.store import RocksDBMemory
 from streams.rollout.held import Held, encode_held
 from streams.rollout.ledger import Ledger, open_ledger
 from streams.settings import Settings
