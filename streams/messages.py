@@ -200,7 +200,7 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float, ear
     try:
         message = _interaction_decoder.decode(value)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise message_error(error) from error
     except (
         msgspec.DecodeError,
         UnicodeDecodeError,
@@ -209,11 +209,11 @@ def parse_interaction(value: bytes | None, *, now: float, max_future: float, ear
         raise MessageError("invalid_json", f"the value is not JSON: {error}") from error
 
     event_id, user_id, item_id = (
-        _checked("event_id", message.event_id, MAX_EVENT_ID),
-        _checked("user_id", message.user_id, MAX_ID) or "",
-        _checked("item_id", message.item_id, MAX_ID),
+        checked("event_id", message.event_id, MAX_EVENT_ID),
+        checked("user_id", message.user_id, MAX_ID) or "",
+        checked("item_id", message.item_id, MAX_ID),
     )
-    image_url = _checked("image_url", message.image_url)
+    image_url = checked("image_url", message.image_url)
     timestamp = _time(message.timestamp, now=now, max_future=max_future, earliest=earliest)
     erase = message.type == "erase"
     if not erase:
@@ -240,7 +240,7 @@ def as_id(given: Any) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def _checked(name: str, given: str | int | None, max_length: int | None = None) -> str | None:
+def checked(name: str, given: str | int | None, max_length: int | None = None) -> str | None:
     """The text of a field, of which msgspec has checked the length unless it was an integer. Raises MessageError."""
     text = as_id(given)
     if text is None:
@@ -289,11 +289,11 @@ def parse_embedded(value: bytes | None) -> EmbeddedInteraction:
     try:
         event = _embedded_decoder.decode(value)
     except msgspec.ValidationError as error:
-        raise _invalid(error) from error
+        raise message_error(error) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError("invalid_msgpack", f"the value is not MessagePack: {error}") from error
     for name in ("event_id", "user_id", "item_id", "image_url"):
-        _checked(name, getattr(event, name))
+        checked(name, getattr(event, name))
     return event
 
 
@@ -327,7 +327,7 @@ def as_datetime(timestamp: int) -> datetime:
     return datetime.fromtimestamp(timestamp // 1000, UTC).replace(microsecond=timestamp % 1000 * 1000)
 
 
-def _invalid(error: msgspec.ValidationError) -> MessageError:
+def message_error(error: msgspec.ValidationError) -> MessageError:
     """A MessageError with the bare name of the field, which msgspec gives as a JSON path or in backquotes."""
     text = str(error)
     missing = re.search(r"missing required field `(\w+)`", text)

@@ -26,6 +26,27 @@ features_lag = Gauge(
     "tastestream_features_lag",
     "Records of FEATURES_TOPIC that an embed worker has not read yet; -1 while it does not follow the topic.",
 )
+items = Counter(
+    "tastestream_items",
+    "Records of ITEMS_TOPIC that an embed worker has processed, by what became of them: embedded, known (their pictures have "
+    "features), removed (a null), or refused because they became dead letters.",
+    ["what"],
+)
+items_lag = Gauge(
+    "tastestream_items_lag",
+    "Records of ITEMS_TOPIC of the assigned partitions that are not processed yet; -1 while an embed worker does not read it.",
+)
+catalogue_items = Gauge("tastestream_catalogue_items", "Items in the catalogue of a serve worker.")
+catalogue_lag = Gauge(
+    "tastestream_catalogue_lag",
+    "Records of ITEMS_TOPIC that a serve worker has not read yet; -1 while it does not follow the topic.",
+)
+catalogue_followed = Counter(
+    "tastestream_catalogue_followed",
+    "Records of ITEMS_TOPIC that a serve worker has read, by what became of them: kept, removed (a null), or refused because they "
+    "cannot be used.",
+    ["what"],
+)
 decoder_restarts = Counter(
     "tastestream_decoder_restarts",
     "Decoder processes that were replaced, by cause: deadline or memory if a picture was too costly, crash if it ended the "
@@ -90,3 +111,35 @@ trend_scan_seconds = Histogram(
     "Seconds in which the bags of a partition were counted after an assignment.",
     buckets=(0.1, 1, 5, 15, 60, 300, 900, 3600),
 )
+serve_requests = Counter(
+    "tastestream_serve_requests",
+    "Requests to the HTTP API that were answered, by route, method and status.",
+    ["route", "method", "status"],
+)
+serve_seconds = Histogram(
+    "tastestream_serve_seconds",
+    "Seconds from a request to its answer, by route; a stream counts when it ends.",
+    ["route"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5, 30),
+)
+serve_streams = Gauge("tastestream_serve_streams", "Open streams of changes (/v1/stream).")
+serve_streams_dropped = Counter(
+    "tastestream_serve_streams_dropped", "Streams that were closed because their client read too slowly or went away."
+)
+serve_connections_refused = Counter(
+    "tastestream_serve_connections_refused", "Connections to the HTTP API beyond SERVE_CONNECTIONS, answered with 503."
+)
+replica_lag = Gauge(
+    "tastestream_replica_lag",
+    "Records of the bags' changelog that a serve worker has not read yet; -1 while it is unknown.",
+    ["partition"],
+)
+replica_age = Gauge(
+    "tastestream_replica_age_seconds",
+    "Seconds since a serve worker last held all bags of a partition; -1 if it never did.",
+    ["partition"],
+)
+replica_reads = Counter(
+    "tastestream_replica_reads", "Bags that were read by a serve worker, by where they were: memory or disk.", ["where"]
+)
+replica_cached = Gauge("tastestream_replica_cached_bags", "Bags that a serve worker has in memory.")

@@ -1,6 +1,6 @@
 """The contract with other systems: JSON Schemas of the messages, and an AsyncAPI 3.0 document of the topics.
 
-Both are generated from `streams.messages` and the settings, so that they cannot drift from the code.
+Both are generated from `streams.messages`, `streams.item_messages` and the settings, so that they cannot drift from the code.
 """
 
 from typing import Any
@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from streams.dead_letter import PREFIX
+from streams.item_messages import ItemMessage
 from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, InteractionMessage, Recommendation, json_schema
 from streams.settings import Settings
 
-VERSION = "1.1.0"
+VERSION = "1.2.0"
 
 EXAMPLE_INTERACTION = {
     "event_id": "01HV5S4K2M",
@@ -20,6 +21,15 @@ EXAMPLE_INTERACTION = {
     "type": "purchase",
     "timestamp": "2014-05-01T12:00:00Z",
     "image_url": "https://shop.example/B00005N7NQ.jpg",
+}
+EXAMPLE_ITEM = {
+    "image_url": "https://shop.example/B00005N7NQ.jpg",
+    "title": "Compact camera, 24 mm",
+    "categories": ["camera", "new arrivals"],
+    "price": 249.0,
+    "currency": "EUR",
+    "in_stock": True,
+    "url": "https://shop.example/items/B00005N7NQ",
 }
 _ERASE = {"properties": {"type": {"const": "erase"}}}
 _RETURN = {"properties": {"type": {"const": "return"}}}
@@ -41,6 +51,15 @@ def interaction_schema() -> dict[str, Any]:
     return schema
 
 
+def item_schema() -> dict[str, Any]:
+    """JSON Schema of the values on `items`, except null."""
+    schema = json_schema(ItemMessage)
+    item = schema["$defs"]["ItemMessage"]
+    item["title"] = "Item"
+    item["examples"] = [EXAMPLE_ITEM]
+    return schema
+
+
 def recommendation_schema() -> dict[str, Any]:
     """JSON Schema of the values on `user-recommendations`, except null."""
     return json_schema(Recommendation)
@@ -54,6 +73,11 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
             "any; use the user id, so that the events of a user keep their order. The user id in the body counts.",
             "application/json", interaction_schema(),
         ),
+        "items": _channel(
+            settings.items_topic,
+            "Input, optional: the items of the shop. A null value removes an item.",
+            "item", "the item id, UTF-8", "application/json", item_schema(),
+        ),
         "embedded": _channel(
             settings.embedded_topic, "Between the workers: events with the embedding of their picture.", "embeddedInteraction",
             "the user id, UTF-8", "application/msgpack", json_schema(EmbeddedInteraction),
@@ -65,12 +89,18 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
         ),
         "deadLetters": _channel(
             settings.dlq_topic,
-            f"Events that cannot be processed: key, value and headers of the original, and headers {PREFIX}* that say why. "
+            f"Events and items that cannot be processed: key, value and headers of the original, and headers {PREFIX}* that say why. "
             f"Records with the header {PREFIX}note are notes of `tastestream dlq redrive`.",
             "deadLetter", "the key of the original", "application/octet-stream", {},
         ),
     }  # fmt: skip
-    directions = {"interactions": "receive", "embedded": "send", "recommendations": "send", "deadLetters": "send"}
+    directions = {
+        "interactions": "receive",
+        "items": "receive",
+        "embedded": "send",
+        "recommendations": "send",
+        "deadLetters": "send",
+    }
     return {
         "asyncapi": "3.0.0",
         "info": {

@@ -199,6 +199,11 @@ class EmbeddingCache:
         """Why features could not be written to disk; "" if all were written."""
         return self._disk.write_error
 
+    @property
+    def computing(self) -> int:
+        """Number of pictures whose codes are being made."""
+        return len(self._in_flight)
+
     async def caught_up(self) -> None:
         """Wait until the features of other workers are on disk, however long it takes."""
         if self._sharing is not None:

@@ -51,6 +51,7 @@ async def open_pipeline(
     networks: Mapping[str, tuple[int, Callable[[Sequence[NDArray[np.uint8]]], Sequence[Made]]]],
     *,
     attempted: Callable[[], None] = lambda: None,
+    heic: bool = False,
 ) -> AsyncGenerator[PicturePipeline[Made]]:
     """Open a pipeline, without a cache.
 
@@ -58,13 +59,14 @@ async def open_pipeline(
         settings: limits and sizes.
         networks: by the version of what each makes, the side of its pictures in pixels, and the call.
         attempted: as `PicturePipeline` describes it.
+        heic: as `DecoderLimits` describes it.
 
     Raises:
         DecoderError: the decoder processes do not start.
     """
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
-        limits = DecoderLimits(settings.decoder_seconds, settings.decoder_memory)
+        limits = DecoderLimits(settings.decoder_seconds, settings.decoder_memory, heic)
         decoders = stack.enter_context(open_decoders(limits))
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
         yield PicturePipeline(

@@ -27,6 +27,7 @@ from streams.web.large_places import LargePlaces
 
 RETRY_TIMEOUT = 60.0  # seconds after which no other attempt at a picture begins
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts; doubled with each
+SENT = ""  # stands for the host of pictures that were sent and not fetched
 JITTER = 0.25  # share of a pause, so that pictures that wait for one host do not all come back at once
 
 
@@ -110,6 +111,22 @@ class PicturePipeline(Generic[Made]):
             await self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
 
+    async def made_of(self, data: bytes, versions: Collection[str] | None = None) -> dict[str, Made]:
+        """What networks make of a picture that somebody has sent, by their versions. All senders together count as one host.
+
+        Raises:
+            PictureError: the picture cannot be decoded.
+        """
+        networks = {version: self._networks[version] for version in versions or self._networks}
+        async with self._in_flight:
+            sizes = {network.image_size for network in networks.values()}
+            return await _run(networks, {size: await self.decoded(data, size) for size in sizes})
+
+    async def decoded(self, data: bytes, size: int) -> NDArray[np.uint8]:
+        """The pixels of a picture that somebody has sent: uint8 [size, size, 3]. Raises PictureError."""
+        async with self._decoders.room(SENT):
+            return await self._decoders.decode(data, size, self._max_pixels, SENT)
+
     async def _attempt(
         self, url: str, host: str, networks: Mapping[str, Sized[Made]], *, answered: bool
     ) -> dict[str, Made]:
@@ -117,10 +134,7 @@ class PicturePipeline(Generic[Made]):
         async with AsyncExitStack() as in_flight:
             sizes = {network.image_size for network in networks.values()}
             pictures = await self._pictures(url, host, sizes, in_flight, answered=answered)
-            return {
-                version: await network.batcher.made(pictures[network.image_size])
-                for version, network in networks.items()
-            }
+            return await _run(networks, pictures)
 
     async def _pictures(
         self, url: str, host: str, sizes: Collection[int], in_flight: AsyncExitStack, *, answered: bool
@@ -139,6 +153,11 @@ class PicturePipeline(Generic[Made]):
                     data = await response.read(lambda: decoding.enter_async_context(self._large.place(host)))
                 await decoding.enter_async_context(self._decoders.room(host))
             return {size: await self._decoders.decode(data, size, self._max_pixels, host) for size in sizes}
+
+
+async def _run(networks: Mapping[str, Sized[Made]], pictures: Mapping[int, NDArray[np.uint8]]) -> dict[str, Made]:
+    """What networks make of a picture of each size."""
+    return {version: await network.batcher.made(pictures[network.image_size]) for version, network in networks.items()}
 
 
 def _pause(attempts: int, retry_after: float) -> float:

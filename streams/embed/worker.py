@@ -2,12 +2,14 @@
 
 Events are processed side by side, so that a slow picture delays only its own event; the order does not matter to the fold
 that follows. Offsets are committed in order all the same: the in-flight tracker never passes an unfinished event. An event
-that cannot be processed becomes a dead letter, and the partition continues.
+that cannot be processed becomes a dead letter, and the partition continues. Beside the events, `ItemReader` embeds the pictures of
+new items.
 """
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,11 +23,13 @@ from streams import metrics
 from streams.bundles import Bundles
 from streams.dead_letter import dead_letter
 from streams.embed.embedding_cache import EmbeddingCache
+from streams.embed.items import ItemReader
 from streams.embed.opening import open_embedding_cache
+from streams.embed.refusal import refusal
 from streams.engine.app import Batches, new_app
 from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
-from streams.exceptions import DeliveryError, EventError
+from streams.exceptions import EventError
 from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Headers, value_of
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
@@ -91,10 +95,30 @@ class EmbedWorker:
 
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: process each event in a task of its own. A task that fails crashes the app."""
-        async with asyncio.TaskGroup() as events:
+        async with self._reading_items(), asyncio.TaskGroup() as events:
             async for batch in batches:
                 for pending in batch:
                     events.create_task(self._process(pending))
+
+    @asynccontextmanager
+    async def _reading_items(self) -> AsyncGenerator[None]:
+        """Embed the pictures of new items while this is open. Items that cannot be read stop no event."""
+        if not self._settings.share_features:
+            logger.info(
+                "SHARE_FEATURES is off: pictures of topic %s are embedded with their first event, because nobody else would get "
+                "their features before",
+                self._settings.items_topic,
+            )
+        if self._embeddings is None or not self._settings.share_features:
+            yield
+            return
+        reader = ItemReader(self._settings, self._embeddings, self._publisher, worker=self.name)
+        reading = asyncio.create_task(reader.run())
+        try:
+            yield
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
 
     async def _process(self, pending: Pending) -> None:
         """Process one event: deliver its outcome, then finish it. Raises DeliveryError."""
@@ -109,28 +133,21 @@ class EmbedWorker:
 
     async def _outcome(self, pending: Pending) -> _Outcome:
         """Turn an event into an embedded interaction, or into a dead letter."""
-        try:
-            pending.check()
-            embedded = await self._embedded(pending)
-        except EventError as error:
-            logger.info("dead letter: %s", error)
-            # Its frames hold the record. They would keep it in memory until the garbage collector runs.
-            problem = error.with_traceback(None)
-        except DeliveryError:
-            raise
-        except Exception as error:  # a defect of ours must neither lose the event nor block its partition
-            logger.exception("dead letter: an unexpected error")
-            problem = EventError("internal_error", repr(error))
-        else:
-            key = embedded.user_id.encode()
-            partition = partition_of(key, self._partitions)
-            return _Outcome(self._settings.embedded_topic, key, encode_embedded(embedded), partition=partition)
+        made = await refusal(self._embedded(pending))
+        if isinstance(made, EventError):
+            return self._refused(pending, made)
+        key = made.user_id.encode()
+        partition = partition_of(key, self._partitions)
+        return _Outcome(self._settings.embedded_topic, key, encode_embedded(made), partition=partition)
+
+    def _refused(self, pending: Pending, problem: EventError) -> _Outcome:
         metrics.dead_letters.labels(self.name, problem.reason).inc()
         return _Outcome(
             self._settings.dlq_topic, *dead_letter(pending.record, problem, worker=self.name, at=datetime.now(UTC))
         )
 
     async def _embedded(self, pending: Pending) -> EmbeddedInteraction:
+        pending.check()
         interaction = parse_interaction(
             value_of(pending.record),
             now=time(),

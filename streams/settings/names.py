@@ -3,6 +3,7 @@
 import re
 
 EMBED_GROUP = "tastestream-embed"
+ITEMS_GROUP = f"{EMBED_GROUP}-items"  # of the embed workers too: they share the items of the shop
 PROFILE_GROUP = "tastestream-profile"
 BAGS_TABLE = "bags"
 BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # as Faust names it: group, table, "changelog"

@@ -4,6 +4,7 @@ A description says what the setting is, its unit, and when to change it. `tastes
 pages print it. Durations are seconds and sizes are bytes.
 """
 
+import re
 import ssl
 from datetime import UTC, date, datetime, time
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from streams.settings.names import (
     BAGS_CHANGELOG,
     CLIENT,
     EMBED_GROUP,
+    ITEMS_GROUP,
     PROFILE_GROUP,
     check_namespace,
     check_topic,
@@ -45,6 +47,7 @@ TOPICS = (
     "dlq_topic",
     "features_topic",
     "category_trend_topic",
+    "items_topic",
 )
 """The settings that name a topic. Their defaults follow `namespace`."""
 
@@ -205,6 +208,12 @@ class Settings(BaseSettings):
         description="Name of the topic of the trend: what all shoppers took, by category and day. If unset, it follows NAMESPACE. "
         "Set it if your cluster has rules for names.",
     )
+    items_topic: str = Field(
+        "items",
+        min_length=1,
+        description="Name of the topic of the catalogue, which the shop may write. If unset, it follows NAMESPACE. "
+        "Set it to read a topic that you have already.",
+    )
 
     # -- this machine
     data_dir: Path = Field(
@@ -257,6 +266,62 @@ class Settings(BaseSettings):
         le=65535,
         description="Port of the profile worker's /live, /ready and /metrics; 0 picks a free one. "
         "Change it if several profile workers share a machine.",
+    )
+    serve_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address of the HTTP API of the serve worker. Set it to 0.0.0.0 so that other machines can ask; "
+        "without a token (`tastestream token create`) the worker refuses every address but loopback.",
+    )
+    serve_port: int = Field(
+        6068,
+        ge=0,
+        le=65535,
+        description="Port of the HTTP API of the serve worker, its /live, /ready and /metrics among it; 0 picks a free one. "
+        "Change it if several serve workers share a machine.",
+    )
+    serve_partitions: Annotated[tuple[int, ...], NoDecode] = Field(
+        (),
+        description="Partitions of the bags that the serve worker answers for, separated by commas; all if empty. "
+        "Set it to split users over several serve workers whose memory would not hold all.",
+    )
+    serve_tokens: Path | None = Field(
+        None,
+        description="File of the hashes of the HTTP API's tokens, which `tastestream token` writes; if unset, tokens.json in "
+        "DATA_DIR. Set it to a file that all serve workers read.",
+    )
+    serve_rate: float = Field(
+        1000.0,
+        ge=0,
+        description="Maximum requests per second of one token to the HTTP API; 0 for no limit. "
+        "Lower it if one client slows down the others.",
+    )
+    serve_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Sites whose pages may ask the HTTP API from a browser, such as https://shop.example, separated by commas "
+        "(CORS); none if empty. Set it if your pages ask without a server of yours in between.",
+    )
+    serve_connections: int = Field(
+        1000,
+        ge=1,
+        description="Maximum number of open connections to the HTTP API; more are answered with 503. "
+        "Raise it together with the limit of open files.",
+    )
+    serve_streams: int = Field(
+        100,
+        ge=0,
+        description="Maximum number of open streams (/v1/stream); more are answered with 503. Raise it if more pages show changes.",
+    )
+    serve_upload_bytes: int = Field(
+        64 * 1024**2,
+        ge=1024**2,
+        description="Maximum size of the pictures that one request to the HTTP API uploads, in bytes; all requests together may "
+        "use twice as much memory. Lower it to save memory.",
+    )
+    serve_log_ids: bool = Field(
+        False,
+        description="Whether the access log of the HTTP API has paths, with the ids of users and items in them, and addresses of "
+        "clients. Turn it on to look into a problem.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
@@ -485,7 +550,7 @@ class Settings(BaseSettings):
         check_topic(value)
         return value
 
-    @field_validator("embed_port", "profile_port", mode="before")
+    @field_validator("embed_port", "profile_port", "serve_port", mode="before")
     @classmethod
     def _port(cls, value: Any) -> Any:
         if isinstance(value, str) and "://" in value:
@@ -503,7 +568,7 @@ class Settings(BaseSettings):
             return listed
         return tuple(ip_network(str(network)) for network in cast("list[Any]", listed))
 
-    @field_validator("fetch_allow_hosts", "fetch_ports", mode="before")
+    @field_validator("fetch_allow_hosts", "fetch_ports", "serve_partitions", "serve_origins", mode="before")
     @classmethod
     def _list(cls, value: Any) -> Any:
         return parts(value)
@@ -521,6 +586,16 @@ class Settings(BaseSettings):
         for port in value:
             if not 1 <= port <= 65535:
                 raise ValueError(f"{port} is not a port, which is between 1 and 65535")
+        return value
+
+    @field_validator("serve_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?", origin):
+                raise ValueError(
+                    f"{origin} is not a site; expected https://shop.example, in lower case and without a path"
+                )
         return value
 
     @field_validator("fetch_proxy")
@@ -650,6 +725,11 @@ class Settings(BaseSettings):
         return in_namespace(self.namespace, EMBED_GROUP)
 
     @property
+    def items_group(self) -> str:
+        """The consumer group in which the embed workers read the items of the shop."""
+        return in_namespace(self.namespace, ITEMS_GROUP)
+
+    @property
     def profile_group(self) -> str:
         """The consumer group of the profile workers."""
         return in_namespace(self.namespace, PROFILE_GROUP)
@@ -668,6 +748,11 @@ class Settings(BaseSettings):
     def state_dir(self) -> Path:
         """Folder of this namespace's files: those of another namespace belong to other topics."""
         return self.data_dir / self.namespace
+
+    @property
+    def tokens_file(self) -> Path:
+        """File of the tokens of the HTTP API."""
+        return self.serve_tokens or self.state_dir / "tokens.json"
 
     @property
     def earliest(self) -> int:

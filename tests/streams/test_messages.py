@@ -25,7 +25,7 @@ from streams.messages import (
     parse_embedded,
     parse_interaction,
 )
-from streams.schema import EXAMPLE_INTERACTION, asyncapi, interaction_schema, recommendation_schema
+from streams.schema import EXAMPLE_INTERACTION, asyncapi, interaction_schema, item_schema, recommendation_schema
 from streams.settings import read_settings
 
 NOW = datetime(2014, 6, 1, tzinfo=UTC).timestamp()
@@ -401,6 +401,7 @@ def test_the_asyncapi_document_has_all_topics_with_their_names_in_the_settings()
     document = asyncapi(read_settings(interactions_topic="clicks"))
     assert [channel["address"] for channel in document["channels"].values()] == [
         "clicks",
+        "items",
         "embedded-interactions",
         "user-recommendations",
         "user-interactions-dlq",
@@ -415,6 +416,7 @@ def test_the_asyncapi_document_has_all_topics_with_their_names_in_the_settings()
     [
         ("asyncapi", asyncapi(read_settings())),
         ("interaction", interaction_schema()),
+        ("item", item_schema()),
         ("recommendation", recommendation_schema()),
     ],
 )

@@ -101,7 +101,7 @@ class Decoder:
                     [sys.executable, "-P", "-m", PROGRAM, *self._limits.arguments()],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
-                    env=_environment(),
+                    env=_environment(self._limits),
                     process_group=0,  # Ctrl-C in a terminal reaches only us
                 )
             except OSError as error:
@@ -228,8 +228,10 @@ class Decoder:
         self._pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds * IDLE_WAITS))
 
 
-def _environment() -> dict[str, str]:
+def _environment(limits: DecoderLimits) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    if limits.heic:
+        kept["MALLOC_ARENA_MAX"] = "1"  # else each thread takes 64 MiB of addresses for its own memory
     return kept | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads take 8 MiB of addresses and more each, for nothing
 
 

@@ -1,7 +1,7 @@
 """What one picture may cost in a decoder process."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 
@@ -12,17 +12,19 @@ class DecoderLimits:
     Attributes:
         seconds: Processor time of one picture.
         memory: Bytes of address space of the process.
+        heic: Whether it decodes HEIC, if the extra is installed. Then it may start threads, which that decoder needs.
     """
 
     seconds: float
     memory: int
+    heic: bool = False
 
     def arguments(self) -> list[str]:
         """As arguments of the process."""
-        return [str(value) for value in astuple(self)]
+        return [str(float(self.seconds)), str(self.memory), str(int(self.heic))]
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> Self:
         """From `arguments()`."""
-        seconds, memory = arguments
-        return cls(float(seconds), int(memory))
+        seconds, memory, heic = arguments
+        return cls(float(seconds), int(memory), bool(int(heic)))

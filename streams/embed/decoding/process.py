@@ -1,6 +1,6 @@
 """The decoder process: reads pictures from standard input, which is a socket, and answers with pixels or a refusal.
 
-    python -P -m streams.embed.decoding.process SECONDS MEMORY
+    python -P -m streams.embed.decoding.process SECONDS MEMORY HEIC
 
 It ends when its standard input ends. `SIGPROF` kills it when one picture has taken too much processor time: no code of
 Python has to run for that.
@@ -11,12 +11,14 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from PIL import AvifImagePlugin, ImageColor, ImagePalette, TiffImagePlugin
 
 from model.exceptions import PictureError
-from model.preprocessing import decode_picture
+from model.heic import decoders_with_heic
+from model.preprocessing import DECODERS, Decoder, decode_picture
 from streams.embed.decoding import messages, sandbox
 from streams.embed.decoding.limits import DecoderLimits
 
@@ -33,6 +35,7 @@ def main() -> None:
     limits = DecoderLimits.parse(sys.argv[1:])
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a decoder is one thread of the pool, and memory is counted for one
     refused_allocation = _RefusedAllocation()
+    decoders = decoders_with_heic() if limits.heic else DECODERS
     unfiltered = sandbox.enter(limits)
     for descriptor in OUTPUTS:  # they were for an error of the start
         os.close(descriptor)
@@ -41,7 +44,9 @@ def main() -> None:
         length, size, max_pixels = messages.REQUEST.unpack(header)
         data = bytes(_read(length))
         signal.setitimer(signal.ITIMER_PROF, limits.seconds)
-        kind, body = _decoded(data, size, max_pixels, limits, refused_allocation)
+        kind, body = _decoded(
+            data, size, max_pixels, decoders=decoders, limits=limits, refused_allocation=refused_allocation
+        )
         signal.setitimer(signal.ITIMER_PROF, 0)
         _answer(kind, body)
     os._exit(0)  # there is nothing to flush, and no open file to flush to
@@ -68,12 +73,18 @@ class _RefusedAllocation:
 
 
 def _decoded(
-    data: bytes, size: int, max_pixels: int, limits: DecoderLimits, refused_allocation: _RefusedAllocation
+    data: bytes,
+    size: int,
+    max_pixels: int,
+    *,
+    decoders: Mapping[str, Decoder],
+    limits: DecoderLimits,
+    refused_allocation: _RefusedAllocation,
 ) -> tuple[int, bytes]:
     """Kind and body of the answer."""
     refused_allocation.reset()
     try:
-        return messages.PIXELS, decode_picture(data, size, max_pixels).tobytes()
+        return messages.PIXELS, decode_picture(data, size, max_pixels, decoders).tobytes()
     except MemoryError:
         return messages.REFUSED, _out_of_memory(data, limits)
     except PictureError as error:

@@ -14,6 +14,7 @@ from streams.embed.decoding.seccomp import SeccompError, install
 
 NICE = 10  # a scheduler weight of 110 against 1,024, see sched(7): decoders keep ahead of the model without slowing it down
 _PR_SET_PDEATHSIG = 1
+_NO_PROCESSES = (resource.RLIMIT_NPROC, 0)
 
 
 def die_with_parent() -> None:
@@ -32,13 +33,14 @@ def enter(limits: DecoderLimits) -> str:
     for kind, most in (
         (resource.RLIMIT_AS, limits.memory),
         (resource.RLIMIT_NOFILE, 0),  # the pipe stays open, and no file or socket can be opened
-        (resource.RLIMIT_NPROC, 0),
+        *([] if limits.heic else [_NO_PROCESSES]),  # it counts threads, too
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
     ):
         resource.setrlimit(kind, (most, most))
     try:
-        install()
+        install(threads=limits.heic)
     except SeccompError as error:
+        resource.setrlimit(_NO_PROCESSES[0], (0, 0))  # a process that only the filter keeps from others
         return str(error)
     return ""

@@ -152,3 +152,19 @@ async def test_a_picture_without_finite_features_is_a_dead_letter_and_the_others
     topics = [outcome.topic for outcome in outcomes]
     assert topics == [settings.embedded_topic, settings.dlq_topic, settings.embedded_topic]
     assert b"invalid_embedding" in dict(outcomes[1].headers).values()
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_without_shared_features_items_are_not_embedded_ahead_and_the_log_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, *, shared: bool
+) -> None:
+    caplog.set_level("INFO", "streams.embed.worker")
+    settings = read_settings(share_features=shared, broker="127.0.0.1:1")
+    worker = EmbedWorker(settings, Bundles(Bundle.load()), tmp_path, partitions=1)
+    worker.app.in_flight.begin({TP: 0})
+    agent = asyncio.create_task(worker.agent(batches(worker.app.in_flight)))  # pyright: ignore[reportArgumentType]
+    await asyncio.sleep(0)
+    agent.cancel()
+    await asyncio.gather(agent, return_exceptions=True)
+    told = [line for line in caplog.messages if "pictures of topic items are embedded with their first event" in line]
+    assert len(told) == (0 if shared else 1)

@@ -18,8 +18,10 @@ NAMES_WITHOUT_NAMESPACE = {
     "user-recommendations-next",
     "user-interactions-dlq",
     "picture-features",
+    "items",
     "category-trend",
     "tastestream-embed",
+    "tastestream-embed-items",
     "tastestream-profile",
     "tastestream",
 }
@@ -28,7 +30,12 @@ NAMES_WITHOUT_NAMESPACE = {
 def names_of(settings: Settings) -> set[str]:
     """All topics, groups and clients."""
     topics = {spec.name for spec in topic_specs(settings)}
-    return topics | {settings.embed_group, settings.profile_group, settings.aiokafka()["client_id"]}
+    return topics | {
+        settings.embed_group,
+        settings.items_group,
+        settings.profile_group,
+        settings.aiokafka()["client_id"],
+    }
 
 
 def refusal() -> str:
@@ -67,7 +74,8 @@ def test_a_topic_that_is_named_by_hand_keeps_its_name(folder: Path, monkeypatch:
     settings = read_settings(recommendations_topic="out")
     assert settings.interactions_topic == "user-interactions"
     channels = asyncapi(settings)["channels"].values()
-    assert {one["address"] for one in channels} == {"user-interactions", "letters", "out", "shop-embedded-interactions"}
+    expected = {"user-interactions", "letters", "out", "shop-embedded-interactions", "shop-items"}
+    assert {one["address"] for one in channels} == expected
 
 
 def test_an_empty_name_is_not_a_name_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -195,8 +195,10 @@ def test_what_kubernetes_sets_for_a_service_called_tastestream_is_ignored(monkey
     }.items():
         monkeypatch.setenv(f"TASTESTREAM_{name}", value)
     assert read_settings()
-    monkeypatch.setenv("TASTESTREAM_EMBED_PORT", "tcp://10.0.0.1:6066")
-    assert "enableServiceLinks: false" in refusal()
+    for name in ("EMBED_PORT", "SERVE_PORT"):
+        monkeypatch.setenv(f"TASTESTREAM_{name}", "tcp://10.0.0.1:6066")
+        assert "enableServiceLinks: false" in refusal()
+        monkeypatch.delenv(f"TASTESTREAM_{name}")
 
 
 # Messages
@@ -230,6 +232,14 @@ def test_what_kubernetes_sets_for_a_service_called_tastestream_is_ignored(monkey
         ("FETCH_USER_AGENT", "a\r\nX: y", "printable ASCII, and not empty"),
         ("FETCH_USER_AGENT", "späher", "printable ASCII, and not empty"),
         ("HALF_LIFE", "-5", "greater than 0"),
+        (
+            "SERVE_ORIGINS",
+            "https://shop.example,shop.example",
+            "shop.example is not a site; expected https://shop.example",
+        ),
+        ("SERVE_ORIGINS", "https://shop.example/", "https://shop.example/ is not a site"),
+        ("SERVE_ORIGINS", "*", "* is not a site"),
+        ("SERVE_ORIGINS", "null", "null is not a site"),
         ("SECURITY_PROTOCOL", "TLS", "'PLAINTEXT'"),
     ],
 )

@@ -4,12 +4,14 @@ import asyncio
 import io
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from model.exceptions import PictureError
+from model.heic import decoders_with_heic, has_heic
 from model.preprocessing import decode_picture
 from streams.embed.decoding.limits import DecoderLimits
 from streams.embed.decoding.pool import DecoderPool, open_decoders
@@ -106,6 +108,7 @@ async def test_a_picture_that_takes_too_much_memory_is_refused_as_costly_and_not
         assert (await refused(pool, sound("WEBP")[:-200])).reason == "truncated_picture"
 
 
+@pytest.mark.slow
 async def test_the_costliest_legal_picture_fits_into_the_default_memory(decoders: DecoderPool) -> None:
     data = COSTLY["WebP lossy"]()
     for _ in range(3):  # also when others came before
@@ -128,3 +131,20 @@ async def test_the_event_loop_runs_on_while_a_picture_is_decoded(decoders: Decod
         longest, last = max(longest, now - last), now
     assert longest < 0.1  # processor seconds: what others on this machine take does not count
     await busy
+
+
+@pytest.mark.skipif(not has_heic(), reason="the extra heic is not installed")
+async def test_heic_is_decoded_in_the_sandbox_by_a_pool_that_asks_for_it_and_by_no_other() -> None:
+    data = (Path(__file__).parents[2] / "taste" / "bonsai.heic").read_bytes()
+    expected = decode_picture(data, SIZE, decoders=decoders_with_heic())
+    limits = DecoderLimits(DEFAULTS.seconds, DEFAULTS.memory, heic=True)
+    with open_decoders(limits, count=1) as pool:
+        assert np.array_equal(await pool.decode(data, SIZE, 1_000_000), expected)
+        pid = pool.pids[0]
+        for length in range(300, len(data), 3000):
+            with pytest.raises(PictureError):
+                await pool.decode(data[:length], SIZE, 1_000_000)
+        assert pool.pids == [pid]
+        assert np.array_equal(await pool.decode(data, SIZE, 1_000_000), expected)
+    with open_decoders(DEFAULTS, count=1) as pool, pytest.raises(PictureError, match="a HEIC file of"):
+        await pool.decode(data, SIZE, 1_000_000)

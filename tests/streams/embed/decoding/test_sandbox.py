@@ -21,7 +21,7 @@ kept = os.open("/etc/hostname", os.O_RDONLY)
 connected, _ = socket.socketpair()
 if sys.argv[2] == "unfiltered":
     seccomp.MACHINES.clear()
-reason = sandbox.enter(DecoderLimits(5, int(sys.argv[1])))
+reason = sandbox.enter(DecoderLimits(5, int(sys.argv[1]), heic=sys.argv[2] == "threads"))
 libc = ctypes.CDLL(None, use_errno=True)
 
 def call(name, *arguments):
@@ -93,6 +93,12 @@ def test_a_process_in_the_sandbox_can_do_nothing_but_compute() -> None:
     assert [name for name, error in found.items() if error is None] == []
 
 
+def test_a_process_that_decodes_heic_can_start_threads_and_no_process() -> None:
+    reason, found = tried("threads")
+    assert reason == ""
+    assert [name for name, error in found.items() if error is None] == ["start a thread"]
+
+
 def test_without_a_filter_it_still_opens_nothing_and_takes_no_more_memory() -> None:
     reason, found = tried("unfiltered")
     assert reason.startswith("no filter is known for Linux on ")
@@ -116,4 +122,6 @@ def test_the_numbers_of_the_system_calls_are_those_of_the_kernel(machine: str, h
         pytest.skip(f"{header} is not installed")
     text = Path(header).read_text()
     kernel = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", text))
-    assert seccomp.MACHINES[machine].numbers == {name: int(kernel[name]) for name in seccomp.ALLOWED}
+    assert seccomp.MACHINES[machine].numbers == {
+        name: int(kernel[name]) for name in (*seccomp.ALLOWED, *seccomp.THREADS)
+    }
