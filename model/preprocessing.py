@@ -7,7 +7,7 @@ Nothing here is shared between threads.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO
 
 import numpy as np
@@ -40,7 +40,9 @@ MAX_SIDE = 65_535
 """Maximum width and height, pixels: the maximum of JPEG and GIF. Each row costs memory beyond its pixels: a PNG of 1 x 25
 million pixels takes 570 MB. The aspect ratio has no limit: a picture one pixel high becomes a line on white."""
 
-DECODERS: dict[str, Callable[[IO[bytes]], ImageFile]] = {
+Decoder = Callable[[IO[bytes]], ImageFile]
+
+DECODERS: Mapping[str, Decoder] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
     "GIF": GifImageFile,
@@ -62,13 +64,16 @@ _ORIENTATIONS = {
 """EXIF orientation to the transposition that undoes it. Orientation 1 needs none."""
 
 
-def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+def decode_picture(
+    data: bytes, size: int, max_pixels: int = MAX_PIXELS, decoders: Mapping[str, Decoder] = DECODERS
+) -> NDArray[np.uint8]:
     """Decode a JPEG, PNG, WebP, GIF or AVIF file and fit it into a square. Of an animation, decode the first frame.
 
     Args:
         data: Content of the file.
         size: Side of the square, pixels.
         max_pixels: Maximum width x height. A larger picture is refused before decoding.
+        decoders: By format. Those of `model.heic` read HEIC as well.
 
     Returns:
         uint8 [size, size, 3], RGB.
@@ -76,7 +81,7 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
     Raises:
         PictureError: With one of the reasons that the class lists.
     """
-    picture, exif = _open(data, max_pixels)
+    picture, exif = _open(data, max_pixels, decoders)
     try:
         # Decodes a JPEG at the smallest of 1/8, 1/4, 1/2 or full size that covers the square.
         picture.draft("RGB", (size, size))
@@ -96,13 +101,17 @@ def decode_picture(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> NDAr
     return np.asarray(fitted)
 
 
-def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
+def _open(data: bytes, max_pixels: int, decoders: Mapping[str, Decoder]) -> tuple[ImageFile, bytes]:
     """Open a picture within the limits, without decoding it. Return it with its EXIF block."""
     file_format = picture_format(data)
     if file_format is None:
         raise PictureError(
             "not_a_picture",
             f"{len(data)} bytes that start with {data[:12]!r}: send a JPEG, PNG, WebP, GIF or AVIF",
+        )
+    if file_format not in decoders:
+        raise PictureError(
+            "not_a_picture", f"a {file_format} file of {len(data)} bytes: send a JPEG, PNG, WebP, GIF or AVIF"
         )
     contents = open_container(file_format, data)
     _refuse_shape(file_format, (contents.width, contents.height), max_pixels)
@@ -112,7 +121,7 @@ def _open(data: bytes, max_pixels: int) -> tuple[ImageFile, bytes]:
             f"a {file_format} of {contents.announced} bytes, of which {len(data)} arrived: send the complete file",
         )
     try:
-        picture = DECODERS[file_format](io.BytesIO(contents.data))
+        picture = decoders[file_format](io.BytesIO(contents.data))
     except MemoryError:
         raise
     except Exception as error:  # as in `decode_picture`

@@ -8,6 +8,7 @@ aggregator.onnx   `embeddings` float32 [B, M, d], `log_prior` float32 [B, M] (th
 
                   a bundle with `labels.npz` takes `ages` float32 [B, M] and `trend` float32 [B, 3, D] as well
 labels.npz        the categories of an item, by its embedding (`model.item_labels`): what the trend counts; optional
+ranking.json      how items are ranked (`model.item_search.weights`); optional
 
 adapter.onnx      `embedding` float32 [B, e], by the embedder of an older bundle -> `adapted` float32 [B, d]; optional
 
@@ -34,6 +35,7 @@ from model.bundle.versions import (
     ITEMS,
     LABELS,
     MANIFEST,
+    RANKING,
     backbone_version,
     embedder_version,
     labels_version,
@@ -41,6 +43,7 @@ from model.bundle.versions import (
 from model.embedder import Adapter, Backbone, Embedder, ItemCoder, SplitEmbedder, WholeEmbedder
 from model.exceptions import BundleError
 from model.item_labels import ItemLabels, read_item_labels
+from model.item_search.weights import DEFAULT, RankingWeights, read_weights
 from model.preprocessing import PREPROCESSING
 from model.sessions import TensorSpec
 
@@ -92,6 +95,7 @@ class Bundle:
         bundle.embedder()
         bundle.aggregator()
         bundle.item_labels()
+        bundle.ranking()
         if manifest.adapts is not None:
             bundle.adapter(manifest.adapts.embedder_version)
         return bundle
@@ -170,6 +174,13 @@ class Bundle:
         path = self.path / LABELS
         content = read_file(path, self.manifest.files[LABELS])
         return read_item_labels(path, content, embedding_size=self.embedding_size, categories=len(self.categories))
+
+    def ranking(self) -> RankingWeights:
+        """How items are ranked: as it was trained, or by the defaults."""
+        if RANKING not in self.manifest.files:
+            return DEFAULT
+        path = self.path / RANKING
+        return read_weights(path, read_file(path, self.manifest.files[RANKING]))
 
     def adapter(self, from_embedder_version: str, threads: int = 1) -> Adapter | None:
         """Open what makes an embedding from one of an older bundle, for pictures that are gone. None if there is none for that one.

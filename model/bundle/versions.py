@@ -22,6 +22,7 @@ EMBEDDER = "embedder.onnx"
 AGGREGATOR = "aggregator.onnx"
 ADAPTER = "adapter.onnx"
 LABELS = "labels.npz"
+RANKING = "ranking.json"
 
 
 def backbone_version(manifest: Manifest) -> str:

@@ -8,6 +8,8 @@ size, colour profiles, later frames. Nothing here decodes a pixel, and nothing i
     formats.py               finds the format and its parser
     jpeg, png, gif, webp     one parser each
     avif, av1                AVIF: the real size is in the AV1 data inside the boxes
+    heic                     HEIC, the format of photos of phones; its decoder is optional
+    boxes                    the boxes of both
     exif.py                  the orientation
 """
 

@@ -2,7 +2,7 @@
 
 import struct
 
-from model.containers import avif, gif, jpeg, png, webp
+from model.containers import avif, gif, heic, jpeg, png, webp
 from model.containers.contents import Contents
 from model.exceptions import PictureError
 
@@ -12,6 +12,7 @@ FORMATS = {
     "GIF": gif.read,
     "WEBP": webp.read,
     "AVIF": avif.read,
+    "HEIC": heic.read,
 }
 
 
@@ -25,7 +26,9 @@ def picture_format(data: bytes) -> str | None:
         return "GIF"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    return "AVIF" if avif.is_avif(data) else None
+    if avif.is_avif(data):
+        return "AVIF"
+    return "HEIC" if heic.is_heic(data) else None
 
 
 def open_container(file_format: str, data: bytes) -> Contents:

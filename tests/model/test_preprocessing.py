@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from model.exceptions import PictureError
+from model.limits import MAX_PIXELS
 from model.preprocessing import decode_picture
 
 SIZE = 32
@@ -36,9 +37,9 @@ def near(pixel: np.ndarray, colour: tuple[int, int, int], tolerance: int = 40) -
     return bool((np.abs(pixel.astype(int) - colour) <= tolerance).all())
 
 
-def refused(data: bytes, **options: int) -> str:
+def refused(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
     with pytest.raises(PictureError) as caught:
-        decode_picture(data, SIZE, **options)
+        decode_picture(data, SIZE, max_pixels)
     assert "\n" not in str(caught.value)
     return caught.value.reason
 
