@@ -32,6 +32,14 @@ Apart = Annotated[
         show_default="none",
     ),
 ]
+Items = Annotated[
+    bool,
+    typer.Option(
+        "--items",
+        help="Recommend items, too, and measure them before each purchase; in the task purchases.",
+        show_default=False,
+    ),
+]
 Paper = Annotated[
     bool,
     typer.Option("--paper", help="Show what the public code of the paper calls precision, as rounded precision."),

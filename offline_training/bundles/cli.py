@@ -13,6 +13,7 @@ from offline_training.bundles.tables import tables_of
 from offline_training.console import (
     Apart,
     Dataset,
+    Items,
     MaxBag,
     Seed,
     Threads,
@@ -112,6 +113,7 @@ def bundle(  # noqa: PLR0917  (options all)
         ),
     ] = None,
     apart: Apart = None,
+    items: Items = False,
     variants: Variants = 0,
     max_bag: MaxBag = None,
     seed: Seed = 0,
@@ -125,7 +127,13 @@ def bundle(  # noqa: PLR0917  (options all)
     No events are needed: an item head is fitted on the pictures, and the aggregator on simulated users.
     """
     if embeddings is None:
-        given = {"aggregator": aggregator, "adapts": adapts, "adapts-embeddings": adapts_embeddings, "max-bag": max_bag}
+        given = {
+            "aggregator": aggregator,
+            "adapts": adapts,
+            "adapts-embeddings": adapts_embeddings,
+            "max-bag": max_bag,
+            "items": items or None,
+        }
         unfit = [f"--{option}" for option, value in given.items() if value is not None]
         class_bundle(dataset, out, name=name, version=version, base=base, seed=seed, threads=threads, unfit=unfit)
         return
@@ -136,6 +144,7 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.adapters.choosing import adapt, check_enough  # noqa: PLC0415
         from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
         from offline_training.bundles import summary  # noqa: PLC0415
+        from offline_training.bundles.item_summary import show_items  # noqa: PLC0415
         from offline_training.bundles.purchases import make_purchases_bundle  # noqa: PLC0415
         from offline_training.bundles.shop import CONVERGED, make_shop_bundle  # noqa: PLC0415
         from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
@@ -156,16 +165,18 @@ def bundle(  # noqa: PLR0917  (options all)
                 taken=read_taken(dataset, catalogue, apart=set_apart),
                 name=name,
                 version=version,
-                command=_command(task=task, base=base and "BUNDLE", apart=apart and "DATASET", seed=seed),
+                command=_command(task=task, base=base and "BUNDLE", apart=apart and "DATASET", seed=seed, items=items),
                 seed=seed,
                 date=date,
                 data=learnt_data(dataset, catalogue, chosen, apart=set_apart),
                 out=out,
                 step=step,
+                ranking=items,
             )
             summary.show(PlainConsole(), made.manifest.metrics, f"{made.name} {made.version}")
+            show_items(PlainConsole(), made.manifest.metrics, f"{made.name} {made.version}")
             return
-        _refuse(chosen, apart=apart)
+        _refuse(chosen, apart=apart, items=items)
         split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
         built_on = Bundle.load(base)
         old = None if adapts is None else Bundle.load(adapts)
@@ -206,10 +217,9 @@ def bundle(  # noqa: PLR0917  (options all)
         )
     printer = PlainConsole()
     summary.show(printer, made.manifest.metrics, f"{made.name} {made.version}")
-    if not made.manifest.training.recipe[CONVERGED]:
-        printer.print(sentences.unfinished("the aggregator"), soft_wrap=True)
-    if old is not None:
-        printer.print(_adapted(made, old, chosen), soft_wrap=True)
+    said = [] if made.manifest.training.recipe[CONVERGED] else [sentences.unfinished("the aggregator")]
+    for line in [*said, *([] if old is None else [_adapted(made, old, chosen)])]:
+        printer.print(line, soft_wrap=True)
 
 
 def _check(aggregator: str | None, adapts: Path | None, adapts_embeddings: Path | None) -> None:
@@ -232,10 +242,10 @@ def _refuse(task: str, **given: object) -> None:
             raise DatasetError(f"--{name.replace('_', '-')} {value}: not with --task {task}")
 
 
-def _command(**options: str | int | None) -> str:
+def _command(*, items: bool = False, **options: str | int | None) -> str:
     """The command line to note in the manifest. Paths are left out: they are of no use elsewhere, and nobody's business."""
     given = [f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None]
-    return " ".join(["tastestream train bundle DATASET --embeddings FILE", *given])
+    return " ".join(["tastestream train bundle DATASET --embeddings FILE", *given, *(["--items"] if items else [])])
 
 
 def _adapted(made: "Bundle", old: "Bundle", task: str) -> str:

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.exceptions import TastestreamError
-from offline_training.bundles import summary
-from offline_training.console import Apart, Dataset, Embeddings, MaxBag, Paper, Tasks, Variants, failed
+from offline_training.bundles import item_summary, summary
+from offline_training.console import Apart, Dataset, Embeddings, Items, MaxBag, Paper, Tasks, Variants, failed
 from offline_training.datasets.records import DatasetError
 from offline_training.tasks.catalogue import Catalogue, read_catalogue
 from offline_training.tasks.evaluation import beside_popularity, codes_of
 from offline_training.tasks.fields import fields_of
+from offline_training.tasks.item_figures import measure_items
 from offline_training.tasks.purchase_figures import measured_at
 from offline_training.tasks.purchases import make_contexts, read_taken, users_of
 from offline_training.tasks.split import MAX_BAG, TASKS, TaskName, make_split, read_histories, task_named
@@ -29,6 +30,7 @@ def evaluate(  # noqa: PLR0917  (options all)
     variants: Variants = 0,
     max_bag: MaxBag = None,
     apart: Apart = None,
+    items: Items = False,
     paper: Paper = False,
 ) -> None:
     """Measure a bundle on held-out users, beside what is popular. Runs its ONNX files and needs no torch (extra `evaluate`)."""
@@ -52,7 +54,7 @@ def evaluate(  # noqa: PLR0917  (options all)
             if name == "purchases":
                 try:
                     measured |= of_purchases(
-                        loaded, codes, dataset=dataset, catalogue=catalogue, max_bag=max_bag, apart=apart
+                        loaded, codes, dataset=dataset, catalogue=catalogue, max_bag=max_bag, apart=apart, items=items
                     )
                 except DatasetError as error:
                     if task:
@@ -64,6 +66,7 @@ def evaluate(  # noqa: PLR0917  (options all)
     except TastestreamError as error:
         raise failed(error) from None
     summary.show(PlainConsole(), measured, f"{loaded.name} {loaded.version}", paper=paper)
+    item_summary.show_items(PlainConsole(), measured, f"{loaded.name} {loaded.version}")
 
 
 def of_purchases(
@@ -74,6 +77,7 @@ def of_purchases(
     catalogue: Catalogue,
     max_bag: int | None = None,
     apart: Path | None = None,
+    items: bool = False,
 ) -> dict[str, dict[str, float]]:
     """Measure a bundle on the task *purchases*, on held-out users, and on those of the data set `apart`.
 
@@ -84,6 +88,7 @@ def of_purchases(
         catalogue: its items, with the bundle's categories as labels.
         max_bag: maximum number of items in a bag. None for the task's default.
         apart: folder of a prepared data set whose users are measured apart.
+        items: measure recommended items, too.
     """
     taken = read_taken(dataset, catalogue, apart=users_of(apart) if apart else ())
     split = make_contexts(taken, max_bag=max_bag or MAX_BAG["purchases"])
@@ -92,7 +97,12 @@ def of_purchases(
         summary.group_of("purchases", part): contexts
         for part, contexts in (("test", split.test), ("apart", split.apart))
     }
-    return measured_at(parts, bundle, taken, codes, matrix=catalogue.matrix, fields=fields)
+    found = measured_at(parts, bundle, taken, codes, matrix=catalogue.matrix, fields=fields)
+    for part, contexts in (("test", split.test), ("apart", split.apart)) if items else ():
+        if len(contexts.day):
+            measured = measure_items(bundle, taken, contexts, codes)
+            found |= {item_summary.items_group(part, name): figures for name, figures in measured.figures().items()}
+    return found
 
 
 def _check(bundle: Bundle, labels: list[str], *, embeddings: Path, size: int, expected_size: int) -> None:

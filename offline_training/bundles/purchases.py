@@ -4,6 +4,7 @@ The input is the features of the catalogue, and what all users took. Read `make_
 """
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from model.item_labels import ItemLabels
 from model.quantization import as_stored, quantize_all
 from offline_training.aggregators.blend import TrendBlend
 from offline_training.aggregators.blend_fitting import BlendRecipe, Known, fit_blend, prior_of
+from offline_training.bundles.item_ranking import train_ranking
+from offline_training.bundles.item_summary import items_group
 from offline_training.bundles.shop import check_features, network_text
 from offline_training.bundles.summary import group_of
 from offline_training.datasets.records import DatasetError
@@ -35,6 +38,7 @@ from offline_training.tasks import situations
 from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.evaluation import codes_of
 from offline_training.tasks.fields import fields_of
+from offline_training.tasks.item_figures import measure_items
 from offline_training.tasks.purchase_figures import measured_at
 from offline_training.tasks.purchases import Contexts, Daily, PurchaseSplit, Taken, make_contexts, trend_of
 from offline_training.tasks.split import TASK_TEXTS
@@ -60,6 +64,7 @@ def make_purchases_bundle(
     recipe: BlendRecipe | None = None,
     keep_items: bool = False,
     new: NDArray[np.bool_] | None = None,
+    ranking: bool = False,
 ) -> Bundle:
     """Train, write and measure a bundle that uses the trend.
 
@@ -79,6 +84,7 @@ def make_purchases_bundle(
         keep_items: keep the item network of `base` and what tells the labels of its embeddings, and fit the blend only. The bundle
             then has the embedder version of `base`.
         new: bool [N], items that the item network must not learn from. None: it learns from all.
+        ranking: train the ranking of items, too.
 
     Raises:
         DatasetError: the embeddings have another size than the features of the backbone, too few users bought on two days, or
@@ -142,8 +148,14 @@ def make_purchases_bundle(
         items=items,
         network=TrendBlend(shares, fitted.blend).eval(),
         manifest=manifest,
-        measure=lambda bundle: measured(bundle, catalogue, taken, split, stored),
+        measure=lambda bundle: (
+            measured(bundle, catalogue, taken, split, stored)
+            | (measured_items(bundle, taken, split, stored, step) if ranking else {})
+        ),
         labels=arrays,
+        rank=partial(train_ranking, taken=taken, contexts=split.train, codes=stored, seed=seed, step=step)
+        if ranking
+        else None,
     )
 
 
@@ -175,6 +187,23 @@ def measured(
         f"{group_of('purchases')} after a view": situations.session(split.test, seed=0, viewed=1),
     }
     return measured_at(parts, bundle, taken, stored, matrix=catalogue.matrix, fields=bundle.manifest.fields)
+
+
+def measured_items(
+    bundle: Bundle, taken: Taken, split: PurchaseSplit, stored: NDArray[np.float32], step: Step
+) -> dict[str, dict[str, float]]:
+    """Measure the recommended items of a bundle before the purchases of held-out users and of those set apart.
+
+    Returns:
+        Figures by name, such as `test/items: all, recommended`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for part, contexts in (("test", split.test), ("apart", split.apart)):
+        if len(contexts.day):
+            with step(f"items of the users of {part}", len(contexts.day)) as advance:
+                measured = measure_items(bundle, taken, contexts, stored, advance=advance)
+            found |= {items_group(part, name): figures for name, figures in measured.figures().items()}
+    return found
 
 
 def _items(

@@ -9,9 +9,21 @@ from typing import NamedTuple
 import msgspec
 from torch import nn
 
-from model.bundle import ADAPTER, AGGREGATOR, BACKBONE, EMBEDDER, ITEMS, LABELS, MANIFEST, Bundle, file_sha256
+from model.bundle import (
+    ADAPTER,
+    AGGREGATOR,
+    BACKBONE,
+    EMBEDDER,
+    ITEMS,
+    LABELS,
+    MANIFEST,
+    RANKING,
+    Bundle,
+    file_sha256,
+)
 from model.bundle.manifest import Adapts, Manifest, encode
 from model.bundle.versions import dated_version, with_versions
+from model.item_search.weights import RankingWeights
 from offline_training.aggregators.blend import TrendBlend
 from offline_training.aggregators.served import Served
 from offline_training.exporting import export
@@ -35,6 +47,9 @@ class Adaptation(NamedTuple):
 Adapt = Callable[[Bundle], Adaptation | None]
 """Fits an adapter for a bundle without one."""
 
+Rank = Callable[[Bundle], RankingWeights]
+"""Trains the ranking of items for a bundle without one."""
+
 
 def make_bundle(
     out: Path,
@@ -46,6 +61,7 @@ def make_bundle(
     measure: Measure,
     adapt: Adapt | None = None,
     labels: LabelArrays | None = None,
+    rank: Rank | None = None,
 ) -> Bundle:
     """Write a bundle to a temporary folder, evaluate it, and copy the complete bundle to `out`.
 
@@ -59,6 +75,7 @@ def make_bundle(
         measure: Evaluates the files of the bundle.
         adapt: Fits an adapter, if the bundle gets one.
         labels: What tells the categories of an item, for a `network` that uses the trend.
+        rank: Trains the ranking of items, if the bundle gets one.
 
     Returns:
         The bundle, loaded from `out` as a worker loads it.
@@ -83,6 +100,12 @@ def make_bundle(
         with_files = with_versions(msgspec.structs.replace(manifest, files=files))
         (built / MANIFEST).write_bytes(encode(with_files))
         bundle = Bundle.load(built)
+        if rank is not None:
+            (built / RANKING).write_bytes(msgspec.json.encode(rank(bundle)) + b"\n")
+            files[RANKING] = file_sha256(built / RANKING)
+            with_files = msgspec.structs.replace(with_files, files=files)
+            (built / MANIFEST).write_bytes(encode(with_files))
+            bundle = Bundle.load(built)
         finished = msgspec.structs.replace(with_files, metrics=measure(bundle))
         adaptation = adapt(bundle) if adapt else None
         if adaptation is not None:
@@ -95,7 +118,7 @@ def make_bundle(
             finished = msgspec.structs.replace(finished, version=dated_version(finished))
         (built / MANIFEST).write_bytes(encode(finished))
         out.mkdir(parents=True, exist_ok=True)
-        for name in {EMBEDDER, ITEMS, LABELS, ADAPTER} - files.keys():
+        for name in {EMBEDDER, ITEMS, LABELS, RANKING, ADAPTER} - files.keys():
             (out / name).unlink(missing_ok=True)  # of another bundle that was here
         for name in (*files, MANIFEST):
             shutil.copyfile(built / name, out / name)

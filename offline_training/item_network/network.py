@@ -118,10 +118,11 @@ truth, and as many labels of other items are right as with `ItemRecipe()`."""
 ITEM_RECIPES: dict[TaskName, ItemRecipe] = {
     "profile": MEMORIZE,
     "unseen": ItemRecipe(),
-    "next": ItemRecipe(),
+    "next": MEMORIZE,
     "purchases": PURCHASES,
 }
-"""In the task *profile* all items occur in training."""
+"""In the tasks *profile* and *next* the items of the bags occur in training. Items that come later are told almost as well as by
+the network that generalizes: of the product types of H&M .77 are right instead of .79."""
 
 
 class ItemNetwork(nn.Module):

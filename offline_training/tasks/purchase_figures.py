@@ -1,12 +1,13 @@
 """Measures the task *purchases*: a method beside what every shop knows, the trend of what was bought. Needs no torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model import field_metrics, metrics
+from model.aggregator import Scored
 from model.bundle import Bundle
 from model.bundle.manifest import Field
 from model.field_metrics import PerField
@@ -189,6 +190,12 @@ def measured_at(
 
 
 def scores_of(bundle: Bundle, taken: Taken, contexts: Contexts, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Score contexts as `answers_of` does, float32 [C, D]."""
+    found = [answer.scores for answer in answers_of(bundle, taken, contexts, codes)]
+    return np.array(found, np.float32).reshape(len(contexts.day), len(bundle.categories))
+
+
+def answers_of(bundle: Bundle, taken: Taken, contexts: Contexts, codes: NDArray[np.float32]) -> Iterator[Scored]:
     """Score contexts as the profile worker does: with rounded codes, the ages of the items, and the trend by the bundle's own labels.
 
     Args:
@@ -198,24 +205,26 @@ def scores_of(bundle: Bundle, taken: Taken, contexts: Contexts, codes: NDArray[n
         codes: float32 [N, d], by the bundle's own embedder, not rounded yet.
 
     Returns:
-        float32 [C, D]. Of an empty bag it is the answer to the trend alone, or the prior of a bundle that does not use the trend.
+        For each context scores [D], and the attention of each item of the bag. Of an empty bag, the scores are the answer to the
+        trend alone, or the prior of a bundle that does not use the trend.
     """
     aggregator, labels = bundle.aggregator(), bundle.item_labels()
     stored = quantize_all(codes)
     # the last row is that of PADDING, -1
     rows = np.concatenate([dequantize(stored, codes.shape[1]), np.zeros((1, codes.shape[1]), np.float32)])
     trend = None if labels is None else trend_of(taken, labels.of(stored))
-    found = np.tile(bundle.prior.astype(np.float32), (len(contexts.day), 1))
-    asked = np.arange(len(contexts.day)) if trend is not None else np.flatnonzero(contexts.sizes)
-    for start in range(0, len(asked), BATCH):
-        some = asked[start : start + BATCH]
+    nothing = Scored(bundle.prior, np.zeros(0, np.float32))
+    for start in range(0, len(contexts.day), BATCH):
+        some = np.arange(start, min(start + BATCH, len(contexts.day)))
+        sizes = contexts.sizes[some]
         bags = contexts.padded(some)
         windows = [None] * len(some) if trend is None else trend.at(contexts.day[some]).astype(np.float32)
         batch = [
             ScoringBag(rows[items[:size]], log_weight[:size], ages[:size], window)
-            for items, log_weight, ages, size, window in zip(
-                *bags, np.maximum(contexts.sizes[some], 1), windows, strict=True
-            )
+            for items, log_weight, ages, size, window in zip(*bags, np.maximum(sizes, 1), windows, strict=True)
         ]
-        found[some] = [one.scores for one in score_bags(aggregator, batch)]
-    return found
+        asked = np.flatnonzero(sizes) if trend is None else np.arange(len(some))
+        answers = dict(zip(asked.tolist(), score_bags(aggregator, [batch[one] for one in asked]), strict=True))
+        for number, size in enumerate(sizes.tolist()):
+            answer = answers.get(number, nothing)
+            yield Scored(answer.scores, answer.attention[:size])

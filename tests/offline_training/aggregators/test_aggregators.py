@@ -36,7 +36,13 @@ def network(kind: str) -> Served:
     return Served(made).eval()
 
 
-@pytest.fixture(scope="module", params=list(AGGREGATORS))
+QUICK = {"average", "nan+cg", "mean+max"}  # CI exports these: the baseline, the paper's, and the best for the task next
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in AGGREGATORS],
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """An aggregator in torch, and the ONNX session of its export."""
     made = network(request.param)

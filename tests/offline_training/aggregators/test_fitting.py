@@ -88,6 +88,7 @@ def fitted(pool: Pool, embeddings: Tensor, split: Split, recipe: FitRecipe) -> t
     return network, fit(network, embeddings, split, recipe, seed=0)
 
 
+@pytest.mark.slow
 def test_of_few_users_the_training_is_as_long_as_its_validation_asks_for(pool: Pool, embeddings: Tensor) -> None:
     split = few(pool, 260)
     torch.manual_seed(0)

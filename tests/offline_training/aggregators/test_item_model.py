@@ -66,6 +66,7 @@ def share_right(probabilities: np.ndarray) -> float:
     return float((probabilities.argmax(1) == kinds).mean())
 
 
+@pytest.mark.slow
 def test_out_of_fold_probabilities_come_from_networks_that_have_not_seen_the_product(trained: ItemModel) -> None:
     codes = torch.from_numpy(trained.codes)
     with torch.inference_mode():
@@ -74,10 +75,12 @@ def test_out_of_fold_probabilities_come_from_networks_that_have_not_seen_the_pro
     assert share_right(trained.out_of_fold) < 0.55
 
 
+@pytest.mark.slow
 def test_a_variant_in_training_would_leak_the_labels_of_an_item() -> None:
     assert share_right(model(variants_share_a_product=False).out_of_fold) > 0.95
 
 
+@pytest.mark.slow
 def test_a_stack_learns_how_reliable_the_label_probabilities_are(trained: ItemModel) -> None:
     fitted = trained.aggregator("stack")
     assert len(fitted.curve.train) >= 14

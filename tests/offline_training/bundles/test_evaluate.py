@@ -116,6 +116,7 @@ def test_a_task_that_the_data_cannot_answer_is_left_out_unless_it_is_asked_for(d
         assert f"{task}: " in every.stdout
 
 
+@pytest.mark.slow
 def test_users_that_are_set_apart_are_measured_by_themselves_with_their_first_purchases(tmp_path: Path) -> None:
     write_shop(tmp_path / "all", range(USERS), apart=DAY)
     write_shop(tmp_path / "some", range(20), apart=DAY)

@@ -12,8 +12,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
-from model.bundle import LABELS, Bundle  # noqa: E402
+from model.bundle import LABELS, RANKING, Bundle  # noqa: E402
 from model.fingerprint import known_in  # noqa: E402
+from model.item_search.item_metrics import FIGURES  # noqa: E402
+from model.item_search.weights import DEFAULT  # noqa: E402
 from model.quantization import quantize_all  # noqa: E402
 from model.scoring import ScoringBag, score_bags  # noqa: E402
 from offline_training.tasks.catalogue import read_embeddings  # noqa: E402
@@ -47,8 +49,9 @@ def data(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def made(data: Path, embeddings: Path) -> Path:
     out = data.parent / "bundle"
-    said = done("train", "bundle", data, "--embeddings", embeddings, "--task", "purchases", "--out", out)
+    said = done("train", "bundle", data, "--embeddings", embeddings, "--task", "purchases", "--items", "--out", out)
     assert "28-day trend" in said
+    assert re.search(r"The item ranking is (ahead of|behind) what was popular in 7 days", said)
     return out
 
 
@@ -63,12 +66,23 @@ def test_the_bundle_has_labels_a_field_and_an_aggregator_that_takes_ages_and_tre
     assert bundle.labels_version
 
 
+def test_it_ranks_items_by_weights_that_it_learnt_and_says_how_well(made: Path, data: Path, embeddings: Path) -> None:
+    bundle = Bundle.load(made)
+    assert RANKING in bundle.manifest.files
+    assert bundle.ranking() != DEFAULT
+    assert "--items" in bundle.manifest.training.command
+    figures = bundle.manifest.metrics["test/items: all, recommended"]
+    said = done("evaluate", made, data, "--embeddings", embeddings, "--task", "purchases", "--items")
+    row = next(line for line in said.splitlines() if "recommended" in line and "is" not in line.split())
+    assert [float(number) for number in row.split()[-3:]] == [figures[name] for name in FIGURES]
+
+
 def test_it_says_what_it_learnt_from_and_has_a_dated_version(made: Path) -> None:
     bundle = Bundle.load(made)
     assert re.fullmatch(r"\d{4}\.\d\d\.\d\d-[0-9a-f]{8}", bundle.version)
     training, data = bundle.manifest.training, bundle.manifest.data
     assert training.date[:10].replace("-", ".") == bundle.version[:10]
-    assert training.command == "tastestream train bundle DATASET --embeddings FILE --task purchases --seed 0"
+    assert training.command == "tastestream train bundle DATASET --embeddings FILE --task purchases --seed 0 --items"
     assert data is not None
     users = [f"user-{number}" for number in range(USERS)]
     learnt = [user for user in users if zlib.crc32(user.encode()) % 10]

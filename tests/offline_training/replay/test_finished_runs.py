@@ -88,6 +88,7 @@ def group(found: dict[str, Any], kind: str, name: str) -> dict[str, Any]:
     return one
 
 
+@pytest.mark.slow
 def test_a_bundle_beside_is_measured_at_the_same_targets_without_playing(replay: Command) -> None:
     done = replay("shop", "--out", copied("run", "first"), "--check", "--beside", "reversed")
     assert done.code == 0, done.err

@@ -79,6 +79,7 @@ def test_returns_teach_nothing() -> None:
     assert known_events(sample, events) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_replay_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], played: EventStream, tmp_path: Path
 ) -> None:
