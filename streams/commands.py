@@ -29,11 +29,13 @@ bundle_app = typer.Typer(help="Show and check model bundles.", no_args_is_help=T
 class WorkerChoice(StrEnum):
     embed = "embed"
     profile = "profile"
+    serve = "serve"
     all = "all"
 
 
 class Document(StrEnum):
     interaction = "interaction"
+    item = "item"
     recommendation = "recommendation"
     asyncapi = "asyncapi"
     all = "all"
@@ -55,6 +57,9 @@ def topics() -> None:
     on_kafka(settings, partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()}))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
+        if spec.name not in states:  # optional, and the log says why it could not be created
+            table.add_row(spec.name, spec.what, "", spec.cleanup, "missing")
+            continue
         state, created = states[spec.name]
         table.add_row(spec.name, spec.what, str(state.partitions), state.cleanup, "created" if created else "exists")
     show(table)
@@ -71,9 +76,9 @@ def worker(
 ) -> None:
     """Run a worker until SIGTERM or Ctrl-C.
 
-    A worker creates missing topics first. Exit code 69 if there is no broker,
-    and 78 if a restart would not help: settings, bundle, topics or data folder
-    are wrong.
+    The embed and the profile worker create missing topics first; the serve
+    worker creates nothing. Exit code 69 if there is no broker, and 78 if a
+    restart would not help: settings, bundle, topics or data folder are wrong.
     """
     settings = read()
     if which is WorkerChoice.all:
@@ -82,6 +87,10 @@ def worker(
         raise typer.Exit(
             run_all(settings, ["--config", str(console.config)] if console.config else [], with_parent=with_parent)
         )
+    if which is WorkerChoice.serve:
+        from streams.serve.worker import run_serve_worker
+
+        raise typer.Exit(run_serve_worker(settings, with_parent=with_parent))
     from streams.runner import run_worker
 
     raise typer.Exit(run_worker(which.value, settings, with_parent=with_parent))
@@ -96,6 +105,7 @@ def schema(
 
     makers: dict[Document, Callable[[], dict[str, Any]]] = {
         Document.interaction: documents.interaction_schema,
+        Document.item: documents.item_schema,
         Document.recommendation: documents.recommendation_schema,
         Document.asyncapi: lambda: documents.asyncapi(read()),
     }

@@ -9,20 +9,18 @@ Exit codes:  0   stopped by SIGTERM or SIGINT
 import asyncio
 import gc
 import logging
-import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
-from model.exceptions import TastestreamError
 from streams.bundles import Bundles, category_changes
 from streams.embed.worker import EmbedWorker
 from streams.engine.app import App
 from streams.exceptions import (
     BrokerUnreachable,
     DeliveryError,
-    StallError,
     StartupError,
     StateError,
 )
@@ -37,19 +35,18 @@ from streams.runtime.crash_journal import CrashJournal
 from streams.runtime.process import (
     CRASHED,
     MISCONFIGURED,
-    STOP_TIMEOUT,
-    UNAVAILABLE,
-    WorkerKind,
-    configure_logging,
-    end_at_once,
-    locked_folder,
+    first_error,
     on_hangup,
+    run_in_folder,
     stop_event,
+    stopping_in_time,
     unless_stopped,
 )
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+StreamWorkerKind = Literal["embed", "profile"]  # the workers that process events
 
 DRAIN_TIMEOUT = 4.0  # seconds for the events in flight
 
@@ -67,20 +64,12 @@ class Worker(Protocol):
         """Use other bundles of the same embedders from now on. Raises TastestreamError if they cannot be used."""
 
 
-def run_worker(kind: WorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
+def run_worker(kind: StreamWorkerKind, settings: Settings, *, with_parent: bool = False) -> int:
     """Run a worker until a signal or, with `with_parent`, the end of standard input. Returns the exit code."""
-    configure_logging(settings)
-    try:
-        with locked_folder(settings.state_dir, kind) as folder:
-            return asyncio.run(_run(kind, settings, folder, with_parent=with_parent))
-    except TastestreamError as error:
-        logger.error("%s", error)  # noqa: TRY400 -- the message says everything
-        if isinstance(error, BrokerUnreachable):
-            return UNAVAILABLE
-        return CRASHED if isinstance(error, StateError | DeliveryError | StallError) else MISCONFIGURED
+    return run_in_folder(settings, kind, partial(_run, kind, settings, with_parent=with_parent))
 
 
-async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
+async def _run(kind: StreamWorkerKind, settings: Settings, folder: Path, *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     reload = BundleReload(settings, kind)
     on_hangup(reload.ask, stop)
@@ -109,7 +98,7 @@ async def _run(kind: WorkerKind, settings: Settings, folder: Path, *, with_paren
             return await _serve(worker, watchdog, stop, journal)
 
 
-async def _checked_topics(settings: Settings, kind: WorkerKind, bundles: Bundles) -> int:
+async def _checked_topics(settings: Settings, kind: StreamWorkerKind, bundles: Bundles) -> int:
     """Create missing topics and check the others. Returns the number of partitions of the bags."""
     trend = kind == "profile" and bool(bundles.served.labels_version)
     states = await ensure_topics(settings, group_uses(settings, kind), trend=trend)
@@ -129,7 +118,7 @@ async def _reloading(reload: BundleReload, worker: Worker) -> AsyncGenerator[Non
 
 @asynccontextmanager
 async def _opened(
-    kind: WorkerKind, settings: Settings, bundles: Bundles, folder: Path, partitions: int
+    kind: StreamWorkerKind, settings: Settings, bundles: Bundles, folder: Path, partitions: int
 ) -> AsyncGenerator[Worker]:
     if kind == "embed":
         async with EmbedWorker(settings, bundles, folder, partitions) as worker:
@@ -152,7 +141,7 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event, journa
         gc.freeze()
         gc.set_threshold(worker.gc_allocations, *gc.get_threshold()[1:])
         await asyncio.wait({signalled, ended, watching}, return_when=asyncio.FIRST_COMPLETED)
-    failure = _first(app.crash_reason) or next(
+    failure = first_error(app.crash_reason) or next(
         (error for task in (starting, watching) if task.done() and (error := task.exception())), None
     )
     if failure is None and not signalled.done():
@@ -163,27 +152,16 @@ async def _serve(worker: Worker, watchdog: Watchdog, stop: asyncio.Event, journa
         logger.error("crashed: %s", failure, exc_info=failure if logger.isEnabledFor(logging.DEBUG) else None)
     else:
         logger.info("stopping")
-    # Parts of a crashed app can wait for each other, some in threads that no asyncio time-out reaches.
-    deadline = threading.Timer(STOP_TIMEOUT, _give_up)
-    deadline.daemon = True
-    deadline.start()
-    if failure is None and starting.done():
-        await _finish(worker)
-    await asyncio.gather(app.stop(), return_exceptions=True)
-    for task in (starting, signalled, ended, watching):
-        task.cancel()
-    deadline.cancel()
+    with stopping_in_time():
+        if failure is None and starting.done():
+            await _finish(worker)
+        await asyncio.gather(app.stop(), return_exceptions=True)
+        for task in (starting, signalled, ended, watching):
+            task.cancel()
     if failure is None:
         journal.close()
         return 0
     return MISCONFIGURED if isinstance(failure, StartupError) else CRASHED
-
-
-def _first(error: BaseException | None) -> BaseException | None:
-    """The first error in a group: an agent's task group wraps what its tasks raise."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _finish(worker: Worker) -> None:
@@ -200,7 +178,3 @@ async def _finish(worker: Worker) -> None:
     except DeliveryError as error:
         logger.warning("%s; uncommitted events will be delivered again", error)
     app.in_flight.forget()
-
-
-def _give_up() -> None:
-    end_at_once(f"could not stop within {STOP_TIMEOUT:.0f} s")

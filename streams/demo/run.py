@@ -25,6 +25,7 @@ from streams.demo.pictures import picture_server
 from streams.demo.processes import free_port, running
 from streams.demo.screen import Screen
 from streams.kafka.offsets import ISOLATION
+from streams.runtime.supervisor import KINDS
 from streams.settings import PREFIX, Settings
 
 READY_TIMEOUT = 60.0  # seconds until the workers must be ready
@@ -64,13 +65,14 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
     products, shoppers = read_products(), read_shoppers()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tastestream-demo-")))
-        with console.status("Starting a broker, a picture server and two workers ..."):
+        with console.status("Starting a broker, a picture server and three workers ..."):
             broker = await stack.enter_async_context(embedded_broker(folder / "broker.log"))
             pictures = await stack.enter_async_context(picture_server())
-            await stack.enter_async_context(_workers(broker, folder))
+            serve = await stack.enter_async_context(_workers(broker, folder))
             shop = await stack.enter_async_context(_Shop(broker, pictures, products))
         console.print(
             f"Ready after {monotonic() - started:.1f} s. Broker: [bold]{broker}[/bold]\nPictures: [bold]{pictures}/[/bold]\n"
+            f"Serve worker: [bold]{serve}/ready[/bold]\n"
         )
         with Screen(console, shoppers, products) as screen:
             waits = [await _play(shop, screen, shopper, step, pace) for shopper, step in interleaved(shoppers)]
@@ -110,16 +112,15 @@ async def _keep(console: Console, screen: Screen, shop: "_Shop", broker: str, pi
 
 
 @asynccontextmanager
-async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
-    """Run `tastestream worker all` as a process, and wait until both workers are ready."""
-    ports = {"embed": free_port(), "profile": free_port()}
+async def _workers(broker: str, folder: Path) -> AsyncGenerator[str]:
+    """Run `tastestream worker all` as a process, and wait until all workers are ready. Yields the address of the serve worker."""
+    ports = {kind: free_port() for kind in KINDS}
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {
         f"{PREFIX}BROKER": broker,
         f"{PREFIX}DATA_DIR": str(folder / "data"),
         f"{PREFIX}PARTITIONS": "2",
-        f"{PREFIX}EMBED_PORT": str(ports["embed"]),
-        f"{PREFIX}PROFILE_PORT": str(ports["profile"]),
+        **{f"{PREFIX}{kind.upper()}_PORT": str(port) for kind, port in ports.items()},
         f"{PREFIX}IDEMPOTENCE": "false",  # the embedded broker does not support producer ids
         f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
     }
@@ -127,7 +128,7 @@ async def _workers(broker: str, folder: Path) -> AsyncGenerator[None]:
     command = (sys.executable, "-m", "streams", "worker", "all", "--with-parent")
     async with running(*command, log=log, environment=environment) as process:
         await _until_ready(process, list(ports.values()), log)
-        yield
+        yield f"http://127.0.0.1:{ports['serve']}"
 
 
 async def _until_ready(process: asyncio.subprocess.Process, ports: list[int], log: Path) -> None:
