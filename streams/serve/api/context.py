@@ -1,0 +1,163 @@
+"""What the handlers share: the parts of the serve worker, the limits, and threads for what takes longer than a millisecond."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from aiohttp import web
+from msgspec import Struct
+
+from streams.exceptions import StateError
+from streams.serve.api.access import Access
+from streams.serve.api.access_log import AccessLog
+from streams.serve.api.changes import Streams
+from streams.serve.api.problems import Problem
+from streams.serve.api.scoring import Scoring
+from streams.serve.api.tokens import Scope
+from streams.serve.interface import Held, NotServed, Serving
+from streams.settings import Settings
+
+T = TypeVar("T")
+Q = TypeVar("Q", bound=Struct)
+B = TypeVar("B")
+
+MAX_WAITING = 32  # requests that wait for a thread, or have one; each has a bounded input
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a request may take."""
+
+    body_seconds: float = 20.0  # until a body has arrived
+    upload_seconds: float = 60.0  # until uploaded pictures have arrived
+    upload_bytes: int = 64 * 1024**2  # of the pictures of a request
+    picture_bytes: int = 20 * 1024**2  # of one picture
+    bodies_bytes: int = 128 * 1024**2  # of all bodies that are being read
+    streams: int = 100
+    threads: int = 2
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """The limits of the settings."""
+        return cls(
+            upload_bytes=settings.serve_upload_bytes,
+            picture_bytes=settings.fetch_max_bytes,
+            bodies_bytes=2 * settings.serve_upload_bytes,
+            streams=settings.serve_streams,
+        )
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Which events are accepted: as the embed worker does."""
+
+    max_future: float  # seconds that a timestamp may be ahead of the clock
+    earliest: int  # the least timestamp, milliseconds since the epoch
+
+
+class Api:
+    """What the handlers answer from."""
+
+    def __init__(
+        self,
+        serving: Serving,
+        access: Access,
+        log: AccessLog,
+        *,
+        intake: Intake,
+        limits: Limits,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Wire the parts. `clock`: seconds since the epoch; the others are those of `make_app`."""
+        self.serving = serving
+        self.access = access
+        self.log = log
+        self.intake = intake
+        self.limits = limits
+        self.clock = clock
+        self.streams = Streams(serving.bags, limits.streams)
+        self.scoring = Scoring()
+        self._threads = ThreadPoolExecutor(limits.threads, "serve-api")
+        self._waiting = 0
+        self._room = limits.bodies_bytes
+
+    @property
+    def now(self) -> int:
+        """The clock, milliseconds since the epoch."""
+        return int(self.clock() * 1000)
+
+    def held(self, user_id: str) -> Held:
+        """The bag of a user. Raises Problem."""
+        with replica():
+            held = self.serving.bags.read(user_id)
+        if held.state.age is None:
+            raise not_ready(held.state.partition)
+        return held
+
+    async def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run what takes long beside the event loop. Raises Problem if too many requests wait for it already."""
+        if self._waiting >= MAX_WAITING:
+            raise Problem("busy", f"{MAX_WAITING} requests are being computed", retry_after=1)
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        finally:
+            self._waiting -= 1
+
+    @contextmanager
+    def room(self, size: int) -> Generator[None]:
+        """Keep memory for a body of at most `size` bytes. Raises Problem if other bodies have it."""
+        if size > self._room:
+            raise Problem("busy", "other requests are sending large bodies", retry_after=1)
+        self._room -= size
+        try:
+            yield
+        finally:
+            self._room += size
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class Call(Generic[Q, B]):
+    """A valid request."""
+
+    api: Api
+    request: web.Request
+    path: Mapping[str, str]
+    query: Q
+    body: B
+    scopes: frozenset[Scope]
+
+    @property
+    def user_id(self) -> str:
+        return self.path["user_id"]
+
+    @property
+    def item_id(self) -> str:
+        return self.path["item_id"]
+
+
+@contextmanager
+def replica() -> Generator[None]:
+    """Turn errors of the replica into problems."""
+    try:
+        yield
+    except NotServed as error:
+        raise Problem("not_served", str(error)) from error
+    except StateError as error:
+        logger.error("the replica cannot be read: %s", error)  # noqa: TRY400 -- the cause is in the message
+        raise Problem("state_unreadable", "the disk of the worker cannot be read", retry_after=5) from error
+
+
+def not_ready(partition: int) -> Problem:
+    """The problem while a partition was not read to its end yet: nobody knows whether a user is unknown."""
+    return Problem("not_ready", f"partition {partition} of the bags is being read", retry_after=2)

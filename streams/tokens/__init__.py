@@ -1,0 +1,1 @@
+"""The commands `tastestream token`: who may ask the HTTP API."""
