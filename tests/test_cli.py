@@ -128,8 +128,11 @@ def test_the_supervisor_imports_nothing_that_only_its_workers_need() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["worker", "bogus"], "'bogus' is not one of 'embed', 'profile', 'all'"),
-        (["worker"], "Missing argument 'which'. Choose from: embed, profile, all. See: tastestream worker --help"),
+        (["worker", "bogus"], "'bogus' is not one of 'embed', 'profile', 'serve', 'all'"),
+        (
+            ["worker"],
+            "Missing argument 'which'. Choose from: embed, profile, serve, all. See: tastestream worker --help",
+        ),
         (["nonsense"], "No such command 'nonsense'"),
         (["wroker", "all"], "No such command 'wroker'. Did you mean 'worker'? See: tastestream --help"),
         (["dlq", "lst"], "No such command 'lst'. Did you mean 'list'? See: tastestream dlq --help"),

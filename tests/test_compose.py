@@ -12,6 +12,7 @@ import yaml
 from streams import cli
 from streams.embed.decoding.pool import DECODERS
 from streams.runtime import process
+from streams.runtime.supervisor import KINDS
 from streams.settings import PREFIX, Settings, read_settings
 from tests.kafka.distribution import KAFKA_VERSION
 
@@ -51,7 +52,8 @@ def seconds(duration: str) -> int:
 
 
 def test_there_is_a_service_for_each_worker_and_one_for_the_topics() -> None:
-    assert [SERVICES[name]["command"] for name in OURS] == [["topics"], ["worker", "embed"], ["worker", "profile"]]
+    kinds = [["worker", kind] for kind in KINDS]
+    assert [SERVICES[name]["command"] for name in OURS] == [["topics"], *kinds]
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -91,7 +93,7 @@ def test_a_service_runs_a_command_of_the_command_line(name: str) -> None:
 @pytest.mark.parametrize("name", WORKERS)
 def test_a_health_check_uses_the_port_of_its_worker(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = settings_of(name, monkeypatch, tmp_path)
-    port = {"embed": settings.embed_port, "profile": settings.profile_port}[SERVICES[name]["command"][1]]
+    port = getattr(settings, f"{SERVICES[name]['command'][1]}_port")
     health = SERVICES[name]["healthcheck"]
     assert re.findall(r"http://[^']+", " ".join(health["test"])) == [f"http://127.0.0.1:{port}/ready"]
     assert health["test"][:2] == ["CMD", "python"]

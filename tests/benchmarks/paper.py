@@ -97,7 +97,7 @@ def run(data: Path, events: int, users: int, items: int, *, lead: int, check: bo
         system.configure(commit_interval=1.0)
         assert system.command("topics").returncode == 0
         results = out or Path(temporary) / "run"
-        workers = {kind: system.launch(kind) for kind in system.ports}
+        workers = {kind: system.launch(kind) for kind in ("embed", "profile")}
         try:
             for kind, process in workers.items():
                 system.wait_ready(kind, process)

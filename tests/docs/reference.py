@@ -24,6 +24,9 @@ from streams.cli import COMMANDS, common
 from streams.dead_letter import PREFIX as HEADER_PREFIX
 from streams.kafka.topics import topic_specs
 from streams.messages import EVENT_ID_HEADER
+from streams.serve.api.app import OPENAPI, ROUTES
+from streams.serve.api.problems import PROBLEMS
+from streams.serve.api.routes import Route
 from streams.settings import PREFIX, Settings
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"
@@ -35,6 +38,7 @@ EXAMPLE_RECOMMENDATION = """\
  "attention": [{"item_id": "B00005N7NQ", "weight": 0.41}, ...],
  "fields": [{"field": "colour", "values": [{"category": "colour > red", "score": 0.52}, ...]}, ...],
  "trend_version": 4711}"""
+API: dict[str, Any] = msgspec.json.decode(OPENAPI)
 GENERATED = "<!-- Generated from the code. Change the code, then run: make reference -->\n"
 
 
@@ -45,8 +49,10 @@ def pages() -> dict[str, str]:
         "cli.md": cli_page(),
         "settings.md": settings_page(),
         "metrics.md": metrics_page(),
+        "api.md": api_page(),
     }
-    return {name: f"{GENERATED}\n{text.strip()}\n" for name, text in written.items()}
+    pages = {name: f"{GENERATED}\n{text.strip()}\n" for name, text in written.items()}
+    return pages | {"openapi.json": json(API) + "\n"}
 
 
 def row(*cells: object) -> str:
@@ -166,6 +172,7 @@ def messages_page() -> str:
         for spec in specs
     ]  # fmt: skip
     interaction, recommendation = schema.interaction_schema(), schema.recommendation_schema()
+    item = schema.item_schema()
     return f"""
 # Messages
 
@@ -175,7 +182,7 @@ def messages_page() -> str:
 
 The names are the defaults of the settings `*_TOPIC`. With a `NAMESPACE`, they begin with it and a hyphen.
 The workers create missing topics, and refuse topics that cannot work.
-The second and third topic must have equally many partitions.
+`{settings.embedded_topic}` and `{settings.bags_changelog}` must have equally many partitions.
 
 ## Interaction
 
@@ -190,6 +197,20 @@ With the user id as the key, the events of a user keep their order. Unknown fiel
 
 ```json
 {json(schema.EXAMPLE_INTERACTION)}
+```
+
+## Item
+
+A JSON object on `{settings.items_topic}`, keyed by the item id. The topic is optional:
+[Send your catalogue](../operate/items.md) says what it is for. Null removes the item. Unknown fields are ignored.
+
+{fields(item, "ItemMessage")}
+
+- The key is required, because the topic is compacted. `item_id` in the value has to be the same, if it is there.
+- Labels in `categories` are compared without regard to case.
+
+```json
+{json(schema.EXAMPLE_ITEM)}
 ```
 
 ## Recommendation
@@ -232,6 +253,12 @@ The key, value and headers of the original record, with added headers `{HEADER_P
 
     ```json
 {indented(json(interaction))}
+    ```
+
+??? note "JSON Schema of an item"
+
+    ```json
+{indented(json(item))}
     ```
 
 ??? note "JSON Schema of a recommendation"
@@ -289,6 +316,95 @@ def limits_of(about: dict[str, Any]) -> Iterator[str]:
         yield f"{about.get('minimum', '')} to {about['maximum']}"
     elif "minimum" in about:
         yield f"at least {about['minimum']}"
+
+
+# -- HTTP API
+
+
+def api_page() -> str:
+    """Every route of the HTTP API, the types, and the problems."""
+    routes: list[tuple[object, ...]] = [
+        (code(f"{route.method} {route.path}"), code(route.scope or ""), sentence(route.summary)) for route in ROUTES
+    ]
+    problems: list[tuple[object, ...]] = [
+        (code(reason), kind.status, sentence(kind.title), sentence(kind.remedy)) for reason, kind in PROBLEMS.items()
+    ]
+    schemas = API["components"]["schemas"]
+    types = [
+        f"### {name}\n\n{sentence(plain(about.get('description')))}\n\n{fields({'$defs': schemas}, name)}"
+        for name, about in sorted(schemas.items())
+        if about.get("properties")
+    ]
+    common = [reason for reason in PROBLEMS if all(reason in route.reasons for route in ROUTES if route.scope)]
+    routes_below = [route_part(route, common) for route in ROUTES]
+    return f"""
+# HTTP API
+
+The serve worker answers on `SERVE_HOST` and `SERVE_PORT` (see [Settings](settings.md)).
+[How do I ask over HTTP?](../use/api.md) shows the routes at work. [openapi.json](openapi.json) is this page for programs.
+
+{table(("route", "scope", "what it does"), routes)}
+
+A route without a scope needs no token. `admin` includes `read` and `write`.
+Each `GET` has a `HEAD`, and each path `OPTIONS`. An unknown parameter is refused.
+
+## Routes
+
+Each route with a scope can also refuse a request with {", ".join(map(code, common))}.
+
+{chr(10).join(routes_below)}
+
+## Types
+
+{(chr(10) * 2).join(types)}
+
+## Problems
+
+Each refusal is a `ProblemDocument`. Its `type` is `/problems/` and the reason.
+
+{table(("reason", "status", "what is wrong", "what to do"), problems)}
+"""
+
+
+def route_part(route: Route, common: list[str]) -> str:
+    """The section of a route. common: the problems that are not repeated."""
+    operation = API["paths"][route.path][route.method.lower()]
+    rows: list[tuple[object, ...]] = [
+        (
+            code(one["name"]), one["in"], json_type(one["schema"]), ", ".join(limits_of(one["schema"])),
+            code(str(one["schema"].get("default", "")).lower()), sentence(one.get("description", "")),
+        )
+        for one in operation["parameters"]
+    ]  # fmt: skip
+    parts = [f"### {route.method} {route.path}", sentence(operation["summary"])]
+    if rows:
+        parts.append(table(("parameter", "in", "type", "limits", "default", "what it is"), rows))
+    for media, content in operation.get("requestBody", {}).get("content", {}).items():
+        parts.append(f"Body, {code(media)}: {schema_name(content['schema'])}.")
+    for status in (route.status, *route.also):
+        about = operation["responses"][str(status)]
+        named = [
+            schema_name(one["schema"]) for media, one in about.get("content", {}).items() if "problem" not in media
+        ]
+        parts.append(f"{status}: {', '.join(named) or 'no body'}. {route.also.get(status, '')}".strip())
+    own = [reason for reason in route.reasons if reason not in common]
+    if own:
+        parts.append(f"Problems: {', '.join(map(code, own))}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def schema_name(about: dict[str, Any]) -> str:
+    """A schema by its name, as a link."""
+    if "$ref" in about:
+        name = about["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if about.get("type") == "array":
+        return f"list of {schema_name(about['items'])}"
+    if "anyOf" in about:
+        return ", or ".join(map(schema_name, about["anyOf"]))
+    if "properties" in about:
+        return "fields " + ", ".join(map(code, about["properties"]))
+    return str(about.get("type", "any"))
 
 
 # -- command line

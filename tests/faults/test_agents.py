@@ -7,7 +7,7 @@ from tests.faults.stage import Stage
 
 
 @broken_by("swallow-agent-errors")
-@pytest.mark.parametrize("kind", ["embed", pytest.param("profile", marks=pytest.mark.short)])
+@pytest.mark.parametrize("kind", ["embed", "profile"])
 def test_an_exception_in_an_agent(stage: Stage, kind: str) -> None:
     embed, profile = stage.workers()
     worker = embed if kind == "embed" else profile

@@ -19,12 +19,15 @@ TARGETS = (
     "containers",
     "embedded",
     "interactions",
+    "items",
     "letters",
     "manifests",
     "networks",
     "pictures",
+    "requests",
     "rows",
     "snapshots",
+    "taken",
     "times",
 )
 MAX_LENGTH = 4096  # bytes of an input: longer ones find the same, later

@@ -2,6 +2,7 @@
 
 import io
 from functools import cache
+from pathlib import Path
 
 from PIL import Image
 
@@ -9,6 +10,7 @@ from model.containers import exif_orientation, open_container, picture_format
 from model.exceptions import PictureError
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
+HEIC = Path(__file__).parents[1] / "streams" / "taste" / "halves.heic"  # Pillow cannot write HEIC
 CONTAINER_BYTES = 64  # that a rebuilt container may have more than the file
 
 
@@ -31,6 +33,7 @@ def seeds() -> list[bytes]:
         file = io.BytesIO()
         picture.convert("L").convert(mode).save(file, name, **given)
         made.append(file.getvalue())
+    made.append(HEIC.read_bytes())
     return [*made, b"", made[0][:30], b"\x89PNG\r\n\x1a\n", b"RIFF\x04\0\0\0WEBP", b"\0\0\0\x10ftypavif\0\0\0\0"]
 
 

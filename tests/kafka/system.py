@@ -55,14 +55,13 @@ class System:
     def __init__(self, broker: KafkaBroker, folder: Path, **settings: object) -> None:
         self.broker = broker
         self.folder = folder
-        self.ports = {"embed": free_port(), "profile": free_port()}
+        self.ports = {kind: free_port() for kind in ("embed", "profile", "serve")}
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
         self.configure(
             broker=broker.bootstrap,
             data_dir=folder / "data",
             partitions=4,
-            embed_port=self.ports["embed"],
-            profile_port=self.ports["profile"],
+            **{f"{kind}_port": port for kind, port in self.ports.items()},
             fetch_allow_networks="127.0.0.0/8",
             commit_interval=0.2,
             **settings,
@@ -106,7 +105,7 @@ class System:
         process = self.launch(which)
         try:
             if ready:
-                for kind in self.ports if which == "all" else [which]:
+                for kind in READS if which == "all" else [which]:
                     self.wait_ready(kind, process)
             yield process
         finally:

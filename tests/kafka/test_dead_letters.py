@@ -299,7 +299,7 @@ def test_a_dry_run_prints_what_it_would_send_and_sends_nothing(story: Story) -> 
         "  1 to embedded-interactions: invalid_field 1",
         "  6 to user-interactions: http_status 5, invalid_json 1",
         "  1 not sent: the dead letter holds only the first part of the value",
-        "  1 not sent: the event comes from a topic that the workers do not read",
+        "  1 not sent: it does not come from a topic of events; write an item again yourself",
     ]
     before, after = story.ends
     assert before == after

@@ -1,6 +1,7 @@
 """Installations that share a cluster: each has its own namespace, and none touches what belongs to another."""
 
 import asyncio
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,13 +234,18 @@ RIGHTS = {
     "shop": ("Read", "Write", "Create", "DescribeConfigs"),
     "lean": ("Read", "Write", "DescribeConfigs"),  # somebody else creates its topics
 }
+READER = "reader"  # of the bags of `lean` only
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A broker on which a user may use the names that begin with its own name and a hyphen, and nothing else."""
     folder = tmp_path_factory.mktemp("guarded") / "broker"
-    with KafkaBroker(folder, brief=True, users=dict.fromkeys(RIGHTS, PASSWORD)) as broker:
+    with KafkaBroker(folder, brief=True, users=dict.fromkeys((*RIGHTS, READER), PASSWORD)) as broker:
+        changelog = f"lean-{BAGS_CHANGELOG}"
+        broker.console(
+            "acls", "--add", "--allow-principal", f"User:{READER}", "--topic", changelog, "--operation", "Read"
+        )
         for user, rights in RIGHTS.items():
             allow = ("--add", "--allow-principal", f"User:{user}", "--resource-pattern-type", "prefixed")
             operations = [word for right in rights for word in ("--operation", right)]
@@ -286,6 +292,16 @@ def test_a_namespace_that_the_acls_do_not_allow_is_refused_by_name(
     line = the_one_line(stranger.command("worker", kind), MISCONFIGURED)
     assert f"group other-tastestream-{kind} may not be used" in line
     assert "TASTESTREAM_NAMESPACE" in line
+
+
+def test_a_serve_worker_needs_the_right_to_read_the_changelog_and_no_other(
+    guarded: KafkaBroker, tmp_path: Path
+) -> None:
+    assert System(guarded, tmp_path, namespace="lean").command("topics").returncode == 0
+    system = of_user(READER, guarded, tmp_path, namespace="lean")
+    with system.worker("serve"):
+        partitions = json.loads(system.get("serve", "/ready")[1])["partitions"]
+        assert [one["source"] for one in partitions] == ["live"] * 4
 
 
 def test_creating_topics_needs_no_right_to_the_groups(guarded: KafkaBroker, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ async def outputs(system: System, name: str, base: str, events: list[Event]) -> 
         return await running.system.read(running.settings.recommendations_topic)
 
 
-@pytest.mark.parametrize("name", ["ours", "naive", QUIX])
+@pytest.mark.parametrize("name", ["ours", pytest.param("naive", marks=pytest.mark.slow), QUIX])
 async def test_each_user_ends_with_what_the_oracle_computes(system: System, name: str) -> None:
     with picture_server(CATALOGUE) as base:
         shop = small(base)

@@ -139,6 +139,7 @@ KNOWN = dict(zip(CATEGORIES, Bundle.load().categories, strict=False))
 """Categories of the shipped bundle, by those of the simulated shop."""
 
 
+@pytest.mark.slow
 def test_each_failure_is_one_line_and_leaves_nothing(filled: System, simulated: Shop, tmp_path: Path) -> None:
     shipped, out = Bundle.load(), tmp_path / "next"
     items = simulated.table(tmp_path / "items.csv", KNOWN)

@@ -138,6 +138,7 @@ def write_adapter(bundle: Bundle, served: Bundle) -> Bundle:
     )
 
 
+@pytest.mark.slow
 def test_pictures_without_features_are_fetched_once_and_codes_of_those_that_are_gone_are_adapted(
     system: System, tmp_path: Path
 ) -> None:
@@ -235,6 +236,7 @@ def killed_while_sending(system: System) -> bool:
     return working
 
 
+@pytest.mark.slow
 def test_an_erased_user_stays_erased_whenever_the_erasure_comes(system: System, shop: Shop) -> None:
     events = shop.history(USERS, EACH)
     late = next(event for event in events if event.user_id == "user 0039" and event.embedding)

@@ -42,6 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_the_workers_run_it(system: System, bundle: Bundle) -> None:
     system.configure(bundle=bundle.path)
     with picture_server(CATALOGUE) as pictures, system.worker("all"):

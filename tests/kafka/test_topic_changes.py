@@ -306,6 +306,7 @@ async def test_partitions_that_are_added_to_the_changelog_change_no_bag(
     assert system.stored_bags() == expected_bags(first, second, third)
 
 
+@pytest.mark.slow
 async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step_that_loses_nothing(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
@@ -381,6 +382,7 @@ async def test_a_deleted_changelog_makes_the_profile_worker_wait(system: System,
         assert system.worker_pid("profile") == worker
 
 
+@pytest.mark.slow
 async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_that_is_on_disk(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:

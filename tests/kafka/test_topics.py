@@ -13,6 +13,7 @@ from tests.kafka.system import System
 
 EXPECTED = {
     "user-interactions": "delete",
+    "items": "compact",
     "embedded-interactions": "delete",
     BAGS_CHANGELOG: "compact",
     "user-recommendations": "compact",
@@ -132,6 +133,20 @@ def test_more_replicas_than_brokers_are_refused_with_the_message_of_the_broker(e
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "topic user-interactions with 4 partitions and replication factor 3 could not be created" in line
+
+
+def test_a_topic_of_items_that_the_broker_does_not_create_is_named_and_stops_nothing(empty: System) -> None:
+    asyncio.run(create_topic(empty, "my_items", 1))
+    empty.configure(items_topic="my.items")  # Kafka refuses it beside the other: the names of their metrics are one
+    done = empty.command("topics")
+    empty.configure(items_topic="items")
+    asyncio.run(delete_topics(empty, ["my_items"]))
+    assert done.returncode == 0, done.stderr
+    [line] = done.stderr.splitlines()
+    assert "topic my.items with 4 partitions and replication factor 1 could not be created" in line
+    assert "going on without it" in line
+    assert rows(done.stdout)["my.items"].endswith("missing"), done.stdout
+    assert rows(done.stdout)["user-recommendations"].endswith("created"), done.stdout
 
 
 def test_an_unreachable_broker_ends_with_code_69(empty: System) -> None:
