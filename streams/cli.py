@@ -33,6 +33,7 @@ class Mounted:
 
 COMMANDS = {
     "demo": Mounted("streams.demo.cli:app", "Watch three shoppers: broker, workers, pictures and events, all on this machine."),
+    "taste": Mounted("streams.taste.cli:app", "Say what somebody's own photos tell of their taste, without Kafka."),
     "topics": Mounted("streams.commands:topics_app", "Create missing topics, and check existing ones."),
     "worker": Mounted("streams.commands:worker_app", "Run a worker until SIGTERM or Ctrl-C."),
     "warm": Mounted("streams.warm.cli:app", "Fill the picture cache from a list of URLs."),
@@ -41,6 +42,7 @@ COMMANDS = {
     "schema": Mounted("streams.commands:schema_app", "Print the JSON Schemas of the messages and the AsyncAPI document."),
     "settings": Mounted("streams.commands:settings_app", "Print all settings: names, values, descriptions."),
     "bundle": Mounted("streams.commands:bundle_app", "Show and check model bundles."),
+    "token": Mounted("streams.tokens.cli:app", "Create, list and revoke tokens of the HTTP API."),
     "rollout": Mounted("streams.rollout.cli:app", "Go from one bundle to the next without a gap."),
     "dataset": Mounted("offline_training.cli:dataset_app", "Convert data sets to the folder that training and replay read."),
     "train": Mounted("offline_training.cli:train_app", "Train models, offline, to a bundle.", needs="torch", extra="train"),
