@@ -93,7 +93,7 @@ def test_it_scores_as_the_ranking_that_is_served(drawn: tuple[Known, Asked]) -> 
             weights=TRUE,
         )
         served = {item.place: item.score for item in ranked}
-        np.testing.assert_allclose(found[number], [served[place] for place in places], atol=1e-4)
+        np.testing.assert_allclose(found[number], [served[int(place)] for place in places], atol=1e-4)
 
 
 def test_it_finds_the_weights_by_which_users_chose(drawn: tuple[Known, Asked]) -> None:

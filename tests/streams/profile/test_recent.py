@@ -72,7 +72,7 @@ def test_a_partition_that_is_closed_is_read_from_disk_again(tmp_path: Path) -> N
     assert table.bag(0, "ada")[1] == bag(2)
     table.data.write(0, dict(encode_bag("ada", bag(3))))  # as another worker's rows come in by a recovery
     assert table.bag(0, "ada")[1] == bag(2)
-    table.data._close(0)
+    table.data.close(0)
     table.data.open(0)
     keys, found = table.bag(0, "ada")
     assert found == bag(3)
