@@ -60,9 +60,8 @@ def test_the_pages_show_each_form_and_all_steps() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "name", ["shop", *(pytest.param(name, marks=pytest.mark.slow) for name in SOURCES if name != "shop")]
-)
+@pytest.mark.slow  # test_shop.py runs the same commands by themselves
+@pytest.mark.parametrize("name", ["shop", *(name for name in SOURCES if name != "shop")])
 def test_the_commands_lead_from_a_data_set_to_figures(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from model.containers.formats import FORMATS
+from model.preprocessing import DECODERS
 from streams.exceptions import MessageError
 from streams.messages import (
     MAX_EMBEDDED_BYTES,
@@ -394,7 +394,7 @@ def test_the_schemas_are_valid_schemas(schema: dict[str, Any]) -> None:
 def test_the_schema_names_every_picture_format_that_is_read() -> None:
     fields = interaction_schema()["$defs"]["InteractionMessage"]["properties"]
     described = json.dumps(fields["image_url"]).upper()
-    assert [name for name in FORMATS if name not in described] == []
+    assert [name for name in DECODERS if name not in described] == []
 
 
 def test_the_asyncapi_document_has_all_topics_with_their_names_in_the_settings() -> None:

@@ -25,7 +25,7 @@ from tests.offline_training.datasets.sources import Given, no_step  # noqa: E402
 from tests.offline_training.retrain.simulated import CATEGORIES, DAY, DAYS, FEATURES, START, Shop, bundle_of, shop  # noqa: E402
 from tests.offline_training.silent import step  # noqa: E402
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.slow]  # test_purchases.py is the quicker form
 
 CUT = START + (DAYS - 7) * DAY
 USERS = 150
@@ -124,7 +124,6 @@ def test_a_bundle_equals_itself_and_its_aggregator_alone_can_be_trained(loop: Lo
     json.dumps(report.facts)
 
 
-@pytest.mark.slow
 def test_an_adapter_is_fitted_where_there_is_enough_to_fit_it(loop: Loop) -> None:
     assert adapter_from(loop.current, loop.data, step) is not None
     split = loop.data.split
@@ -132,7 +131,6 @@ def test_an_adapter_is_fitted_where_there_is_enough_to_fit_it(loop: Loop) -> Non
     assert adapter_from(loop.current, replace(loop.data, split=nobody), step) is None
 
 
-@pytest.mark.slow
 def test_categories_that_only_one_bundle_has_are_compared_as_well(loop: Loop) -> None:
     settings = read_settings()
     rules = rules_of(frozenset({"purchase"}), CUT, len(CATEGORIES), settings.top_k)

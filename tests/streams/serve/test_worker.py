@@ -103,7 +103,7 @@ def test_with_bags_it_answers_at_once_and_says_that_they_are_stale(tmp_path: Pat
             78,
             "SERVE_PARTITIONS names partition 7, but the bags are in the partitions 0 to 1",
         ),
-        ({"serve_host": "203.0.113.9"}, 78, "cannot listen on 203.0.113.9"),
+        ({"serve_host": "203.0.113.9"}, 78, "create one with `tastestream token create --scope read --name NAME`"),
         ({"serve_port": "tcp://10.0.0.1:6068"}, 78, "enableServiceLinks"),
     ],
 )
