@@ -58,7 +58,7 @@ async def test_the_python_producer_and_consumer_work(system: System, shop: str) 
 
 
 async def test_the_console_tools_work(system: System, shop: str) -> None:
-    [commands] = snippets("sh")
+    commands, _ = snippets("sh")
     event = re.search(r"printf '(.*?)\\n'", here(commands, system, shop))
     assert event is not None
     lines = commands.splitlines()
@@ -71,3 +71,13 @@ async def test_the_console_tools_work(system: System, shop: str) -> None:
     recommended = len(await system.recommendations())
     shown = system.broker.console("consumer", *consuming, "--max-messages", str(recommended))
     assert [json.loads(line)["user_id"] for line in shown.splitlines()] == ["ada", "ada"]
+
+
+async def test_the_question_gets_an_answer(system: System, shop: str) -> None:
+    del shop
+    _, question = snippets("sh")
+    command = question.strip().replace("127.0.0.1:6068", f"127.0.0.1:{system.ports['serve']}")
+    asked = subprocess.run(
+        ["bash", "-c", f"{command} --silent"], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert json.loads(asked.stdout)["user_id"] == "ada"

@@ -25,6 +25,7 @@ from tests.kafka.test_under_load import events
 from tests.model.bundle.networks import network, write_colours
 
 KINDS = ("embed", "profile")
+WORKERS = 3  # under the supervisor, the serve worker among them
 LOAD = 100.0  # events/s
 TAKEN = 60.0  # seconds until a worker has a new bundle, or has refused it, on a busy machine
 
@@ -81,7 +82,7 @@ class Shop:
         assert status == 200, body
         return json.loads(body)["bundles"][role]["version"]
 
-    async def lines(self, part: str, since: int, count: int = 2) -> list[str]:
+    async def lines(self, part: str, since: int, count: int = WORKERS) -> list[str]:
         """Wait until each worker has logged a line, and return the lines. since: length of the log before."""
 
         def found() -> list[str]:
@@ -222,7 +223,7 @@ async def test_a_bundle_that_does_not_fit_changes_nothing_but_one_log_line(
     models = await served.models()
     assert {version for event, versions in models.items() if event.startswith(what) for version in versions} == {"base"}
     assert models.keys() == set(served.sent)
-    assert len(await served.lines("refused", since)) == 2, "one line of each worker, however often it looks"
+    assert len(await served.lines("refused", since)) == WORKERS, "one line of each worker, however often it looks"
     assert {kind: served.metric("refusals_total", kind) - 1 for kind in KINDS} == refusals
 
 

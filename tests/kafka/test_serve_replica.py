@@ -208,9 +208,9 @@ async def test_a_changelog_that_is_created_again_is_read_anew(system: System, pl
     """With other bags of the same users, over another number of partitions."""
     users = list(played.profile)[:60]
     made = {user: fold_all([event("view", number, f"{user}-{number}") for number in range(1, 12)]) for user in users}
-    known = [made, played.profile]
     async with replica(system, tmp_path) as bags:
-        await asyncio.wait_for(bags.caught_up.wait(), SETTLED)
+        await until(lambda: live(bags.states()))
+        known = [made, {user: bags.read(user).bag for user in users}]
         await create_again(system, 2, made)
         mixed: list[str] = []
 
