@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from model import metrics
 from model.bundle import Bundle
+from model.field_metrics import paired
 from model.quantization import as_stored
 from offline_training.datasets.picture_ref import PictureRef
 from offline_training.datasets.records import DatasetError
 from offline_training.progress import Step
 from offline_training.replay.answers.expected import Offline
 from offline_training.replay.evaluation.baselines import MONTH, POPULARITY
-from offline_training.replay.evaluation.field_summaries import summaries_of
 from offline_training.replay.evaluation.fields import MACRO3, fields_for
 from offline_training.replay.evaluation.prequential import (
     SERVED,
@@ -221,15 +221,11 @@ def _figure(summary: MetricSummary, name: str) -> Figure:
 
 def macro_hit(targets: MeasuredTargets) -> Figure:
     """macro hit@3 over all targets, against the current bundle and the 28-day trend."""
-    rows = targets.by_field.rows
-    over = {
-        other: summaries_of(targets, {NEXT: rows[NEXT]}, {NEXT: rows[other]})[0].leads[NEXT][MACRO3]
-        for other in (CURRENT, MONTH)
-    }
     column = targets.by_field.figures.index(MACRO3)
-    one, two, three = (round(float(np.nanmean(rows[name][:, column])), 5) for name in (NEXT, CURRENT, MONTH))
-    leads = [Lead(*(round(end, 5) for end in (lead.difference, lead.low, lead.high))) for lead in over.values()]
-    return Figure(one, two, three, *leads)
+    values = [targets.by_field.rows[name][:, column].astype(np.float64) for name in (NEXT, CURRENT, MONTH)]
+    one, two, three = (round(float(np.nanmean(of)), 5) for of in values)
+    leads = [paired(values[0], other, targets.users) for other in values[1:]]
+    return Figure(one, two, three, *(Lead(*(round(end, 5) for end in lead)) for lead in leads))
 
 
 def micro_f1(data: TrainingData, following: Bundle, current: Bundle, categories: Sequence[str]) -> Figure:

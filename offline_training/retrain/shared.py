@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from model.quantization import HEADER_BYTES, is_finite
 from streams.exceptions import TopicsError
 from streams.features.records import Features, decode_features, encode_features, features_key, parsed_key
 from streams.kafka.bounded_topic import BoundedTopicReader
+from streams.kafka.producing import make_producer
 from streams.kafka.records import UnreadableRecord
 from streams.settings import Settings
 
@@ -105,9 +105,7 @@ async def share(settings: Settings, version: str, rows: Mapping[str, bytes], now
         TopicsError: they cannot be written.
     """
     try:
-        async with AIOKafkaProducer(
-            **settings.aiokafka(), acks="all", enable_idempotence=settings.idempotence
-        ) as producer:
+        async with make_producer(settings) as producer:
             sent = [
                 await producer.send(
                     settings.features_topic, encode_features(Features(now, row)), features_key(version, url)

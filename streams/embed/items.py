@@ -1,8 +1,8 @@
 """Reads `items`, so that the picture of a new item is embedded before anybody has touched the item.
 
-The embed workers share the partitions of the topic by a consumer group of their own. Nothing here is in the way of events: they are
-read by other clients, and an item is begun only while no event waits for a picture, or while no other item is in work. Whatever
-the topic or the broker does, the worker goes on.
+The embed workers share the partitions of the topic by a consumer group of their own. Events come first: other clients read them,
+and an item is begun only while no event waits for a picture, or while no other item is in work. Whatever the topic or the broker
+does, the worker goes on.
 
 An item is read at least once, and features that exist are not made again. What cannot be used becomes a dead letter. Offsets are
 committed in order, with the id of the topic, as those of events are (`streams.engine.consumer`).

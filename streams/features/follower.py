@@ -20,14 +20,13 @@ from aiokafka.client import AIOKafkaClient
 from streams import metrics
 from streams.features.position import Position, read_position, write_position
 from streams.features.taking import Own, Rules, take
-from streams.kafka.following import CHECK, FETCHED, PAUSE, WAIT, Following
+from streams.kafka.following import CHECK, PAUSE, WAIT, Complaints, Following, share_of_response
 from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
 LEAST_BYTES, LEAST_WAIT = 32 * 1024, 0.25  # of one response, and seconds after which the broker answers with less
 CHUNK = 64  # records that are asked for at a time: only afterwards their size is known
 BATCH = 2 * 1024**2  # bytes that are written to the cache in one step
@@ -90,8 +89,7 @@ class Follower:
         )
         self._next_save = 0.0
         self._unsaved = ""  # why the position could not be written
-        self._refused, self._refusal = 0, ""  # records that are to be complained of, and the first of them
-        self._next_complaint = 0.0
+        self._complaints = Complaints(self._topic, logger)
         self.caught_up = (
             asyncio.Event()
         )  # set in the caller's loop: the topic was read to its end once, or cannot be read
@@ -128,7 +126,7 @@ class Follower:
         self._running.set_result((asyncio.get_running_loop(), cast("asyncio.Task[None]", asyncio.current_task())))
         self._position = read_position(self._path)
         try:
-            await self._following.run(self._read, self._stopped, _share)
+            await self._following.run(self._read, self._stopped, share_of_response)
         finally:
             self._save()
 
@@ -144,7 +142,7 @@ class Follower:
         while True:
             records, more = await self._next(consumer)
             await self._take(records)
-            self._complain()
+            self._complaints.tell()
             positions = {tp: await consumer.position(tp) for tp in ends}
             if any(offset < self._position.start(tp.partition) for tp, offset in positions.items()):
                 logger.warning("topic %s was deleted and created again; reading it from its start", self._topic)
@@ -203,8 +201,7 @@ class Follower:
         if not records:
             return
         taken = take(records, self._rules, self._position.offsets, time())
-        self._refused += taken.counts["refused"]
-        self._refusal = self._refusal or taken.problem
+        self._complaints.add(taken.counts["refused"], taken.problem)
         while taken.changes and not self._cache.write(taken.changes):
             self._call(self.caught_up.set)  # nobody should wait for a full disk
             await asyncio.sleep(PAUSE)
@@ -212,16 +209,6 @@ class Follower:
             self._call(self._forgotten, url)
         for what, count in taken.counts.items():
             metrics.features_followed.labels(what).inc(count)
-
-    def _complain(self) -> None:
-        """Log the records that cannot be used, now and then."""
-        if self._refused and monotonic() >= self._next_complaint:
-            self._next_complaint = monotonic() + CHECK
-            logger.warning(
-                "passed over %d records of topic %s that cannot be used; the first: %s",
-                self._refused, self._topic, self._refusal,
-            )  # fmt: skip
-            self._refused, self._refusal = 0, ""
 
     def _save(self) -> None:
         self._next_save = monotonic() + SAVE
@@ -236,8 +223,3 @@ class Follower:
             self._unsaved = problem
         else:
             self._unsaved = ""
-
-
-def _share(partitions: int) -> int:
-    """Bytes of a partition in one response."""
-    return min(max(FETCHED // max(partitions, 1), LEAST_FETCH), LARGEST_FETCH)

@@ -7,13 +7,14 @@ is logged once.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
 from streams.exceptions import BrokerUnreachable, StartupError, StateError
-from streams.kafka.metadata import DescribedTopic, topics_now
+from streams.kafka.metadata import DescribedTopic, connection_broke, topics_now
 from streams.kafka.offsets import ISOLATION
 from streams.kafka.reading import read_past_damage
 from streams.settings import Settings
@@ -22,9 +23,42 @@ FETCHED = 8 * 1024**2  # bytes in one response
 WAIT = 1000  # milliseconds for one answer of the broker
 CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, created again, or given partitions
 PAUSE = 5.0  # seconds until the next attempt after a failure
+LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
 
 Read = Callable[[AIOKafkaClient, AIOKafkaConsumer, DescribedTopic], Awaitable[None]]
 """Reads the topic as it is, by a consumer that has no partitions yet, and returns when it has changed."""
+
+
+def share_of_response(partitions: int) -> int:
+    """Bytes of each partition in one response, by their number: together they fit into `FETCHED`, if there are not too many."""
+    return min(max(FETCHED // max(partitions, 1), LEAST_FETCH), LARGEST_FETCH)
+
+
+class Complaints:
+    """Logs what cannot be used of a topic: how much it is, and the first of it, now and then."""
+
+    def __init__(self, topic: str, logger: logging.Logger) -> None:
+        """Nothing to complain of yet. `logger`: of the module that follows the topic."""
+        self._topic = topic
+        self._logger = logger
+        self._count, self._first = 0, ""  # since the last line
+        self._next = 0.0
+
+    def add(self, count: int, first: str) -> None:
+        """So many more records cannot be used. `first`: what is wrong with the first of them."""
+        if count:
+            self._count += count
+            self._first = self._first or first
+
+    def tell(self) -> None:
+        """Log what there is, unless the last line is younger than `CHECK` seconds."""
+        if self._count and monotonic() >= self._next:
+            self._next = monotonic() + CHECK
+            self._logger.warning(
+                "passed over %d records of topic %s that cannot be used; the first: %s",
+                self._count, self._topic, self._first,
+            )  # fmt: skip
+            self._count, self._first = 0, ""
 
 
 class Following:
@@ -89,9 +123,8 @@ class Following:
                 problem = await self._once(read, partition_bytes)
             except (StartupError, StateError):
                 raise
-            except asyncio.CancelledError:  # aiokafka cancels who waits for an answer on a connection that breaks
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+            except asyncio.CancelledError:
+                if not connection_broke():
                     raise
                 problem = "the connection to the broker broke"
             except BrokerUnreachable as error:

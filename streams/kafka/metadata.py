@@ -79,15 +79,23 @@ async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, 
     return found
 
 
+def connection_broke() -> bool:
+    """Whether a CancelledError comes from aiokafka, which cancels who waits for an answer on a connection that breaks.
+
+    Otherwise somebody has cancelled the task.
+    """
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
+
+
 async def _send(client: AIOKafkaClient, request: Any) -> Any:
     node = client.get_random_node()
     if node is None:
         raise KafkaConnectionError("no broker is known")
     try:
         return await client.send(node, request)
-    except asyncio.CancelledError:  # aiokafka cancels who waits for an answer on a connection that breaks
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+    except asyncio.CancelledError:
+        if not connection_broke():
             raise
         raise KafkaConnectionError("the connection broke") from None
 

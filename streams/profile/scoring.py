@@ -30,6 +30,7 @@ from streams.messages import (
 )
 from streams.profile.bag import Bag, BagItem, Embedder, Touched, items, newest_first
 from streams.profile.subsets import Subsets
+from streams.settings import Settings
 from streams.trend.trend import DAY, Trend
 
 BAGS_PER_CALL = 32  # bounds memory: 32 bags of 64 embeddings of 1024 floats are 8 MiB
@@ -48,6 +49,11 @@ class ScoringOptions:
     top_k: int  # number of categories, and of items with their attention, in a message
     type_weights: Mapping[Any, float]  # 0..1 of each interaction type
     half_life: float | None  # seconds after which an item counts half; None for no decay
+
+    @classmethod
+    def of(cls, settings: Settings) -> "ScoringOptions":
+        """The options of the settings."""
+        return cls(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
 
     @cached_property
     def log_weights(self) -> Mapping[Any, float]:

@@ -107,8 +107,7 @@ class ProfileWorker:
 
     def _new_recommender(self, bundle: Bundle) -> Recommender:
         settings = self._settings
-        options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-        return Recommender(bundle, bundle.aggregator(settings.model_threads), options)
+        return Recommender(bundle, bundle.aggregator(settings.model_threads), ScoringOptions.of(settings))
 
     async def swap(self, bundles: Bundles) -> None:
         """Score by other bundles of the same embedders, from the next batch on. Raises TastestreamError if one does not work."""

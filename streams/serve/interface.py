@@ -1,6 +1,6 @@
 """What the API asks of the other parts of the serve worker: the bags, the catalogue, the taster, the sender."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, Protocol
@@ -183,7 +183,7 @@ class Sent(NamedTuple):
 class Sender(Protocol):
     """Writes to the input topic."""
 
-    async def send(self, values: Mapping[str, bytes] | Sequence[tuple[str, bytes]]) -> list[Sent]:
+    async def send(self, values: Sequence[tuple[str, bytes]]) -> list[Sent]:
         """Write user ids with JSON values, and wait for the broker. Raises DeliveryError."""
         ...
 

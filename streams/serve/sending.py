@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaProducer
@@ -45,7 +45,7 @@ class EventSender:
         if self._producer is not None:
             await stop_producer(self._producer)
 
-    async def send(self, values: Mapping[str, bytes] | Sequence[tuple[str, bytes]]) -> list[Sent]:
+    async def send(self, values: Sequence[tuple[str, bytes]]) -> list[Sent]:
         """Write user ids with JSON values, and wait for the broker.
 
         Events of which an answer says that they were not taken may be on the topic all the same. To send them again changes
@@ -56,14 +56,13 @@ class EventSender:
         """
         if self._sending >= MAX_SENDING:
             raise DeliveryError(f"{MAX_SENDING} requests wait for the broker already")
-        pairs = list(values.items()) if isinstance(values, Mapping) else values
         topic = self._settings.interactions_topic
         self._sending += 1
         try:
             async with asyncio.timeout(self._timeout):
                 await self._connected.wait()
                 assert self._producer is not None  # noqa: S101 -- `_connected` says so
-                futures = [await self._producer.send(topic, value, key=user_id.encode()) for user_id, value in pairs]
+                futures = [await self._producer.send(topic, value, key=user_id.encode()) for user_id, value in values]
                 written = await asyncio.gather(*futures)
         except TimeoutError as error:
             raise DeliveryError(

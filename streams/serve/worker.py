@@ -152,8 +152,7 @@ class ServeWorker:
 
     def _new_recommender(self, bundle: Bundle) -> Recommender:
         settings = self._settings
-        options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-        recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
+        recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), ScoringOptions.of(settings))
         _ = recommender.labels, recommender.ranking  # read once, and not by the first request
         return recommender
 

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 
 from streams import metrics
-from streams.kafka.following import CHECK, FETCHED, WAIT, Following
+from streams.kafka.following import CHECK, FETCHED, WAIT, Complaints, Following
 from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record
 from streams.settings import Settings
@@ -58,7 +58,7 @@ class TrendFollower:
             missing="`tastestream topics` creates it",
             logger=logger,
         )
-        self._next_complaint = 0.0
+        self._complaints = Complaints(self._topic, logger)
 
     def use(self, labels: str, categories: int) -> None:
         """Sum up by the labels of another bundle from now on."""
@@ -130,9 +130,5 @@ class TrendFollower:
         self.current = self._labels, self.latest.trend(self._labels, self._categories)
         metrics.trend_written.set(records[-1].timestamp / 1000)
         metrics.trend_refused.inc(len(problems))
-        if problems and monotonic() >= self._next_complaint:
-            self._next_complaint = monotonic() + CHECK
-            logger.warning(
-                "passed over %d records of topic %s that cannot be used; the first: %s",
-                len(problems), self._topic, problems[0],
-            )  # fmt: skip
+        self._complaints.add(len(problems), problems[0] if problems else "")
+        self._complaints.tell()

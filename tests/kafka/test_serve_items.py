@@ -1,4 +1,4 @@
-"""Items that the shop writes to `items`, on real Kafka: embedded before anybody has touched them, and never in the way of events."""
+"""Items that the shop writes to `items`, on real Kafka: embedded before anybody has touched them, and after the events that wait."""
 
 import asyncio
 import json

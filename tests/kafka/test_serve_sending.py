@@ -41,7 +41,7 @@ async def test_events_are_where_the_answer_says(system: System) -> None:
     values = [(user, f'{{"user_id": "{user}"}}'.encode()) for user in users]
     async with EventSender(settings) as sender:
         sent = await sender.send(values)
-        again = await sender.send(dict(values[:1]))
+        again = await sender.send(values[:1])
     expected = {
         (one.partition, one.offset, user.encode(), value)
         for one, (user, value) in zip([*sent, *again], [*values, values[0]], strict=True)

@@ -237,8 +237,7 @@ def answers_at(
 
 
 def _recommender(bundle: Bundle, settings: Settings) -> Recommender:
-    options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-    return Recommender(bundle, bundle.aggregator(), options)
+    return Recommender(bundle, bundle.aggregator(), ScoringOptions.of(settings))
 
 
 def expected_answers(

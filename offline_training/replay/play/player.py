@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from model.bundle import Bundle
@@ -30,6 +30,7 @@ from offline_training.replay.play.picture_server import PictureUrl
 from streams.dead_letter import parse_letter, subject
 from streams.exceptions import BrokerUnreachable, DeliveryError
 from streams.kafka.offsets import ISOLATION
+from streams.kafka.producing import make_producer
 from streams.kafka.topics import ensure_topics
 from streams.messages import EVENT_ID_HEADER, Model, Recommendation
 from streams.settings import Settings
@@ -104,12 +105,8 @@ class Player:
         """Events that this player sent and that have an answer."""
         self.produced = 0
         # Wait for a broker that is down: by default aiokafka gives up a record after 40 s.
-        self._producer = AIOKafkaProducer(
-            **settings.aiokafka(),
-            acks="all",
-            enable_idempotence=settings.idempotence,
-            linger_ms=1,
-            request_timeout_ms=int(1000 * max(settings.broker_timeout, 60.0)),
+        self._producer = make_producer(
+            settings, linger_ms=1, request_timeout_ms=int(1000 * max(settings.broker_timeout, 60.0))
         )
         self._consumer = AIOKafkaConsumer(
             **settings.aiokafka(),

@@ -12,7 +12,7 @@ from model.item_search.ranking import Options, Taste, rank_items, recommend_item
 from model.quantization import HEADER_BYTES, dequantize
 from streams.profile.bag import Bag
 from streams.profile.scoring import InFull, Recommender
-from streams.serve.api.parameters import ItemFilter, SimilarQuery
+from streams.serve.api.parameters import ItemFilter, TasteQuery
 from streams.serve.api.problems import Problem
 from streams.serve.api.types import RecommendedItem
 from streams.serve.interface import Catalogue, Item, Wanted
@@ -32,7 +32,7 @@ def asked_of(full: InFull, bundle: Bundle) -> Asked:
     return Asked(Taste(rows, full.attention, full.scores), [item.item_id for item in items])
 
 
-def wanted_of(query: ItemFilter | SimilarQuery, without: Sequence[str] = ()) -> Wanted:
+def wanted_of(query: ItemFilter, without: Sequence[str] = ()) -> Wanted:
     """Which items a request permits."""
     return Wanted(
         category=None if query.category is UNSET else query.category,
@@ -42,7 +42,7 @@ def wanted_of(query: ItemFilter | SimilarQuery, without: Sequence[str] = ()) -> 
     )
 
 
-def left_out(query: ItemFilter, bag: Bag) -> list[str]:
+def left_out(query: TasteQuery, bag: Bag) -> list[str]:
     """The items of a bag that are not recommended again."""
     return list(bag.slots) if query.exclude == "bag" else []
 

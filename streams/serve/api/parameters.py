@@ -30,7 +30,7 @@ class NoQuery(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ItemFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which items may be recommended, and how."""
+    """Which items may be named."""
 
     category: (
         Annotated[Category, Meta(description="only items of this category, which the catalogue names")] | UnsetType
@@ -39,17 +39,17 @@ class ItemFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     price_max: (
         Annotated[float, Meta(ge=0, le=MAX_PRICE, description="only items of this price at most")] | UnsetType
     ) = UNSET
+
+
+class TasteQuery(ItemFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to say of a taste."""
+
     exclude: Annotated[
         Literal["bag", "nothing"], Meta(description="bag: no item that is in the bag, returned ones included")
     ] = "bag"
     diversity: Annotated[
         float, Meta(ge=0, le=1, description="0: the best items; higher: items that differ more from each other")
     ] = 0.3
-
-
-class TasteQuery(ItemFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to say of a taste."""
-
     k: K | UnsetType = UNSET
     items: Items = 0
 
@@ -80,17 +80,10 @@ class ExplanationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     item: ItemId | UnsetType = UNSET
 
 
-class SimilarQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SimilarQuery(ItemFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many similar items, and which."""
 
     n: Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="number of items")] = 12
-    category: (
-        Annotated[Category, Meta(description="only items of this category, which the catalogue names")] | UnsetType
-    ) = UNSET
-    in_stock: Annotated[bool, Meta(description="only items in stock")] = False
-    price_max: (
-        Annotated[float, Meta(ge=0, le=MAX_PRICE, description="only items of this price at most")] | UnsetType
-    ) = UNSET
 
 
 class ErasureQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

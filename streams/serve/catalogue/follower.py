@@ -19,7 +19,7 @@ from aiokafka.client import AIOKafkaClient
 from streams import metrics
 from streams.exceptions import MessageError
 from streams.item_messages import parse_item
-from streams.kafka.following import CHECK, FETCHED, WAIT, Following
+from streams.kafka.following import CHECK, WAIT, Complaints, Following, share_of_response
 from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record, value_of
 from streams.serve.catalogue.catalogue import ItemCatalogue, Listed
@@ -33,7 +33,6 @@ T = TypeVar("T")
 Given = TypeVarTuple("Given")
 
 RECORDS = 500  # that are taken at a time
-LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
 ABSENCE = 43_200.0  # seconds: half of the day for which Kafka keeps a null by default (`delete.retention.ms`)
 NOTE = 60.0  # seconds between two notes that everything was read
 
@@ -82,14 +81,12 @@ class ItemFollower:
         )
         self.caught_up = asyncio.Event()  # the topic was read to its end once, or cannot be read
         self.lag: int | None = None  # records behind; None while it is not known
-        self._refused, self._refusal = 0, ""  # records that are to be complained of, and the first of them
-        self._next_complaint = self._next_note = 0.0
+        self._complaints = Complaints(self._topic, logger)
+        self._next_note = 0.0
 
     async def run(self) -> None:
         """Follow the topic until it is cancelled."""
-        await self._following.run(
-            self._read, self._stopped, lambda count: min(max(FETCHED // max(count, 1), LEAST_FETCH), LARGEST_FETCH)
-        )
+        await self._following.run(self._read, self._stopped, share_of_response)
 
     def _stopped(self, problem: str) -> None:
         self.lag = None
@@ -162,18 +159,11 @@ class ItemFollower:
                 parsed = parse_item(record.key, value_of(record))
             except MessageError as error:
                 counts["refused"] += 1
-                self._refusal = self._refusal or f"partition {record.partition}, offset {record.offset}: {error}"
-                self._refused += 1
+                self._complaints.add(1, f"partition {record.partition}, offset {record.offset}: {error}")
                 continue
             counts["removed" if parsed.item is None else "kept"] += 1
             listed.append(Listed(parsed, record.timestamp, record.partition))
         self._features.fill(self._catalogue.apply(listed, offsets))
         for what, count in counts.items():
             metrics.catalogue_followed.labels(what).inc(count)
-        if self._refused and monotonic() >= self._next_complaint:
-            self._next_complaint = monotonic() + CHECK
-            logger.warning(
-                "passed over %d records of topic %s that cannot be used; the first: %s",
-                self._refused, self._topic, self._refusal,
-            )  # fmt: skip
-            self._refused, self._refusal = 0, ""
+        self._complaints.tell()

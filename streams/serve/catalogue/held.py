@@ -36,12 +36,10 @@ class HeldItems:
         self._catalogue = catalogue
         self._thread = thread
         self._users_after = users_after
-        self._read: dict[
-            int, bytes | None
-        ] = {}  # by partition: the user read last, b"" before the first, None at the end
+        # By partition: the prefix of the user who was read last, b"" before the first, None at the end.
+        self._read: dict[int, bytes | None] = {}
         self._jobs: asyncio.Queue[Callable[[], object]] = asyncio.Queue()
         self._to_read = asyncio.Event()
-        self.caught_up = asyncio.Event()  # all bags were told once
 
     # -- what the replica tells
 
@@ -87,8 +85,6 @@ class HeldItems:
                 self._read_slice(partition)
                 await self._jobs.join()
                 continue
-            if self._read:
-                self.caught_up.set()
             self._to_read.clear()
             await self._to_read.wait()
 

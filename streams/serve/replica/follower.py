@@ -14,7 +14,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from streams import metrics
 from streams.exceptions import TopicsError
-from streams.kafka.following import CHECK, FETCHED, Following
+from streams.kafka.following import CHECK, Following, share_of_response
 from streams.kafka.metadata import DescribedTopic, topics_now
 from streams.profile.spread import partitions_of_rows
 from streams.serve.interface import State
@@ -33,7 +33,6 @@ VERIFIED = 1.0  # seconds for which records count as those of the same topic wit
 SILENCE = 5.0  # seconds without an answer after which a partition is stale
 NOTED = 10.0  # seconds between two notes of when everything was held
 PROGRESS = 5.0  # seconds between two log lines
-LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
 
 
 @dataclass
@@ -169,7 +168,7 @@ class ChangelogFollower:
             StateError: RocksDB reports a failure.
         """
         try:
-            await self._following.run(self._follow, self._stopped, _share)
+            await self._following.run(self._follow, self._stopped, share_of_response)
         finally:
             self._note_held()
 
@@ -294,8 +293,3 @@ class ChangelogFollower:
 def _shown(number: float | None) -> float:
     """A number in the metrics; -1 if it is unknown."""
     return -1.0 if number is None else number
-
-
-def _share(partitions: int) -> int:
-    """Bytes of a partition in one response."""
-    return min(max(FETCHED // max(partitions, 1), LEAST_FETCH), LARGEST_FETCH)

@@ -1,7 +1,7 @@
 """The parts of the serve worker in memory, for tests of the API: honest implementations of `streams.serve.interface`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -221,13 +221,12 @@ class MadeSender:
         self.sent: list[tuple[str, bytes]] = []
         self.down = False
 
-    async def send(self, values: Mapping[str, bytes] | Sequence[tuple[str, bytes]]) -> list[Sent]:
+    async def send(self, values: Sequence[tuple[str, bytes]]) -> list[Sent]:
         if self.down:
             raise DeliveryError("the broker at localhost:9092 did not answer within 5 s")
-        pairs = list(values.items()) if isinstance(values, Mapping) else list(values)
         start = len(self.sent)
-        self.sent.extend(pairs)
-        return [Sent("user-interactions", 0, start + number) for number in range(len(pairs))]
+        self.sent.extend(values)
+        return [Sent("user-interactions", 0, start + number) for number in range(len(values))]
 
     def events(self) -> list[Interaction]:
         return [parse_interaction(value, now=NOW / 1000 + 600, max_future=300) for _, value in self.sent]

@@ -69,8 +69,7 @@ class Cache:
 
 
 def new_recommender(settings: Settings, bundle: Bundle) -> Recommender:
-    options = ScoringOptions(settings.bag_size, settings.top_k, settings.type_weights, settings.half_life)
-    return Recommender(bundle, bundle.aggregator(settings.model_threads), options)
+    return Recommender(bundle, bundle.aggregator(settings.model_threads), ScoringOptions.of(settings))
 
 
 # -- processes
