@@ -152,18 +152,22 @@ class _Quantity(NamedTuple):
 
 
 def _of_category(categories: Sequence[str], name: str, scores: NDArray[np.float32]) -> _Quantity:
-    """The score of a category. Its lead is the distance to the best of those that rank below it in the whole bag."""
+    """The score of a category. Its lead is the distance to the best of those that rank below it in the whole bag.
+
+    Of equal scores the first category ranks above the others, as in `heaviest`. So it keeps a lead over them.
+    """
     try:
         place = categories.index(name)
     except ValueError:
         raise UnknownCategory(f"the bundle has no category {name!r}") from None
     ranked = heaviest(scores, len(scores)).tolist()
-    below = ranked[ranked.index(place) + 1 :]
+    below = np.array(ranked[ranked.index(place) + 1 :], np.intp)
 
     def measure(scored: Scored, _: NDArray[np.intp]) -> _Measured:
         values = scored.scores[:, place].astype(np.float64)
-        rivals = scored.scores[:, below].max(axis=1, initial=-np.inf) if below else np.full(len(values), -np.inf)
-        return _Measured(values, values - rivals)
+        rivals = scored.scores[:, below]
+        rivals = np.where(below > place, np.nextafter(rivals, np.float32(-np.inf)), rivals)
+        return _Measured(values, values - rivals.max(axis=1, initial=-np.inf))
 
     [value], [lead] = measure(Scored(scores[None], np.zeros((1, 0), np.float32)), np.zeros((1, 0), np.intp))
     return _Quantity(float(value), float(lead), measure)

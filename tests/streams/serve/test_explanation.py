@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -100,6 +100,7 @@ def test_an_item_raises_a_category_by_what_the_answer_without_it_lacks(
 
 @each
 @given(numbers=numbers, rank=st.integers(0, 95))
+@example(numbers=[0], rank=62)  # with the shipped bundle, the next category has the same score
 @settings(max_examples=25, deadline=None)
 def test_a_smaller_set_than_an_exact_one_lets_no_category_overtake(
     shops: dict[str, Shop], name: str, numbers: list[int], rank: int
