@@ -33,6 +33,7 @@ _ARRAYS = {
     "group": (np.int32, 1),
 }
 _PRODUCTS = 500_000  # of one call of BLAS: larger ones run on all processors, and take more of their time
+_ROWS = 64  # at a time: what is computed of them stays in the cache of the processor
 _EXACT_IN_FLOAT32 = 2**24 // (255 * 128)  # numbers in an embedding up to which all sums are whole numbers of float32
 
 
@@ -52,13 +53,19 @@ class ItemLabels:
         self.embedding_size = weights.shape[1]
         self.categories = categories
         kind = np.float32 if self.embedding_size <= _EXACT_IN_FLOAT32 else np.float64
-        self._weights = np.ascontiguousarray(weights.T.astype(kind))  # [d,K]
-        self._sums = weights.sum(axis=1, dtype=np.int64).astype(np.float64)  # [K]
-        self._scales, self._biases = scales, biases
-        self._groups = [np.flatnonzero(group == number) for number in np.unique(group[group >= 0])]
-        self._alone = np.flatnonzero(group < 0)
-        self._named = np.flatnonzero(category >= 0)
-        self._places = category[self._named]
+        # Outputs of a group stand side by side, so that a group is a slice and not a copy.
+        alone = np.flatnonzero(group < 0)
+        groups = [np.flatnonzero(group == number) for number in np.unique(group[group >= 0])]
+        order = np.concatenate([*groups, alone])
+        ends = np.cumsum([len(outputs) for outputs in groups], dtype=np.intp).tolist()
+        self._groups = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        self._alone = slice(len(order) - len(alone), None)
+        self._weights = np.ascontiguousarray(weights[order].T.astype(kind))  # [d,K]
+        self._sums = weights[order].sum(axis=1, dtype=np.int64).astype(np.float64)  # [K]
+        self._scales, self._biases = scales[order], biases[order]
+        self._output_of = np.empty(categories, np.intp)  # [D]: where the output of each category is
+        named = np.flatnonzero(category[order] >= 0)
+        self._output_of[category[order][named]] = named
 
     def of(self, rows: Sequence[bytes]) -> NDArray[np.int64]:
         """How much each item belongs to each category, in hundredths.
@@ -78,21 +85,36 @@ class ItemLabels:
                 raise ValueError(f"row {number} of {len(rows)}: expected {expected} bytes, found {len(row)}")
         table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), expected)
         header = table[:, :HEADER_BYTES].copy().view("<f4").astype(np.float64)  # [n,2]: lo, scale
-        numbers = table[:, HEADER_BYTES:].astype(self._weights.dtype)
-        sums = np.empty((len(rows), self._weights.shape[1]))  # [n,K], exact
-        step = max(_PRODUCTS // self._weights.size, 1)
-        for start in range(0, len(rows), step):
-            sums[start : start + step] = numbers[start : start + step] @ self._weights
-        logits = (sums * header[:, 1:] + self._sums * header[:, :1]) * self._scales + self._biases
-        shares = np.empty_like(logits)
-        for outputs in self._groups:
-            own = logits[:, outputs]
-            own = np.exp(own - own.max(axis=1, keepdims=True))
-            shares[:, outputs] = own / own.sum(axis=1, keepdims=True)
-        shares[:, self._alone] = 1 / (1 + np.exp(-logits[:, self._alone]))
-        found = np.zeros((len(rows), self.categories), np.int64)
-        found[:, self._places] = np.rint(HUNDREDTHS * shares[:, self._named]).astype(np.int64)
+        found = np.empty((len(rows), self.categories), np.int64)
+        for start in range(0, len(rows), _ROWS):
+            some = slice(start, start + _ROWS)
+            numbers = table[some, HEADER_BYTES:].astype(self._weights.dtype)
+            found[some] = self._hundredths(numbers, header[some]).take(self._output_of, axis=1)
         return found
+
+    def _hundredths(self, numbers: NDArray[np.floating], header: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The hundredths of each output, whole numbers [n,K]. numbers: [n,d], header: lo and scale [n,2]."""
+        found = np.empty((len(numbers), self._weights.shape[1]))
+        step = max(_PRODUCTS // self._weights.size, 1)
+        for start in range(0, len(numbers), step):
+            found[start : start + step] = numbers[start : start + step] @ self._weights  # exact
+        found *= header[:, 1:]
+        found += self._sums * header[:, :1]
+        found *= self._scales
+        found += self._biases
+        for outputs in self._groups:
+            own = found[:, outputs]
+            own -= own.max(axis=1, keepdims=True)
+        alone = found[:, self._alone]
+        np.negative(alone, out=alone)
+        np.exp(found, out=found)
+        for outputs in self._groups:
+            own = found[:, outputs]
+            own /= own.sum(axis=1, keepdims=True)
+        alone += 1
+        np.divide(1, alone, out=alone)
+        found *= HUNDREDTHS
+        return np.rint(found, out=found)
 
 
 def read_item_labels(path: Path, content: bytes, *, embedding_size: int, categories: int) -> ItemLabels:

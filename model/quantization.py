@@ -64,11 +64,11 @@ def dequantize(rows: Sequence[bytes], size: int) -> NDArray[np.float32]:
         ValueError: If a row has another length. The message gives its number and length.
     """
     expected = HEADER_BYTES + size
-    for number, row in enumerate(rows):
-        if len(row) != expected:
-            raise ValueError(
-                f"row {number} of {len(rows)}: expected {expected} bytes for an embedding of {size}, found {len(row)}"
-            )
+    if set(map(len, rows)) - {expected}:
+        number = next(number for number, row in enumerate(rows) if len(row) != expected)
+        raise ValueError(
+            f"row {number} of {len(rows)}: expected {expected} bytes for an embedding of {size}, found {len(rows[number])}"
+        )
     table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), expected)
     header = table[:, :HEADER_BYTES].copy().view("<f4")  # [n,2]: lo, scale
     values = table[:, HEADER_BYTES:].astype(np.float32)  # [n,size]

@@ -17,12 +17,14 @@ def read(data: bytes) -> Contents:
     """Keep the header and the pixels of the first frame.
 
     Raises:
-        ValueError: If the first chunk is not `VP8X`, `VP8 ` or `VP8L`, or too short for the size of the canvas.
+        ValueError: If the first chunk is not `VP8X`, `VP8 ` or `VP8L`, or it or the file is too short for the size of the canvas.
         struct.error: If the file ends inside that chunk.
         PictureError: `picture_too_complex` for too many chunks.
     """
     announced = 8 + int.from_bytes(data[4:8], "little")
     width, height = _canvas(data)
+    if announced < HEADER + 8 + CANVAS_BYTES[data[12:16]]:  # libwebp refuses it, and what is kept would have no canvas
+        raise ValueError(f"a WebP file of {announced} bytes by its header, which end before the size of the canvas")
     if data[12:16] != b"VP8X" or len(data) < announced:
         return Contents(width, height, data, announced=announced)
     kept: list[bytes] = []

@@ -71,10 +71,11 @@ def _ward(squares: NDArray[np.float64], weights: NDArray[np.float64], count: int
         first, second = divmod(int((loss if left > count else squares).argmin()), len(weights))
         if left <= count and squares[first, second] >= ALIKE:
             break
-        a, b = total[[first, second]] / (total[first] + total[second])
+        both = total[first] + total[second]
+        a, b = total[first] / both, total[second] / both
         merged = a * squares[first] + b * squares[second] - a * b * squares[first, second]  # from their common centre
-        merged[[first, second]] = np.inf
-        total[first] += total[second]
+        merged[first] = merged[second] = np.inf
+        total[first] = both
         squares[first] = squares[:, first] = merged
         loss[first] = loss[:, first] = merged * (total[first] * total / (total[first] + total))
         for matrix in (squares, loss):

@@ -87,7 +87,7 @@ def recommend_items(
     nearest: Nearest,
     codes: Codes,
     shares: Shares | None,
-    popularity: NDArray[np.float32],
+    popularity: NDArray[np.number],
     mask: NDArray[np.bool_],
     weights: RankingWeights = DEFAULT,
     options: Options = Options(),
@@ -99,7 +99,7 @@ def recommend_items(
         nearest: finds the items that are most similar to some codes.
         codes: gives the codes of items.
         shares: tells categories of items from their codes. None: categories do not count.
-        popularity: how often each item was taken, [N] by place.
+        popularity: how often each item was taken, from 0, [N] by place. It may go on behind the mask.
         mask: the items that may be recommended, bool [N]. It leaves out what is in the bag, if that is wanted.
         weights: parameters of the formula.
         options: what the caller chooses.
@@ -124,14 +124,13 @@ def find_candidates(
     taste: Taste,
     *,
     nearest: Nearest,
-    popularity: NDArray[np.float32],
+    popularity: NDArray[np.number],
     mask: NDArray[np.bool_],
     options: Options,
 ) -> NDArray[np.intp]:
     """The places of items that are worth ranking, ascending. The arguments are those of `recommend_items`."""
-    allowed = np.flatnonzero(mask)
-    taken = popularity[allowed]
-    found = [allowed[_largest(taken, options.popular)]]
+    taken = np.where(mask, popularity[: len(mask)], -1)
+    found = [_largest(taken, min(options.popular, int(np.count_nonzero(mask))))]
     if len(taste.rows):
         medoids = [one.medoid for one in find_interests(taste.rows, taste.attention, options.interests)]
         found.append(nearest(taste.rows[medoids], options.nearest, mask)[0].ravel())
@@ -144,7 +143,7 @@ def rank_items(
     *,
     codes: Codes,
     shares: Shares | None,
-    popularity: NDArray[np.float32],
+    popularity: NDArray[np.number],
     weights: RankingWeights = DEFAULT,
     count: int | None = None,
     diversity: float = 0.0,
@@ -167,7 +166,7 @@ def rank_items(
     by_taste = weights.similarity * near
     if shares is not None and weights.categories:
         by_taste += weights.categories * wanted(shares(list(distinct)), taste.scores)
-    scores = by_taste[of] + weights.popularity * np.log(popularity[places] + weights.smoothing)
+    scores = by_taste[of] + weights.popularity * np.log(popularity[places].astype(np.float32) + weights.smoothing)
     own, because = own[of], because[of]
     order = np.lexsort((places, -scores))
     if diversity > 0:
@@ -233,10 +232,8 @@ def _diverse(
     return pool[taken]
 
 
-def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+def _largest(values: NDArray[np.number], count: int) -> NDArray[np.intp]:
     """Places of the largest values, of equal ones the first. In no order."""
-    if count >= len(values):
-        return np.arange(len(values))
     least = np.partition(values, -count)[-count] if count else np.inf
     above = np.flatnonzero(values > least)
     return np.concatenate([above, np.flatnonzero(values == least)[: count - len(above)]])

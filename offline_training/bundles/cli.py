@@ -29,8 +29,11 @@ from streams.console import PlainConsole
 if TYPE_CHECKING:
     from model.bundle import Bundle
     from model.embedder import Embedder
+    from offline_training.adapters.users import Codes, Users
+    from offline_training.bundles.shop import Adapt
     from offline_training.datasets.records import Dropped
     from offline_training.progress import Step
+    from offline_training.tasks.catalogue import Catalogue
     from streams.settings import Settings
 
 BundleFolder = Annotated[
@@ -142,7 +145,8 @@ def bundle(  # noqa: PLR0917  (options all)
 
         from model.bundle import Bundle  # noqa: PLC0415
         from offline_training.adapters.choosing import adapt, check_enough  # noqa: PLC0415
-        from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
+        from offline_training.adapters.of_bags import BagUsers  # noqa: PLC0415
+        from offline_training.adapters.of_purchases import PurchaseUsers  # noqa: PLC0415
         from offline_training.bundles import summary  # noqa: PLC0415
         from offline_training.bundles.item_summary import show_items  # noqa: PLC0415
         from offline_training.bundles.purchases import make_purchases_bundle  # noqa: PLC0415
@@ -151,46 +155,52 @@ def bundle(  # noqa: PLR0917  (options all)
         from offline_training.tasks.learnt import learnt_data, second  # noqa: PLC0415
         from offline_training.tasks.purchases import read_taken, users_of  # noqa: PLC0415
         from offline_training.tasks.split import make_split, read_histories, task_named  # noqa: PLC0415
-        from streams.console import read  # noqa: PLC0415
     torch.set_num_threads(threads)
     with progress(PlainConsole(stderr=True)) as step:
         _check(aggregator, adapts, adapts_embeddings)
         chosen, catalogue, date = task_named(task), read_catalogue(dataset, embeddings), second(int(time() * 1000))
+        old, built_on = None if adapts is None else Bundle.load(adapts), Bundle.load(base)
+
+        def fitting(older: Bundle, users: "Users") -> "Adapt":
+            codes = _old_codes(
+                older, built_on, catalogue, dataset, embeddings, filed_in=adapts_embeddings, threads=threads, step=step
+            )
+            check_enough(codes, users)
+            return partial(adapt, old=older, old_codes=codes, users=users, step=step)
+
         if chosen == "purchases":
-            _refuse(chosen, aggregator=aggregator, adapts=adapts, variants=variants, max_bag=max_bag)
+            _refuse(chosen, aggregator=aggregator, variants=variants, max_bag=max_bag)
             set_apart = users_of(apart) if apart else ()
+            taken = read_taken(dataset, catalogue, apart=set_apart)
             made = make_purchases_bundle(
-                base=Bundle.load(base),
+                base=built_on,
                 catalogue=catalogue,
-                taken=read_taken(dataset, catalogue, apart=set_apart),
+                taken=taken,
                 name=name,
                 version=version,
-                command=_command(task=task, base=base and "BUNDLE", apart=apart and "DATASET", seed=seed, items=items),
+                command=_command(
+                    task=task,
+                    base=base and "BUNDLE",
+                    apart=apart and "DATASET",
+                    adapts=adapts and "BUNDLE",
+                    seed=seed,
+                    items=items,
+                ),
                 seed=seed,
                 date=date,
                 data=learnt_data(dataset, catalogue, chosen, apart=set_apart),
                 out=out,
                 step=step,
                 ranking=items,
+                adapt=None if old is None else fitting(old, PurchaseUsers.of(catalogue, taken)),
             )
             summary.show(PlainConsole(), made.manifest.metrics, f"{made.name} {made.version}")
             show_items(PlainConsole(), made.manifest.metrics, f"{made.name} {made.version}")
+            if old is not None:
+                PlainConsole().print(_adapted(made, old, chosen), soft_wrap=True)
             return
         _refuse(chosen, apart=apart, items=items)
         split = make_split(chosen, read_histories(dataset, catalogue), catalogue, variants=variants, max_bag=max_bag)
-        built_on = Bundle.load(base)
-        old = None if adapts is None else Bundle.load(adapts)
-        adapting = None
-        if old is not None:
-            path, filed = embeddings, catalogue
-            if adapts_embeddings is not None or old.backbone_version != built_on.backbone_version:
-                embedder = filed_by(old, threads)
-                path = adapts_embeddings or embeddings.with_name(f"{embeddings.stem}-{embedder.version}.npz")
-                _embed_pictures(read(), dataset, embedder, path, step)
-                filed = read_catalogue(dataset, path)
-            codes = old_codes(old, catalogue, filed, path)
-            check_enough(codes, split)
-            adapting = partial(adapt, old=old, old_codes=codes, split=split, task=chosen, step=step)
         made = make_shop_bundle(
             base=built_on,
             catalogue=catalogue,
@@ -213,7 +223,7 @@ def bundle(  # noqa: PLR0917  (options all)
             data=learnt_data(dataset, catalogue, chosen, new=split.new),
             out=out,
             step=step,
-            adapt=adapting,
+            adapt=None if old is None else fitting(old, BagUsers(split, chosen)),
         )
     printer = PlainConsole()
     summary.show(printer, made.manifest.metrics, f"{made.name} {made.version}")
@@ -242,6 +252,42 @@ def _refuse(task: str, **given: object) -> None:
             raise DatasetError(f"--{name.replace('_', '-')} {value}: not with --task {task}")
 
 
+def _old_codes(
+    old: "Bundle",
+    built_on: "Bundle",
+    catalogue: "Catalogue",
+    dataset: Path,
+    embeddings: Path,
+    *,
+    filed_in: Path | None,
+    threads: int,
+    step: "Step",
+) -> "Codes":
+    """The embeddings of the items by an older bundle, NaN where there is none. Embeds the pictures again if its backbone is another.
+
+    Args:
+        old: the older bundle.
+        built_on: the bundle whose backbone made `embeddings`.
+        catalogue: the items.
+        dataset: their data set.
+        embeddings: file of their features.
+        filed_in: file of their embeddings by the older bundle; None: beside `embeddings`, if one is needed.
+        threads: of the older embedder.
+        step: opens progress bars.
+    """
+    from offline_training.adapters.old_codes import filed_by, old_codes  # noqa: PLC0415
+    from offline_training.tasks.catalogue import read_catalogue  # noqa: PLC0415
+    from streams.console import read  # noqa: PLC0415
+
+    path, filed = embeddings, catalogue
+    if filed_in is not None or old.backbone_version != built_on.backbone_version:
+        embedder = filed_by(old, threads)
+        path = filed_in or embeddings.with_name(f"{embeddings.stem}-{embedder.version}.npz")
+        _embed_pictures(read(), dataset, embedder, path, step)
+        filed = read_catalogue(dataset, path)
+    return old_codes(old, catalogue, filed, path)
+
+
 def _command(*, items: bool = False, **options: str | int | None) -> str:
     """The command line to note in the manifest. Paths are left out: they are of no use elsewhere, and nobody's business."""
     given = [f"--{name.replace('_', '-')} {value}" for name, value in options.items() if value is not None]
@@ -253,15 +299,16 @@ def _adapted(made: "Bundle", old: "Bundle", task: str) -> str:
     if made.manifest.adapts is None:
         return f"no adapter: {old.path} has the same embedder, {made.embedder_version}"
     adapts, measured = made.manifest.adapts, made.manifest.metrics
-    costs = [f"{measured[f'test/{task}, native codes']['micro F1']:.3f} native"]
+    figure = "macro hit@3" if task == "purchases" else "micro F1"
+    costs = [f"{measured[f'test/{task}, native codes'][figure]:.3f} native"]
     for kind in ("adapted", "untouched"):
         of_kind = measured.get(f"test/{task}, {kind} codes")
         if of_kind is not None:
-            difference, low, high = (of_kind[f"micro F1 - native{end}"] for end in ("", " low", " high"))
-            costs.append(f"{of_kind['micro F1']:.3f} {kind} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])")
+            difference, low, high = (of_kind[f"{figure} - native{end}"] for end in ("", " low", " high"))
+            costs.append(f"{of_kind[figure]:.3f} {kind} ({difference:+.3f} [{low:+.3f}, {high:+.3f}])")
     return (
         f"adapts embedder {adapts.embedder_version} ({old.name} {old.version}): {adapts.method}, "
-        f"fitted on {adapts.pictures:,} pictures; micro F1 by codes: {', '.join(costs)}"
+        f"fitted on {adapts.pictures:,} pictures; {figure} by codes: {', '.join(costs)}"
     )
 
 

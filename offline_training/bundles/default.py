@@ -49,7 +49,7 @@ from offline_training.progress import Step
 from offline_training.tasks.catalogue import Catalogue
 from offline_training.tasks.split import Split
 
-NAME, VERSION = "default", "4.0.0"
+NAME, VERSION = "default", "5.0.0"
 TRAINING_THREADS = 1
 """The networks are small: a second thread gains little on idle cores, and on shared cores waiting for it costs ten times the step."""
 SERVED = "stack"

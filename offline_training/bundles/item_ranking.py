@@ -25,7 +25,8 @@ from offline_training.datasets.records import DatasetError
 from offline_training.progress import Advance, Step
 from offline_training.tasks import situations
 from offline_training.tasks.item_baselines import POPULAR_DAYS, ItemCounts
-from offline_training.tasks.item_figures import Catalogued, tastes_of
+from offline_training.tasks.item_figures import tastes_of
+from offline_training.tasks.item_methods import Catalogued
 from offline_training.tasks.purchases import Contexts, Taken
 
 _ROUND = 4  # digits of the weights in the bundle

@@ -9,7 +9,8 @@ from rich.table import Table
 from model.field_metrics import Paired
 from model.item_search.item_metrics import FIGURES
 from offline_training.report import sentences
-from offline_training.tasks.item_figures import GROUPS, METHODS, RECOMMENDED
+from offline_training.tasks.item_figures import GROUPS
+from offline_training.tasks.item_methods import METHODS, RECOMMENDED
 
 Measured = Mapping[str, Mapping[str, float]]
 """Figures by name, by group and method: `test/items: all, recommended`."""

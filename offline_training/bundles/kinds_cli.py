@@ -29,7 +29,7 @@ def kinds(  # noqa: PLR0917  (options all)
 ) -> None:
     """Add the kinds of products (footwear, lighting, cookware) to a bundle. Trains nothing.
 
-    The kinds are sums over classes of MobileNet's own last layer. They are a field of the new bundle, beside its categories.
+    The kinds combine classes of MobileNet's own last layer. They are a field of the new bundle, beside its categories.
     The embeddings become longer, so the new bundle has another embedder version.
 
     With --data the shipped bundle's categories and the kinds are measured on photos that its training has not seen.

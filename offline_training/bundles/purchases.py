@@ -19,7 +19,7 @@ from offline_training.aggregators.blend import TrendBlend
 from offline_training.aggregators.blend_fitting import BlendRecipe, Known, fit_blend, prior_of
 from offline_training.bundles.item_ranking import train_ranking
 from offline_training.bundles.item_summary import items_group
-from offline_training.bundles.shop import check_features, network_text
+from offline_training.bundles.shop import Adapt, check_features, network_text
 from offline_training.bundles.summary import group_of
 from offline_training.datasets.records import DatasetError
 from offline_training.exporting.bundle_files import make_bundle
@@ -65,6 +65,7 @@ def make_purchases_bundle(
     keep_items: bool = False,
     new: NDArray[np.bool_] | None = None,
     ranking: bool = False,
+    adapt: Adapt | None = None,
 ) -> Bundle:
     """Train, write and measure a bundle that uses the trend.
 
@@ -85,6 +86,7 @@ def make_purchases_bundle(
             then has the embedder version of `base`.
         new: bool [N], items that the item network must not learn from. None: it learns from all.
         ranking: train the ranking of items, too.
+        adapt: fits an adapter, if the bundle gets one.
 
     Raises:
         DatasetError: the embeddings have another size than the features of the backbone, too few users bought on two days, or
@@ -153,6 +155,7 @@ def make_purchases_bundle(
             | (measured_items(bundle, taken, split, stored, step) if ranking else {})
         ),
         labels=arrays,
+        adapt=(lambda bundle: adapt(bundle, stored)) if adapt else None,
         rank=partial(train_ranking, taken=taken, contexts=split.train, codes=stored, seed=seed, step=step)
         if ranking
         else None,

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperCommand
 
 from model.exceptions import TastestreamError
+from offline_training.console import Paper
 from streams.console import USAGE, fail, read, stdout, window
 from streams.exceptions import BrokerUnreachable
 from streams.runtime.process import CRASHED, UNAVAILABLE
@@ -95,6 +96,15 @@ def replay(
             help="Prefix of user ids. Use a new one to keep a replay apart from earlier ones on the same topics."
         ),
     ] = "",
+    items: Annotated[
+        bool,
+        typer.Option(
+            "--items",
+            help="Also measure recommended items before each purchase: hit@12, MAP@12 and recall@100, beside what was popular, what "
+            "others bought, and the nearest picture. The items are ranked without the workers, some hundredths of a second for each "
+            "user and time: name few users with --measured-users.",
+        ),
+    ] = False,
     beside: Annotated[
         list[Path] | None,
         typer.Option(
@@ -118,6 +128,7 @@ def replay(
             "--check", help="Compute all answers again without Kafka, and compare them with those of the workers."
         ),
     ] = False,
+    paper: Paper = False,
 ) -> None:
     """Play a data set as a stream of events, and measure the recommendations before each purchase.
 
@@ -149,7 +160,7 @@ def replay(
         dataset=dataset,
         out=out,
         selection=EventSelection(users, limit, first, end),
-        rules=Rules(kinds, _duration(delay), tuple(sorted(set(k or (1, 5, 10))))),
+        rules=Rules(kinds, _duration(delay), tuple(sorted(set(k or (1, 5, 10)))), paper=paper),
         pace=Pace(_parsed("--speed", speed), _parsed("--rate", rate)),
         lead=lead,
         host=host,
@@ -160,6 +171,7 @@ def replay(
         beside=tuple(beside or ()),
         live_topics=live_topics,
         measured=measured_users,
+        items=items,
     )
     settings = read()
     try:
@@ -191,7 +203,7 @@ def compare(
     """Show finished replays of the same events side by side, with the difference of each to the first.
 
     The runs must have the same data set, the same users and times, and the same
-    --targets, --delay and --k.
+    --targets, --delay, --k and --paper.
 
     Exit codes: 0: compared; 2: a run cannot be read, or the runs are not
     comparable.

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from model.bundle import Bundle
-from offline_training.replay.answers.embeddings import PictureEmbeddings
+from offline_training.replay.answers.embeddings import Embeddings, PictureEmbeddings
 from offline_training.replay.answers.expected import Offline
 from offline_training.replay.answers.journal import JOURNAL, Journal, claim
 from offline_training.replay.answers.table import Answers
@@ -53,6 +53,7 @@ class ReplayOptions:
         beside: folders of bundles that are measured at the same targets.
         live_topics: whether to play to an input topic that has events of others.
         measured: file of the users whose targets are measured; None: all.
+        items: whether recommended items are measured, too.
     """
 
     dataset: Path
@@ -69,10 +70,19 @@ class ReplayOptions:
     beside: tuple[Path, ...] = ()
     live_topics: bool = False
     measured: Path | None = None
+    items: bool = False
 
 
-def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> int:
+def run_replay(
+    settings: Settings, options: ReplayOptions, console: Console, embeddings: Embeddings | None = None
+) -> int:
     """Play, evaluate and report.
+
+    Args:
+        settings: the settings of the workers.
+        options: of the command.
+        console: shows the results.
+        embeddings: of the pictures, for what is computed without the workers. None: they are made from the pictures.
 
     Returns:
         The exit code: 0; 1 when the check found a difference; 130 when the replay was stopped.
@@ -121,10 +131,18 @@ def run_replay(settings: Settings, options: ReplayOptions, console: Console) -> 
 
     # Evaluate the answers at the targets.
     trends = asyncio.run(read_topic_trends(settings, served)) if options.check and served.labels_version else None
-    embeddings = PictureEmbeddings(settings, stream.dataset.folders, step)
+    embeddings = embeddings or PictureEmbeddings(settings, stream.dataset.folders, step)
     offline = Offline(settings, stream, naming, answers.reasons, embeddings, topic=trends)
     evaluation = evaluate(
-        stream, answers, offline, served=served, beside=beside, rules=options.rules, check=options.check, at=at
+        stream,
+        answers,
+        offline,
+        served=served,
+        beside=beside,
+        rules=options.rules,
+        check=options.check,
+        at=at,
+        items=options.items,
     )
     results = results_of(
         evaluation, stream, answers, fingerprint=naming.stream, served=served, beside=beside, rules=options.rules,

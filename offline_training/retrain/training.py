@@ -11,6 +11,9 @@ from model.bundle import Bundle
 from model.bundle.manifest import Data
 from model.quantization import as_stored, dequantize
 from offline_training.adapters.choosing import adapt, check_enough
+from offline_training.adapters.of_bags import BagUsers
+from offline_training.adapters.of_purchases import PurchaseUsers
+from offline_training.adapters.users import Users
 from offline_training.bundles.purchases import make_purchases_bundle
 from offline_training.bundles.shop import Adapt, make_shop_bundle
 from offline_training.datasets.picture_ref import PictureRef
@@ -108,11 +111,14 @@ def read_training_data(folder: Path, categories: Sequence[str] | None, cut: int,
 def adapter_from(current: Bundle, data: TrainingData, step: Step) -> Adapt | None:
     """What fits an adapter from the embeddings of the current bundle; None where there are too few items or users for one."""
     codes = as_stored(codes_of(current.split_embedder(), data.catalogue.embeddings))
+    users: Users = BagUsers(data.split, "next")
+    if data.taken is not None:
+        users = PurchaseUsers.of(data.catalogue, data.taken, data.split.new)
     try:
-        check_enough(codes, data.split)
+        check_enough(codes, users)
     except DatasetError:
         return None
-    return partial(adapt, old=current, old_codes=codes, split=data.split, task="next", step=step)
+    return partial(adapt, old=current, old_codes=codes, users=users, step=step)
 
 
 def train(
@@ -137,8 +143,9 @@ def train(
         data: what there is to learn from.
         adapts: whether the next bundle gets an adapter for the embeddings of the current one, if there are enough items and users.
         name, version, command, aggregator, keep_items, seed, date, out, step: as in `make_shop_bundle`. The aggregator of the task
-            *purchases* is the blend, and its bundles have no adapter.
+            *purchases* is the blend.
     """
+    adapting = adapter_from(current, data, step) if adapts and not keep_items else None
     if data.taken is not None:
         return make_purchases_bundle(
             base=current,
@@ -154,6 +161,7 @@ def train(
             step=step,
             keep_items=keep_items,
             new=data.split.new,
+            adapt=adapting,
         )
     return make_shop_bundle(
         base=current,
@@ -170,5 +178,5 @@ def train(
         out=out,
         step=step,
         keep_items=keep_items,
-        adapt=adapter_from(current, data, step) if adapts and not keep_items else None,
+        adapt=adapting,
     )

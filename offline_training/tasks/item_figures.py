@@ -13,40 +13,15 @@ from numpy.typing import NDArray
 from model.bundle import Bundle
 from model.field_metrics import interval, paired
 from model.item_search import item_metrics
-from model.item_search.index import CodeIndex
 from model.item_search.item_metrics import FIGURES, LISTED
-from model.item_search.ranking import Options, Shares, Taste, recommend_items
-from model.item_search.vectors import unit
+from model.item_search.ranking import Options, Taste
 from model.item_search.weights import RankingWeights
-from model.quantization import dequantize, quantize_all
-from offline_training.tasks.item_baselines import POPULAR_DAYS, WINDOWS, CoPurchases, ItemCounts, best, like_the_last
+from model.quantization import dequantize
+from offline_training.tasks.item_methods import METHODS, RECOMMENDED, Asking, Catalogued, ItemMethods
 from offline_training.tasks.purchase_figures import answers_of
 from offline_training.tasks.purchases import Contexts, Rows, Taken
 
-RECOMMENDED = "recommended"
-CO_PURCHASE, LAST_PICTURE = "co-purchase", "picture of the last item"
-METHODS = (RECOMMENDED, *WINDOWS, CO_PURCHASE, LAST_PICTURE)
 GROUPS = ("all", "never bought before", "first purchase of a user")
-
-
-class Catalogued(NamedTuple):
-    """The items as a serve worker holds them."""
-
-    rows: list[bytes]
-    """Their codes."""
-    code_index: CodeIndex
-    shares: Shares | None
-
-    @classmethod
-    def of(cls, bundle: Bundle, codes: NDArray[np.float32]) -> "Catalogued":
-        """Store codes, float32 [N, d], by the bundle's own embedder."""
-        rows, index, labels = quantize_all(codes), CodeIndex(codes.shape[1]), bundle.item_labels()
-        index.put(np.arange(len(rows)), rows)
-        return cls(rows, index, None if labels is None else labels.of)
-
-    def codes(self, places: Sequence[int]) -> list[bytes]:
-        """The codes of items."""
-        return [self.rows[place] for place in places]
 
 
 class MeasuredItems(NamedTuple):
@@ -130,56 +105,50 @@ def measure_items(
         advance: is called with the number of contexts that are done.
     """
     items = Catalogued.of(bundle, codes)
-    counts, together = ItemCounts(taken, len(codes)), CoPurchases(taken, len(codes))
-    units = unit(dequantize(items.rows, codes.shape[1]))
-    weights = weights or bundle.ranking()
+    compared = ItemMethods(items, taken, weights=weights or bundle.ranking(), methods=methods, options=options)
     ends = np.searchsorted(contexts.of_target, np.arange(len(contexts.day) + 1))
     owned = contexts.owned()
-    ranks: Mapping[str, list[NDArray[np.int64]]] = {name: [] for name in methods}
-    never: list[NDArray[np.bool_]] = []
-    chosen: list[NDArray[np.intp]] = []
+    measuring = Measuring(methods)
     for number, taste in enumerate(tastes_of(bundle, taken, contexts, codes, items.rows)):
         advance(1)
         targets = np.arange(ends[number], ends[number + 1])
-        targets = targets[~owned[targets]]
-        if not len(targets):
+        rows = contexts.targets[targets[~owned[targets]]]
+        if not len(rows):
             continue
-        user, day = int(contexts.user[number]), int(contexts.day[number])
         bag = contexts.rows[contexts.starts[number] : contexts.starts[number + 1]]
-        popular = {name: counts.before(day, window) for name, window in WINDOWS.items()}
-        ever, lately = counts.before(day, None), counts.before(day, POPULAR_DAYS)
-        for name in methods:
-            if name == RECOMMENDED:
-                mask = np.ones(len(codes), bool)
-                mask[bag] = False
-                listed = [
-                    item.place
-                    for item in recommend_items(
-                        taste,
-                        nearest=items.code_index.search,
-                        codes=items.codes,
-                        shares=items.shares,
-                        popularity=lately,
-                        mask=mask,
-                        weights=weights,
-                        options=options,
-                    )
-                ]
-            elif name == CO_PURCHASE:
-                listed = best(together.scores(user, day, bag, ever), lately, bag)
-            elif name == LAST_PICTURE:
-                alike = like_the_last(units, int(bag[-1])) if len(bag) else lately
-                listed = best(alike, lately, bag)
-            else:
-                listed = best(popular[name], ever, bag)
-            ranks[name].append(item_metrics.ranks_of(listed, contexts.targets[targets]))
-        never.append(ever[contexts.targets[targets]] == 0)
-        chosen.append(targets)
-    every = np.concatenate(chosen) if chosen else np.zeros(0, np.intp)
-    return MeasuredItems(
-        contexts.user[contexts.of_target[every]],
-        {name: np.concatenate([*parts, np.zeros(0, np.int64)]) for name, parts in ranks.items()},
-        np.concatenate([*never, np.zeros(0, bool)]),
-        contexts.sizes[contexts.of_target[every]] == 0,
-        int(owned.sum()),
-    )
+        last = int(bag[-1]) if len(bag) else None
+        asking = Asking(taste, int(contexts.user[number]), int(contexts.day[number]), bag, last)
+        measuring.add(compared, asking, rows)
+    return measuring.measured(int(owned.sum()))
+
+
+class Measuring:
+    """Collects the targets of `MeasuredItems`, in the order in which they come.
+
+    Args:
+        methods: names of `METHODS`.
+    """
+
+    def __init__(self, methods: Sequence[str] = METHODS) -> None:
+        self._users: list[NDArray[np.int32]] = []
+        self._ranks: Mapping[str, list[NDArray[np.int64]]] = {name: [] for name in methods}
+        self._never: list[NDArray[np.bool_]] = []
+        self._first: list[NDArray[np.bool_]] = []
+
+    def add(self, methods: ItemMethods, asking: Asking, targets: Rows) -> None:
+        """Measure at what somebody bought, rows [T] of items that are not in the bag."""
+        for name, ranks in methods.ranks(asking, targets).items():
+            self._ranks[name].append(ranks)
+        self._users.append(np.full(len(targets), asking.user, np.int32))
+        self._never.append(methods.never(asking.day, targets))
+        self._first.append(np.full(len(targets), asking.last is None))
+
+    def measured(self, owned: int) -> MeasuredItems:
+        """Everything so far. `owned`: purchases of articles that are in the bag."""
+        return MeasuredItems(
+            np.concatenate([*self._users, np.zeros(0, np.int32)]),
+            {name: np.concatenate([*ranks, np.zeros(0, np.int64)]) for name, ranks in self._ranks.items()},
+            np.concatenate([*self._never, np.zeros(0, bool)]),
+            np.concatenate([*self._first, np.zeros(0, bool)]),
+            owned,
+        )

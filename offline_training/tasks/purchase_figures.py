@@ -36,10 +36,12 @@ class Measured(NamedTuple):
     Attributes:
         figures: means over purchases, by name.
         hits: float [T], macro hit@3 of each target. NaN for one without any field.
+        bits: float [T], the surprise at each target, averaged over its fields. NaN for one without any field.
     """
 
     figures: dict[str, float]
     hits: NDArray[np.float64]
+    bits: NDArray[np.float64]
 
 
 def fine_fields(fields: Sequence[Field]) -> list[int]:
@@ -68,6 +70,7 @@ def measure(scores: Scores, contexts: Contexts, matrix: NDArray[np.bool_], field
     ]
     ranks, bits, confidence, right, in_list = (np.concatenate(values) for values in zip(*parts, strict=True))
     best, three = (field_metrics.macro(field_metrics.hits_at(k, ranks)) for k in (1, 3))
+    surprise = field_metrics.macro(bits)
     users = contexts.user[contexts.of_target]
     if np.isnan(three).all():
         raise DatasetError("task purchases: no item that was bought has a label of a field")
@@ -82,7 +85,7 @@ def measure(scores: Scores, contexts: Contexts, matrix: NDArray[np.bool_], field
         "macro hit@3 high": high,
         "macro hit@3, not owned": _mean(three[new]),
         "NDCG@5, fine fields": _mean(field_metrics.macro(field_metrics.gains_at(5, ranks[:, fine]))),
-        "bits": _mean(field_metrics.macro(bits)),
+        "bits": _mean(surprise),
         "calibration error": _mean(np.array(errors)),
     }
     found |= {f"recall@{k}": _mean(in_list[:, number]) for number, k in enumerate(KS)}
@@ -96,7 +99,7 @@ def measure(scores: Scores, contexts: Contexts, matrix: NDArray[np.bool_], field
     ):
         found |= {f"{field.name}: hit@3": hit, f"{field.name}: NDCG@5": gain, f"{field.name}: calibration error": error}
     found |= {"purchases": len(three), "not owned": int(new.sum()), "users": len(np.unique(users))}
-    return Measured({name: value for name, value in found.items() if not np.isnan(value)}, three)
+    return Measured({name: value for name, value in found.items() if not np.isnan(value)}, three, surprise)
 
 
 def _of_targets(

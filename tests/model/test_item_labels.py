@@ -9,6 +9,7 @@ import pytest
 from model.bundle import LABELS, MANIFEST, Bundle, file_sha256
 from model.bundle.manifest import Manifest, encode
 from model.exceptions import BundleError
+from model.item_labels import ItemLabels
 from model.quantization import dequantize, quantize
 from tests.bundles import write_trending
 
@@ -81,3 +82,22 @@ def changed(bundle: Bundle, folder: Path, arrays: dict[str, np.ndarray], *, comp
     renamed = msgspec.structs.replace(manifest, files=files)
     (folder / MANIFEST).write_bytes(encode(renamed))
     return folder
+
+
+def test_outputs_count_for_their_own_category_in_whatever_order_groups_and_single_outputs_are() -> None:
+    rng = np.random.default_rng(7)
+    weights, scales = rng.integers(-127, 128, (7, 5)).astype(np.int8), rng.uniform(0.001, 0.02, 7)
+    biases = rng.normal(0, 1, 7)
+    category = np.array([2, 4, -1, 0, 5, 1, 3], np.int32)  # output 2 is none of the categories of group 1
+    group = np.array([1, -1, 1, 0, 1, 0, -1], np.int32)
+    labels = ItemLabels(weights=weights, scales=scales, biases=biases, category=category, group=group, categories=6)
+    some = rows(150, 5)
+    logits = dequantize(some, 5).astype(np.float64) @ weights.T * scales + biases
+    expected = np.empty((len(some), 6))
+    for output, place in enumerate(category):
+        own = group == group[output]
+        share = np.exp(logits[:, output])
+        share /= 1 + share if group[output] < 0 else np.exp(logits[:, own]).sum(axis=1)
+        if place >= 0:
+            expected[:, place] = 100 * share
+    assert np.abs(labels.of(some) - expected).max() <= 0.51

@@ -31,6 +31,12 @@ def short_webp(kind: bytes, length: int) -> bytes:
     return riff(kind + struct.pack("<I", length) + bytes(length) + b"EXIF" + struct.pack("<I", 20) + bytes(20))
 
 
+def short_riff(kind: bytes, length: int) -> bytes:
+    """A WebP whose first chunk is complete, and which says of itself that it has this length."""
+    whole = riff(kind + struct.pack("<I", 10) + bytes(10) + b"EXIF" + struct.pack("<I", 20) + bytes(20))
+    return whole[:4] + struct.pack("<I", length) + whole[8:]
+
+
 def short_avif(length: int) -> bytes:
     """An AVIF whose size property has this length. The rest of the property is another box."""
     whole = sound("AVIF")
@@ -51,9 +57,25 @@ def short_avif(length: int) -> bytes:
         short_webp(b"VP8X", 8),
         short_webp(b"VP8 ", 6),
         short_webp(b"VP8L", 4),
+        short_riff(b"VP8X", 0),
+        short_riff(b"VP8X", 21),
+        short_riff(b"VP8 ", 21),
         short_avif(4),
     ],
-    ids=["JPEG 2", "JPEG 6", "PNG 0", "PNG 7", "WebP 6", "WebP 8", "lossy WebP", "lossless WebP", "AVIF"],
+    ids=[
+        "JPEG 2",
+        "JPEG 6",
+        "PNG 0",
+        "PNG 7",
+        "WebP 6",
+        "WebP 8",
+        "lossy WebP",
+        "lossless WebP",
+        "WebP of 0 bytes",
+        "WebP of 21 bytes",
+        "lossy WebP of 21 bytes",
+        "AVIF",
+    ],
 )
 def test_a_part_that_ends_before_the_size_is_refused(data: bytes) -> None:
     file_format = picture_format(data)

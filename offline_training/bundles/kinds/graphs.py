@@ -25,7 +25,7 @@ from model.bundle import AGGREGATOR, BACKBONE, ITEMS, LABELS, MANIFEST, Bundle, 
 from model.bundle.manifest import Embedding, Field, Provenance, encode
 from model.bundle.versions import with_versions
 from model.exceptions import BundleError
-from offline_training.bundles.kinds.table import KindHead, read_categories
+from offline_training.bundles.kinds.table import SOFTNESS, KindHead, read_categories
 from offline_training.exporting.graphs import strip_and_check
 
 Measure = Callable[[Bundle], dict[str, dict[str, float]]]
@@ -43,7 +43,7 @@ LEAST_PLAUSIBLE = 1e-3
 """Least m, so that a score is at most divided by four: the kinds err, too."""
 KINDS = Provenance(
     "MobileNet v1 1.0 224, trained on ImageNet",
-    "outputs of its last layer, summed up to kinds of products (kinds.csv)",
+    "outputs of its last layer, combined to kinds of products (kinds.csv)",
     "Apache-2.0",
     "The TensorFlow Authors (TF-Slim image classification models)",
 )
@@ -140,18 +140,24 @@ def _with_item_kinds(model: onnx.ModelProto, head: KindHead) -> onnx.ModelProto:
             "scale": scale.astype(np.float32),
             "bias": head.bias,
             "membership": head.membership,
-            "least": np.exp(np.float32(LEAST)),
+            "least": np.float32(LEAST),
+            "softness": np.float32(SOFTNESS),
+            "tiny": np.float32(1e-30),  # no class of a kind is likely at all: the logarithm stays finite
             "factor": np.float32(SCALE),
         },
         [
             ("Cast", ["levels"], "wide", {"to": TensorProto.FLOAT}),
             ("Mul", ["wide", "scale"], "weight", {}),
             ("Gemm", ["/features", "weight", "bias"], "logits", {"transB": 1}),
-            ("Softmax", ["logits"], "classes", {"axis": 1}),
-            ("MatMul", ["classes", "membership"], "probabilities", {}),
+            ("Div", ["logits", "softness"], "soft", {}),
+            ("Softmax", ["soft"], "classes", {"axis": 1}),
+            ("MatMul", ["classes", "membership"], "sums", {}),
+            ("Max", ["sums", "tiny"], "some", {}),
+            ("Log", ["some"], "log", {}),
+            ("Mul", ["log", "softness"], "of_kinds", {}),
+            ("LogSoftmax", ["of_kinds"], "probabilities", {"axis": 1}),
             ("Max", ["probabilities", "least"], "bounded", {}),
-            ("Log", ["bounded"], "log", {}),
-            ("Mul", ["log", "factor"], "numbers", {}),
+            ("Mul", ["bounded", "factor"], "numbers", {}),
             ("Concat", [f"/{_OWN}embedding", "numbers"], "/embedding", {"axis": 1}),
         ],
     )

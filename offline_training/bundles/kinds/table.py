@@ -15,19 +15,23 @@ KINDS, CATEGORIES = (Path(__file__).with_name(name) for name in ("kinds.csv", "c
 WEIGHTS, BIASES = "Logits/Conv2d_1c_1x1/weights", "Logits/Conv2d_1c_1x1/biases"  # of the last layer
 OUTPUTS = 1001
 AND = " + "  # between kinds in a cell
+SOFTNESS = 4.0
+"""How far several classes of a kind that are somewhat likely count beside one that is very likely. 1: the probabilities of the classes
+are added up. More: the mean of the outputs counts more. Chosen on photos for training and validation."""
 
 
 @dataclass(frozen=True)
 class KindHead:
-    """A linear layer over features, whose softmax adds up to the kinds.
+    """A linear layer over features, with an output for each class, and a softmax over the kinds.
 
-    A kind with many classes is not wanted more than one with few. So each bias is less by the logarithm of the number of classes
-    of its kind: with features that say nothing, all kinds have the same probability.
+    What a kind gets from the outputs `o` of its m classes is `s log(mean(exp(o / s)))`, between their mean and their maximum; s is
+    `SOFTNESS`. Dividing by m instead of adding up means that a kind with many classes is not wanted more than one with few: with
+    features that say nothing, all kinds have the same probability.
 
     Attributes:
         kinds: K names.
         weight: float32 [n, d].
-        bias: float32 [n].
+        bias: float32 [n]. It is less than that of the class by `s log(m)`.
         kind: int64 [n], the kind of each output.
     """
 
@@ -43,9 +47,10 @@ class KindHead:
 
     def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the probability of each kind, float32 [N, K], for features [N, d]."""
-        logits = features @ self.weight.T + self.bias
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (shares / shares.sum(axis=1, keepdims=True)) @ self.membership
+        outputs = (features @ self.weight.T + self.bias) / SOFTNESS
+        classes = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        shares = (classes @ self.membership) ** SOFTNESS
+        return shares / shares.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def kind_head(weights: Path) -> KindHead:
                 f"{weights}: expected the arrays of MobileNet v1, found none of its last layer of {OUTPUTS:,} outputs"
             )
         weight = arrays[WEIGHTS][0, 0].T[classes]
-        bias = arrays[BIASES][classes] - np.repeat(np.log(sizes), sizes)
+        bias = arrays[BIASES][classes] - SOFTNESS * np.repeat(np.log(sizes), sizes)
     return KindHead(
         list(table),
         np.ascontiguousarray(weight, np.float32),

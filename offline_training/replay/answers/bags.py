@@ -1,6 +1,8 @@
 """The bag of each user before and after each event, by the same fold as in the profile worker. Pure."""
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import NamedTuple
 
 from model.bundle import Bundle
@@ -57,6 +59,34 @@ def changed_bags(
         after = fold(before, interaction, max_slots=settings.max_slots, kept={bundle.embedder_version})
         bags[event.user] = after
         yield Changed(event, interaction, before, after)
+
+
+class Moment(NamedTuple):
+    """A time of the stream, and what is known at it."""
+
+    time: int  # milliseconds
+    news: list[Changed]  # what has become known since the moment before
+    bags: Mapping[str, Bag]  # by user, as they are known; they change with the next moment
+    events: list[PlayedEvent]  # of that time
+
+
+def by_moment(changed: Iterable[Changed], delay: int) -> Iterator[Moment]:
+    """Go through the times of the events. What happens at a time is not known at it.
+
+    Args:
+        changed: the events with their bags, in time order.
+        delay: until an event is known, milliseconds.
+    """
+    bags: dict[str, Bag] = {}
+    waiting: deque[Changed] = deque()  # events that are not known yet
+    for time, some in groupby(changed, key=lambda one: one.event.time):
+        news: list[Changed] = []
+        while waiting and is_before(waiting[0].event.time, time, delay):
+            news.append(one := waiting.popleft())
+            bags[one.event.user] = one.after
+        of_time = list(some)
+        yield Moment(time, news, bags, [one.event for one in of_time])
+        waiting.extend(of_time)
 
 
 def is_before(time: int, now: int, delay: int) -> bool:

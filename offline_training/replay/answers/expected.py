@@ -4,16 +4,15 @@ The check compares them with the answers of the workers: online must equal offli
 come only from here, and those to somebody who asks at the time of a target.
 """
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, islice
-from operator import attrgetter
+from itertools import islice
+from typing import NamedTuple
 
 from model.bundle import Bundle
 from offline_training.datasets.picture_ref import PictureRef
-from offline_training.replay.answers.bags import Changed, changed_bags, is_before
+from offline_training.replay.answers.bags import Changed, by_moment, changed_bags
 from offline_training.replay.answers.embeddings import Embeddings
 from offline_training.replay.answers.table import Answers
 from offline_training.replay.answers.trends import DailyTrends, NamedTrends, NoTrends, TopicTrends, Trends, daily_trends
@@ -29,6 +28,17 @@ from streams.trend.trend import Trend
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BATCH = 256  # events scored per call of the network
+
+
+class History(NamedTuple):
+    """All events of a stream as a bundle sees them."""
+
+    codes: Mapping[str, bytes]
+    """Of the pictures of the items that were played, as `quantize` stores them, by item."""
+    trends: Trends
+    """Those of the days before."""
+    changed: Iterator[Changed]
+    """The events with their bags, in time order."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,18 @@ class Offline:
             if not isinstance(message, str):
                 yield place, message
 
+    def history(self, bundle: Bundle, title: str) -> History:
+        """Fold all events by a bundle, for whoever needs more than the answers. title: of the progress bars."""
+        embedded = self._embedded(bundle, title)
+        played = {event.item for event in self.stream.events() if event.type in PICTURED}
+        codes = {
+            name: code
+            for name, item in self.stream.items.items()
+            if name in played and item.picture is not None and (code := embedded.get(item.picture)) is not None
+        }
+        events = track(self.stream.events(), f"{title}: events", len(self.stream))
+        return History(codes, self._trends(bundle, title, None), self._changed(events, bundle, embedded))
+
     def _trends(self, bundle: Bundle, title: str, online: Answers | None) -> Trends:
         version, labels = bundle.labels_version, bundle.item_labels()
         if labels is None:
@@ -176,7 +198,7 @@ def expected_messages(
     Yields:
         The place of each event that is scored, with its recommendation, or the reason why there is none.
     """
-    recommender = _recommender(bundle, settings)
+    recommender = recommender_of(bundle, settings)
     remaining = iter(changed)
     while batch := list(islice(remaining, BATCH)):
         found: dict[int, Recommendation | str] = {one.event.place: one.reason for one in batch if one.reason}
@@ -206,9 +228,7 @@ def answers_at(
 
     The arguments are those of `Offline.reads` and `expected_messages`.
     """
-    recommender, numbers = _recommender(bundle, settings), category_numbers(categories)
-    bags: dict[str, Bag] = {}
-    waiting: deque[Changed] = deque()  # events that do not count yet
+    recommender, numbers = recommender_of(bundle, settings), category_numbers(categories)
     asking: list[tuple[PlayedEvent, Bag]] = []
     trend: Trend | None = None
 
@@ -221,22 +241,18 @@ def answers_at(
                 yield EventAnswer(event.place, len(answer.items), not answer.items, scores, values=values)
         asking.clear()
 
-    for time, some in groupby(changed, key=lambda one: one.event.time):
-        while waiting and is_before(waiting[0].event.time, time, delay):
-            one = waiting.popleft()
-            bags[one.event.user] = one.after
-        of_time = list(some)
-        for event in filter(asked, map(attrgetter("event"), of_time)):
-            known = trends.at(event.place, time - delay)
+    for moment in by_moment(changed, delay):
+        for event in filter(asked, moment.events):
+            known = trends.at(event.place, moment.time - delay)
             if known is not trend or len(asking) == BATCH:
                 yield from answered()
                 trend = known
-            asking.append((event, bags.get(event.user, Bag())))
-        waiting.extend(of_time)
+            asking.append((event, moment.bags.get(event.user, Bag())))
     yield from answered()
 
 
-def _recommender(bundle: Bundle, settings: Settings) -> Recommender:
+def recommender_of(bundle: Bundle, settings: Settings) -> Recommender:
+    """Return what scores bags as the workers do."""
     return Recommender(bundle, bundle.aggregator(), ScoringOptions.of(settings))
 
 

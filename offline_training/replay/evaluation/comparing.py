@@ -104,6 +104,7 @@ def _check(first: ComparedRun, other: ComparedRun) -> None:
         "targets": (sorted(one.rules.targets), sorted(two.rules.targets)),
         "delay": (one.rules.delay, two.rules.delay),
         "k": (list(one.rules.ks), list(two.rules.ks)),
+        "paper": (one.rules.paper, two.rules.paper),
         "measured users": (one.options.get("measured"), two.options.get("measured")),
     }
     different = [f"{name} {a!r} and {b!r}" for name, (a, b) in asked.items() if a != b]

@@ -16,6 +16,7 @@ from offline_training.replay.evaluation.baselines import BASELINES
 from offline_training.replay.evaluation.beside import prior_of
 from offline_training.replay.evaluation.field_summaries import FieldSummary, field_summaries
 from offline_training.replay.evaluation.fields import fields_for
+from offline_training.replay.evaluation.items import ItemResults, measure_items
 from offline_training.replay.evaluation.learnt import Learnt, learnt_of
 from offline_training.replay.evaluation.prequential import READ, SERVED, MeasuredTargets, MethodAnswers, Rules, measure
 from offline_training.replay.evaluation.results import ReplayResults
@@ -47,6 +48,7 @@ class Evaluation:
         agreement: whether the answers of the workers equal the expected ones; None: not checked.
         learnt: what each bundle learnt from, by method; None: its manifest does not say it.
         samples: a few users.
+        items: the figures of recommended items; None: not measured.
         notes: what a reader of the figures must know.
     """
 
@@ -56,6 +58,7 @@ class Evaluation:
     agreement: Agreement | None
     learnt: dict[str, Learnt | None]
     samples: list[SampleUser]
+    items: ItemResults | None
     notes: list[str]
 
 
@@ -69,6 +72,7 @@ def evaluate(
     rules: Rules,
     check: bool,
     at: Collection[str] | None = None,
+    items: bool = False,
 ) -> Evaluation:
     """Measure the answers of a run, and those of other bundles at the same targets.
 
@@ -81,6 +85,7 @@ def evaluate(
         rules: what is measured.
         check: whether the answers of the workers are compared with the expected ones.
         at: the users whose targets are measured; None: all.
+        items: whether recommended items are measured, too.
     """
     expected = offline.answers(served, served.categories, answers.top, "checking", answers) if check else None
     others = _answers_beside(offline, served, beside, answers.top)
@@ -100,6 +105,7 @@ def evaluate(
             title="checking: figures",
         )
         agreement.same_figures = same_figures(targets, again)
+    recommended = measure_items(stream, offline, served, rules=rules, at=at, title="items") if items else None
     with spinner("95 % intervals, sample users"):
         return Evaluation(
             targets=targets,
@@ -108,6 +114,7 @@ def evaluate(
             agreement=agreement,
             learnt={name: learnt_of(bundle, stream) for name, bundle in {SERVED: served, **beside}.items()},
             samples=_samples(stream, targets, offline, served, answers),
+            items=recommended,
             notes=_notes(stream, answers),
         )
 
@@ -188,6 +195,7 @@ def results_of(
         ages=ages(targets),
         samples=evaluation.samples,
         check=None if evaluation.agreement is None else evaluation.agreement.as_dict(),
+        items=evaluation.items,
         notes=evaluation.notes,
     )
 

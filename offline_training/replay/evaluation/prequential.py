@@ -42,12 +42,14 @@ class Rules:
         ks: numbers of best categories that the figures look at, each at most the number of categories in a recommendation.
         since: time of the first targets, milliseconds since the epoch. Earlier events of these types only count for popularity.
             None: all are targets.
+        paper: whether rounded precision is measured, which the public code of the paper calls precision.
     """
 
     targets: frozenset[str] = frozenset({"purchase"})
     delay: int = 0
     ks: tuple[int, ...] = (1, 5, 10)
     since: int | None = None
+    paper: bool = False
 
     def measures(self, event: PlayedEvent) -> bool:
         """Whether an event is a target, if the bundle knows a category of its item."""
@@ -56,7 +58,7 @@ class Rules:
     @property
     def figures(self) -> tuple[str, ...]:
         """The names of the figures of a target."""
-        at = ("hit", "recall", "precision", "rounded precision", "NDCG")
+        at = ("hit", "recall", "precision", *(["rounded precision"] if self.paper else []), "NDCG")
         return (*(f"{name}@{k}" for name in at for k in self.ks), "MRR")
 
     @property
@@ -321,7 +323,7 @@ class _Figures:
             *((ranked.recall_at(k) > 0).astype(float) for k in ks),
             *(ranked.recall_at(k) for k in ks),
             *(ranked.precision_at(k) for k in ks),
-            *(ranked.precision_of_rounded_at(k) for k in ks),
+            *(ranked.precision_of_rounded_at(k) for k in ks if self._rules.paper),
             *(ranked.ndcg_at(k) for k in ks),
             np.where(found, ranked.reciprocal_rank(), 0.0),
         ]

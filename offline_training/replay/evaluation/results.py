@@ -8,6 +8,7 @@ import msgspec
 
 from offline_training.replay.answers.latency import LatencySpan
 from offline_training.replay.evaluation.field_summaries import FieldSummary
+from offline_training.replay.evaluation.items import ItemResults
 from offline_training.replay.evaluation.learnt import Learnt
 from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.samples import SampleUser
@@ -15,7 +16,7 @@ from offline_training.replay.evaluation.summaries import MetricSummary
 from offline_training.replay.exceptions import ReplayError
 
 RESULTS = "results.json"
-VERSION = 3
+VERSION = 4
 """Version of the file format; others are refused."""
 
 
@@ -46,6 +47,7 @@ class ReplayResults:
         ages: percentiles of the age of the recommendations at their targets, days of event time.
         samples: a few users.
         check: the fields of `Agreement`; None: not checked.
+        items: the figures of recommended items; None: not measured, or no target.
         notes: what a reader of the figures must know.
     """
 
@@ -71,6 +73,7 @@ class ReplayResults:
     ages: dict[str, float]
     samples: list[SampleUser]
     check: dict[str, Any] | None = None
+    items: ItemResults | None = None
     notes: list[str] = field(default_factory=list[str])
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table as TerminalTable
 
 from offline_training.replay.evaluation.results import ReplayResults
+from offline_training.replay.report.item_tables import HOW_TO_READ_ITEMS, item_limits, item_parts, item_verdict
 from offline_training.replay.report.tables import (
     facts,
     field_counts,
@@ -16,7 +17,7 @@ from offline_training.replay.report.tables import (
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import HOW_TO_READ_FIELDS, limits, verdict
+from offline_training.replay.report.words import HOW_TO_READ_FIELDS, HOW_TO_READ_PAPER, limits, verdict
 from offline_training.report.parts import Table
 
 REPORT = "report.md"
@@ -29,6 +30,8 @@ def terminal(results: ReplayResults) -> list[TerminalTable]:
     shown = on_terminal(figures_tables(summary, results.rules, results.coverage), title)
     for one in results.fields:
         shown += on_terminal(field_tables(one), f"{fields_title(one)}: {field_counts(one)}")
+    for part in item_parts(results.items):
+        shown += on_terminal(part.tables, f"{part.title}: {part.text}")
     return shown
 
 
@@ -45,10 +48,15 @@ def on_terminal(tables: Sequence[Table], title: str) -> list[TerminalTable]:
 
 def markdown(results: ReplayResults) -> str:
     """Write the whole report of a run."""
-    parts = [f"# Replay of {results.dataset}\n", *(f"{sentence}\n" for sentence in verdict(results))]
+    parts = [
+        f"# Replay of {results.dataset}\n",
+        *(f"{sentence}\n" for sentence in [*verdict(results), *item_verdict(results.items)]),
+    ]
     parts.append(table(Table(["", ""], [list(fact) for fact in facts(results)])))
     for one in results.fields:
         parts += [f"## {fields_title(one)}\n", f"{field_counts(one)}\n", *map(table, field_tables(one))]
+    for part in item_parts(results.items):
+        parts += [f"## {part.title}\n", f"{part.text}\n", *map(table, part.tables)]
     for summary in results.groups:
         if summary.kind == "all" or summary.name == "warm":
             whole = summary.kind == "all"
@@ -65,16 +73,19 @@ def markdown(results: ReplayResults) -> str:
             "From sending an event to its recommendation, milliseconds, over the course of the run.\n",
         ]
         parts.append(table(latency_table(results.latency_over_time)))
-    parts += ["## Limits of these figures\n", "".join(f"- {sentence}\n" for sentence in limits(results))]
+    parts += [
+        "## Limits of these figures\n",
+        "".join(f"- {sentence}\n" for sentence in [*limits(results), *item_limits(results.items)]),
+    ]
     delay = f", at least {results.options['delay']} earlier" if results.options.get("delay") else ""
     parts.append(
         "At each target, the newest recommendation of its user counts that an event of an earlier time caused"
         f"{delay}; without one (cold), the bundle's prior counts. "
-        "Popularity: the categories of all earlier targets. Trends: those of the last 7 and 28 days before the day of the target. "
-        "Rounded precision is what the public code of the "
-        "paper calls precision: hits / scores above .5.\n"
+        "Popularity: the categories of all earlier targets. Trends: those of the last 7 and 28 days before the day of the target.\n"
     )
-    parts.append("".join(f"- {name}: {text}\n" for name, text in HOW_TO_READ_FIELDS.items()))
+    paper = HOW_TO_READ_PAPER if results.rules.paper else {}
+    items = HOW_TO_READ_ITEMS if results.items else {}
+    parts.append("".join(f"- {name}: {text}\n" for name, text in {**paper, **HOW_TO_READ_FIELDS, **items}.items()))
     parts.append(f"The fine fields are {', '.join(results.fine_fields)}.\n" if results.fine_fields else "")
     return "\n".join(parts)
 

@@ -9,6 +9,7 @@ from offline_training.replay.evaluation.prequential import Rules
 from offline_training.replay.evaluation.results import ReplayResults
 from offline_training.replay.evaluation.summaries import DAY, MetricSummary
 from offline_training.replay.report import charts, side_by_side
+from offline_training.replay.report.item_tables import HOW_TO_READ_ITEMS, item_limits, item_parts, item_verdict
 from offline_training.replay.report.tables import (
     day,
     facts,
@@ -21,7 +22,14 @@ from offline_training.replay.report.tables import (
     kinds,
     latency_table,
 )
-from offline_training.replay.report.words import HOW_TO_READ, HOW_TO_READ_FIELDS, limits, targets_of, verdict
+from offline_training.replay.report.words import (
+    HOW_TO_READ,
+    HOW_TO_READ_FIELDS,
+    HOW_TO_READ_PAPER,
+    limits,
+    targets_of,
+    verdict,
+)
 from offline_training.report.drawing import COLOURS
 from offline_training.report.parts import Block, Table
 from offline_training.report.rendering import environment
@@ -45,13 +53,16 @@ def page(results: ReplayResults, pictures: Mapping[str, bytes]) -> str:
     """
     known = {
         "it": results,
-        "verdict": verdict(results),
+        "verdict": [*verdict(results), *item_verdict(results.items)],
         "facts": facts(results),
         "blocks": _blocks(results),
-        "limits": limits(results),
+        "limits": [*limits(results), *item_limits(results.items)],
         "pictures": pictures,
         "methods": methods(results),
-        "figures": _how_to_read(results.fine_fields),
+        "figures": {
+            **_how_to_read(results.fine_fields, rules=results.rules),
+            **(HOW_TO_READ_ITEMS if results.items else {}),
+        },
         "targets": targets_of(results.rules),
     }
     return render("replay.html.j2", known)
@@ -72,7 +83,7 @@ def compare_page(comparison: RunComparison) -> str:
         "it": comparison,
         "verdict": side_by_side.verdict(comparison),
         "blocks": blocks,
-        "figures": _how_to_read(comparison.fine_fields),
+        "figures": _how_to_read(comparison.fine_fields, rules=rules),
     }
     return render("compare.html.j2", known)
 
@@ -108,7 +119,14 @@ def _blocks(results: ReplayResults) -> list[Block]:
     if not results.groups:
         return []
     rules, groups = results.rules, results.groups
-    found = [*field_blocks(results.fields), figures_block(groups[0], rules, results.coverage)]
+    found = [
+        *field_blocks(results.fields),
+        *(
+            Block(one.title, one.text, [], one.tables, folded=number > 0)
+            for number, one in enumerate(item_parts(results.items))
+        ),
+        figures_block(groups[0], rules, results.coverage),
+    ]
     found += [
         Block(
             figures_table_title(group),
@@ -166,9 +184,9 @@ def group_blocks(groups: list[MetricSummary], rules: Rules) -> list[Block]:
     return found
 
 
-def _how_to_read(fine: Sequence[str]) -> dict[str, str]:
+def _how_to_read(fine: Sequence[str], *, rules: Rules) -> dict[str, str]:
     which = {"fine fields": f"Here: {', '.join(fine)}."} if fine else {}
-    return {**HOW_TO_READ_FIELDS, **which, **HOW_TO_READ}
+    return {**HOW_TO_READ_FIELDS, **which, **HOW_TO_READ, **(HOW_TO_READ_PAPER if rules.paper else {})}
 
 
 def days(milliseconds: int) -> str:

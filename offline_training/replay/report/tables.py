@@ -158,7 +158,8 @@ def lead(summary: MetricSummary, place: int, figure: str) -> tuple[float, Interv
 def group_table(kind: str, groups: Sequence[MetricSummary], rules: Rules) -> Table:
     """Make a table of the groups of a kind, one row each. A cell holds a figure of all methods, in their order."""
     k = rules.k
-    shown = (f"hit@{k}", f"recall@{k}", f"precision@{k}", f"rounded precision@{k}", f"NDCG@{k}", "MRR")
+    shown = [f"hit@{k}", f"recall@{k}", f"precision@{k}", f"rounded precision@{k}", f"NDCG@{k}", "MRR"]
+    shown = [name for name in shown if name in rules.figures]
     rows = [
         [
             group.name,

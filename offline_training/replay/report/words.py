@@ -17,14 +17,17 @@ HOW_TO_READ: dict[str, str] = {
     "recall@k": "Share of the item's categories, of those that the bundle knows, that are among the best k. It cannot reach 1 for an "
     "item with more than k categories: see the ceiling.",
     "precision@k": "Share of the best k categories that the item has. The textbook definition.",
-    "rounded precision@k": "Hits among the best k / scores among them above .5: what the public code of the paper's authors calls "
-    "precision. It can exceed 1, and it rises when a method is less certain.",
     "NDCG@k": "Quality of the order of the best k: a right category counts less the lower its rank.",
     "MRR": "Mean of 1 / the rank of the first right category; 0 if no listed category is right.",
     "coverage@k": "Share of all categories that were among the best k at any target.",
 }
 """What each figure in the tables means."""
 
+HOW_TO_READ_PAPER = {
+    "rounded precision@k": "Hits among the best k / scores among them above .5: what the public code of the paper's authors calls "
+    "precision. It can exceed 1, and it rises when a method is less certain.",
+}
+"""What the figure of `--paper` means."""
 
 HOW_TO_READ_FIELDS: dict[str, str] = {
     "fields": "Categories that exclude each other, such as the colours or the departments. An item has one value of each.",

@@ -16,6 +16,7 @@ from offline_training.replay.evaluation.samples import SampleUser
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import PreparedDataset
 from offline_training.replay.report import markdown, side_by_side
+from offline_training.replay.report.item_tables import item_verdict
 from offline_training.replay.report.tables import facts
 from offline_training.replay.report.words import by_trend, seen_warning
 from offline_training.report.thumbnails import thumbnail
@@ -59,7 +60,7 @@ def show_results(results: ReplayResults, out: Path, console: Console) -> None:
     if results.groups:
         for table in markdown.terminal(results):
             console.print(table)
-        for sentence in (by_trend(results), *seen_warning(results)):
+        for sentence in (by_trend(results), *item_verdict(results.items), *seen_warning(results)):
             say(console, sentence)
     for name, text in facts(results):
         say(console, f"{name + ':':<27}{text}")

@@ -122,6 +122,12 @@ def test_a_user_without_a_bag_gets_what_is_popular_in_the_categories_of_the_prio
     assert all(item.because is None and item.place % 3 == 2 for item in found)
 
 
+def test_an_item_that_came_after_the_mask_was_made_is_not_recommended(shop: Shop) -> None:
+    before = shop.recommend(taste(shop, 0, 1))
+    shop.popularity = np.append(shop.popularity, np.float32(1000))
+    assert shop.recommend(taste(shop, 0, 1)) == before
+
+
 def test_a_category_that_is_wanted_more_raises_its_items(shop: Shop) -> None:
     shop.popularity[:] = 1
     for kind in range(3):

@@ -8,6 +8,7 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 from model.quantization import as_stored
 from offline_training.adapters.choosing import FOLDS, check_enough, out_of_fold, simplest_of_the_best
 from offline_training.adapters.fitting import Pairs, rotation
+from offline_training.adapters.of_bags import BagUsers
 from offline_training.datasets.records import DatasetError
 from offline_training.tasks.bags import Bags, make_bags
 from offline_training.tasks.split import Split
@@ -94,8 +95,8 @@ def test_too_few_pictures_or_users_are_refused(known: list[int], new: list[int],
     old[known] = 1
     split = Split(bags(0), bags(4), bags(3, 5), np.isin(np.arange(6), new), np.arange(6))
     with pytest.raises(DatasetError, match=complaint):
-        check_enough(old, split)
-    check_enough(np.ones((6, 3), np.float32), split._replace(new=np.zeros(6, bool)))
+        check_enough(old, BagUsers(split, "next"))
+    check_enough(np.ones((6, 3), np.float32), BagUsers(split._replace(new=np.zeros(6, bool)), "next"))
 
 
 def test_adapted_codes_are_as_bags_keep_them() -> None:

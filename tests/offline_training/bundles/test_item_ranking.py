@@ -20,7 +20,7 @@ from offline_training.bundles.item_ranking import (  # noqa: E402
     fit_ranking,
     sampled_loss,
 )
-from offline_training.tasks.item_figures import Catalogued  # noqa: E402
+from offline_training.tasks.item_methods import Catalogued  # noqa: E402
 from offline_training.tasks.purchases import Contexts, make_taken  # noqa: E402
 
 pytestmark = pytest.mark.training

@@ -77,6 +77,29 @@ def test_it_ranks_items_by_weights_that_it_learnt_and_says_how_well(made: Path, 
     assert [float(number) for number in row.split()[-3:]] == [figures[name] for name in FIGURES]
 
 
+def test_it_takes_codes_of_an_older_bundle_and_says_what_that_costs(
+    made: Path, data: Path, embeddings: Path, tmp_path: Path
+) -> None:
+    out, old = tmp_path / "adapted", Bundle.load(made)
+    arguments = ("--embeddings", embeddings, "--task", "purchases", "--adapts", made, "--seed", 1, "--out", out)
+    said = done("train", "bundle", data, *arguments)
+    assert re.search(
+        rf"adapts embedder {old.embedder_version} .*, fitted on {len(KINDS) * EACH} pictures; macro hit@3 by codes: "
+        r"[\d.]+ native, [\d.]+ adapted \(\S+ \[\S+, \S+\]\), [\d.]+ untouched \(\S+ \[\S+, \S+\]\)$",
+        said,
+        re.MULTILINE,
+    )
+    new = Bundle.load(out)
+    assert new.adapter(old.embedder_version) is not None
+    measured = new.manifest.metrics
+    native, adapted, untouched = (
+        measured[f"test/purchases, {kind} codes"] for kind in ("native", "adapted", "untouched")
+    )
+    assert native["macro hit@3"] == measured["test/purchases"]["macro hit@3"]
+    assert adapted["bits"] < native["bits"] + 0.05 < untouched["bits"]
+    assert set(measured["validation/purchases, loss by adapter"]) == {"native", "rotation", "affine", "residual"}
+
+
 def test_it_says_what_it_learnt_from_and_has_a_dated_version(made: Path) -> None:
     bundle = Bundle.load(made)
     assert re.fullmatch(r"\d{4}\.\d\d\.\d\d-[0-9a-f]{8}", bundle.version)

@@ -91,6 +91,7 @@ def test_evaluate_repeats_the_figures_of_the_manifest_from_the_bundle_alone(
     assert f"popularity by {abs(lead):.3f} [" in said
 
 
+@pytest.mark.slow
 def test_a_bundle_for_purchases_ends_with_its_lead_over_the_trend(shop: Path, embeddings: Path, tmp_path: Path) -> None:
     arguments = (shop / "set", "--embeddings", embeddings, "--task", "purchases")
     said = done("train", "bundle", *arguments, "--out", tmp_path)

@@ -1,6 +1,7 @@
 """Training on data with a known answer: the item network, bags and batches, and the comparison of methods."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -214,11 +215,15 @@ def test_few_users_are_all_held_out_once_and_the_interval_is_over_all_of_them(
 
 
 @pytest.fixture(scope="module")
-def runner(catalogue: Catalogue, histories: Histories) -> MethodRunner:
-    """All methods run on one task, so that they share the item networks."""
+def runner(catalogue: Catalogue, histories: Histories) -> Iterator[MethodRunner]:
+    """All methods run on one task, so that they share the item networks. Each trains for a few steps."""
     split = make_split("next", Histories(histories.users[:60], histories.rows[:60]), catalogue)
     recipe = ItemRecipe(code_size=8, width=16, epochs=1, min_steps=0)
-    return MethodRunner(catalogue, split, recipe, seed=0, step=step, shown=np.arange(2))
+    brief = FitRecipe(epochs=2, drawn=1, settling=1, min_steps=0, enough_steps=0)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("aggregators.item_model", "comparison.compare"):
+            patch.setattr(f"offline_training.{module}.recipe_for", lambda _: brief)  # pyright: ignore[reportUnknownLambdaType]
+        yield MethodRunner(catalogue, split, recipe, seed=0, step=step, shown=np.arange(2))
 
 
 @pytest.mark.parametrize("name", METHODS)

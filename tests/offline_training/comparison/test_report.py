@@ -19,7 +19,7 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 from typer.testing import CliRunner, Result  # noqa: E402
 
 from model import metrics  # noqa: E402
-from offline_training.aggregators import fitting  # noqa: E402
+from offline_training.aggregators.fitting import FitRecipe  # noqa: E402
 from offline_training.cli import train_app as app  # noqa: E402
 from offline_training.comparison import compare, examples  # noqa: E402
 from offline_training.comparison.report.page import FILES, HTML, MARKDOWN, render, section, write_report  # noqa: E402
@@ -48,6 +48,7 @@ SIZE, ITEMS = 24, 60
 SCRIPT = "<script>alert(1)</script> & $a_b$ | `c`"
 LABELS = ["colour > blue", "colour > red", "kind > hat", "kind > shoe", f"kind > {SCRIPT}"]
 SMALL = ItemRecipe(code_size=8, width=16, epochs=2, min_steps=0)
+BRIEF = FitRecipe(epochs=2, drawn=1, settling=1, min_steps=0, enough_steps=0)  # a report is as good of any figures
 METHODS = ["popularity", "recency of true labels", "average", "nan+cg unmasked", "codes mean+max"]
 TRAINED = METHODS[2:]
 
@@ -82,9 +83,8 @@ def histories() -> Histories:
 def found(catalogue: Catalogue, histories: Histories) -> Comparison:
     split = make_split("next", histories, catalogue)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            fitting, "GAIN", 1.0
-        )  # no training is repeated more than once: a report is as good of any figures
+        for module in ("aggregators.item_model", "comparison.compare"):
+            patch.setattr(f"offline_training.{module}.recipe_for", lambda _: BRIEF)  # pyright: ignore[reportUnknownLambdaType]
         return compare.compare("next", catalogue, [split], methods=METHODS, seeds=[0, 1], recipe=SMALL, step=step)
 
 
@@ -433,6 +433,7 @@ def test_results_without_runs_and_a_missing_folder_are_refused(found: Comparison
     assert "expected the runs of a comparison, found none" in run("report", tmp_path).output
 
 
+@pytest.mark.slow  # the tests above read what the fixture has written
 def test_compare_writes_one_report_of_all_tasks_in_the_folder(
     catalogue: Catalogue, histories: Histories, folder: Path, tmp_path: Path
 ) -> None:

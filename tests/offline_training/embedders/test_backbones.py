@@ -76,7 +76,7 @@ def test_v2_and_v3_equal_the_networks_of_torchvision_up_to_the_pooling(
 
 
 @pytest.mark.parametrize(
-    "name", ["v1", "v3-small"]
+    "name", ["v1", pytest.param("v3-small", marks=pytest.mark.slow)]
 )  # with and without rounding of the weights; the others have no other operators
 def test_onnx_gives_the_same_embedding_and_int8_the_same_direction(name: str, tmp_path: Path) -> None:
     network, image = make(name), pictures()

@@ -37,6 +37,7 @@ def test_the_imagenet_head_classifies_a_known_picture(network: MobileNet, file: 
     assert name in labels[int(logits.argmax())]
 
 
+@pytest.mark.slow
 @needs("mobilenet", "clothing")
 def test_the_shipped_int8_embedder_keeps_the_direction_of_the_embeddings(network: MobileNet) -> None:
     pictures = np.stack([pixels(path) for path in sorted((DATA / "clothing" / "test").glob("*/*.jpg"))])

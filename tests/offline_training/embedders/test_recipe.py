@@ -43,6 +43,7 @@ def report_of(out: Path) -> EmbedderReport:
     return msgspec.json.decode((out / recipe.REPORT).read_bytes(), type=EmbedderReport)
 
 
+@pytest.mark.slow
 def test_the_command_writes_an_int8_embedder_a_float_one_and_a_report(photos: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "weights.pth")

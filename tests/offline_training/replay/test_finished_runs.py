@@ -18,7 +18,7 @@ pytest.importorskip("jinja2", reason="needs the extra `train`")
 
 from PIL import Image
 
-from model.bundle import DEFAULT_BUNDLE
+from model.bundle import DEFAULT_BUNDLE, Bundle
 from offline_training.replay.evaluation.results import read
 from offline_training.replay.exceptions import ReplayError
 from offline_training.replay.play.events import EventSelection, PreparedDataset
@@ -260,6 +260,19 @@ def test_workers_and_replays_import_neither_jinja_nor_matplotlib_nor_torch() -> 
     assert done.returncode == 0, done.stderr
 
 
+def test_rounded_precision_is_measured_for_the_paper_only(replay: Command, measured: None) -> None:
+    files = ("results.json", "report.md", "report.html")
+    for name in files:
+        assert "ounded precision" not in Path("run", name).read_text(encoding="utf-8"), name
+    done = replay("shop", "--out", copied("run", "papers"), "--paper")
+    assert done.code == 0, done.err
+    for name in files:
+        assert "ounded precision" in Path("papers", name).read_text(encoding="utf-8"), name
+    own, paper = (group(results(name), "all", "all")["figures"]["recommended"] for name in ("run", "papers"))
+    assert {"rounded precision@1", "rounded precision@5", "rounded precision@10"} == paper.keys() - own.keys()
+    assert own == {name: paper[name] for name in own}
+
+
 # Comparing runs
 
 
@@ -318,6 +331,23 @@ def test_the_verdict_and_the_figures_by_field_are_on_the_terminal_and_in_both_re
     assert "recommended, popularity, 7-day trend, 28-day trend: figures by field are derived from the list" in text
 
 
+def test_recommended_items_are_measured_if_asked_and_are_on_the_terminal_and_in_both_reports(
+    measured: None, replay: Command
+) -> None:
+    done = replay("shop", "--out", copied("run", "items"), "--items")
+    assert done.code == 0, done.err
+    assert results("run")["items"] is None
+    own = results("items")["items"]["figures"]["all, recommended"]
+    [said] = [one for one in done.out.splitlines() if one.startswith("The item ranking is") and "hit@12" in one]
+    assert f"{abs(own['hit@12 - popular in 28 days']):.3f}" in said
+    assert said in Path("items", "report.md").read_text()
+    page = Page(Path("items", "report.html").read_text(encoding="utf-8"))
+    assert said in page.texts
+    [table] = [one for one in page.tables if one[0] == ["", "hit@12", "MAP@12", "recall@100"]][:1]
+    assert table[1][0] == "recommended"
+    assert read(Path("items", "results.json")).items is not None
+
+
 def test_without_the_targets_of_both_runs_there_are_no_paired_intervals(replay: Command, measured: None) -> None:
     Path(copied("other", "bare"), "targets.parquet").unlink()
     done = replay("compare", "run", "bare")
@@ -334,6 +364,7 @@ def test_without_the_targets_of_both_runs_there_are_no_paired_intervals(replay: 
         (("--k", "3"), r"k \[1, 5, 10\] and \[3\]"),
         (("--targets", "view,purchase"), r"targets \['purchase'\] and \['purchase', 'view'\]"),
         (("--delay", "7d"), "delay 0 and 604800000"),
+        (("--paper",), "paper False and True"),
     ],
 )
 def test_runs_of_other_rules_are_not_comparable(
@@ -363,8 +394,8 @@ def test_a_folder_that_is_no_run_is_refused(replay: Command, measured: None, pla
     assert "run: the run is given twice" in line(replay("compare", "run", "./run"), 2)
     (place / "old").mkdir(exist_ok=True)
     for text, said in (
-        ('{"rules": {}}', "of version 3, found none"),
-        ('{"version": 3}', "expected what `tastestream replay` wrote"),
+        ('{"rules": {}}', "of version 4, found none"),
+        ('{"version": 4}', "expected what `tastestream replay` wrote"),
     ):
         (place / "old" / "results.json").write_text(text)
         assert said in line(replay("compare", "run", "old"), 2)
@@ -390,6 +421,6 @@ def test_reads_are_measured_for_a_bundle_that_uses_the_trend_only(replay: Comman
     done = replay("shop", "--out", "trended", "--beside", str(DEFAULT_BUNDLE), TASTESTREAM_BUNDLE="trending")
     assert done.code == 0, done.err
     figures = group(results("trended"), "start", "warm")["figures"]
-    assert {"recommended", "read", "default 4.0.0"} <= figures.keys()
+    assert {"recommended", "read", f"default {Bundle.load().version}"} <= figures.keys()
     assert figures["read"] != figures["recommended"]
     assert "read" not in group(results("run"), "start", "warm")["figures"]

@@ -52,7 +52,7 @@ def figure(found: MeasuredTargets, rules: Rules, name: str, method: str = "recom
     return [round(float(one), 4) for one in rows[:, rules.figures.index(name)]]
 
 
-RULES = Rules(ks=(1, 2))
+RULES = Rules(ks=(1, 2), paper=True)
 LABELS = {"hat": [1], "tie": [5, 6], "box": []}
 
 

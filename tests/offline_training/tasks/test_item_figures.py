@@ -7,14 +7,8 @@ pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
 from model.bundle import Bundle
 from model.item_search.item_metrics import FIGURES, NOT_LISTED
-from offline_training.tasks.item_figures import (
-    CO_PURCHASE,
-    LAST_PICTURE,
-    METHODS,
-    RECOMMENDED,
-    MeasuredItems,
-    measure_items,
-)
+from offline_training.tasks.item_figures import MeasuredItems, measure_items
+from offline_training.tasks.item_methods import CO_PURCHASE, LAST_PICTURE, METHODS, RECOMMENDED
 from offline_training.tasks.purchases import Contexts, Taken, make_taken
 
 ITEMS, NEW, AGAIN, POPULAR = 300, 299, 0, 7

@@ -56,7 +56,7 @@ SCORES = np.array([[0.36, 0.3, 0.2, 0.14, 0.75, 0.25], [0.14, 0.2, 0.3, 0.36, 0.
 
 
 def test_each_purchase_of_a_day_is_a_target_and_a_field_without_a_value_does_not_count() -> None:
-    found, hits = measure(SCORES, ASKED, MATRIX, FIELDS)
+    found, hits, bits = measure(SCORES, ASKED, MATRIX, FIELDS)
     # item 0: colour first, size first. Item 1: colour fourth, size second. Item 2: colour third.
     assert hits.tolist() == [1, 0.5, 1]
     assert found["macro hit@3"] == pytest.approx(2.5 / 3)
@@ -69,6 +69,7 @@ def test_each_purchase_of_a_day_is_a_target_and_a_field_without_a_value_does_not
         "of the colour alone"
     )
     expected = [-np.log2([0.36, 0.75]).mean(), -np.log2([0.14, 0.25]).mean(), -np.log2(0.2)]
+    assert bits.tolist() == pytest.approx(expected)
     assert found["bits"] == pytest.approx(np.mean(expected))
     # colours: best has .36 and is right once of three; sizes: best has .75 and is right once of two
     assert found["colour: calibration error"] == pytest.approx(abs(0.36 - 1 / 3))

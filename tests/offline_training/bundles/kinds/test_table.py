@@ -8,7 +8,7 @@ import pytest
 
 from model.bundle import Bundle
 from offline_training.bundles.kinds.graphs import FIELD
-from offline_training.bundles.kinds.table import KINDS, kind_head, read_categories, read_kinds
+from offline_training.bundles.kinds.table import KINDS, SOFTNESS, KindHead, kind_head, read_categories, read_kinds
 from offline_training.datasets.records import DatasetError
 from tests.data import DATA, needs
 
@@ -73,6 +73,16 @@ def test_features_that_say_nothing_make_all_kinds_equally_probable(tmp_path: Pat
     longest = int(np.linalg.norm(head.weight, axis=1).argmax())
     features[0] = 9 * head.weight[longest]
     assert head.probabilities(features).argmax() == head.kind[longest], "an output belongs to the kind of its class"
+
+
+def test_a_kind_gets_the_soft_mean_of_the_outputs_of_its_classes() -> None:
+    outputs, kind = np.array([3.0, 1.0, 2.5, -20.0], np.float32), np.array([0, 0, 1, 1])
+    biases = (outputs - SOFTNESS * np.log(2)).astype(np.float32)  # of two classes each
+    head = KindHead(["a", "b"], np.zeros((4, 1), np.float32), biases, kind)
+    means = [SOFTNESS * np.log(np.exp(outputs[kind == one] / SOFTNESS).mean()) for one in (0, 1)]
+    expected = np.exp(means) / np.exp(means).sum()
+    assert head.probabilities(np.zeros((1, 1), np.float32))[0] == pytest.approx(expected, abs=1e-6)
+    assert expected[0] > 3 * expected[1], "a second class that is likely, too, counts"
 
 
 def test_a_file_that_is_no_mobilenet_is_refused(tmp_path: Path) -> None:
