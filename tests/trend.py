@@ -4,6 +4,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from model.aggregator import TREND_DAYS
+
+DAY = 86_400_000  # milliseconds
+ITEM = 10_000  # what an item that was bought counts in a category that it certainly has
 
 Rows = dict[int, list[int]]  # by day: the counts of each category
 
@@ -31,3 +38,19 @@ def total(snapshots: dict[int, tuple[str, Rows]], labels: str) -> Rows:
         for day, counts in own.items() if version == labels else ():
             rows[day] = [a + b for a, b in zip(rows.get(day, [0] * len(counts)), counts, strict=True)]
     return rows
+
+
+def windows(rows: Rows, moment: int, categories: int) -> NDArray[np.float32]:
+    """The items that were taken in each window of `TREND_DAYS` before a moment, float32 [3, D]. Day by day, from the definition.
+
+    Args:
+        rows: the trend.
+        moment: milliseconds since the epoch. A day that began before it counts.
+        categories: D.
+    """
+    found = np.zeros((len(TREND_DAYS), categories))
+    for day, counts in rows.items():
+        for window, days in enumerate(TREND_DAYS):
+            if day * DAY < moment and (days is None or (day + days) * DAY >= moment):
+                found[window] += np.array(counts) / ITEM
+    return found.astype(np.float32)

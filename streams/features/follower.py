@@ -141,6 +141,7 @@ class Follower:
         next_check = monotonic() + CHECK
         while True:
             records, more = await self._next(consumer)
+            self._following.turn(consumer, records)
             await self._take(records)
             self._complaints.tell()
             positions = {tp: await consumer.position(tp) for tp in ends}

@@ -22,6 +22,7 @@ GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 CODECS = {GZIP: "gzip", SNAPPY: "snappy", LZ4: "lz4", ZSTD: "zstd"}
 CODEC_BITS = 0x07  # of the attributes
 LOG_APPEND_TIME = 0x08  # of the attributes: the broker's time counts, not the producer's
+CONTROL = 0x20  # of the attributes: the batch holds the end of a transaction, and no records
 
 # Kafka's producers put xerial's framing around snappy: blocks of up to 32 KiB, each behind its size.
 XERIAL, XERIAL_HEADER = b"\x82SNAPPY\0", 16

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from streams.exceptions import BrokerUnreachable, TopicsError
 from streams.kafka.offsets import ISOLATION
 from streams.kafka.reading import read_past_damage
-from streams.kafka.topics import connect
+from streams.kafka.topics import partitions_of
 from streams.settings import Settings
 
 BATCH = 500  # records handed over at a time; a fetch brings a megabyte of each partition
@@ -63,26 +63,16 @@ class BoundedTopicReader:
         await self._consumer.stop()
 
     async def _open(self) -> None:
-        settings = self._settings
-        admin = await connect(settings)
-        try:
-            described: dict[str, Any] = {topic["topic"]: topic for topic in await admin.describe_topics()}
-        finally:
-            await admin.close()
-        self.topics = set(described)
-        if self.name not in described:
-            raise TopicsError(
-                f"there is no topic {self.name} at {settings.broker}; `tastestream topics` creates it, "
-                f"{self._setting} or TASTESTREAM_NAMESPACE names another"
-            )
-        partitions = [TopicPartition(self.name, one["partition"]) for one in described[self.name]["partitions"]]
+        found = await partitions_of(self._settings, {self.name: self._setting})
+        self.topics = set(found)
+        partitions = [TopicPartition(self.name, number) for number in range(found[self.name])]
         try:
             await self._consumer.start()
             self._consumer.assign(partitions)
             self.starts = await self._consumer.beginning_offsets(partitions)
             self.ends = await self._consumer.end_offsets(partitions)
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise reading_failed(self._settings, self.name, error) from error
 
     def __len__(self) -> int:
         """Number of records. It may be a few too many: offsets have gaps."""
@@ -101,7 +91,7 @@ class BoundedTopicReader:
         try:
             found = await self._consumer.offsets_for_times(dict.fromkeys(self.ends, time))
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise reading_failed(self._settings, self.name, error) from error
         return {tp: end if found[tp] is None else min(found[tp].offset, end) for tp, end in self.ends.items()}
 
     def seek_to_start(self) -> None:
@@ -143,7 +133,7 @@ class BoundedTopicReader:
         try:
             found = await self._consumer.getmany(*partitions, timeout_ms=WAIT)
         except KafkaError as error:
-            raise self._failure(error) from error
+            raise reading_failed(self._settings, self.name, error) from error
         self._silence = 0.0 if found else self._silence + monotonic() - begun
         if self._silence > self._settings.broker_timeout:
             raise BrokerUnreachable(
@@ -152,7 +142,9 @@ class BoundedTopicReader:
             )
         return {tp: [one for one in records if one.offset < self.ends[tp]] for tp, records in found.items()}
 
-    def _failure(self, error: KafkaError) -> BrokerUnreachable | TopicsError:
-        if isinstance(error, KafkaConnectionError):
-            return BrokerUnreachable(f"the broker at {self._settings.broker} went away: {error}")
-        return TopicsError(f"topic {self.name} could not be read: {error!r}")
+
+def reading_failed(settings: Settings, topic: str, error: KafkaError) -> BrokerUnreachable | TopicsError:
+    """What an error of a consumer means. `topic`: that was read."""
+    if isinstance(error, KafkaConnectionError):
+        return BrokerUnreachable(f"the broker at {settings.broker} went away: {error}")
+    return TopicsError(f"topic {topic} could not be read: {error!r}")

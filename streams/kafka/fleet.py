@@ -26,7 +26,8 @@ from streams.kafka.groups import PAUSE, REBALANCING, describe_group
 from streams.kafka.topics import connect
 from streams.settings import PREFIX, Settings
 
-FIELD = "bundles"  # in the JSON object; no attribute of Faust's `ClientMetadata` may have this name
+# In the JSON object; no attribute of Faust's `ClientMetadata` may have these names.
+FIELD, GENERATION = "bundles", "topics"
 
 
 class BundleName(msgspec.Struct, frozen=True):
@@ -65,25 +66,46 @@ class Member:
     host: str  # from which the member is connected to the broker
     id: str
     bundles: MemberBundles | None  # None if it does not say: a worker of an earlier version, or no worker
+    generation: int | None = None  # of the internal topics that it uses; None if it does not say
 
 
 class _UserData(msgspec.Struct):
     bundles: MemberBundles | None = None
+    topics: int | None = None
 
 
 def with_bundles(user_data: bytes, bundles: Bundles) -> bytes:
     """Add the names of the bundles to the JSON object, if any, that a member sends when it joins."""
+    return with_field(user_data, FIELD, MemberBundles.of(bundles))
+
+
+def with_field(user_data: bytes, name: str, value: object) -> bytes:
+    """Add a field to the JSON object, if any, that a member sends when it joins, or that it is sent with its partitions."""
     content = msgspec.json.decode(user_data or b"{}", type=dict[str, msgspec.Raw])
-    return msgspec.json.encode(content | {FIELD: msgspec.Raw(msgspec.json.encode(MemberBundles.of(bundles)))})
+    return msgspec.json.encode(content | {name: msgspec.Raw(msgspec.json.encode(value))})
+
+
+def with_generation(user_data: bytes, generation: int) -> bytes:
+    """Add the generation of the internal topics to the JSON object, if any, that a member sends when it joins."""
+    return with_field(user_data, GENERATION, generation)
 
 
 def bundles_of(metadata: bytes) -> MemberBundles | None:
     """The bundles in what a member sent when it joined; None if it does not say."""
+    return _said(metadata).bundles
+
+
+def generation_of(metadata: bytes) -> int | None:
+    """The generation of the internal topics in what a member sent when it joined; None if it does not say."""
+    return _said(metadata).topics
+
+
+def _said(metadata: bytes) -> _UserData:
     try:
         sent = ConsumerProtocolMemberMetadata.decode(BytesIO(metadata))
-        return msgspec.json.decode(sent.user_data or b"{}", type=_UserData).bundles
+        return msgspec.json.decode(sent.user_data or b"{}", type=_UserData)
     except (ValueError, RecursionError):  # errors of msgspec and of decoding text are ValueErrors
-        return None
+        return _UserData()
 
 
 async def fleet(settings: Settings) -> list[Member]:
@@ -98,17 +120,18 @@ async def fleet(settings: Settings) -> list[Member]:
         return [
             member
             for group in (settings.embed_group, settings.profile_group)
-            for member in await _members(admin, group, settings.broker_timeout)
+            for member in await members(admin, group, settings.broker_timeout)
         ]
     finally:
         await admin.close()
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str, patience: float) -> list[Member]:
+async def members(admin: AIOKafkaAdminClient, group: str, patience: float) -> list[Member]:
+    """The members of a group, once it is steady. `patience`: seconds. Raises as `fleet` does."""
     deadline = monotonic() + patience
     while True:
         try:
-            state, members = await describe_group(admin, group)
+            state, found = await describe_group(admin, group)
         except GroupAuthorizationFailedError as error:
             raise TopicsError(f"group {group} may not be described; grant DESCRIBE on it") from error
         except KafkaError as error:
@@ -117,7 +140,16 @@ async def _members(admin: AIOKafkaAdminClient, group: str, patience: float) -> l
             problem = repr(error)
         else:
             if state not in REBALANCING:
-                return [Member(group, one.host.removeprefix("/"), one.id, bundles_of(one.metadata)) for one in members]
+                return [
+                    Member(
+                        group,
+                        one.host.removeprefix("/"),
+                        one.id,
+                        bundles_of(one.metadata),
+                        generation_of(one.metadata),
+                    )
+                    for one in found
+                ]
             problem = "it is rebalancing, and its members are not known until it is steady"
         if monotonic() > deadline:
             raise BrokerUnreachable(

@@ -1,12 +1,13 @@
 """Follows a topic for as long as a worker runs. Without a consumer group, unless the reader names one and commits by itself.
 
 Whatever the topic or the broker does, it is tried again, and the worker goes on meanwhile. What keeps the topic from being followed
-is logged once.
+is logged once. An attempt has a limited time to connect and to disconnect, and a reader that gets no answer connects again.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator, Sized
+from contextlib import contextmanager
 from time import monotonic
 
 from aiokafka import AIOKafkaConsumer
@@ -23,7 +24,18 @@ FETCHED = 8 * 1024**2  # bytes in one response
 WAIT = 1000  # milliseconds for one answer of the broker
 CHECK = 10.0  # seconds between two looks at the topic: it may have been deleted, created again, or given partitions
 PAUSE = 5.0  # seconds until the next attempt after a failure
+CONNECTING, BEGINNING, DISCONNECTING = (
+    60.0,
+    600.0,
+    10.0,
+)  # seconds until an attempt is connected, reads, and is disconnected
+SILENCE = 15.0  # seconds of turns without an answer of the broker after which the reader connects again
 LEAST_FETCH, LARGEST_FETCH = 64 * 1024, 1024**2  # bytes of a partition in one response
+
+
+class NoAnswer(KafkaError):
+    """The consumer lives, and the broker does not answer it."""
+
 
 Read = Callable[[AIOKafkaClient, AIOKafkaConsumer, DescribedTopic], Awaitable[None]]
 """Reads the topic as it is, by a consumer that has no partitions yet, and returns when it has changed."""
@@ -104,6 +116,19 @@ class Following:
         self._wait = wait
         self._pause = pause
         self._told = ""  # the problem that was logged last
+        self._moved: float | None = (
+            None  # when the last turn of the reader ended; None: it does not read, or is excused
+        )
+        self._answered, self._silent_since = 0, 0.0  # time of the last answer, and since when there is none
+        self._limit: asyncio.Timeout | None = None  # until the reader reads
+
+    @property
+    def still(self) -> float:
+        """Seconds since the reader came round. More than some is a defect, or a disk that hangs.
+
+        0 while it connects or asks what the topic is: that has a limited time, and an outage is no defect.
+        """
+        return 0.0 if self._moved is None else monotonic() - self._moved
 
     async def run(self, read: Read, stopped: Callable[[str], object], partition_bytes: Callable[[int], int]) -> None:
         """Follow the topic until it is cancelled.
@@ -129,12 +154,15 @@ class Following:
                 problem = "the connection to the broker broke"
             except BrokerUnreachable as error:
                 problem = str(error)
+            except TimeoutError:
+                problem = "the broker does not answer in time"
             except (KafkaError, OSError) as error:
                 problem = repr(error)
             except Exception as error:  # a defect of ours must not end the worker
                 problem = repr(error)
                 if problem != self._told:
                     self._logger.exception("unexpected error while topic %s is followed", self._topic)
+            self._moved = None
             if problem and problem != self._told:
                 self._logger.warning(self._problem, self._topic, problem)
             self._told = problem
@@ -142,23 +170,54 @@ class Following:
             if problem:
                 await asyncio.sleep(self._pause)
 
+    def turn(self, consumer: AIOKafkaConsumer, found: Sized) -> None:
+        """Note that the reader comes round. Call it once for each `getmany`. `found`: what it returned.
+
+        Raises:
+            NoAnswer: the broker has not answered for `SILENCE` seconds of turns. `run` connects again.
+        """
+        before, self._moved = self._moved or 0.0, monotonic()
+        answered = max((consumer.last_poll_timestamp(tp) or 0 for tp in consumer.assignment()), default=0)
+        busy = (
+            self._moved - before > 2 * WAIT / 1000
+        )  # a turn that took long: the broker may not have been asked meanwhile
+        if found or answered != self._answered or busy:
+            self._answered, self._silent_since = answered, self._moved
+        elif self._moved - self._silent_since > SILENCE:
+            raise NoAnswer(f"the broker has not answered for {SILENCE:.0f} s")
+
+    @contextmanager
+    def excused(self) -> Generator[None]:
+        """Do something in the loop that may take long: `still` is 0 meanwhile."""
+        self._moved = None
+        try:
+            yield
+        finally:
+            self._moved = monotonic()
+
     def reached(self) -> None:
         """Note that the topic is read, and say so if it was not."""
+        self._moved = self._silent_since = monotonic()
+        if self._limit is not None:
+            self._limit.reschedule(None)
         if self._told:
             self._logger.info("topic %s is followed again", self._topic)
             self._told = ""
 
     async def has_changed(self, client: AIOKafkaClient, topic: DescribedTopic) -> bool:
         """Whether the topic was deleted, created again, or given partitions. Raises KafkaError."""
-        now = (await topics_now(client, [self._topic])).get(self._topic)
+        with self.excused():
+            async with asyncio.timeout(CONNECTING):
+                now = (await topics_now(client, [self._topic])).get(self._topic)
         return now is None or now.is_another(topic) or now.partitions != topic.partitions
 
     async def _once(self, read: Read, partition_bytes: Callable[[int], int]) -> str:
         """Follow the topic as it is now until it changes. Returns why it cannot be followed; "" if it changed."""
         client = AIOKafkaClient(**self._settings.aiokafka())
         try:
-            await client.bootstrap()
-            topic = (await topics_now(client, [self._topic])).get(self._topic)
+            async with asyncio.timeout(CONNECTING):
+                await client.bootstrap()
+                topic = (await topics_now(client, [self._topic])).get(self._topic)
             if topic is None:
                 return f"it does not exist; {self._missing}"
             consumer = AIOKafkaConsumer(
@@ -175,10 +234,15 @@ class Following:
                 max_partition_fetch_bytes=partition_bytes(topic.partitions),
             )
             try:
-                await consumer.start()
-                await read(client, consumer, topic)
+                async with asyncio.timeout(CONNECTING):
+                    await consumer.start()
+                # A member of a group may have no partition for as long as others have them.
+                async with asyncio.timeout(BEGINNING if self._group is None else None) as self._limit:
+                    await read(client, consumer, topic)
             finally:
-                await consumer.stop()
+                async with asyncio.timeout(DISCONNECTING):
+                    await consumer.stop()
         finally:
-            await client.close()
+            async with asyncio.timeout(DISCONNECTING):
+                await client.close()
         return ""

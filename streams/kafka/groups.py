@@ -148,16 +148,25 @@ class GroupMember(NamedTuple):
     client: str  # the client id
     host: str
     metadata: bytes  # what it sent when it joined; empty while the group is rebalancing
+    assignment: bytes  # the partitions that the leader gave it; empty as well
 
 
-async def describe_group(admin: AIOKafkaAdminClient, group: str) -> tuple[str, list[GroupMember]]:
-    """The state of a consumer group, and its members. Raises KafkaError."""
-    responses: list[Any] = await admin.describe_consumer_groups([group])
+async def describe_group(
+    admin: AIOKafkaAdminClient, group: str, coordinator: int | None = None
+) -> tuple[str, list[GroupMember]]:
+    """The state of a consumer group, and its members. Raises KafkaError.
+
+    Args:
+        admin: a connected client.
+        group: its name.
+        coordinator: id of the broker to ask; None to look for it.
+    """
+    responses: list[Any] = await admin.describe_consumer_groups([group], coordinator)
     [described] = responses[0].groups
     code, _, state, _, _, members = described[:6]
     if code:
         raise for_code(code)(group)
-    return state, [GroupMember(*member[:4]) for member in members]
+    return state, [GroupMember(*member[:5]) for member in members]
 
 
 async def _asked(admin: AIOKafkaAdminClient, group: str, partitions: list[TopicPartition]) -> GroupState:

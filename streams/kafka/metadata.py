@@ -5,7 +5,7 @@ aiokafka's own metadata request ends at version 5; ids come with version 10 (Kaf
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from aiokafka.errors import (
     KafkaConnectionError,
     LeaderNotAvailableError,
     NoError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -26,6 +27,12 @@ from typing_extensions import override
 
 MARK = "topic-id="  # begins the text that we commit beside an offset; another tool may have committed any other text
 NO_ID = UUID(int=0)  # how the protocol says that there is none
+OPERATIONS = {
+    "Read": 3,
+    "Write": 4,
+    "DescribeConfigs": 10,
+}  # of ACLs, by their numbers in the protocol; not all of them
+UNTOLD = -(2**31)  # instead of the operations
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class DescribedTopic:
 
     partitions: int
     id: str = ""  # "" if the broker has no ids
+    leaders: tuple[int, ...] = field(default=(), compare=False)  # node id of the leader of each partition; -1: none
 
     @property
     def mark(self) -> str:
@@ -65,17 +73,50 @@ async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, 
     """
     wanted = list(names)
     try:
-        answer = await _send(client, _MetadataRequest(wanted))
+        answer = await ask(client, _MetadataRequest(wanted))
     except NotImplementedError:  # aiokafka's word for a version that the broker does not know
-        answer = await _send(client, MetadataRequest(wanted, allow_auto_topic_creation=False))
+        answer = await ask(client, MetadataRequest(wanted, allow_auto_topic_creation=False))
     found: dict[str, DescribedTopic] = {}
     for topic in answer.to_object()["topics"]:
         error: Any = for_code(topic["error_code"])
         if error is NoError:
             number = topic.get("topic_id", NO_ID)
-            found[topic["topic"]] = DescribedTopic(len(topic["partitions"]), "" if number == NO_ID else str(number))
+            leaders = {one["partition"]: one["leader"] for one in topic["partitions"]}
+            found[topic["topic"]] = DescribedTopic(
+                len(leaders),
+                "" if number == NO_ID else str(number),
+                tuple(leaders.get(partition, -1) for partition in range(len(leaders))),
+            )
         elif error not in (UnknownTopicOrPartitionError, LeaderNotAvailableError):
             raise error(topic["topic"])
+    return found
+
+
+async def allowed_operations(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, frozenset[str]]:
+    """What the broker permits this client on topics that exist; nothing on those that it may not even describe.
+
+    Args:
+        client: started.
+        names: of the topics.
+
+    Returns:
+        Names of `OPERATIONS`, by topic. Empty if the broker does not tell.
+
+    Raises:
+        KafkaError: the broker does not answer, or refuses.
+    """
+    try:
+        answer = await ask(client, _MetadataRequest(list(names), operations=True))
+    except NotImplementedError:
+        return {}
+    found: dict[str, frozenset[str]] = {}
+    for topic in answer.to_object()["topics"]:
+        error: Any = for_code(topic["error_code"])
+        bits: int = topic["authorized_operations"]
+        if error is TopicAuthorizationFailedError:
+            found[topic["topic"]] = frozenset()
+        elif error is NoError and bits != UNTOLD:
+            found[topic["topic"]] = frozenset(name for name, bit in OPERATIONS.items() if bits >> bit & 1)
     return found
 
 
@@ -88,8 +129,19 @@ def connection_broke() -> bool:
     return task is not None and not task.cancelling()
 
 
-async def _send(client: AIOKafkaClient, request: Any) -> Any:
-    node = client.get_random_node()
+async def ask(client: AIOKafkaClient, request: Any, node: int | None = None) -> Any:
+    """The answer of a broker to a request.
+
+    Args:
+        client: started.
+        request: of aiokafka.
+        node: id of the broker; any broker if None.
+
+    Raises:
+        KafkaError: the broker does not answer.
+        NotImplementedError: the broker does not know the request.
+    """
+    node = client.get_random_node() if node is None else node
     if node is None:
         raise KafkaConnectionError("no broker is known")
     try:
@@ -174,10 +226,13 @@ class _MetadataRequestV10(RequestStruct):
 class _MetadataRequest(Request[_MetadataRequestV10]):
     API_KEY = 3
 
-    def __init__(self, topics: list[str]) -> None:
+    def __init__(self, topics: list[str], *, operations: bool = False) -> None:
         self._topics = topics
+        self._operations = operations
 
     @override
     def build(self, request_struct_class: type[_MetadataRequestV10]) -> _MetadataRequestV10:
         no_tags: dict[int, bytes] = {}
-        return request_struct_class([(NO_ID, name, no_tags) for name in self._topics], False, False, False, no_tags)
+        return request_struct_class(
+            [(NO_ID, name, no_tags) for name in self._topics], False, False, self._operations, no_tags
+        )

@@ -4,10 +4,14 @@ Every reader reads committed records only, so its end offsets are the last stabl
 that is still open. The high watermark is the end of all records.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaTimeoutError
+
+ENDS_TIMEOUT = 2.0  # seconds for the leaders of partitions to say where these end
 
 ISOLATION = "read_committed"  # of every reader, except the recovery of a table from its own changelog
 
@@ -30,3 +34,27 @@ async def high_watermarks(
         return await consumer.end_offsets(list(partitions))
     finally:
         await consumer.stop()
+
+
+async def known_ends(consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+    """The ends of the partitions whose leaders answer within `ENDS_TIMEOUT`.
+
+    aiokafka answers for all or for none: it waits until each partition has a leader. So where it does not answer, the partitions
+    are asked for one by one.
+
+    Raises:
+        KafkaError: the broker refuses.
+    """
+
+    async def ends(some: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        try:
+            async with asyncio.timeout(ENDS_TIMEOUT):
+                return await consumer.end_offsets(list(some))
+        except (TimeoutError, KafkaTimeoutError):
+            return {}
+
+    found = await ends(partitions)
+    if not found and len(partitions) > 1:
+        for one in await asyncio.gather(*(ends([tp]) for tp in partitions)):
+            found |= one
+    return found

@@ -12,6 +12,10 @@ Record = ConsumerRecord[Any, Any]  # as read; key and value are bytes, or None
 
 Headers = Sequence[tuple[str, bytes]]
 
+SENT_AT_HEADER = "tastestream-sent-at"  # on embedded interactions: timestamp of the record that caused them
+
+MAX_DIGITS = 15  # of a time in milliseconds: until the year 33658
+
 Outgoing = tuple[bytes | None, bytes | None, Headers]  # to send: key, value, headers
 
 
@@ -34,3 +38,16 @@ def value_of(record: Record) -> bytes | None:
     if isinstance(record, UnreadableRecord):
         raise MessageError(record.reason, record.problem)
     return record.value
+
+
+def sent_at_header(record: Record) -> Headers:
+    """The header that tells the next worker when a record was sent."""
+    return ((SENT_AT_HEADER, b"%d" % record.timestamp),)
+
+
+def sent_at(record: Record) -> int | None:
+    """When the record that caused this one was sent, milliseconds since the epoch; None if no header says so."""
+    for name, content in record.headers:
+        if name == SENT_AT_HEADER and (content or b"").isdigit() and len(content) <= MAX_DIGITS:
+            return int(content)
+    return None

@@ -5,20 +5,22 @@ A start creates missing topics. It refuses an existing topic that cannot work, a
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, NodeNotReadyError, TopicAlreadyExistsError, for_code
 
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.configs import Difference, differences, set_topic_configs, topic_configs
 from streams.kafka.groups import GroupUse, check_groups
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DAY = 86_400_000  # milliseconds
 
@@ -45,6 +47,7 @@ class TopicState:
 
     partitions: int
     cleanup: str
+    differences: tuple[Difference, ...] = ()  # what `tastestream topics --apply` would set
 
 
 # Snapshots that were replaced stay for a day, so that an answer can be computed again from the trend that it names.
@@ -66,12 +69,23 @@ def topic_specs(settings: Settings, *, trend: bool = True) -> list[TopicSpec]:
         settings.category_trend_topic, "what all shoppers took, MessagePack", "compact", TREND_HISTORY, partitions=1
     )
     return [
-        TopicSpec(settings.interactions_topic, "events of the shop, JSON", "delete"),
+        TopicSpec(
+            settings.interactions_topic,
+            "events of the shop, JSON",
+            "delete",
+            {"retention.ms": _milliseconds(settings.interactions_retention), "segment.ms": str(DAY)},
+        ),
         TopicSpec(
             settings.items_topic, "items of the shop, JSON; optional", "compact", PROMPT_COMPACTION, optional=True
         ),
         *([features] if settings.share_features else []),
-        TopicSpec(settings.embedded_topic, "events with embeddings, MessagePack", "delete", copartitioned=True),
+        TopicSpec(
+            settings.embedded_topic,
+            "events with embeddings, MessagePack",
+            "delete",
+            {"retention.ms": str(7 * DAY), "segment.ms": str(DAY)},
+            copartitioned=True,
+        ),
         TopicSpec(
             settings.bags_changelog,
             "rows of the bags, for recovery",
@@ -82,19 +96,45 @@ def topic_specs(settings: Settings, *, trend: bool = True) -> list[TopicSpec]:
         TopicSpec(settings.recommendations_topic, "recommendations, JSON", "compact", PROMPT_COMPACTION),
         *([following] if settings.next_bundle else []),
         *([counts] if trend else []),
-        TopicSpec(settings.dlq_topic, "dead letters, unchanged", "delete", {"retention.ms": str(90 * DAY)}),
+        TopicSpec(
+            settings.dlq_topic,
+            "dead letters, unchanged",
+            "delete",
+            {"retention.ms": _milliseconds(settings.dlq_retention)},
+        ),
     ]
 
 
+def generations_spec(settings: Settings) -> TopicSpec:
+    """The topic that says which generation of the internal topics is in use. Only a resize needs it."""
+    return TopicSpec(
+        settings.generations_topic, "which internal topics are in use, JSON", "compact", PROMPT_COMPACTION, partitions=1
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
 def check_topics(specs: list[TopicSpec], states: dict[str, TopicState]) -> None:
-    """Check the clean-up policies of existing topics. `streams.profile.spread` checks how many partitions they have.
+    """Check the configuration of existing topics. `streams.profile.spread` checks how many partitions they have.
+
+    What only keeps values for too long is logged.
 
     Raises:
         TopicsError: A topic cannot work. The message names the topic and the difference.
     """
     for spec in specs:
         state = states.get(spec.name)
-        if state is None or state.cleanup == spec.cleanup:
+        if state is None:
+            continue
+        if spec.cleanup == "compact" and state.differences:
+            logger.warning(
+                "topic %s keeps replaced and erased values longer than it has to (%s); `tastestream topics --apply` sets it",
+                spec.name,
+                ", ".join(map(str, state.differences)),
+            )
+        if state.cleanup == spec.cleanup:
             continue
         if spec.cleanup == "delete":
             raise TopicsError(
@@ -132,7 +172,7 @@ def surplus(topic: str, count: int, number: int) -> str:
         return ""
     return (
         f"topic {topic} has {count} partitions, but the bags are in {number}: the workers go on with {number}, and nothing is "
-        "lost; leave the topics as they are"
+        f"lost; to use more, run `tastestream topics resize --partitions {count}`"
     )
 
 
@@ -143,7 +183,7 @@ def partitions_for(spec: TopicSpec, specs: list[TopicSpec], states: dict[str, To
 
 
 async def ensure_topics(
-    settings: Settings, groups: Iterable[GroupUse] = (), *, trend: bool = False
+    settings: Settings, groups: Iterable[GroupUse] = (), *, trend: bool = False, apply: bool = False
 ) -> dict[str, tuple[TopicState, bool]]:
     """Check these consumer groups and the topics that exist, then create those that are missing.
 
@@ -151,6 +191,7 @@ async def ensure_topics(
         settings: Where the broker is, and the names of the topics.
         groups: To be checked.
         trend: Whether the bundle uses the trend.
+        apply: Whether the configuration of existing topics is set where it differs. Their `differences` are what was set.
 
     Returns:
         The state of each topic by its name, and whether it was created.
@@ -164,14 +205,16 @@ async def ensure_topics(
         specs = topic_specs(settings, trend=trend)
         existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
         await check_groups(admin, settings, groups, existing)  # first: what it says explains what the topics have
-        states = await _describe(admin, specs, existing)
-        check_topics(specs, states)
+        states = await describe_topics(admin, specs, existing)
+        if apply:
+            await _apply(admin, specs, states)
+        check_topics(specs, {} if apply else states)
         created: set[str] = set()
         for spec in specs:
             if spec.name not in states:
                 partitions = partitions_for(spec, specs, states, settings.partitions)
                 try:
-                    if await _create(admin, spec, partitions, settings.replication_factor):
+                    if await create_topic(admin, spec, partitions, settings.replication_factor):
                         created.add(spec.name)
                 except TopicsError as error:
                     if not spec.optional:
@@ -184,55 +227,114 @@ async def ensure_topics(
         await admin.close()
 
 
+async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[str, int]:
+    """Number of partitions of all topics that the broker has, by name.
+
+    Args:
+        settings: Where the broker is.
+        wanted: Topics that have to be there, each with the environment variable that names it.
+
+    Raises:
+        BrokerUnreachable: No broker answered within `broker_timeout`.
+        TopicsError: One of `wanted` is missing.
+    """
+    admin = await connect(settings)
+    try:
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    for name, variable in wanted.items():
+        if name not in found:
+            raise TopicsError(
+                f"there is no topic {name} at {settings.broker}; `tastestream topics` creates it, "
+                f"{variable} or TASTESTREAM_NAMESPACE names another"
+            )
+    return found
+
+
 async def connect(settings: Settings) -> AIOKafkaAdminClient:
-    """Connect an admin client. Logs each failed attempt.
+    """Connect an admin client. Logs each failed attempt, and the end of the wait.
 
     Raises:
         BrokerUnreachable: No broker answered within `broker_timeout`.
     """
-    deadline = monotonic() + settings.broker_timeout
-    pause = 0.5
-    while True:
+
+    async def started() -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**settings.aiokafka(), request_timeout_ms=10_000)
         try:
             await admin.start()
-        except (KafkaConnectionError, NodeNotReadyError) as error:
+        except (KafkaConnectionError, NodeNotReadyError):
             await admin.close()
+            raise
+        return admin
+
+    return await until_answered(settings, started, (KafkaConnectionError, NodeNotReadyError))
+
+
+async def until_answered(
+    settings: Settings, attempt: Callable[[], Awaitable[T]], errors: tuple[type[Exception], ...]
+) -> T:
+    """Attempt something until a broker answers. Logs each failed attempt, and the end of the wait.
+
+    Args:
+        settings: Where the broker is.
+        attempt: What to do.
+        errors: Those after which it is attempted again.
+
+    Raises:
+        BrokerUnreachable: No broker answered within `broker_timeout`.
+    """
+    started = monotonic()
+    deadline = started + settings.broker_timeout
+    pause = 0.5
+    waited = False
+    while True:
+        try:
+            answer = await attempt()
+        except errors as error:
             left = deadline - monotonic()
             if left <= 0:
                 raise BrokerUnreachable(
                     f"no broker at {settings.broker} within {settings.broker_timeout:g} s (TASTESTREAM_BROKER, "
-                    f"TASTESTREAM_BROKER_TIMEOUT): {error}"
+                    f"TASTESTREAM_BROKER_TIMEOUT): {str(error) or repr(error)}"
                 ) from error
+            waited = True
             logger.warning("no broker at %s yet; trying for another %.0f s", settings.broker, left)
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 2, 2.0)
         else:
-            return admin
+            if waited:
+                logger.info("the broker answers after %.0f s", monotonic() - started)
+            return answer
 
 
-async def _describe(
+async def describe_topics(
     admin: AIOKafkaAdminClient, specs: list[TopicSpec], topics: dict[str, int]
 ) -> dict[str, TopicState]:
-    """The state of our topics. topics: number of partitions of all that exist."""
-    present = [spec.name for spec in specs if spec.name in topics]
-    cleanups: dict[str, str] = {}
-    if present:
-        resources = [
-            ConfigResource(ConfigResourceType.TOPIC, name) for name in present
-        ]  # all of their configuration: Tansu supports no filter
-        responses: list[Any] = await admin.describe_configs(resources)
-        for resource in [resource for response in responses for resource in response.resources]:
-            code, topic, entries = resource[0], resource[3], resource[4]
-            policies = [entry[1] for entry in entries if entry[0] == "cleanup.policy"]
-            if code == 0 and policies:
-                cleanups[topic] = policies[0]
-    wanted = {spec.name: spec.cleanup for spec in specs}
-    # Some Kafka-compatible brokers do not report the policy. They are assumed to have what was asked for.
-    return {name: TopicState(topics[name], cleanups.get(name) or wanted[name]) for name in present}
+    """The state of those of our topics that exist. topics: number of partitions of all topics at the broker."""
+    present = [spec for spec in specs if spec.name in topics]
+    configs = await topic_configs(admin, [spec.name for spec in present])
+    states: dict[str, TopicState] = {}
+    for spec in present:
+        found = configs.get(spec.name, {})
+        # Some Kafka-compatible brokers do not report the policy. They are assumed to have what was asked for.
+        cleanup = found.get("cleanup.policy") or spec.cleanup
+        states[spec.name] = TopicState(topics[spec.name], cleanup, tuple(differences(spec.configs, found)))
+    return states
 
 
-async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> bool:
+async def _apply(admin: AIOKafkaAdminClient, specs: list[TopicSpec], states: Mapping[str, TopicState]) -> None:
+    """Set what differs. Clean-up policies stay: a change could drop events."""
+    wanted = {
+        spec.name: {one.name: one.wanted for one in states[spec.name].differences}
+        for spec in specs
+        if spec.name in states and states[spec.name].differences
+    }
+    if wanted:
+        await set_topic_configs(admin, wanted)
+
+
+async def create_topic(admin: AIOKafkaAdminClient, spec: TopicSpec, partitions: int, replication_factor: int) -> bool:
     """Create a topic. Returns False if another worker was faster."""
     configs = {"cleanup.policy": spec.cleanup, **spec.configs}
     response: Any = await admin.create_topics(

@@ -5,6 +5,7 @@ Whatever the topic or the broker does, the worker goes on with the trend that it
 
 import asyncio
 import logging
+from pathlib import Path
 from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -16,9 +17,12 @@ from streams.kafka.metadata import DescribedTopic
 from streams.kafka.records import Record
 from streams.settings import Settings
 from streams.trend.history import Latest
+from streams.trend.kept import KeptTrend, read_kept, write_kept
 from streams.trend.trend import Trend
 
 logger = logging.getLogger(__name__)
+
+KEEP = 5.0  # seconds between two writes of the file
 
 
 class TrendFollower:
@@ -29,10 +33,12 @@ class TrendFollower:
         latest: the latest snapshots.
         lives: how many topics were followed: one that was deleted and created again is another.
         following: whether the topic was read to its end, and is read on.
-        caught_up: set once the topic was read to the end that it had, or cannot be read.
+        caught_up: set once the topic was read to the end that it had, in this run or the one that left the file, or cannot be read.
     """
 
-    def __init__(self, settings: Settings, partitions: int, labels: str, categories: int) -> None:
+    def __init__(
+        self, settings: Settings, partitions: int, labels: str, categories: int, *, file: Path | None = None
+    ) -> None:
         """Does not start yet.
 
         Args:
@@ -40,12 +46,12 @@ class TrendFollower:
             partitions: number of partitions of the bags.
             labels: the labels version of the bundle.
             categories: D.
+            file: keeps the trend for the next start; None: the topic is read first.
         """
         self._settings = settings
         self._topic = settings.category_trend_topic
         self._partitions = partitions
         self._labels, self._categories = labels, categories
-        self.current = labels, Trend(None, {}, categories)
         self.latest = Latest(partitions)
         self.lives = 0
         self.following = False
@@ -59,6 +65,14 @@ class TrendFollower:
             logger=logger,
         )
         self._complaints = Complaints(self._topic, logger)
+        self._file, self._next_keep = file, 0.0
+        self._kept: int | None = None  # the version in the file
+        if file is not None and (kept := read_kept(file)) is not None:
+            self._known, self._kept = DescribedTopic(1, kept.topic_id), kept.version
+            self.latest.snapshots, self.latest.offsets = kept.snapshots, kept.offsets
+            self.latest.version = kept.version
+            self.caught_up.set()
+        self.current = labels, self.latest.trend(labels, categories)
 
     def use(self, labels: str, categories: int) -> None:
         """Sum up by the labels of another bundle from now on."""
@@ -72,6 +86,11 @@ class TrendFollower:
         """
         counted, trend = self.current
         return trend if counted == labels and trend.categories == categories else Trend(None, {}, categories)
+
+    @property
+    def still(self) -> float:
+        """Seconds since the reader came round (`Following.still`)."""
+        return self._following.still
 
     async def run(self) -> None:
         """Follow the topic until it is cancelled."""
@@ -106,7 +125,11 @@ class TrendFollower:
                 if await self._following.has_changed(client, topic):
                     return
                 next_check = monotonic() + CHECK
-            self._take((await consumer.getmany(tp, timeout_ms=WAIT)).get(tp, []))
+            records = (await consumer.getmany(tp, timeout_ms=WAIT)).get(tp, [])
+            self._following.turn(consumer, records)
+            self._take(records)
+            if self._file is not None and self.following:  # else the file would have a part of the trend
+                await self._keep(self._file, topic)
 
     @property
     def _read_to(self) -> int:
@@ -121,6 +144,19 @@ class TrendFollower:
             logger.warning("topic %s was deleted and created again; reading it from its start", self._topic)
             self.latest = Latest(self._partitions)  # the trend stays in force until snapshots come
             self.lives += 1
+
+    async def _keep(self, file: Path, topic: DescribedTopic) -> None:
+        """Write the trend to the file, now and then. A disk that fails costs nothing but a trend at the next start."""
+        latest, version = self.latest, self.latest.version
+        if version is None or version == self._kept or monotonic() < self._next_keep:
+            return
+        self._next_keep = monotonic() + KEEP
+        kept = KeptTrend(topic.id, version, dict(latest.offsets), dict(latest.snapshots))
+        try:
+            await asyncio.to_thread(write_kept, file, kept)
+            self._kept = version
+        except OSError as error:
+            logger.warning("%s cannot be written, and the next start has to read the topic first: %s", file, error)
 
     def _take(self, records: list[Record]) -> None:
         """Sum up what the records bring, and log those that cannot be used, now and then."""

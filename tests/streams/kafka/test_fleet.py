@@ -7,7 +7,16 @@ from faust.assignor.client_assignment import ClientMetadata
 
 from model.bundle import Bundle
 from streams.bundles import Bundles
-from streams.kafka.fleet import FIELD, BundleName, MemberBundles, bundles_of, with_bundles
+from streams.kafka.fleet import (
+    FIELD,
+    GENERATION,
+    BundleName,
+    MemberBundles,
+    bundles_of,
+    generation_of,
+    with_bundles,
+    with_generation,
+)
 
 # What a worker of the version before sends as user data.
 BEFORE = (
@@ -40,7 +49,16 @@ def test_a_worker_of_the_version_before_reads_what_a_worker_sends(bundle: Bundle
     before, now = ClientMetadata.loads(BEFORE), ClientMetadata.loads(with_bundles(BEFORE, Bundles(bundle)))
     assert now == before
     assert now.dumps() == before.dumps() == BEFORE
-    assert not hasattr(ClientMetadata, FIELD), "Faust sets an attribute of that name"
+    for field in (FIELD, GENERATION):
+        assert not hasattr(ClientMetadata, field), "Faust sets an attribute of that name"
+
+
+def test_a_member_says_which_internal_topics_it_uses(bundle: Bundle) -> None:
+    said = joined(with_generation(with_bundles(BEFORE, Bundles(bundle)), 3))
+    assert generation_of(said) == 3
+    assert bundles_of(said) is not None
+    assert generation_of(joined(with_bundles(BEFORE, Bundles(bundle)))) is None
+    assert ClientMetadata.loads(with_generation(BEFORE, 3)) == ClientMetadata.loads(BEFORE)
 
 
 def test_a_worker_that_joins_again_replaces_what_it_said(bundle: Bundle) -> None:
