@@ -3,7 +3,7 @@
 A factory, never a module-level app: each worker, and each test, makes its own.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from streams.settings import Settings
 
 PRODUCER_BATCH = 256 * 1024  # bytes per partition. At aiokafka's 16 KB a dozen rows fill a batch, and senders wait.
 METADATA_AGE = 10.0  # seconds. At aiokafka's five minutes, new partitions and topics are unread for that long.
+HEARTBEAT = 0.15  # seconds. A worker learns from the answer that partitions move, and nobody gets them before all have learned it.
 NEVER = 10 * 365 * 86_400.0  # seconds
 
 Batches = StreamT[list[Pending]]
@@ -69,10 +70,14 @@ class App(faust.App):
             **options: Faust's own settings.
         """
         self.in_flight = InFlightTracker(max_in_flight, intake_memory)
+        self.beside = InFlightTracker(0)  # records of another topic that the worker reads; the embed worker sets it
         self.crash_journal: CrashJournal | None = None  # the runner sets it before the start
         self.bundles: Callable[[], Bundles] | None = (
             None  # those that the worker has; its group learns them when it joins
         )
+        self.topics_generation = 1  # of the internal topics that the worker uses; its group learns it when it joins
+        # The partitions that this worker could take over at once; None if it does not know those of others.
+        self.warm: Callable[[], Collection[int] | None] = lambda: None
         self.finish_before_revocation = finish_before_revocation
         self.idempotence = idempotence
         self.poll_interval = poll_interval
@@ -81,6 +86,8 @@ class App(faust.App):
         self.reads = ""  # the topic; `read` sets it
         self.partitions: int | None = None  # number of partitions that the tables are spread over; None without tables
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
+        # Called once the group has this worker, before it reads.
+        self.before_reading: Callable[[], Awaitable[None]] = _nothing
         super().__init__(app_id, **options)
 
     def read(self, topic: str, agent: Callable[[Batches], Awaitable[None]], *, name: str, limit: int) -> None:
@@ -116,6 +123,10 @@ class App(faust.App):
         return Transport(self.conf.broker_producer, self)
 
 
+async def _nothing() -> None:
+    pass
+
+
 def new_app(
     app_id: str, settings: Settings, folder: Path, *, max_in_flight: int, finish_before_revocation: bool
 ) -> App:
@@ -132,8 +143,9 @@ def new_app(
         broker=[URL(f"kafka://{server}") for server in settings.bootstrap_servers],
         broker_credentials=_credentials(settings),
         broker_client_id=settings.client_id,
+        consumer_group_instance_id=settings.group_instance_id,
         broker_session_timeout=settings.session_timeout,
-        broker_heartbeat_interval=settings.session_timeout / 6,
+        broker_heartbeat_interval=min(HEARTBEAT, settings.session_timeout / 6),
         broker_max_poll_interval=NEVER,  # a spare worker without partitions polls nothing, and stays in the group
         broker_rebalance_timeout=max(30.0, 2 * settings.session_timeout),
         broker_request_timeout=max(30.0, settings.session_timeout + 1),

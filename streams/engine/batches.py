@@ -37,13 +37,17 @@ class MicroBatches(faust.Topic):
         journal, tracker = self.app.crash_journal, self._tracker
         if journal is None:
             return await tracker.take(self._limit)
-        if journal.careful:
-            await tracker.idle()
-            if self._alone is None or self._alone.finished:  # otherwise a rebalance took it: nothing is known of it
-                journal.release(tracker.committed_offsets)
-        await tracker.some()
-        if not journal.careful:
-            return await tracker.take(self._limit)
+        while True:
+            if journal.careful:
+                await tracker.idle()
+                if self._alone is None or self._alone.finished:  # otherwise a rebalance took it: nothing is known of it
+                    journal.release(self.app.reads, tracker.committed_offsets)
+                await self.app.beside.idle()
+            await tracker.some()
+            if not journal.careful:
+                return await tracker.take(self._limit)
+            if not self.app.beside.working:
+                break
         [alone] = await tracker.take(1)
         self._alone = alone
         record = alone.record

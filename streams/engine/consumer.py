@@ -15,6 +15,7 @@ aiokafka's client runs in a thread of its own, so that heartbeats do not wait fo
 
 import asyncio
 from collections.abc import Coroutine, Iterable, Mapping
+from time import monotonic
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -70,7 +71,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         # Faust has no settings for these; the client reads them when it starts.
         client._isolation_level = ISOLATION
         if not self.app.tables.changelog_topics:
-            client._partition_assignment_strategy = [round_robin(self.app.bundles)]
+            client._partition_assignment_strategy = [round_robin(self.app.bundles, lambda: self.app.topics_generation)]
         client._fetch_max_wait_ms = int(FETCH_WAIT * 1000)
         pace_fetches(client, self.app.poll_interval)
         limit_fetches(client, self.app.intake_memory)
@@ -88,6 +89,8 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self.generation = 0  # counts the revocations
         self.reading: DescribedTopic | None = None  # the topic as it was when reading began; None before that
+        self.commits = 0  # how often everything finished was committed, or there was nothing to commit
+        self._last_commit = monotonic()  # when `commits` grew last, or the consumer was made; seconds
         self._ends: Mapping[TopicPartition, int] = {}  # of the partitions, when the generation began
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
 
@@ -111,6 +114,7 @@ class Consumer(driver.Consumer):
         Returns:
             False, with nothing changed, when partitions have moved since then.
         """
+        await self.app.before_reading()
         topic = await self._in_thread(self._described())  # before the offsets: an older id only reads too much
         try:
             positions = {} if topic is None else await self._in_thread(self._start(topic))
@@ -123,7 +127,7 @@ class Consumer(driver.Consumer):
         self.app.in_flight.begin(positions)
         if self.app.crash_journal is not None:
             topic_id = self.reading.id if self.reading else ""
-            self.app.crash_journal.begin(positions, self._ends, self.app.in_flight.share, topic_id)
+            self.app.crash_journal.begin(self.app.reads, positions, self._ends, self.app.in_flight.share, topic_id)
         self.resume_flow()
         return True
 
@@ -206,10 +210,17 @@ class Consumer(driver.Consumer):
             DeliveryError: the broker refused the commit.
         """
         offsets = self.app.in_flight.committable()
-        if not offsets or not await self._in_thread(self._commit_all(self.generation, offsets)):
+        if offsets and not await self._in_thread(self._commit_all(self.generation, offsets)):
             return False
         self.app.in_flight.committed(offsets)
-        return True
+        self.commits += 1
+        self._last_commit = monotonic()
+        return bool(offsets)
+
+    @property
+    def commit_age(self) -> float:
+        """Seconds since everything finished was committed, or there was nothing to commit."""
+        return monotonic() - self._last_commit
 
     @override
     def verify_event_path(self, now: float, tp: TP) -> None:

@@ -18,8 +18,10 @@ unfinished record limits what may be committed.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import NamedTuple
 
 from aiokafka import TopicPartition
@@ -63,6 +65,7 @@ class Pending:
     finished: bool = False
     _size: int = field(kw_only=True, repr=False)  # bytes
     _partition: "_Partition" = field(kw_only=True, repr=False)
+    arrived: float = 0.0  # when it was read, seconds of the monotonic clock
     quarantined: bool = False  # it has killed the worker before: do not process it
     _tracker: "InFlightTracker" = field(kw_only=True, repr=False)
 
@@ -110,7 +113,8 @@ class InFlightTracker:
         self._count = 0
         self._size = 0  # bytes of the records that are not finished
         self._working = 0
-        self.progress = 0  # increases with each finished record, and with each call of `progressed`
+        self._paused = False
+        self.moved = 0.0  # when a record was finished or `progressed` called last, or when a first record came; monotonic seconds
         self._some = asyncio.Event()
         self._room = asyncio.Event()
         self._idle = asyncio.Event()
@@ -134,12 +138,15 @@ class InFlightTracker:
         if partition is None:
             return
         had_a_turn = bool(partition.waiting)
+        now = monotonic()
+        if not self._count:
+            self.moved = now
         for record in records:
             if record.offset < partition.next:
                 continue
             partition.next = record.offset + 1
             size = size_of(record)
-            pending = Pending(record, record.offset, _size=size, _partition=partition, _tracker=self)
+            pending = Pending(record, record.offset, _size=size, _partition=partition, arrived=now, _tracker=self)
             partition.size += size
             self._size += size
             partition.queue.append(pending)
@@ -218,7 +225,7 @@ class InFlightTracker:
 
     async def some(self) -> None:
         """Wait for records that can be taken."""
-        while not self._turns:
+        while not self._some.is_set():
             await self._some.wait()
 
     async def take(self, limit: int) -> list[Pending]:
@@ -236,9 +243,31 @@ class InFlightTracker:
         self._changed()
         return taken
 
+    @property
+    def available(self) -> bool:
+        """Whether there are records that can be taken."""
+        return self._some.is_set()
+
+    @property
+    def working(self) -> bool:
+        """Whether a record that was taken is not finished or forgotten."""
+        return self._working > 0
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Wait until no record is worked on, and hand out none while this is open: something else may end the process."""
+        self._paused = True
+        self._changed()
+        try:
+            await self.idle()
+            yield
+        finally:
+            self._paused = False
+            self._changed()
+
     def progressed(self) -> None:
         """Report progress that finishes no record, such as an attempt to fetch a picture."""
-        self.progress += 1
+        self.moved = monotonic()
 
     async def idle(self) -> None:
         """Wait until every record that was taken is finished or forgotten."""
@@ -258,7 +287,7 @@ class InFlightTracker:
     def _finished(self, pending: Pending) -> None:
         if pending.forgotten:
             return
-        self.progress += 1
+        self.moved = monotonic()
         self._working -= 1
         partition = pending._partition
         partition.size -= pending._size
@@ -271,5 +300,5 @@ class InFlightTracker:
         self._changed()
 
     def _changed(self) -> None:
-        (self._some.set if self._turns else self._some.clear)()
+        (self._some.set if self._turns and not self._paused else self._some.clear)()
         (self._idle.clear if self._working else self._idle.set)()

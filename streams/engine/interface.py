@@ -3,7 +3,7 @@
 The parts import this module and not the app, which imports them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from streams.bundles import Bundles
@@ -15,15 +15,19 @@ class EngineApp(Protocol):
     """The members of `App` that its consumer, its producer and its recovery use."""
 
     in_flight: InFlightTracker
+    beside: InFlightTracker
     reads: str  # the topic
     crash_journal: CrashJournal | None
     bundles: Callable[[], Bundles] | None
+    topics_generation: int
+    warm: Callable[[], Collection[int] | None]
     finish_before_revocation: bool
     idempotence: bool
     poll_interval: float  # seconds
     intake_memory: int  # bytes
     kafka: Mapping[str, Any]  # connection arguments of an aiokafka client
     before_send: Callable[[], None]
+    before_reading: Callable[[], Awaitable[None]]
 
     # Faust's own
     conf: Any

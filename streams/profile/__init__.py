@@ -8,10 +8,13 @@ counts.py       what bags add to the trend. Pure.
 trend_state.py  the counts of the assigned partitions, published, and the trend of all of them
 rows.py         a bag as rows of bytes, and the rows that a change touches. Pure.
 table.py        the Faust table: the changelog topic in front of the store, and recovery
+standby.py      copies of the partitions that other workers own
+following.py    how the changelog is followed by who does not own the partitions
 quarantine.py   rows that cannot be used are passed over
 changelog.py    merges changelog records into the rows on disk. Pure.
 spread.py       over how many partitions the bags are spread
 databases.py    the rows in RocksDB, one database per partition, with a prefix scan
+scratch.py      a database that a command fills and removes
 store.py        the same as a Faust store
 recent.py       recently written bags, decoded, in memory
 """

@@ -1,11 +1,13 @@
 """What a micro-batch comes to: fold its events, score the bags after them, encode the changed rows.
 
-Pure, and independent of Kafka and the event loop: the profile worker runs `outcome_of` in a thread.
+Pure except that it measures its time, and independent of Kafka and the event loop: the profile worker runs `outcome_of` in a
+thread.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from time import perf_counter
 from typing import NamedTuple
 
 from model.bundle import Bundle
@@ -42,6 +44,10 @@ class Outcome:
     recommendations: list[Outgoing] = field(default_factory=list[Outgoing])
     next_recommendations: list[Outgoing] = field(default_factory=list[Outgoing])  # what the next bundle would recommend
     next_failure: Exception | None = None  # why it recommends nothing
+    cold_starts: int = 0  # recommendations without an item
+    unscored: int = 0  # items within the bag size that were passed over, over all recommendations
+    fold_seconds: float = 0.0
+    score_seconds: float = 0.0  # by the served bundle
 
 
 def outcome_of(
@@ -69,18 +75,24 @@ def outcome_of(
         now: the time that recommendations carry as `produced_at`.
         trend: what all users took, as the served bundle counts it.
     """
+    started = perf_counter()
     caused: list[tuple[EmbeddedInteraction, Bag]] = []
     for interaction, profile in events:
         profile.after = fold(profile.after, interaction, max_slots=max_slots, kept=kept)
         if not interaction.prepared:
             caused.append((interaction, profile.after))
     writes = {partition: write for partition, users in profiles.items() if (write := _write(users)).rows}
+    folded = perf_counter()
     orders = [newest_first(bag) for _, bag in caused]
-    outcome = Outcome(writes, _recommendations(recommender, caused, orders, now, trend))
+    messages = recommender.recommend(caused, now=now, trend=trend, orders=orders)
+    outcome = Outcome(writes, _records(caused, messages))
+    outcome.cold_starts, outcome.unscored = _gaps(messages, orders, recommender.options.bag_size)
+    outcome.fold_seconds, outcome.score_seconds = folded - started, perf_counter() - folded
     if next_recommender:
         try:
             next_trend = trend_for(next_recommender.bundle, trend, of=recommender.bundle)
-            outcome.next_recommendations = _recommendations(next_recommender, caused, orders, now, next_trend)
+            found = next_recommender.recommend(caused, now=now, trend=next_trend, orders=orders)
+            outcome.next_recommendations = _records(caused, found)
         except Exception as error:  # noqa: BLE001 -- whatever is wrong with a bundle that is only tried must cost no event
             outcome.next_failure = error
             outcome.next_recommendations = [one for one in outcome.recommendations if one[1] is None]  # erasures count
@@ -104,15 +116,20 @@ def trend_for(bundle: Bundle, trend: Trend, *, of: Bundle) -> Trend:
     return Trend(None, {}, len(bundle.categories))
 
 
-def _recommendations(
-    recommender: Recommender,
-    caused: Sequence[tuple[EmbeddedInteraction, Bag]],
-    orders: Sequence[list[Touched]],
-    now: datetime,
-    trend: Trend,
+def _records(
+    caused: Sequence[tuple[EmbeddedInteraction, Bag]], messages: Sequence[Recommendation | None]
 ) -> list[Outgoing]:
-    messages = recommender.recommend(caused, now=now, trend=trend, orders=orders)
     return [_record(interaction, message) for (interaction, _), message in zip(caused, messages, strict=True)]
+
+
+def _gaps(messages: Sequence[Recommendation | None], orders: Sequence[list[Touched]], bag_size: int) -> tuple[int, int]:
+    """The number of cold starts, and of items within the bag size that were passed over."""
+    cold = passed_over = 0
+    for message, order in zip(messages, orders, strict=True):
+        if message is not None:
+            cold += message.cold_start
+            passed_over += min(len(order), bag_size) - message.bag_size
+    return cold, passed_over
 
 
 def _write(users: dict[str, Profile]) -> Write:

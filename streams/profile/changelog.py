@@ -41,6 +41,7 @@ class Merge:
             before = rows[key] if key in rows else self._get(key)
             if value is None:
                 if before is None:
+                    self._newest.pop(key, None)
                     continue
                 if self._covered(key, before, rows):
                     rows[key] = None

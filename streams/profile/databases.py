@@ -17,8 +17,10 @@ from typing import Protocol, cast
 import rocksdict
 
 from streams.exceptions import StateError
+from streams.metrics.rocksdb import watch_databases
 from streams.profile.bag import Bag
 from streams.profile.rows import Changes, prefix_of
+from streams.settings.names import BAGS_TABLE, of_generation
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,8 @@ class RocksDBMemory:
         # A list of files names the first and the last key of each. With each change of the files a new one takes its place, so
         # that the key of an erased user is gone with the file.
         options.set_max_manifest_file_size(1)
-        return rocksdict.Rdict(str(path), options=options)
+        # Without `column_families` an existing database keeps the options of its files, and has a cache of 8 MB of its own.
+        return rocksdict.Rdict(str(path), options=options, column_families={"default": options})
 
 
 class BagDatabases:
@@ -94,6 +97,7 @@ class BagDatabases:
         self._folder = folder
         self._memory = memory
         self._databases: dict[int, rocksdict.Rdict] = {}
+        watch_databases("bags", lambda: list(self._databases.values()))
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -256,12 +260,21 @@ class BagDatabases:
                 raise
 
     def close(self, partition: int) -> None:
-        """Close the database of a partition, if it is open."""
+        """Close the database of a partition, if it is open. A failure is logged: nothing can be done about it any more."""
         database = self._databases.pop(partition, None)
-        if database is not None:
+        if database is None:
+            return
+        try:
             database.close()
-            self._closed(partition)
+        except Exception as error:  # noqa: BLE001 -- RocksDB's failures have no class of their own
+            logger.warning(
+                "the bags of partition %s were not closed cleanly: %s; the next start recovers them from the changelog",
+                partition,
+                error,
+            )
+        else:
             logger.info("closed the bags of partition %s", partition)
+        self._closed(partition)
 
 
 def items_in(
@@ -310,3 +323,12 @@ def partition_path(folder: Path, partition: int) -> Path:
 def drop_partition(folder: Path, partition: int) -> None:
     """Delete the database of a partition. The changelog topic still has its rows."""
     shutil.rmtree(partition_path(folder, partition), ignore_errors=True)
+
+
+def remove_other_generations(folder: Path, numbers: Collection[int]) -> None:
+    """Delete the bags in the folder of a worker that belong to other generations of the internal topics than these."""
+    kept = {of_generation(BAGS_TABLE, number) for number in numbers}
+    for path in folder.glob(f"{BAGS_TABLE}*"):
+        if path.name not in kept and path.is_dir():
+            logger.info("deleting the bags of an earlier generation in %s", path)
+            shutil.rmtree(path, ignore_errors=True)

@@ -6,6 +6,8 @@ from typing import Any
 
 from streams import metrics
 from streams.kafka.records import UnreadableRecord
+from streams.logs.place import shown_user
+from streams.logs.repeats import summed
 from streams.profile.bag import Bag
 from streams.profile.databases import BagDatabases
 from streams.profile.rows import decode_bag, fault, slot_key, user_prefix
@@ -84,6 +86,7 @@ def _readable(record: Any) -> bool:
     logger.warning(
         "partition %d: passed over the rows of the bags at the offsets %d to %d of the changelog: %s",
         record.partition, record.first_offset, record.offset, record.problem,
+        extra=summed("batches passed over", f"partition {record.partition}"),
     )  # fmt: skip
     return False
 
@@ -98,4 +101,7 @@ def _usable(partition: int, key: bytes | None, value: bytes | None) -> bool:
 
 def _quarantine(partition: int, key: bytes | None, what: str) -> None:
     metrics.quarantined_rows.inc()
-    logger.warning("partition %d: passed over a row of the bags, key %r: %s", partition, (key or b"")[:64], what)
+    logger.warning(
+        "partition %d: passed over a row of the bags, key %s: %s", partition, shown_user((key or b"")[:64]), what,
+        extra=summed("rows passed over", f"partition {partition}"),
+    )  # fmt: skip

@@ -70,10 +70,13 @@ def _growth(before: Bag, after: Bag) -> int:
 
 def _slot_bytes(slot: Slot) -> int:
     """The memory of a slot, bytes; rather too much than too little. Each text counts as often as it occurs."""
-    size = SLOT_BYTES + memory_of(slot.item_id)
+    moments = [*slot.newest.values(), *[picture.moment for picture in slot.pictures]]
+    size = SLOT_BYTES + MOMENT_BYTES * len(moments) + PICTURE_BYTES * len(slot.pictures)
+    texts = [slot.item_id]
+    for moment in moments:
+        texts += moment.event_id, moment.item_id
     for picture in slot.pictures:
-        size += PICTURE_BYTES + len(picture.embedding) + memory_of(picture.image_url)
-        size += memory_of(picture.embedder_version)
-    for moment in (*slot.newest.values(), *(picture.moment for picture in slot.pictures)):
-        size += MOMENT_BYTES + memory_of(moment.event_id) + memory_of(moment.item_id)
-    return size
+        texts += picture.image_url, picture.embedder_version
+        size += len(picture.embedding)
+    together = "".join(texts)
+    return size + (len(together) if together.isascii() else sum(map(memory_of, texts)))

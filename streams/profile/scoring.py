@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -310,10 +311,12 @@ class Recommender:
         """
         size = self.bundle.embedding_size
         rows = dequantize([item.embedding for bag in bags for item in bag.items], size)
-        parts = np.split(rows, np.cumsum([len(bag.items) for bag in bags])[:-1])
+        ends = accumulate(len(bag.items) for bag in bags)
         padded = [
-            ScoringBag(part, bag.log_weight, bag.ages, bag.trend) if bag.items else _empty(size, bag.trend)
-            for part, bag in zip(parts, bags, strict=True)
+            ScoringBag(rows[end - len(bag.items) : end], bag.log_weight, bag.ages, bag.trend)
+            if bag.items
+            else _empty(size, bag.trend)
+            for bag, end in zip(bags, ends, strict=True)
         ]
         scored = score_padded(self._aggregator, padded)
         longest = max(len(bag.log_weight) for bag in padded)
@@ -376,14 +379,20 @@ def _empty(size: int, trend: NDArray[np.float32] | None) -> ScoringBag:
 def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], list[list[float]]]:
     """Places and rounded values of the `count` largest values in each row of [B, n], largest first.
 
+    Values that are rounded to the same number keep their order: a network rounds a bag alone and in a batch differently.
+
     Raises:
         EventError: a value is not between 0 and 1. All are checked, also those that are not among the largest.
     """
-    if not ((values > -_ROUNDING) & (values < 1 + _ROUNDING)).all():  # NaN is neither
-        raise _invalid(f"numbers from {values.min()} to {values.max()}, and not from 0 to 1")
-    places = heaviest(values, count)  # [B,k]
-    best = values[np.arange(len(values))[:, None], places].astype(np.float64).round(DIGITS)
-    return places.tolist(), best.clip(0, 1).tolist()
+    low, high = float(values.min()), float(values.max())
+    if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # NaN is neither
+        raise _invalid(f"numbers from {low} to {high}, and not from 0 to 1")
+    rounded = values.astype(np.float64).round(DIGITS)
+    places = heaviest(rounded, count)  # [B,k]
+    best = rounded[np.arange(len(rounded))[:, None], places]
+    if low < 0 or high > 1:
+        best = best.clip(0, 1)
+    return places.tolist(), best.tolist()
 
 
 def _check_shape(output: str, values: NDArray[np.float32], expected: tuple[int, int]) -> None:
@@ -395,6 +404,6 @@ def _invalid(what: str) -> EventError:
     return EventError("invalid_scores", f"the aggregator of the bundle returned {what}; check the bundle")
 
 
-def heaviest(values: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+def heaviest(values: NDArray[np.floating], count: int) -> NDArray[np.intp]:
     """Places of the `count` largest values along the last axis, largest first; ties keep their order."""
     return np.argsort(-values, axis=-1, kind="stable")[..., :count]

@@ -7,7 +7,7 @@ We also recover ourselves, because rows are merged (`changelog.py`), and because
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -18,6 +18,7 @@ from faust.types import TP
 from mode.utils.logging import get_logger
 from typing_extensions import override
 
+from streams import metrics
 from streams.engine.app import App
 from streams.engine.publisher import Publisher
 from streams.exceptions import DeliveryError
@@ -28,6 +29,7 @@ from streams.profile.databases import RocksDBMemory, Watcher
 from streams.profile.quarantine import UsableRows, stored_bag, usable_rows
 from streams.profile.recent import RecentBags
 from streams.profile.rows import Changes, keys_of
+from streams.profile.standby import Standby
 from streams.profile.store import BagStore
 from streams.settings.names import BAGS_TABLE
 
@@ -70,6 +72,7 @@ class BagTable(Table[bytes, bytes]):
             recent_slots: capacity of the cache of recently written bags.
             recent_bytes: the same in bytes.
         """
+        self._all = frozenset(range(partitions))
         self._folder = folder
         self._memory = memory
         self._publisher = publisher
@@ -77,6 +80,7 @@ class BagTable(Table[bytes, bytes]):
         self._kafka = kafka
         self._recent = RecentBags(recent_slots, recent_bytes)
         self.watcher: Watcher | None = None  # the worker sets it before the start
+        self.standby: Standby | None = None  # the same; it has the partitions that are not recovered here
         self.recovered = 0  # changelog records read since the start: grows while a recovery makes progress
         super().__init__(app, name=BAGS_TABLE, partitions=partitions, key_type=bytes, value_type=bytes)
 
@@ -196,6 +200,8 @@ class BagTable(Table[bytes, bytes]):
             StateError: RocksDB reports a failure.
             KafkaError: the broker reports a failure.
         """
+        if self.standby is not None:
+            await self.standby.follow(self._all - {tp.partition for tp in partitions})
         if not partitions:
             return
         for tp in partitions:
@@ -219,17 +225,23 @@ class BagTable(Table[bytes, bytes]):
             consumer.seek(tp, max(offset + 1, starts[tp]))
             rows = UsableRows(self.data, tp.partition)
             merges[tp] = Merge(rows.row, rows.scan, kept=self._row_bytes)
-        behind = set(partitions)
-        while behind := {tp for tp in behind if await consumer.position(tp) < ends[tp]}:
-            for tp, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
+        left: Collection[TopicPartition] = partitions
+        while left := await _left(consumer, left, ends):
+            metrics.recovery_left.set(sum(left.values()))
+            for tp, records in (await consumer.getmany(*left, timeout_ms=1000, max_records=RECOVERY_BATCH)).items():
                 self.data.write(tp.partition, merges[tp].apply(usable_rows(tp.partition, records)))
                 self.recovered += len(records)
+                metrics.recovery_read.inc(len(records))
             if monotonic() - logged > PROGRESS_INTERVAL:
                 logged = monotonic()
-                left = sum([ends[tp] - await consumer.position(tp) for tp in behind])
-                logger.info("recovering: %d changelog records read, at most %d left", self.recovered - before, left)
+                logger.info(
+                    "recovering: %d changelog records read, at most %d left",
+                    self.recovered - before, sum((await _left(consumer, left, ends)).values()),
+                )  # fmt: skip
         for tp in partitions:
             await self._finish(tp.partition, merges[tp], ends[tp] - 1)
+        metrics.recovery_left.set(0)
+        metrics.recovery_seconds.set(monotonic() - started)
         logger.info(
             "recovered partitions %s from %d changelog records in %.1f s",
             ", ".join(str(tp.partition) for tp in partitions), self.recovered - before, monotonic() - started,
@@ -244,3 +256,11 @@ class BagTable(Table[bytes, bytes]):
             last = await self._append(partition, repairs, after=last)
         # The offset comes last, so that a recovery that dies before it finds the same repairs again.
         self.data.write(partition, {}, last)
+
+
+async def _left(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition], ends: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """The number of offsets that are left to read, for each partition that is not at its end."""
+    left = {tp: ends[tp] - await consumer.position(tp) for tp in partitions}
+    return {tp: count for tp, count in left.items() if count > 0}

@@ -21,7 +21,8 @@ import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
+from time import monotonic, time
+from typing import cast
 
 from model.bundle import Bundle
 from model.quantization import is_finite
@@ -29,21 +30,26 @@ from streams import metrics
 from streams.bundles import Bundles
 from streams.dead_letter import DeadLetter, dead_letter
 from streams.engine.app import Batches, new_app
+from streams.engine.assignor import TablesAssignor
 from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
-from streams.exceptions import EventError, MessageError
+from streams.exceptions import EventError, MessageError, StartupError, StateError
 from streams.kafka.partitioning import partition_of
-from streams.kafka.records import Outgoing, Record, value_of
+from streams.kafka.records import Outgoing, Record, sent_at, value_of
+from streams.logs.place import about
+from streams.logs.repeats import summed
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
 from streams.profile.databases import RocksDBMemory
 from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
+from streams.profile.standby import Standby
 from streams.profile.table import BagTable
 from streams.profile.trend_state import TrendState
 from streams.runtime.freeze_guard import FreezeGuard
 from streams.settings import Settings
+from streams.tracing import EventSpan, Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +65,16 @@ class _Batch:
     moved: dict[int, list[Outgoing]] = field(
         default_factory=dict[int, list[Outgoing]]
     )  # by the partition that they go to
-    started: float = field(default_factory=perf_counter)  # seconds
+    caused: int = 0  # recommendations
+    spans: dict[int, EventSpan] = field(default_factory=dict[int, EventSpan])  # by the place of the recommendation
+    sent: list[int] = field(default_factory=list[int])  # when the events of its recommendations were sent, milliseconds
+    started: float = field(default_factory=monotonic)  # seconds
+
+
+def _tell(record: Record, error: EventError) -> None:
+    """Log that a record becomes a dead letter."""
+    with about(record):
+        logger.warning("dead letter: %s", error, extra=summed("dead letters", error.reason))
 
 
 class ProfileWorker:
@@ -81,12 +96,14 @@ class ProfileWorker:
         )
         self.app.read(settings.embedded_topic, self.agent, name=self.name, limit=settings.profile_batch)
         self.app.partitions = self._partitions = partitions
+        self.app.topics_generation = settings.generation
         self._publisher = Publisher(self.app)
+        memory = RocksDBMemory(settings.rocksdb_memory)
         self.table = BagTable(
             self.app,
             partitions=partitions,
-            folder=folder / "bags",
-            memory=RocksDBMemory(settings.rocksdb_memory),
+            folder=folder / settings.bags_folder,
+            memory=memory,
             publisher=self._publisher,
             row_bytes=self._row_bytes,
             kafka=settings.aiokafka(),
@@ -94,16 +111,66 @@ class ProfileWorker:
             recent_bytes=settings.recent_memory,
         )
         self.app.tables.add(self.table)
+        if settings.standby:
+            self.table.standby = standby = Standby(
+                settings, folder / settings.bags_folder, memory, self._row_bytes, caught_up=self._join_again
+            )
+            self.app.warm = lambda: standby.warm
+            self.app.task(standby.run)
+        self._folder, self._memory = folder, memory
+        self._next_bags: tuple[int, asyncio.Task[None] | None] = 0, None  # see `follow_target`
+        self._joining: asyncio.Task[None] | None = None  # see `_join_again`
         self.trend = TrendState(settings, self.table.data, self._publisher, partitions, bundles.served)
         self.table.watcher = self.trend
         self._recommender = self._new_recommender(bundles.served)
         self._next_recommender = self._new_recommender(bundles.next) if bundles.next else None
         self._next_failure = ""  # the last one that was logged
         self._delivery: asyncio.Task[None] | None = None  # of the batch before
+        self.tracing: Tracing | None = None  # the runner sets it before the start
         self._unwritten: dict[tuple[int, str], Bag] = {}  # bags of that batch, by partition and user; not on disk yet
+        self._queue, self._fold, self._score, self._delivering = (
+            metrics.stage_seconds.labels(self.name, stage) for stage in ("queue", "fold", "score", "delivery")
+        )
+        self._whole = metrics.recommendation_seconds.labels()
         self._guard = FreezeGuard(settings.session_timeout)
         self.app.before_send = self._guard.check
         self.app.task(self._guard.keep)
+
+    def _join_again(self) -> None:
+        """Ask for a share of the partitions, if this worker has none because it had no bags."""
+        if cast(TablesAssignor, self.app.assignor).held_back:
+            logger.info("joining the group again for a share of the partitions")
+            self._joining = asyncio.create_task(self.app.consumer.reopen())
+
+    async def follow_target(self, generation: int, partitions: int) -> None:
+        """Keep a copy of all bags of a generation to which they are being moved, so that this worker starts on it at once.
+
+        Without STANDBY the worker reads them from the changelog when it starts on it.
+
+        Args:
+            generation: 0 for none.
+            partitions: number of its partitions.
+        """
+        followed, task = self._next_bags
+        if generation == followed or not self._settings.standby:
+            return
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._next_bags = generation, None
+        if generation:
+            settings = self._settings.of_generation(generation)
+            folder = self._folder / settings.bags_folder
+            standby = Standby(settings, folder, self._memory, self._row_bytes, caught_up=lambda: None)
+            await standby.follow(range(partitions))
+            self._next_bags = generation, asyncio.create_task(self._followed(standby))
+
+    async def _followed(self, standby: Standby) -> None:
+        """Run a standby. Its failure costs only time later."""
+        try:
+            await standby.run()
+        except (StartupError, StateError) as error:
+            logger.warning("the bags of the next internal topics are not kept up to date: %s", error)
 
     def _new_recommender(self, bundle: Bundle) -> Recommender:
         settings = self._settings
@@ -134,6 +201,8 @@ class ProfileWorker:
     async def _process(self, records: list[Pending], deliveries: asyncio.TaskGroup) -> None:
         """Prepare a batch, wait until the batch before is delivered, then start delivering this one."""
         batch = self._decoded(records)
+        for pending in records:
+            self._queue.observe(batch.started - pending.arrived)
         try:
             outcome = await asyncio.get_running_loop().run_in_executor(None, self._outcome, batch)
         except Exception as error:  # a defect of ours must neither lose an event nor block its partition
@@ -144,14 +213,19 @@ class ProfileWorker:
                 for pending in records:
                     await self._process([pending], deliveries)
                 return
+            record = records[0].record
             if isinstance(error, EventError):
-                logger.warning("dead letter: %s", error)
+                _tell(record, error)
                 problem = error
             else:
-                logger.exception("dead letter: an unexpected error")
+                with about(record):
+                    logger.exception("dead letter: an unexpected error", extra=summed("dead letters", "internal_error"))
                 problem = EventError("internal_error", repr(error))
-            letter = self._letter(records[0].record, problem)
+            letter = self._letter(record, problem)
             batch, outcome = _Batch(records, letters=[letter]), Outcome()
+        for place, span in batch.spans.items():
+            key, value, headers = outcome.recommendations[place]
+            outcome.recommendations[place] = key, value, [*headers, *span.headers]
         if outcome.next_failure is not None:
             self._report(outcome.next_failure)
         await self.delivered()
@@ -172,12 +246,28 @@ class ProfileWorker:
 
     async def _finish(self, batch: _Batch, outcome: Outcome) -> None:
         """Deliver a batch, then acknowledge its events."""
+        started = monotonic()
         await self._deliver(outcome, batch)
+        self._delivering.observe(monotonic() - started)
         self._unwritten = {}
         for pending in batch.records:
             pending.finish()
+        events = [event for event, _ in batch.events if not event.prepared] if batch.spans else []
+        for place, span in batch.spans.items():
+            span.end(events[place].event_id)
+        self._count(batch, outcome)
+
+    def _count(self, batch: _Batch, outcome: Outcome) -> None:
+        """Count a batch that was delivered."""
         metrics.events.labels(self.name).inc(len(batch.records))
-        metrics.batch_seconds.labels(self.name).observe(perf_counter() - batch.started)
+        metrics.batch_seconds.labels(self.name).observe(monotonic() - batch.started)
+        metrics.cold_starts.inc(outcome.cold_starts)
+        metrics.unscored_items.inc(outcome.unscored)
+        self._fold.observe(outcome.fold_seconds)
+        self._score.observe(outcome.score_seconds)
+        now = time() * 1000
+        for sent in batch.sent:
+            self._whole.observe(max(now - sent, 0.0) / 1000)
 
     def _decoded(self, records: list[Pending]) -> _Batch:
         """Decode the events of a batch, and load the profiles that they change."""
@@ -188,7 +278,7 @@ class ProfileWorker:
                 pending.check()
                 interaction = self._parse(value_of(record))
             except EventError as error:
-                logger.info("dead letter: %s", error)
+                _tell(record, error)
                 batch.letters.append(self._letter(record, error))
                 continue
             if record.partition >= self._partitions:  # an earlier version sent over all partitions of the topic
@@ -201,10 +291,18 @@ class ProfileWorker:
             if profile is None:
                 profile = users[interaction.user_id] = self._load(record.partition, interaction.user_id)
             batch.events.append((interaction, profile))
+            if not interaction.prepared:
+                if (sent := sent_at(record)) is not None:
+                    batch.sent.append(sent)
+                if self.tracing and (span := self.tracing.begin(record, self.name)):
+                    batch.spans[batch.caused] = span
+                batch.caused += 1
         return batch
 
     def _letter(self, record: Record, error: EventError) -> DeadLetter:
         metrics.dead_letters.labels(self.name, error.reason).inc()
+        if self.tracing and (span := self.tracing.begin(record, self.name)):
+            span.end(problem=error.reason)
         return dead_letter(record, error, worker=self.name, at=datetime.now(UTC))
 
     def _parse(self, value: bytes | None) -> EmbeddedInteraction:

@@ -43,7 +43,13 @@ class Member:
         )
         conf = SimpleNamespace(canonical_url=f"http://{name}")
         app: Any = SimpleNamespace(
-            tables=tables, conf=conf, tracer=None, sensors=sensors, bundles=bundles and (lambda: bundles)
+            tables=tables,
+            conf=conf,
+            tracer=None,
+            sensors=sensors,
+            bundles=bundles and (lambda: bundles),
+            topics_generation=1,
+            warm=lambda: None,
         )
         self.name = name
         self.app = app
@@ -196,3 +202,20 @@ def test_a_worker_without_tables_says_which_bundles_it_has_and_is_assigned_what_
     assert now.assign(cluster, members) == before.assign(cluster, members)
     assert now.name == before.name
     assert bundles_of(round_robin(None).metadata({EVENTS}).encode()) is None
+
+
+def test_a_worker_without_bags_is_held_back_until_it_says_that_it_has_them() -> None:
+    first, new = Member("first"), Member("new")
+    for one in (first, new):
+        one.app.warm = list[int]
+    rebalance([first], events=4, changelog=4)
+    rebalance([first, new], events=4, changelog=4)
+    assert [len(one.assigned.get(CHANGELOG, ())) for one in (first, new)] == [4, 0]
+    assert [one.assignor.held_back for one in (first, new)] == [False, True]
+    new.app.warm = lambda: range(4)
+    rebalance([first, new], events=6, changelog=4)
+    assert [len(one.assigned[CHANGELOG]) for one in (first, new)] == [2, 2]
+    assert spread([first, new], EVENTS) == list(range(6))
+    assert [one.assignor.held_back for one in (first, new)] == [False, False]
+    rebalance([new], events=6, changelog=4)
+    assert spread([new], CHANGELOG) == list(range(4))

@@ -66,7 +66,7 @@ async def test_while_the_journal_is_careful_a_batch_is_one_record_and_waits_for_
 
     for _ in range(2):  # the first run dies
         app.crash_journal = CrashJournal(tmp_path)
-        app.crash_journal.begin({TP: 0}, {TP: 3}, 10)
+        app.crash_journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
     journal = app.crash_journal
     assert journal is not None
     app.read(TOPIC, agent, name="reader", limit=3)
@@ -92,11 +92,11 @@ async def test_a_rebalance_does_not_acquit_a_record_that_is_not_finished(app: Ap
 
     for _ in range(DEATHS):  # the first run dies with many records in hand, the others with one
         journal = CrashJournal(tmp_path)
-        journal.begin({TP: 0}, {TP: 3}, 10)
+        journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
         if journal.careful:
             journal.hold(TP, 0)
     journal = app.crash_journal = CrashJournal(tmp_path)
-    journal.begin({TP: 0}, {TP: 3}, 10)
+    journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
     app.read(TOPIC, agent, name="reader", limit=3)
     channel: Any = aiter(app.agents["reader"].channel)
     app.in_flight.put(TP, [record(TOPIC)])
@@ -104,15 +104,54 @@ async def test_a_rebalance_does_not_acquit_a_record_that_is_not_finished(app: Ap
     following = asyncio.ensure_future(anext(channel))
     app.in_flight.forget()
     await asyncio.sleep(0.01)
-    journal.begin({TP: 0}, {TP: 3}, 10)
+    journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
     app.in_flight.begin({TP: 0})
     app.in_flight.put(TP, [record(TOPIC)])
 
     [again] = await following
     assert not again.quarantined
     journal = CrashJournal(tmp_path)  # it dies again
-    journal.begin({TP: 0}, {TP: 3}, 10)
+    journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
     assert journal.hold(TP, 0)
+
+
+async def test_while_the_journal_is_careful_a_record_waits_for_those_of_the_other_topic(
+    app: App, tmp_path: Path
+) -> None:
+    async def agent(batches: Batches) -> None: ...
+
+    CrashJournal(tmp_path).begin(TOPIC, {TP: 0}, {TP: 3}, 10)
+    app.crash_journal = CrashJournal(tmp_path)
+    app.crash_journal.begin(TOPIC, {TP: 0}, {TP: 3}, 10)
+    other = TopicPartition("items", 0)
+    beside = app.beside = InFlightTracker(10)
+    beside.begin({other: 0})
+    beside.put(other, [record("items")])
+    [item] = await beside.take(1)
+    app.read(TOPIC, agent, name="reader", limit=3)
+    app.in_flight.begin({TP: 0})
+    app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(3)])
+    channel: Any = aiter(app.agents["reader"].channel)
+    following = asyncio.ensure_future(anext(channel))
+    await asyncio.sleep(0.01)
+    assert not following.done()
+    item.finish()
+    [alone] = await following
+    entering = asyncio.ensure_future(entered(app.in_flight))
+    await asyncio.sleep(0.01)
+    assert not entering.done(), "an item waits for the event"
+    alone.finish()
+    await entering
+    assert (await anext(channel))[0].record.offset == 1
+
+
+async def entered(tracker: InFlightTracker) -> None:
+    """Have the process alone, and see that no record is handed out meanwhile."""
+    async with tracker.alone():
+        taking = asyncio.ensure_future(tracker.take(1))
+        await asyncio.sleep(0.01)
+        assert not taking.done()
+        taking.cancel()
 
 
 async def test_a_record_that_arrives_before_the_first_assignment_is_not_taken_in_a_batch(
@@ -120,13 +159,13 @@ async def test_a_record_that_arrives_before_the_first_assignment_is_not_taken_in
 ) -> None:
     async def agent(batches: Batches) -> None: ...
 
-    CrashJournal(tmp_path).begin({TP: 0}, {TP: 5}, 10)
+    CrashJournal(tmp_path).begin(TOPIC, {TP: 0}, {TP: 5}, 10)
     app.crash_journal = CrashJournal(tmp_path)
     app.read(TOPIC, agent, name="reader", limit=3)
     channel: Any = aiter(app.agents["reader"].channel)
     first = asyncio.ensure_future(anext(channel))  # an agent waits before there are partitions
     await asyncio.sleep(0)
-    app.crash_journal.begin({TP: 0}, {TP: 5}, 10)
+    app.crash_journal.begin(TOPIC, {TP: 0}, {TP: 5}, 10)
     app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(5)])
 
     assert len(await first) == 1
@@ -136,7 +175,7 @@ async def test_without_a_death_before_it_a_run_writes_nothing_for_a_record(app: 
     async def agent(batches: Batches) -> None: ...
 
     app.crash_journal = CrashJournal(tmp_path)
-    app.crash_journal.begin({TP: 0}, {TP: 5}, 10)
+    app.crash_journal.begin(TOPIC, {TP: 0}, {TP: 5}, 10)
     app.read(TOPIC, agent, name="reader", limit=3)
     channel: Any = aiter(app.agents["reader"].channel)
     app.in_flight.put(TP, [record(TOPIC, offset=offset) for offset in range(5)])

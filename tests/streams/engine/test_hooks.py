@@ -42,6 +42,7 @@ SIGNATURES = {
     ),
     "faust.assignor.partition_assignor.PartitionAssignor._update_member_urls": "(self, clients_metadata)",
     "faust.assignor.partition_assignor.PartitionAssignor.metadata": "(self, topics)",
+    "faust.assignor.partition_assignor.PartitionAssignor.on_assignment": "(self, assignment)",
     "faust.channels.Channel.__anext__": "(self)",
     "faust.stores.base.SerializedStore._clear": "(self)",
     "faust.stores.base.SerializedStore._contains": "(self, key)",

@@ -95,7 +95,17 @@ async def test_finishing_twice_counts_once() -> None:
     pending[0].finish()
     pending[0].finish()
     assert tracker.committable() == {tp(0): 1}
-    assert (len(tracker), tracker.progress) == (1, 1)
+    assert len(tracker) == 1
+
+
+async def test_the_last_move_is_the_last_finish_or_attempt_or_the_first_record_after_none() -> None:
+    tracker, pending = await taken_from([0, 0])
+    arrived = tracker.moved
+    assert arrived == pending[0].arrived <= pending[1].arrived, "a record that joins others is no progress"
+    pending[1].finish()
+    finished = tracker.moved
+    tracker.progressed()
+    assert arrived < finished < tracker.moved
 
 
 async def test_known_offsets_and_unread_partitions_are_ignored() -> None:

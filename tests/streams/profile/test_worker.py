@@ -1,6 +1,7 @@
 """The batches of the profile worker: an event that breaks our own code is not lost, and no other event is lost with it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 
 from model.aggregator import Scored
 from model.bundle import Bundle as ModelBundle
@@ -87,6 +89,57 @@ async def test_an_event_that_breaks_our_code_becomes_a_dead_letter_and_the_other
         ("user-recommendations", b"cleo"),
     ]
     assert tracker.committable() == {TopicPartition(TOPIC, 0): 3}, "all three may be committed"
+
+
+async def test_a_batch_counts_its_seconds_its_cold_starts_and_the_items_that_it_passes_over(worker: Any) -> None:
+    profile_worker, _ = worker
+    bundle = profile_worker._recommender.bundle
+    size = bundle.embedding_size
+    ours = {"embedding": quantize(np.full(size, 0.5, np.float32)), "embedder_version": bundle.embedder_version}
+    others = {"embedding": quantize(np.full(size, 0.5, np.float32)), "embedder_version": "another"}
+    given = [
+        replace(view("ada"), **ours),
+        replace(view("ada"), item_id="j", event_id="2", **others),  # passed over: it is of another embedder
+        replace(view("bob"), **others),  # and here nothing else is left
+    ]
+    asked = int(time.time() * 1000) - 700
+    headers = [("tastestream-sent-at", b"%d" % asked)], [("tastestream-sent-at", b"soon")], []
+    tracker = profile_worker.app.in_flight
+    tracker.begin({TopicPartition(TOPIC, 0): 0})
+    tracker.put(
+        TopicPartition(TOPIC, 0),
+        [
+            record(TOPIC, offset=offset, value=encode_embedded(one), headers=headers[offset])
+            for offset, one in enumerate(given)
+        ],
+    )
+    before = numbers()
+
+    async with asyncio.TaskGroup() as deliveries:
+        await profile_worker._process(await tracker.take(3), deliveries)
+
+    counted = {name: value - before[name] for name, value in numbers().items()}
+    seconds = counted.pop("recommendation_seconds_sum")
+    assert counted == {
+        "cold_starts_total": 1,
+        "unscored_items_total": 2,
+        "queue": 3,
+        "fold": 1,
+        "score": 1,
+        "delivery": 1,
+        "recommendation_seconds_count": 1,
+    }
+    assert 0.7 <= seconds < 30
+
+
+def numbers() -> dict[str, float]:
+    """What the metrics of a batch say."""
+    plain = ("cold_starts_total", "unscored_items_total", "recommendation_seconds_count", "recommendation_seconds_sum")
+    found = {name: REGISTRY.get_sample_value(f"tastestream_{name}") for name in plain}
+    for stage in ("queue", "fold", "score", "delivery"):
+        labels = {"worker": "profile", "stage": stage}
+        found[stage] = REGISTRY.get_sample_value("tastestream_stage_seconds_count", labels)
+    return {name: value or 0.0 for name, value in found.items()}
 
 
 async def test_scores_that_cannot_be_published_cost_only_their_event_and_the_dead_letter_says_so(
