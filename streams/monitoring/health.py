@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import msgspec
 from aiohttp import web
@@ -16,9 +17,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from streams.bundles import Bundles
 from streams.engine.app import App
-from streams.exceptions import StartupError
 from streams.kafka.fleet import MemberBundles
 from streams.monitoring.watchdog import Watchdog
+from streams.runtime.listening import listening
 
 
 class Health:
@@ -30,37 +31,33 @@ class Health:
         self._bundles = bundles
         self._host = host
         self.port = port
-        self._runner: web.AppRunner | None = None
+        self._listening = AsyncExitStack()
 
     async def __aenter__(self) -> "Health":
         server = web.Application()
         server.router.add_get("/live", self._live)
         server.router.add_get("/ready", self._ready)
         server.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(server, access_log=None)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise StartupError(
-                f"cannot listen on {self._host}:{self.port} for /ready: {error.strerror}; set another port, or 0 to pick a free one"
-            ) from error
-        self.port = self._runner.addresses[0][1]
+        runner = web.AppRunner(server, access_log=None)
+        self.port = await self._listening.enter_async_context(listening(runner, self._host, self.port, "for /ready"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._listening.aclose()
+
+    @property
+    def problem(self) -> str:
+        """Why /ready answers 503; empty when it answers 200."""
+        return not_ready(self._app) or self._watchdog.problem
 
     async def _live(self, _: web.Request) -> web.Response:
-        dog = self._watchdog
-        live = dog.seconds < dog.timeout / 2
-        body = {"live": live, "seconds_without_progress": round(dog.seconds, 1), "saw": str(dog.seen or "nothing yet")}
+        seconds, seen = self._watchdog.look()
+        live = seconds < self._watchdog.timeout / 2
+        body = {"live": live, "seconds_without_progress": round(seconds, 1), "saw": str(seen)}
         return web.json_response(body, status=200 if live else 503)
 
     async def _ready(self, _: web.Request) -> web.Response:
-        reason = not_ready(self._app) or self._watchdog.problem
+        reason = self.problem
         bundles = msgspec.to_builtins(MemberBundles.of(self._bundles()))
         body = {"ready": not reason, "reason": reason, "bundles": bundles}
         return web.json_response(body, status=503 if reason else 200)

@@ -2,7 +2,8 @@
 
 After a broker outage, or for an unforeseen reason, a consumer can stall while its process lives. The watchdog looks from
 outside: it asks the broker for the end of the topic, over a connection of its own. A broker that does not answer is an outage,
-and the watchdog waits. Work that does not progress although the broker answers is a stall.
+and the watchdog waits. Work that does not progress although the broker answers is a stall, and so are offsets that are not
+committed.
 
 It also compares the topic with the one that the worker reads: its id and its partitions. Somebody may have deleted it, created
 it again or added partitions. The worker then begins anew on what the topic is now; while there is no topic, it waits.
@@ -13,23 +14,25 @@ import faulthandler
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import nan
 from time import monotonic
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from streams import metrics
 from streams.engine.app import App
 from streams.exceptions import StallError
 from streams.kafka.metadata import DescribedTopic, topics_now
-from streams.kafka.offsets import ISOLATION, high_watermarks
+from streams.kafka.offsets import ISOLATION, high_watermarks, known_ends
 from streams.kafka.topics import surplus
 
 logger = logging.getLogger(__name__)
 
 CHECKS = 6  # per stall time-out, at least
 INTERVAL = 10.0  # seconds between two checks, at most: a changed topic is noticed within two of them
+SILENT = "the broker does not answer"  # what /ready says
 PROBE_TIMEOUT = 5.0  # seconds for the broker to answer
 
 
@@ -37,10 +40,12 @@ PROBE_TIMEOUT = 5.0  # seconds for the broker to answer
 class Observation:
     """What the watchdog observed at one moment."""
 
-    progress: tuple[int, ...]  # changes with every kind of progress
+    progress: int  # grows while bags are recovered
     not_ready: str  # why the worker takes no events, or not all; empty when it does
     in_flight: int  # records that are read and not finished
-    lag: int | None  # unfinished committed records of our partitions; None when it is unknown
+    lag: int | None  # unfinished committed records of our partitions, as far as they are known; None when none is
+    moved: float = 0.0  # when a record was finished or attempted last, or when a first one came; monotonic seconds
+    commits: int = 0  # grows with each commit, and while there is nothing to commit
     thread_alive: bool = True
     waits: bool = False  # for the broker to answer, or for its topic to exist
 
@@ -54,19 +59,32 @@ class Observation:
 
 
 class StallTimer:
-    """Measures how long there has been work without progress. Pure apart from its clock."""
+    """Measures how long there has been work without progress, and how long no commit. Pure apart from its clock."""
 
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = monotonic, *, commit_interval: float = 0.0) -> None:
+        """Begin now. `commit_interval`: seconds between two commits, which are no stall."""
         self._clock = clock
-        self._since = clock()
-        self._progress: tuple[int, ...] = ()
+        self._since = self._committed = clock()
+        self._progress = -1
+        self._commits = -1
+        self._commit_interval = commit_interval
 
     def seconds(self, seen: Observation) -> float:
         """Seconds of work without progress. Zero while the worker waits: only others can end that, and a restart would not."""
+        now = self._clock()
         if seen.waits or not seen.has_work or seen.progress != self._progress:
-            self._since = self._clock()
+            self._since = now
             self._progress = seen.progress
-        return self._clock() - self._since
+        self._since = max(self._since, seen.moved)
+        return now - self._since
+
+    def uncommitted(self, seen: Observation) -> float:
+        """Seconds for which a commit is overdue. Zero while the worker waits or is not ready: nothing is committed then."""
+        now = self._clock()
+        if seen.waits or seen.not_ready or seen.commits != self._commits:
+            self._committed = now
+            self._commits = seen.commits
+        return max(now - self._committed - self._commit_interval, 0.0)
 
 
 class Watchdog:
@@ -89,13 +107,14 @@ class Watchdog:
         self.timeout = timeout
         self._kafka = kafka
         self._not_ready = not_ready
-        self._timer = StallTimer()
+        self._timer = StallTimer(commit_interval=app.conf.broker_commit_interval)
         self._probe: AIOKafkaConsumer | None = None
-        self.seconds = 0.0  # of work without progress, at the last check
         self.seen: Observation | None = None
         self.problem = ""  # of the broker or the topic, at the last check; empty when there is none
         self._told: dict[str, int] = {}  # number of partitions of each topic that was logged as having too many
         self._held_checks = 0  # in a row, that found events behind an open transaction
+        self._silent_since = 0.0  # when the broker answered last, if it does not answer now; seconds
+        self._unknown: list[TopicPartition] = []  # those whose ends no broker tells
 
     async def run(self) -> None:
         """Check until the worker stalls.
@@ -104,32 +123,64 @@ class Watchdog:
         threads, and the process ends with code 1.
 
         Raises:
-            StallError: there was work without progress for `timeout` seconds, the consumer's thread has died, or a topic ends
-                below the offset up to which it was read.
+            StallError: there was work without progress, or no commit, for `timeout` seconds, the consumer's thread has died, or a
+                topic ends below the offset up to which it was read.
             TopicsError: the topic was created again with fewer partitions than the bags have.
         """
+        commit_age = metrics.commit_age.labels(self._name)
+        commit_age.set_function(lambda: self._app.consumer.commit_age)
         try:
             while True:
                 faulthandler.dump_traceback_later(max(self.timeout, 1.0), exit=True)
                 seen = self.seen = await self._observe()
-                self.seconds = self._timer.seconds(seen)
+                seconds, overdue = self._timer.seconds(seen), self._timer.uncommitted(seen)
                 await self._tell_held_back(seen)
-                metrics.lag.labels(self._name).set(-1 if seen.lag is None else seen.lag)
+                metrics.lag.labels(self._name).set(-1 if seen.lag is None or self._unknown else seen.lag)
                 if not seen.thread_alive:
                     raise StallError("the consumer's thread has died")
-                if self.seconds >= self.timeout:
-                    raise StallError(f"stalled: no progress for {self.seconds:.0f} s although there is work: {seen}")
+                if seconds >= self.timeout:
+                    raise StallError(f"stalled: no progress for {seconds:.0f} s although there is work: {seen}")
+                if overdue >= self.timeout:
+                    raise StallError(f"stalled: no commit for {overdue:.0f} s although the broker answers: {seen}")
                 await asyncio.sleep(min(self.timeout / CHECKS, INTERVAL))
         finally:
+            commit_age.set_function(lambda: nan)
             faulthandler.cancel_dump_traceback_later()
             await self._close()
 
-    async def _observe(self) -> Observation:
+    def look(self) -> tuple[float, Observation]:
+        """What there is at this moment, as far as it takes no question to a broker; the rest is of the last check.
+
+        Returns:
+            Seconds without progress or without a commit, and what was seen.
+        """
+        last = self.seen
+        if last is None:
+            now = self._now(self._not_ready(self._app), None, waits=True)
+        else:
+            not_ready = self._not_ready(self._app) or (last.not_ready if self.problem else "")
+            now = self._now(not_ready, last.lag, waits=last.waits)
+        return max(self._timer.seconds(now), self._timer.uncommitted(now)), now
+
+    def _now(self, not_ready: str, lag: int | None, *, waits: bool) -> Observation:
         app = self._app
         tables: Any = app.tables.values()
-        recovered = sum(table.recovered for table in tables)
+        return Observation(
+            progress=sum(table.recovered for table in tables),
+            not_ready=not_ready,
+            in_flight=len(app.in_flight),
+            lag=lag,
+            moved=app.in_flight.moved,
+            commits=app.consumer.commits,
+            thread_alive=app.consumer.thread_alive,
+            waits=waits,
+        )
+
+    async def _observe(self) -> Observation:
+        app = self._app
         not_ready = self._not_ready(app)
         lag, waits = None, False
+        self._unknown = []
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 probe = await self._started()
@@ -141,18 +192,36 @@ class Watchdog:
                 if not (problem or not_ready):
                     lag = await self._lag(probe, app.in_flight.unfinished)
         except (KafkaError, TimeoutError) as error:
-            logger.warning("the broker does not answer: %r", error)
+            if not self._silent_since:
+                self._silent_since = monotonic()
+                logger.warning("the broker does not answer: %r", error)
             await self._close()
-            problem, waits = "the broker does not answer", True
-        self.problem = problem
-        return Observation(
-            (app.in_flight.progress, recovered),
-            not_ready or problem,
-            len(app.in_flight),
-            lag,
-            app.consumer.thread_alive,
-            waits,
-        )
+            problem, waits = SILENT, True
+        else:
+            self._tell_answer()
+        self.problem = problem or self._leaderless()
+        return self._now(not_ready or problem, lag, waits=waits)
+
+    @property
+    def is_broker_silent(self) -> bool:
+        """Whether the broker did not answer at the last check."""
+        return bool(self._silent_since)
+
+    def _tell_answer(self) -> None:
+        """Log that the broker answers again, if it did not."""
+        if self._silent_since:
+            logger.info("the broker answers again after %.0f s", monotonic() - self._silent_since)
+            self._silent_since = 0.0
+
+    def _leaderless(self) -> str:
+        """Which partitions no broker tells the end of; empty if there is none. Logs it when that begins."""
+        if not self._unknown:
+            return ""
+        named = ", ".join(str(tp.partition) for tp in sorted(self._unknown))
+        problem = f"no broker answers for partitions {named} of topic {self._app.reads}; do they have a leader?"
+        if problem != self.problem:
+            logger.warning("%s; the others go on", problem)
+        return problem
 
     async def _started(self) -> AIOKafkaConsumer:
         if self._probe is None:
@@ -196,10 +265,13 @@ class Watchdog:
         return ""
 
     async def _lag(self, probe: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]) -> int:
-        """The number of records above the positions."""
+        """The number of records above the positions, of the partitions whose ends are known."""
         if not positions:
             return 0
-        ends = await probe.end_offsets(list(positions))
+        ends = await known_ends(probe, positions.keys())
+        if not ends:
+            raise KafkaConnectionError("it does not say where the partitions end")
+        self._unknown = [tp for tp in positions if tp not in ends]
         if beyond := [tp for tp, end in ends.items() if end < positions[tp]]:  # behind an open transaction?
             ends |= await high_watermarks(self._kafka, beyond)
         for tp, end in ends.items():
