@@ -1,4 +1,4 @@
-"""The commands that are a few lines each: `topics`, `worker`, `schema`, `settings` and `bundle`."""
+"""The commands that are a few lines each: `topics`, `worker`, `schema`, `settings`, `completion` and `bundle`."""
 # ruff: noqa: PLC0415 -- each command imports what it needs when it runs: the supervisor of `worker all` stays small
 
 import sys
@@ -14,15 +14,19 @@ from rich.text import Text
 
 from model.exceptions import TastestreamError
 from streams import console
-from streams.console import PlainConsole, fail, on_kafka, read, show
+from streams.console import USAGE, PlainConsole, fail, on_kafka, read, say, show, stdout
 from streams.text import visible, visible_json
 
 if TYPE_CHECKING:
     from model.bundle import Bundle
 
+COMPLETE = "_TASTESTREAM_COMPLETE"  # the variable by which a shell asks for completions
+MAX_PARTITIONS = 10_000  # of the bags: the trend knows no more
 LINE = 100  # columns of a description, at most; on a narrower terminal it is as wide as that
 
-topics_app, worker_app, schema_app, settings_app = (typer.Typer(rich_markup_mode="rich") for _ in range(4))
+topics_app, worker_app, schema_app, settings_app, completion_app = (
+    typer.Typer(rich_markup_mode="rich") for _ in range(5)
+)
 bundle_app = typer.Typer(help="Show and check model bundles.", no_args_is_help=True)
 
 
@@ -33,27 +37,52 @@ class WorkerChoice(StrEnum):
     all = "all"
 
 
+class Shell(StrEnum):
+    bash = "bash"
+    zsh = "zsh"
+    fish = "fish"
+
+
 class Document(StrEnum):
     interaction = "interaction"
     item = "item"
     recommendation = "recommendation"
+    taste = "taste"
     asyncapi = "asyncapi"
     all = "all"
 
 
-@topics_app.command(epilog="Example: TASTESTREAM_BROKER=localhost:9092 tastestream topics")
-def topics() -> None:
+@topics_app.callback(
+    invoke_without_command=True, epilog="Example: TASTESTREAM_BROKER=localhost:9092 tastestream topics"
+)
+def topics(
+    context: typer.Context,
+    *,
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply",
+            help="Set retention and compaction times of existing topics as they are on new ones. A shorter retention "
+            "deletes older records.",
+        ),
+    ] = False,
+) -> None:
     """Create missing topics, and check existing ones.
 
     If a topic has too few partitions or a clean-up policy that cannot work, or a
-    consumer group belongs to another topic, the exit code is 1.
+    consumer group belongs to another topic, the exit code is 1. A retention that
+    differs from the settings is named; --apply sets it.
     """
+    if context.invoked_subcommand is not None:
+        return
+    from streams.kafka.generations import in_use
     from streams.kafka.groups import group_uses
     from streams.kafka.topics import ensure_topics, topic_specs
     from streams.profile.spread import partitions_of_bags
 
     settings = read()
-    states = on_kafka(settings, ensure_topics(settings, group_uses(settings), trend=True))
+    settings = on_kafka(settings, in_use(settings))
+    states = on_kafka(settings, ensure_topics(settings, group_uses(settings), trend=True, apply=apply))
     on_kafka(settings, partitions_of_bags(settings, {name: state.partitions for name, (state, _) in states.items()}))
     table = Table(Column("topic", no_wrap=True), "what", "partitions", "cleanup", "")
     for spec in topic_specs(settings):
@@ -63,6 +92,58 @@ def topics() -> None:
         state, created = states[spec.name]
         table.add_row(spec.name, spec.what, str(state.partitions), state.cleanup, "created" if created else "exists")
     show(table)
+    differences = [(name, one) for name, (state, _) in states.items() for one in state.differences]
+    for name, one in differences:
+        change = f"set to {one.wanted}, was {one.value}" if apply else f"is {one.value}; --apply sets {one.wanted}"
+        say(stdout(), f"{name}: {one.name} {change}")
+
+
+@topics_app.command(epilog="Example: tastestream topics resize --partitions 24")
+def resize(
+    *,
+    partitions: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of partitions that the bags are to have.",
+            metavar="N",
+            min=1,
+            max=MAX_PARTITIONS,
+            show_default=False,
+        ),
+    ] = None,
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Return to the topics before, or take a resize back that is under way.")
+    ] = False,
+    delete_old: Annotated[
+        bool, typer.Option("--delete-old", help="Delete the topics before. There is no rollback after that.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show which topics are in use, and change nothing.")] = False,
+) -> None:
+    """Spread the bags over another number of partitions: more or fewer.
+
+    The bags are copied to new topics while the workers run. Then events wait for
+    some seconds until the workers run on the new topics. No event is lost.
+
+    Run it again after an interruption: it goes on. The topics before stay for a
+    rollback until --delete-old.
+
+    Exit code 0: done; 1: it could not be done, and the workers go on as before;
+    130: stopped by Ctrl-C or SIGTERM.
+    """
+    from streams.resize import commands as resizing
+
+    if sum((partitions is not None, rollback, delete_old, status)) != 1:
+        fail("topics resize: expected one of --partitions N, --rollback, --delete-old and --status", USAGE)
+    settings, out = read(), stdout()
+    if partitions is not None:
+        work = resizing.resize(settings, partitions, out)
+    elif rollback:
+        work = resizing.rollback(settings, out)
+    elif delete_old:
+        work = resizing.delete_old(settings, out)
+    else:
+        work = resizing.status(settings, out)
+    raise typer.Exit(on_kafka(settings, work))
 
 
 @worker_app.command(epilog="Example: TASTESTREAM_BROKER=localhost:9092 tastestream worker all")
@@ -100,13 +181,19 @@ def worker(
 def schema(
     document: Annotated[Document, typer.Argument(help="The document to print, as JSON.")] = Document.all,
 ) -> None:
-    """Print the JSON Schemas of the messages and the AsyncAPI document, generated from the code."""
+    """Print the JSON Schemas of the messages and the AsyncAPI document, generated from the code.
+
+    `taste` is the schema of what `tastestream taste --json` prints.
+    """
     from streams import schema as documents
+    from streams.messages import json_schema
+    from streams.taste.profile import Profile
 
     makers: dict[Document, Callable[[], dict[str, Any]]] = {
         Document.interaction: documents.interaction_schema,
         Document.item: documents.item_schema,
         Document.recommendation: documents.recommendation_schema,
+        Document.taste: lambda: json_schema(Profile),
         Document.asyncapi: lambda: documents.asyncapi(read()),
     }
     if document is Document.all:
@@ -141,6 +228,22 @@ def settings(
         line = Text.assemble((PREFIX + name.upper(), "bold"), "=", visible(value), "\n")
         # As a comment it does not pin the name in a `.env` whose NAMESPACE is set later.
         out.print(Text.assemble(("# ", "dim"), line) if current.follows_namespace(name) else line)
+
+
+@completion_app.command(epilog="Example: source <(tastestream completion bash)")
+def completion(
+    shell: Annotated[Shell, typer.Argument(help="The shell.")],
+) -> None:
+    """Print the script that completes commands, options and values in a shell.
+
+    bash: add `source <(tastestream completion bash)` to ~/.bashrc. zsh: write the
+    script to a file called _tastestream in a folder of $fpath. fish: write it to
+    ~/.config/fish/completions/tastestream.fish.
+    """
+    from typer._completion_shared import get_completion_script  # typer has no public name for it
+
+    script = get_completion_script(prog_name="tastestream", complete_var=COMPLETE, shell=shell.value)
+    sys.stdout.write(script + "\n")
 
 
 @bundle_app.command("show", epilog="Example: tastestream bundle show")
@@ -186,7 +289,7 @@ def bundle_check(
     """Check a bundle's files, checksums and shapes. Exit code 1 and one line if something is wrong."""
     loaded = load_bundle(path, key)
     signed = "" if key is None else f", and signed by {key}"
-    PlainConsole().print(f"{loaded.path}: {loaded.name} {loaded.version} is intact{signed}; {_versions(loaded)}")
+    say(PlainConsole(), f"{loaded.path}: {loaded.name} {loaded.version} is intact{signed}; {_versions(loaded)}")
 
 
 def _versions(bundle: "Bundle") -> str:
@@ -216,7 +319,7 @@ def bundle_sign(
         fail(str(error))
     except OSError as error:
         fail(f"{error.filename}: {error.strerror}")
-    PlainConsole().print(f"{path / SIGNATURE}: {loaded.name} {loaded.version} is signed")
+    say(PlainConsole(), f"{path / SIGNATURE}: {loaded.name} {loaded.version} is signed")
 
 
 def load_bundle(path: Path | None, key: Path | None = None) -> "Bundle":

@@ -7,6 +7,7 @@ Exit codes:  2    an argument is wrong
 """
 
 import asyncio
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 USAGE = 2  # exit code of a wrong argument, as of the shell's own commands
+UNITS = {"m": 60, "h": 3600, "d": 86_400}  # seconds
 
 
 class PlainConsole(Console):
@@ -101,6 +103,14 @@ def _time(option: str, text: str | None) -> int | None:
     if time is None and text is not None:
         fail(f"{option} {shown(text)}: expected a time such as 2026-11-01 or 2026-11-01T12:00:00Z", USAGE)
     return time
+
+
+def seconds(option: str, text: str) -> int:
+    """Seconds of a duration such as 90d. Ends with one line and exit code 2 if it is none."""
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    if found is None:
+        fail(f"{option} {shown(text)}: expected a duration such as 30m, 12h or 90d", USAGE)
+    return int(found[1]) * UNITS[found[2]]
 
 
 def show(table: Table) -> None:

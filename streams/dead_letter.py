@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -29,6 +30,49 @@ from streams.kafka.records import Headers, Record, UnreadableRecord
 from streams.messages import MAX_TIMESTAMP, as_datetime, as_id, parse_interaction
 
 PREFIX = "tastestream-"
+UNKNOWN = "unknown"  # how a letter without a reason is shown: somebody else wrote it
+REASONS = frozenset(
+    {
+        "address_not_public",
+        "batch_too_large",
+        "certificate_invalid",
+        "content_encoding",
+        "decoder_crashed",
+        "empty_body",
+        "empty_message",
+        "headers_too_large",
+        "host_not_allowed",
+        "host_unavailable",
+        "host_unreachable",
+        "http_status",
+        "internal_error",
+        "invalid_embedding",
+        "invalid_field",
+        "invalid_json",
+        "invalid_msgpack",
+        "invalid_scores",
+        "message_too_large",
+        "missing_field",
+        "not_a_picture",
+        "picture_too_complex",
+        "picture_too_costly",
+        "picture_too_large",
+        "picture_too_many_bytes",
+        "port_not_allowed",
+        "response_broken",
+        "timeout",
+        "timestamp_in_future",
+        "timestamp_too_old",
+        "too_many_redirects",
+        "truncated_picture",
+        "unreadable_batch",
+        "unreadable_record",
+        "url_invalid",
+        "url_scheme",
+        "worker_crashed",
+    }
+)
+"""The reasons of dead letters. docs/operate/dead-letters.md explains them; a test compares them with the code."""
 MAX_ERROR_CHARACTERS = 1000
 HEADER_OVERHEAD = 10  # bytes that encode the lengths of one header, at most
 MAX_BYTES = 900_000  # of key, value and headers together, to stay below a topic's default limit of 1 MiB
@@ -146,6 +190,18 @@ def parse_letter(
     )
 
 
+def letter_of(record: Record) -> Letter:
+    """Parse a record of the dead letter topic, as read. Never raises."""
+    return parse_letter(
+        record.key,
+        record.value,
+        record.headers,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=record.timestamp,
+    )
+
+
 class Subject(NamedTuple):
     """The user and the event that a letter is about."""
 
@@ -156,6 +212,7 @@ class Subject(NamedTuple):
 class _Ids(msgspec.Struct):
     user_id: Any = None
     event_id: Any = None
+    image_url: Any = None
 
 
 def subject(letter: Letter) -> Subject:
@@ -163,18 +220,30 @@ def subject(letter: Letter) -> Subject:
 
     A valid interaction without an event id gets the derived one, which its recommendation would carry.
     """
-    try:
-        if letter.worker == "profile":
-            ids = msgspec.msgpack.decode(letter.value or b"", type=_Ids)
-        else:
-            ids = msgspec.json.decode(letter.value or b"", type=_Ids)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        ids = _Ids()
+    ids = _ids(letter)
     user, event_id = (as_id(one) or "" for one in (ids.user_id, ids.event_id))
     if user and not event_id and letter.worker != "profile":
         with suppress(MessageError):  # an event that is not valid has no derived id
             event_id = parse_interaction(letter.value, now=float("inf"), max_future=0, earliest=0).event_id
     return Subject(user or (letter.key or b"").decode(errors="replace"), event_id)
+
+
+def host_of(letter: Letter) -> str:
+    """The host of the picture in a letter's body, in lower case; "" if there is none."""
+    url = _ids(letter).image_url
+    try:
+        return urlsplit(url).hostname or "" if isinstance(url, str) else ""
+    except ValueError:  # no valid URL
+        return ""
+
+
+def _ids(letter: Letter) -> _Ids:
+    try:
+        if letter.worker == "profile":
+            return msgspec.msgpack.decode(letter.value or b"", type=_Ids)
+        return msgspec.json.decode(letter.value or b"", type=_Ids)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _Ids()
 
 
 def _reserved(headers: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:

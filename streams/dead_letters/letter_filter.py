@@ -1,4 +1,4 @@
-"""The dead letters that a command takes: by reason, user and time, and the newest of those. Pure."""
+"""The dead letters that a command takes: by reason, topic, user and time, and the newest of those. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from streams.dead_letter import Letter, subject
+from streams.dead_letter import UNKNOWN, Letter, host_of, subject
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -21,14 +21,20 @@ class LetterFilter:
     since: datetime | None = None  # the first time that is taken
     until: datetime | None = None  # the first time that is no longer taken
     limit: int | None = None
+    host: str | None = None  # of the picture
+    topic: str | None = None  # where the original is
+    places: frozenset[tuple[int, int]] | None = None  # partitions and offsets of single letters; None: any
 
     def matches(self, letter: Letter) -> bool:
         """Whether the letter meets the conditions, the limit aside."""
         return (
-            (not self.reasons or letter.reason in self.reasons)
+            (not self.reasons or (letter.reason or UNKNOWN) in self.reasons)
             and (self.since is None or letter.at >= self.since)
             and (self.until is None or letter.at < self.until)
+            and (self.places is None or (letter.partition, letter.offset) in self.places)
             and (self.user is None or subject(letter).user == self.user)
+            and (self.host is None or host_of(letter) == self.host)
+            and (self.topic is None or (letter.origin is not None and letter.origin.topic == self.topic))
         )
 
 

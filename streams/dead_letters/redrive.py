@@ -23,6 +23,7 @@ from streams.dead_letters.notes import History, Note, identity, note_headers, no
 from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.verdict import Redrive, Skip, verdict
 from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.generations import read_layout
 from streams.kafka.producing import make_producer, sending_failed, start_producer, stop_producer
 from streams.settings import Settings
 
@@ -63,7 +64,11 @@ async def verdicts(
     Raises:
         TopicsError: A letter came from a topic that no longer exists.
     """
-    inputs = {settings.interactions_topic, settings.embedded_topic}
+    layout = await read_layout(settings)
+    embedded = settings.of_generation(layout.events).embedded_topic
+    inputs = {settings.interactions_topic: settings.interactions_topic} | {
+        settings.of_generation(number).embedded_topic: embedded for number in range(1, layout.last + 1)
+    }
     async for letter in topic.letters():
         if not letter_filter.matches(letter):
             continue

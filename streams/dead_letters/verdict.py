@@ -5,7 +5,7 @@ once. If its event fails again, that makes a new letter, which is sent in its pl
 that can never succeed gets one letter for each attempt, however often `dlq redrive` runs, and then no more.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -31,12 +31,12 @@ class Redrive(NamedTuple):
     doubtful: bool  # whether a run that was killed may have sent it already
 
 
-def verdict(letter: Letter, *, inputs: Collection[str], history: History, max_attempts: int) -> Redrive | Skip:
+def verdict(letter: Letter, *, inputs: Mapping[str, str], history: History, max_attempts: int) -> Redrive | Skip:
     """Where to send the event of a letter, or why not.
 
     Args:
         letter: The letter.
-        inputs: The topics that the workers read.
+        inputs: The topics that events came from, each with the one that the workers read now.
         history: What was sent again.
         max_attempts: Number of times that one event is sent again at most.
     """
@@ -52,4 +52,4 @@ def verdict(letter: Letter, *, inputs: Collection[str], history: History, max_at
     attempts = history.attempts(letter) + doubtful
     if attempts >= max_attempts:
         return Skip.exhausted
-    return Redrive(letter.origin.topic, attempts + 1, doubtful > 0)
+    return Redrive(inputs[letter.origin.topic], attempts + 1, doubtful > 0)

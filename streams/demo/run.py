@@ -19,12 +19,14 @@ from rich.console import Console
 
 from model.exceptions import TastestreamError
 from streams.console import print_error
+from streams.dead_letter import letter_of
 from streams.demo.broker import embedded_broker
 from streams.demo.catalogue import Product, Shopper, Step, interleaved, read_products, read_shoppers
 from streams.demo.pictures import picture_server
 from streams.demo.processes import free_port, running
 from streams.demo.screen import Screen
 from streams.kafka.offsets import ISOLATION
+from streams.kafka.records import Record
 from streams.runtime.supervisor import KINDS
 from streams.settings import PREFIX, Settings
 
@@ -72,7 +74,7 @@ async def _run(console: Console, *, keep: bool, pace: float) -> int:
             shop = await stack.enter_async_context(_Shop(broker, pictures, products))
         console.print(
             f"Ready after {monotonic() - started:.1f} s. Broker: [bold]{broker}[/bold]\nPictures: [bold]{pictures}/[/bold]\n"
-            f"Serve worker: [bold]{serve}/ready[/bold]\n"
+            f"Web page: [bold]{serve}/[/bold]\n"
         )
         with Screen(console, shoppers, products) as screen:
             waits = [await _play(shop, screen, shopper, step, pace) for shopper, step in interleaved(shoppers)]
@@ -101,14 +103,20 @@ async def _play(shop: "_Shop", screen: Screen, shopper: Shopper, step: Step, pac
 
 async def _keep(console: Console, screen: Screen, shop: "_Shop", broker: str, pictures: str) -> None:
     console.print(
-        f"\nRunning until Ctrl-C. Produce JSON to [bold]user-interactions[/bold] on [bold]{broker}[/bold], for example\n"
+        f"\nRunning until Ctrl-C. Recommendations and dead letters appear here. Produce JSON to [bold]user-interactions[/bold] on "
+        f"[bold]{broker}[/bold], for example\n"
         f'  {{"user_id": "me", "item_id": "pink-orchid", "type": "purchase", "timestamp": "{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}", '
         f'"image_url": "{pictures}/pink-orchid.jpg"}}\n',
         highlight=False,
         soft_wrap=True,  # so that the example can be copied as one line
     )
-    async for recommendation in shop.recommendations():
-        screen.show_other(recommendation)
+    async for record in shop.records():
+        if record.topic == shop.dead_letters:
+            screen.show_letter(letter_of(record))
+        elif record.value is None:
+            screen.show_erasure((record.key or b"").decode(errors="replace"))
+        else:
+            screen.show_other(msgspec.json.decode(record.value))
 
 
 @asynccontextmanager
@@ -125,7 +133,7 @@ async def _workers(broker: str, folder: Path) -> AsyncGenerator[str]:
         f"{PREFIX}FETCH_ALLOW_NETWORKS": "127.0.0.0/8",
     }
     log = folder / "workers.log"
-    command = (sys.executable, "-m", "streams", "worker", "all", "--with-parent")
+    command = (sys.executable, "-P", "-m", "streams", "worker", "all", "--with-parent")
     async with running(*command, log=log, environment=environment) as process:
         await _until_ready(process, list(ports.values()), log)
         yield f"http://127.0.0.1:{ports['serve']}"
@@ -156,12 +164,14 @@ class _Shop:
 
     def __init__(self, broker: str, pictures: str, products: Mapping[str, Product]) -> None:
         settings = Settings.model_construct()  # the defaults, as for the workers; the environment is ignored
+        self.dead_letters = settings.dlq_topic
         self._topic = settings.interactions_topic
         self._pictures = pictures
         self._products = products
         self._producer = AIOKafkaProducer(bootstrap_servers=broker)
         self._consumer = AIOKafkaConsumer(
             settings.recommendations_topic,
+            settings.dlq_topic,
             bootstrap_servers=broker,
             auto_offset_reset="earliest",
             isolation_level=ISOLATION,
@@ -204,6 +214,11 @@ class _Shop:
 
     async def recommendations(self) -> AsyncIterator[Mapping[str, Any]]:
         """Recommendations as they arrive."""
-        async for record in self._consumer:
-            if record.value is not None:
+        async for record in self.records():
+            if record.topic != self.dead_letters and record.value is not None:
                 yield msgspec.json.decode(record.value)
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Recommendations, null values after erasures, and dead letters, as they arrive."""
+        async for record in self._consumer:
+            yield record

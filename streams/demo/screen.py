@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.console import as_markup
+from streams.dead_letter import Letter, subject
 from streams.demo.catalogue import Product, Shopper, Step
 from streams.text import visible
 
@@ -19,6 +20,7 @@ VISIBLE_CHANGE = 0.02  # of a score; smaller changes get no arrow
 VERBS = {"view": "views", "cart": "adds to cart", "purchase": "buys", "return": "returns"}
 MARKS = {"view": "[dim]o[/dim]", "cart": "[yellow]+[/yellow]", "purchase": "[green]$[/green]", "return": "[red]-[/red]"}
 BAR = 5  # characters of a full bar
+WIDE = 100  # columns from which on bag and attention have a column each; in fewer, their words would be cut
 
 
 @dataclass
@@ -63,8 +65,9 @@ class Screen:
         row.attention = recommendation["attention"]
         row.cold_start = recommendation["cold_start"]
         best = row.categories[0]
+        category = f" [dim]({product.category})[/dim]" if self._console.width >= WIDE else ""
         self._console.print(
-            f"{MARKS[step.type]} [bold]{shopper.name}[/bold] {VERBS[step.type]} {product.name} [dim]({product.category})[/dim]"
+            f"{MARKS[step.type]} [bold]{shopper.name}[/bold] {VERBS[step.type]} {product.name}{category}"
             f" → {as_markup(best['category'])} [cyan]{best['score']:.2f}[/cyan] [dim]{milliseconds:.0f} ms[/dim]",
             highlight=False,
         )
@@ -80,7 +83,39 @@ class Screen:
             f"[dim](event {as_markup(recommendation['event_id'])})[/dim]"
         )
 
+    def show_letter(self, letter: Letter) -> None:
+        """Show a dead letter."""
+        who = " ".join(part for part in subject(letter) if part) or "an event"
+        self._console.print(
+            f"[bold]{as_markup(who)}[/bold] → [red]dead letter[/red] {as_markup(letter.reason)}: {as_markup(letter.error)}",
+            highlight=False,
+        )
+
+    def show_erasure(self, user_id: str) -> None:
+        """Show that a user was erased."""
+        self._console.print(f"[bold]{as_markup(user_id)}[/bold] is erased", highlight=False)
+
     def _table(self) -> Table:
+        return self._wide_table() if self._console.width >= WIDE else self._narrow_table()
+
+    def _narrow_table(self) -> Table:
+        """Bag and attention in one column, so that no word is cut at 80 columns."""
+        table = Table(expand=True, show_lines=True, title="What each shopper is likely to want next")
+        table.add_column("bag, with attention", ratio=4, no_wrap=True)
+        table.add_column("score before → after", ratio=5, no_wrap=True)
+        for user_id, row in self._rows.items():
+            weights = {one["item_id"]: f"{one['weight']:.2f}" for one in row.attention}
+            items = [f"{weights.get(item_id, '    ')} {name}" for item_id, name in row.bag.items()]
+            table.add_row(
+                Group(f"[bold]{self._names[user_id]}[/bold]", *_bag_lines(items)),
+                Group(
+                    *(_category(one, row.before) for one in row.categories[:TOP]),
+                    *(["[dim]cold start[/dim]"] if row.cold_start else []),
+                ),
+            )
+        return table
+
+    def _wide_table(self) -> Table:
         table = Table(expand=True, show_lines=True, title="What each shopper is likely to want next")
         table.add_column("shopper and bag", ratio=5, no_wrap=True)
         table.add_column("score before → after", ratio=7, no_wrap=True)

@@ -1,16 +1,13 @@
 """The subcommands of `tastestream pictures` and their options."""
 
-import re
 from time import time
 from typing import Annotated
 
 import typer
 
-from streams.console import USAGE, fail, on_kafka, read, stdout
+from streams.console import USAGE, fail, on_kafka, read, seconds, stdout
 
 app = typer.Typer(help="Forget what the workers know of pictures.", no_args_is_help=True)
-
-UNITS = {"m": 60, "h": 3600, "d": 86_400}  # seconds
 
 
 @app.callback()
@@ -51,7 +48,7 @@ def forget(
         fail("pictures forget needs a URL or --older-than. See: tastestream pictures forget --help", USAGE)
     if urls and older_than is not None:
         fail("pictures forget takes URLs or --older-than, not both. See: tastestream pictures forget --help", USAGE)
-    before = None if older_than is None else int((time() - age(older_than)) * 1000)
+    before = None if older_than is None else int((time() - seconds("--older-than", older_than)) * 1000)
     settings = read()
 
     async def checked() -> bool:
@@ -60,11 +57,3 @@ def forget(
 
     if not on_kafka(settings, checked()):
         raise typer.Exit(1)
-
-
-def age(text: str) -> int:
-    """Seconds of an age such as 90d. Ends with one line and exit code 2 if it is none."""
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
-    if found is None:
-        fail(f"--older-than {text}: expected an age such as 30m, 12h or 90d", USAGE)
-    return int(found[1]) * UNITS[found[2]]

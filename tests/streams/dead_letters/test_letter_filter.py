@@ -24,6 +24,8 @@ BEFORE = NOW - timedelta(hours=1)
         (LetterFilter(frozenset({"timeout"})), False),
         (LetterFilter(user="ada"), True),
         (LetterFilter(user="ad"), False),
+        (LetterFilter(topic="user-interactions"), True),
+        (LetterFilter(topic="user"), False),
         (LetterFilter(since=NOW), True),
         (LetterFilter(since=NOW + timedelta(microseconds=1)), False),
         (LetterFilter(until=NOW), False),

@@ -13,7 +13,11 @@ from streams.dead_letter import Letter, Origin
 from streams.dead_letters.notes import History, Note, identity
 from streams.dead_letters.verdict import Redrive, Skip, verdict
 
-INPUTS = {"user-interactions", "embedded-interactions"}
+INPUTS = {
+    "user-interactions": "user-interactions",
+    "embedded-interactions": "embedded-interactions",
+    "an-earlier-one": "embedded-interactions",
+}
 ORIGIN = Origin("user-interactions", 3, 7)
 THERE = Origin("user-interactions", 3, 99)
 LETTER = Letter(
@@ -44,6 +48,7 @@ def sent_here(letter: Letter, attempt: int) -> Note:
             replace(LETTER, origin=Origin("embedded-interactions", 0, 0)),
             Redrive("embedded-interactions", 1, doubtful=False),
         ),
+        (replace(LETTER, origin=Origin("an-earlier-one", 0, 0)), Redrive("embedded-interactions", 1, doubtful=False)),
     ],
 )
 def test_an_event_is_sent_again_unless_its_letter_is_cut_or_from_elsewhere(

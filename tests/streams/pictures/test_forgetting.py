@@ -61,9 +61,9 @@ def test_records_that_are_no_features_are_passed_over() -> None:
     [
         ([], "needs a URL or --older-than"),
         ([HAT, "--older-than", "1d"], "takes URLs or --older-than, not both"),
-        (["--older-than", "1 day"], "--older-than 1 day: expected an age such as 30m, 12h or 90d"),
-        (["--older-than", "-1d"], "expected an age"),
-        (["--older-than", ""], "expected an age"),
+        (["--older-than", "1 day"], "--older-than '1 day': expected a duration such as 30m, 12h or 90d"),
+        (["--older-than", "-1d"], "expected a duration"),
+        (["--older-than", ""], "expected a duration"),
     ],
 )
 def test_a_wrong_argument_is_one_line(

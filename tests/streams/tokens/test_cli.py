@@ -1,10 +1,11 @@
 """`tastestream token`: a token is printed once, and a worker that runs accepts it until it is revoked."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from streams.serve.api.tokens import Tokens
+from streams.serve.api.tokens import Tokens, read_tokens
 from tests.command import Command
 
 
@@ -34,6 +35,9 @@ def test_a_token_is_created_listed_and_revoked(tastestream: Command, tmp_path: P
         (("create", "--scope", "read", "--name", "a b"), 1, "is not valid"),
         (("create", "--scope", "all", "--name", "shop"), 2, "'all' is not one of"),
         (("create", "--name", "shop"), 2, "--scope"),
+        (("create", "--scope", "read", "--name", "shop", "--expires", "90"), 2, "--expires '90': expected a duration"),
+        (("create", "--scope", "read", "--name", "shop", "--expires", "-1d"), 2, "expected a duration"),
+        (("create", "--scope", "read", "--name", "shop", "--expires", "0d"), 2, "would never be valid"),
         (("revoke", "--name", "nobody"), 1, "there is no token 'nobody'"),
     ],
 )
@@ -42,6 +46,17 @@ def test_a_wrong_argument_gets_one_line(tastestream: Command, arguments: tuple[s
     assert (done.code, done.out) == (code, "")
     [error] = done.err.splitlines()
     assert line in error
+
+
+def test_a_token_expires_when_it_was_told_to(tastestream: Command, tmp_path: Path) -> None:
+    for name, expires in (("soon", ("--expires", "90d")), ("far", ("--expires", "999999d")), ("never", ())):
+        assert tastestream("token", "create", "--scope", "read", "--name", name, *expires).code == 0
+    found = {one.name: one for one in read_tokens(tmp_path / "data" / "tokens.json")}
+    assert found["soon"].expires == found["soon"].created + timedelta(days=90)
+    assert found["far"].expires == found["far"].created + timedelta(days=999_999)
+    assert found["never"].expires is None
+    listed = tastestream("token", "list").out
+    assert f"{found['soon'].expires:%Y-%m-%d %H:%M:%SZ}" in listed and "(expired)" not in listed
 
 
 def test_the_file_is_a_setting(tastestream: Command, tmp_path: Path) -> None:

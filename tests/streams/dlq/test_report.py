@@ -1,4 +1,4 @@
-"""A letter in a table cannot control a terminal; a letter in JSON keeps every byte."""
+"""A letter for people cannot control a terminal; a letter in JSON keeps every byte."""
 
 import json
 from base64 import b64decode
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.dead_letter import Letter, Origin
-from streams.dead_letters.report import counts, json_line, row
+from streams.dlq.report import counts, json_line, record
 
 BYTES = st.none() | st.binary() | st.text().map(str.encode)
 
@@ -31,31 +31,31 @@ def content(text: str | None, encoding: str | None) -> bytes | None:
     return b64decode(text) if encoding == "base64" else text.encode()
 
 
-def test_a_row_has_time_reason_field_user_event_attempts_origin_and_error() -> None:
-    assert [cell.plain for cell in row(letter(), 1)] == [
-        "2026-05-01T12:00:00Z",
-        "http_status",
-        "image_url",
-        "ada",
-        "e1",
-        "1",
-        "user-interactions/3/7",
+def test_a_record_says_when_why_and_whose_then_what_and_from_where() -> None:
+    assert [line.plain for line in record(letter(), 1)] == [
+        "2026-05-01 12:00:00Z  http_status  ada e1",
         "the answer was 503",
+        "field image_url, from user-interactions/3/7, sent again 1 time before",
     ]
 
 
+def test_a_record_leaves_out_what_is_not_known() -> None:
+    strange = letter(reason="", field="", error="", origin=None, value=b"", key=None)
+    assert [line.plain for line in record(strange, 0)] == ["2026-05-01 12:00:00Z  unknown"]
+
+
 @given(st.text(), st.text(max_size=60))
-def test_a_row_has_no_control_characters(text: str, user: str) -> None:
+def test_a_record_has_no_control_characters(text: str, user: str) -> None:
     origin = Origin(text, 0, 0)
-    cells = row(
+    lines = record(
         letter(reason=text, field=text, error=text, origin=origin, value=json.dumps({"user_id": user}).encode()), 0
     )
-    assert all(cell.plain.isprintable() for cell in cells)
+    assert all(line.plain.isprintable() for line in lines)
 
 
-def test_long_ids_are_shortened_in_a_row_and_complete_in_json() -> None:
+def test_long_ids_are_shortened_for_people_and_complete_in_json() -> None:
     long = letter(value=json.dumps({"user_id": "u" * 70_000}).encode())
-    assert row(long, 0)[3].plain == "u" * 40 + "…"
+    assert record(long, 0)[0].plain.endswith("  " + "u" * 40 + "…")
     assert json.loads(json_line(long, 0))["user"] == "u" * 70_000
 
 

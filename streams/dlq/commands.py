@@ -5,6 +5,7 @@ from collections import Counter, deque
 from contextlib import nullcontext
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import Progress
 from rich.text import Text
 
@@ -12,36 +13,50 @@ from streams.console import counting_progress, say
 from streams.dead_letters.letter_filter import LetterFilter
 from streams.dead_letters.reading import DeadLetterReader
 from streams.dead_letters.redrive import Plan, Sender, make_plan, verdicts
-from streams.dead_letters.report import counts, json_line, row, table
 from streams.dead_letters.verdict import Skip
+from streams.dlq.report import counts, json_line, record
 from streams.settings import Settings
+
+INDENT = 2  # columns of the lines below the first one of a letter
 
 
 async def list_letters(settings: Settings, letter_filter: LetterFilter, console: Console) -> None:
-    """Print the selected letters as a table, newest last, and count them by reason. Raises TastestreamError."""
-    rows: deque[list[Text]] = deque(maxlen=letter_filter.limit)
+    """Print the selected letters, newest last, and count them by reason. Raises TastestreamError."""
+    newest: deque[list[Text]] = deque(maxlen=letter_filter.limit)
     reasons: Counter[str] = Counter()
     async with DeadLetterReader(settings) as topic:
-        with counting_progress() as progress:
+        with counting_progress(hidden=console.is_terminal) as progress:  # on a terminal the letters show progress
             plan = await _planned(topic, letter_filter, progress)
             reading = progress.add_task("listing", total=plan.letters)
             async for letter in topic.letters():
                 progress.advance(reading)
                 if letter_filter.matches(letter):
                     reasons[letter.reason] += 1
-                    rows.append(row(letter, plan.history.attempts(letter)))
+                    newest.append(record(letter, plan.history.attempts(letter)))
+                    if letter_filter.limit is None:  # no later letter can displace this one
+                        _print(console, newest.pop())
     if not reasons:
         say(
             console,
             f"none of {_letters(plan.letters)} on {topic.name} matches" if plan.letters else f"{topic.name} is empty",
         )
         return
-    printed = table()
-    for one in rows:
-        printed.add_row(*one)
-    console.print(printed)
-    shown = "" if len(rows) == reasons.total() else f", the newest {len(rows):,} shown"
+    for one in newest:
+        _print(console, one)
+    count = min(reasons.total(), letter_filter.limit or reasons.total())
+    shown = "" if count == reasons.total() else f", the newest {count:,} shown"
     say(console, f"{_letters(reasons.total())}{shown}: {counts(reasons)}")
+
+
+def _print(console: Console, lines: list[Text]) -> None:
+    """Print a letter: its first line, and the others below it, wrapped on a terminal and whole elsewhere."""
+    head, *details = lines
+    console.print(head, soft_wrap=True)
+    for line in details:
+        if console.is_terminal:
+            console.print(Padding(line, (0, 0, 0, INDENT)))
+        else:
+            console.print(Text(" " * INDENT).append(line), soft_wrap=True)
 
 
 async def list_as_json(settings: Settings, letter_filter: LetterFilter) -> None:

@@ -1,21 +1,33 @@
 """The subcommands of `tastestream dlq` and their options."""
 
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.console import USAGE, fail, on_kafka, read, stdout
+from streams.times import shown
 
 if TYPE_CHECKING:
     from streams.dead_letters.letter_filter import LetterFilter
+
+
+def _known_reasons(beginning: str) -> list[str]:
+    from streams.dead_letter import REASONS, UNKNOWN
+
+    return sorted(one for one in {*REASONS, UNKNOWN} if one.startswith(beginning))
+
 
 app = typer.Typer(help="List dead letters, and send their events again.", no_args_is_help=True)
 
 Reasons = Annotated[
     list[str] | None,
     typer.Option(
-        "--reason", help="Only dead letters of this reason, such as `http_status`; repeatable.", show_default=False
+        "--reason",
+        help="Only dead letters of this reason, such as `http_status`; repeatable.",
+        show_default=False,
+        autocompletion=_known_reasons,
     ),
 ]
 User = Annotated[str | None, typer.Option(help="Only dead letters of this user.", show_default=False)]
@@ -43,9 +55,9 @@ def dlq_list(
 ) -> None:
     """List dead letters, newest last, and count them by reason.
 
-    The table gives times in UTC and shortens long ids; `--json` shortens nothing.
+    Times are in UTC, and long ids are shortened; `--json` shortens nothing.
     """
-    from streams.dead_letters.commands import list_as_json, list_letters
+    from streams.dlq.commands import list_as_json, list_letters
 
     letter_filter = filter_of(reason, user, since, until, limit)
     settings = read()
@@ -83,8 +95,8 @@ def dlq_redrive(
     note. The next run sends it once more, and says so. Do not run two at the
     same time: they may send the same dead letters.
     """
-    from streams.dead_letters.commands import redrive_letters
     from streams.dead_letters.letter_filter import LetterFilter
+    from streams.dlq.commands import redrive_letters
 
     letter_filter = filter_of(reason, user, since, until, limit)
     filtered = letter_filter != LetterFilter()
@@ -108,6 +120,11 @@ def filter_of(
     """The filter that the options describe. Ends with one line and exit code 2 if they are wrong."""
     from streams.dead_letters.letter_filter import LetterFilter, parse_time
 
+    for one in reason or ():
+        if one not in _known_reasons(""):
+            near = get_close_matches(one, _known_reasons(""), n=1)
+            known = f"did you mean {near[0]}? " if near else ""
+            fail(f"--reason {shown(one)} is no reason; {known}The reasons are {', '.join(_known_reasons(''))}", USAGE)
     now = datetime.now(UTC)
     times: dict[str, datetime | None] = {}
     for name, text in (("since", since), ("until", until)):
