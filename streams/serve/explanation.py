@@ -76,6 +76,21 @@ class UnknownCategory(LookupError):
     """The bundle has no such category."""
 
 
+class CategoryWithout(Struct, frozen=True):
+    """What a category would be without an item of the bag."""
+
+    category: str
+    score: Annotated[float, Meta(description="of the bag")]
+    without: Annotated[float, Meta(description="of the bag without the item")]
+
+
+class Without(NamedTuple):
+    """What would be without an item."""
+
+    scored: bool  # whether the item is among those that are scored
+    categories: list[CategoryWithout]
+
+
 def explain(recommender: Recommender, bag: Bag, moment: int, trend: Trend, target: Target) -> Explanation:
     """Explain the score of a category, or the affinity of an item.
 
@@ -136,6 +151,33 @@ def raisers(
         ranked = [Raise(subsets.items[at].item_id, round(float(column[at]), DIGITS)) for at in heaviest(column, most)]
         found[name] = [one for one in ranked if one.raises > 0]
     return found
+
+
+def without_item(recommender: Recommender, bag: Bag, moment: int, trend: Trend, item_id: str, *, most: int) -> Without:
+    """The categories that would be best without an item, and those that are best with it, the best without it first.
+
+    The other items are those that are scored now: an older one that BAG_SIZE leaves out does not take the place of the item.
+
+    Args:
+        recommender: scores the bag.
+        bag: of a user.
+        moment: milliseconds since the epoch, as in `Recommender.answers`.
+        trend: as in `Recommender.answers`.
+        item_id: of the item. If it is not among those that are scored, nothing changes.
+        most: number of categories with the item, and without it.
+    """
+    subsets = recommender.subsets(bag, moment, trend)
+    everything = np.arange(len(subsets.items))
+    rest = np.array([place for place in everything if subsets.items[place].item_id != item_id], np.intp)
+    scores, without = (subsets.score(kept[None]).scores[0] for kept in (everything, rest))
+    shown = {int(place) for values in (scores, without) for place in heaviest(values, most)}
+    names = recommender.bundle.categories
+    changes = [
+        CategoryWithout(names[place], round(float(scores[place]), DIGITS), round(float(without[place]), DIGITS))
+        for place in heaviest(without, len(names)).tolist()
+        if place in shown
+    ]
+    return Without(len(rest) < len(everything), changes)
 
 
 class _Measured(NamedTuple):

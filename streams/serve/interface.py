@@ -1,34 +1,24 @@
 """What the API asks of the other parts of the serve worker: the bags, the catalogue, the taster, the sender."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Annotated, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Struct
 from numpy.typing import NDArray
 
+from streams.bundles import Bundles
+from streams.dead_letter import Letter
+from streams.dead_letters.letter_filter import LetterFilter
 from streams.profile.bag import Bag
 from streams.profile.scoring import Recommender
+from streams.serve.overview.types import Now, Overview, WorkerBundles
+from streams.serve.state import State
 from streams.trend.trend import Trend
 
 # -- the bags
-
-
-class State(Struct, frozen=True):
-    """How far the replica of one partition of the bags is."""
-
-    partition: int
-    offset: Annotated[int, Meta(description="the last record of the changelog that the replica holds; -1 before any")]
-    lag: Annotated[int, Meta(ge=0, description="records behind it; null while it is unknown")] | None
-    age: (
-        Annotated[float, Meta(ge=0, description="seconds since the replica last held everything; null if never")] | None
-    )
-    source: Annotated[
-        Literal["live", "behind", "stale"],
-        Meta(description="live: it holds everything; behind: it is reading; stale: the broker does not answer"),
-    ]
 
 
 class Held(NamedTuple):
@@ -74,6 +64,10 @@ class Bags(Protocol):
         """The state of each served partition."""
         ...
 
+    def sample(self, slots: int) -> list[Bag]:
+        """Some bags with about so many slots, of all served partitions. The next call goes on behind them. Raises StateError."""
+        ...
+
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Change]]]:
         """Changes from now on, in groups. A slow reader misses some: the newest of each user stay."""
         ...
@@ -94,6 +88,12 @@ class Item(Struct, frozen=True, kw_only=True):
     in_stock: bool | None = None
     url: str = ""  # of its page in the shop
     listed: bool = False  # whether the `items` topic has it; otherwise events named it
+    arrived: int = 0  # when the topic had it first, milliseconds since the epoch; 0 if it does not
+
+
+Listing = Literal["new", "held", "without_picture"]
+"""new: of the topic, the newest first; held: those that most bags hold; without_picture: of the topic, but their pictures are not
+known (yet), and so they are not recommended, the newest first. The first two have only items whose pictures are known."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,11 @@ class Wanted:
 
 class Catalogue(Protocol):
     """The items. Each one has a place: its row in the arrays. A place that was freed is used again."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the items of an earlier run are in memory. Before that, ask nothing else but the number of items."""
+        ...
 
     def __len__(self) -> int:
         """The number of items."""
@@ -139,9 +144,13 @@ class Catalogue(Protocol):
         """The most similar items of each query [Q,d], exactly: places [Q,k] and cosines [Q,k], best first."""
         ...
 
+    def listing(self, which: Listing, count: int) -> list[int]:
+        """The places of some items, the first ones of all."""
+        ...
+
     @property
-    def popularity(self) -> NDArray[np.float32]:
-        """How many bags hold each item: [N], by place."""
+    def popularity(self) -> NDArray[np.int32]:
+        """How many bags touched each item lately: [N], by place."""
         ...
 
 
@@ -196,6 +205,91 @@ class Scorer:
     trend: Trend
 
 
+class Overviews(Protocol):
+    """What the whole system does."""
+
+    @property
+    def now(self) -> Now:
+        """What the system does now."""
+        ...
+
+    @property
+    def workers(self) -> Sequence[WorkerBundles]:
+        """The workers, with their bundles."""
+        ...
+
+    def overview(self, seconds: int, step: int) -> Overview:
+        """The same, with the last seconds in steps of so many seconds."""
+        ...
+
+    def told(self, listener: Callable[[Now], object]) -> AbstractContextManager[None]:
+        """Call a listener with each look at the brokers while this is open."""
+        ...
+
+
+class Liveness(Protocol):
+    """Whether the worker gets on."""
+
+    @property
+    def seconds(self) -> float:
+        """For which it has not come round to reading the bags; 0 during an outage of the broker."""
+        ...
+
+    @property
+    def live(self) -> bool:
+        """Whether that is less than half of the time after which the worker ends."""
+        ...
+
+
+class FoundLetter(NamedTuple):
+    """A dead letter that was found."""
+
+    letter: Letter
+    attempts: int  # how often its event had been sent again before it failed
+    sent: bool  # whether its event was sent again since
+
+
+class FoundLetters(NamedTuple):
+    """The newest dead letters that match."""
+
+    letters: list[FoundLetter]
+    matching: int  # all of them
+    read: int  # letters that were looked at
+
+
+class Redriven(NamedTuple):
+    """What became of dead letters whose events were to be sent again."""
+
+    selected: int
+    sent: int
+    doubtful: int  # of these, that may have been sent before
+    skipped: dict[str, int]  # by reason
+
+
+class Busy(Exception):
+    """Another request reads dead letters."""
+
+
+class SearchTooLong(Exception):
+    """The dead letters could not be read in time."""
+
+
+class Letters(Protocol):
+    """The dead letters. All methods raise Busy, SearchTooLong, BrokerUnreachable and TopicsError."""
+
+    async def find(self, letter_filter: LetterFilter) -> FoundLetters:
+        """The newest letters that match, newest first."""
+        ...
+
+    async def get(self, partition: int, offset: int) -> Letter | None:
+        """The letter at a place; None if there is none."""
+        ...
+
+    async def redrive(self, letter_filter: LetterFilter, *, max_attempts: int, dry_run: bool) -> Redriven:
+        """Send the events of the newest letters that match again; with `dry_run` send nothing. Raises DeliveryError too."""
+        ...
+
+
 class Serving(Protocol):
     """Everything that the API answers from."""
 
@@ -217,6 +311,31 @@ class Serving(Protocol):
     @property
     def sender(self) -> Sender:
         """Writes events."""
+        ...
+
+    @property
+    def letters(self) -> Letters:
+        """The dead letters."""
+        ...
+
+    @property
+    def overview(self) -> Overviews:
+        """What the whole system does."""
+        ...
+
+    @property
+    def bundles(self) -> Bundles:
+        """The bundles in use."""
+        ...
+
+    @property
+    def watchdog(self) -> Liveness:
+        """Whether the worker gets on."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the bags and the trend were read to their ends once."""
         ...
 
     def scorer(self) -> Scorer:

@@ -132,13 +132,17 @@ def _within_limit(contents: Sequence[str | bytes]) -> list[str | bytes]:
 
 
 @asynccontextmanager
-async def open_taster(settings: Settings, bundle: Bundle, *, heic: bool = False) -> AsyncGenerator[PictureTaster]:
+async def open_taster(
+    settings: Settings, bundle: Bundle, *, worker: str = "taste", heic: bool = False, idle: float | None = None
+) -> AsyncGenerator[PictureTaster]:
     """Open a taster for the embedder of a bundle, with decoder processes and connections of its own.
 
     Args:
         settings: limits and sizes.
         bundle: the model.
+        worker: whose pictures they are, in the metrics.
         heic: as `DecoderLimits` describes it.
+        idle: as `open_pipeline` describes it.
 
     Raises:
         DecoderError: the decoder processes do not start.
@@ -152,6 +156,8 @@ async def open_taster(settings: Settings, bundle: Bundle, *, heic: bool = False)
         }
     )
     with ThreadPoolExecutor(1, "codes") as codes:
-        async with open_pipeline(limits, {network.version: (network.image_size, network.run)}, heic=heic) as pipeline:
+        async with open_pipeline(
+            limits, {network.version: (network.image_size, network.run)}, worker=worker, heic=heic, idle=idle
+        ) as pipeline:
             batcher = coder.run and Batcher(coder.run, codes, CODE_BATCH)
             yield PictureTaster(pipeline, CodeBatcher(coder, batcher), max_bytes=settings.fetch_max_bytes)

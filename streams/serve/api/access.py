@@ -6,6 +6,8 @@ another site.
 """
 
 from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from math import ceil
 from typing import NamedTuple
@@ -96,6 +98,15 @@ class Access:
         self._take(caller.name)
         return caller
 
+    def still_permits(self, request: web.Request, scope: Scope) -> bool:
+        """Whether a caller who was let in may go on: the token was not revoked, and has not expired. Counts no request."""
+        if self._open:
+            return True
+        try:
+            return scope in self._authenticated(request).scopes
+        except Problem:
+            return False
+
     def _authenticated(self, request: web.Request) -> Caller:
         scheme, _, given = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         challenge = {hdrs.WWW_AUTHENTICATE: "Bearer"}
@@ -104,6 +115,12 @@ class Access:
         token = self._tokens.find(given.strip()) if len(given) <= MAX_AUTHORIZATION else None
         if token is None:
             raise Problem("not_authenticated", "the token is unknown or revoked", headers=challenge)
+        if token.is_expired(datetime.now(UTC)):
+            raise Problem(
+                "token_expired",
+                f"the token {token.name} was valid until {token.expires:%Y-%m-%d %H:%M:%SZ}",
+                headers={hdrs.WWW_AUTHENTICATE: 'Bearer error="invalid_token"'},
+            )
         return Caller(token.name, token.granted)
 
     def _take(self, name: str) -> None:
@@ -122,6 +139,7 @@ class Access:
         self._left[name] = left - 1, now
 
 
+@lru_cache(64)
 def is_loopback(host: str) -> bool:
     """Whether a name or an address is this machine's own."""
     if host.lower().rstrip(".") == "localhost":

@@ -13,8 +13,21 @@ from typing import Any
 import msgspec
 from aiohttp import hdrs, web
 
-from streams.serve.api import explaining, interactions, items, privacy, status, stream, taste, users
-from streams.serve.api.access import ANYBODY, Access
+from streams.serve.api import (
+    browsing,
+    explaining,
+    interactions,
+    items,
+    letters,
+    model,
+    overview,
+    privacy,
+    status,
+    stream,
+    taste,
+    users,
+)
+from streams.serve.api.access import ANYBODY, Access, Caller
 from streams.serve.api.access_log import AccessLog, open_log
 from streams.serve.api.context import Api, Call, Intake, Limits
 from streams.serve.api.openapi import document
@@ -23,6 +36,7 @@ from streams.serve.api.problems import CONTENT_TYPE, Problem
 from streams.serve.api.routes import JSON, Route, accepts, body_value, path_values, query_values, read_body
 from streams.serve.api.tokens import Tokens
 from streams.serve.interface import Serving
+from streams.serve.page.static import Page, has_loopback, read_files
 from streams.settings import Settings
 from streams.text import visible
 
@@ -36,6 +50,7 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _CONTINUE = "100-continue"
+PAGE = "/page"  # the route of all files of the page in the access log
 _ROUTE, _CALLER = web.RequestKey("route", str), web.RequestKey("caller", str)
 _EXPECTED = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large", 417: "expectation_failed"}
 
@@ -49,11 +64,15 @@ async def openapi(call: Call[NoQuery, None]) -> web.StreamResponse:
 ROUTES: Sequence[Route] = [
     *users.ROUTES,
     *explaining.ROUTES,
+    *browsing.ROUTES,
     *items.ROUTES,
     *taste.ROUTES,
     *interactions.ROUTES,
     *privacy.ROUTES,
     *stream.ROUTES,
+    *overview.ROUTES,
+    *letters.ROUTES,
+    *model.ROUTES,
     *status.ROUTES,
     Route(
         method="GET",
@@ -89,17 +108,22 @@ def make_app(serving: Serving, settings: Settings) -> web.Application:
     api = Api(
         serving,
         access,
-        AccessLog(open_log(), ids=settings.serve_log_ids),
+        AccessLog(open_log(), ids=settings.serve_log_ids, worker=settings.worker_name("serve")),
         intake=Intake(settings.max_future, settings.earliest),
         limits=Limits.of(settings),
     )
-    return app_of(api)
+    return app_of(api, local_pictures=has_loopback(settings.fetch_allow_networks))
 
 
-def app_of(api: Api) -> web.Application:
-    """The application that answers from these parts."""
-    app = web.Application(middlewares=[web.middleware(partial(_answered, api))])
+def app_of(api: Api, *, local_pictures: bool = False) -> web.Application:
+    """The application that answers from these parts. `local_pictures`: as `streams.serve.page.static.policy` describes it."""
+    page = Page(read_files(), local_pictures=local_pictures)
+    app = web.Application(middlewares=[web.middleware(partial(_answered, api, page))])
     methods: dict[str, list[str]] = {}
+    for path in page.paths:
+        for method in (hdrs.METH_GET, hdrs.METH_HEAD):
+            app.router.add_route(method, path, partial(_file, page, path), expect_handler=_expected)
+        methods[path] = [hdrs.METH_GET, hdrs.METH_HEAD]
     for route in ROUTES:
         path = route.path
         for name in route.path_names:
@@ -120,28 +144,35 @@ def app_of(api: Api) -> web.Application:
 async def _shut_down(api: Api, app: web.Application) -> None:
     del app
     api.streams.close_all()
+    api.live.close_all()
     api.close()
+
+
+async def _file(page: Page, path: str, request: web.Request) -> web.StreamResponse:
+    """A file of the web page."""
+    request[_ROUTE] = PAGE
+    return page.answer(path, request)
 
 
 async def _run(api: Api, route: Route, request: web.Request) -> web.StreamResponse:
     """Validate a request by its route, and answer it. Raises Problem."""
     request[_ROUTE] = route.path
-    scopes: frozenset[Any] = frozenset()
+    caller = Caller(ANYBODY, frozenset())
     if route.scope is not None:
         caller = api.access.caller(request, route.scope)
-        request[_CALLER], scopes = caller.name, caller.scopes
+        request[_CALLER] = caller.name
     if not accepts(request.headers.get(hdrs.ACCEPT), route.media):
         raise Problem("not_acceptable", f"the answer is {route.media}")
     path = path_values(route, request.rel_url.raw_path)
     query = query_values(route.query, request.rel_url.raw_query_string)
     if route.body is None or route.reads == "itself":
-        return await route.handler(Call(api, request, path, query, None, scopes))
+        return await route.handler(Call(api, request, path, query, None, caller.scopes, caller.name))
     if request.content_type != JSON:
         raise Problem("unsupported_media_type", f"{visible(request.content_type)}: expected {JSON}")
     with api.room(min(request.content_length or route.body_bytes, route.body_bytes)):
         content = await read_body(request, route.body_bytes, api.limits.body_seconds)
         body = body_value(route.body, content) if route.reads == "json" else content
-        return await route.handler(Call(api, request, path, query, body, scopes))
+        return await route.handler(Call(api, request, path, query, body, caller.scopes, caller.name))
 
 
 async def _options(api: Api, allowed: list[str], request: web.Request) -> web.StreamResponse:
@@ -171,11 +202,12 @@ def _check_expectation(request: web.Request) -> None:
         raise Problem("expectation_failed", visible(_expectation(request)[:100]))
 
 
-async def _answered(api: Api, request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(api: Api, page: Page, request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer a request, whatever happens, and log it."""
     began = perf_counter()
     try:
-        api.access.check_site(request)
+        if request.path not in page.paths:  # links of other sites lead to the page
+            api.access.check_site(request)
         _check_expectation(request)
         response = await handler(request)
     except Problem as error:
@@ -220,10 +252,11 @@ def _of_aiohttp(request: web.Request, error: web.HTTPException) -> Problem:
 
 
 def _add_headers(api: Api, request: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(SECURITY_HEADERS)
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     response.headers.setdefault(hdrs.CACHE_CONTROL, "no-store")
     if (origin := api.access.allowed_origin(request)) is not None:
         response.headers[hdrs.ACCESS_CONTROL_ALLOW_ORIGIN] = origin
         response.headers[hdrs.ACCESS_CONTROL_EXPOSE_HEADERS] = "ETag, Location, Retry-After"
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
-    response.headers[hdrs.VARY] = "Authorization, Origin"
+    response.headers.setdefault(hdrs.VARY, "Authorization, Origin")

@@ -1,96 +1,66 @@
 """The open streams of changes, and the one reader of the replica that they share.
 
-The reader sends each stream the changes of a quarter of a second at once. What a stream takes is bounded: the messages are shared, and
-a client that reads too slowly is dropped.
+The reader sends each stream the changes of a quarter of a second at once.
 """
 
 import asyncio
 import hashlib
 import logging
 import secrets
-from collections import deque
-from contextlib import suppress
 
 import msgspec
 
-from streams import metrics
-from streams.serve.api.problems import Problem
+from streams.serve.api.access import ANYBODY
+from streams.serve.api.seats import Seats
+from streams.serve.api.subscribers import Subscriber
 from streams.serve.api.types import StreamedChange, StreamedChanges
 from streams.serve.interface import Bags, Change
 
 INTERVAL = 0.25  # seconds of changes in one message
 LISTED = 100  # changes in one message; `count` says how many there were
 PENDING = 10_000  # users whose changes wait for the next message
-QUEUED = 20  # messages that wait for a client: five seconds
 
 _encode = msgspec.json.Encoder().encode
 logger = logging.getLogger(__name__)
 
 
-class Subscriber:
-    """One open stream."""
+class ChangesSubscriber(Subscriber):
+    """One open stream of changes."""
 
-    def __init__(self, user_id: str | None, *, ids: bool) -> None:
-        """`user_id`: the only user who counts; None for all. `ids`: whether messages name users."""
+    def __init__(self, user_id: str | None, *, ids: bool, caller: str) -> None:
+        """`user_id`: the only user who counts; None for all. `ids`: whether messages name users. `caller`: name of the token."""
+        super().__init__(caller)
         self.user_id = user_id
         self.ids = ids
-        self.dropped = False
-        self._messages: deque[bytes] = deque()
-        self._ready = asyncio.Event()
-
-    def put(self, message: bytes) -> None:
-        """Queue a message. A subscriber that is too far behind is dropped."""
-        if len(self._messages) >= QUEUED:
-            self.drop()
-        else:
-            self._messages.append(message)
-            self._ready.set()
-
-    def drop(self) -> None:
-        """End the stream."""
-        self.dropped = True
-        self._messages.clear()
-        self._ready.set()
-
-    async def next(self, timeout: float) -> bytes | None:
-        """The next message; None if there is none within `timeout` seconds, or the stream ends."""
-        if not self._messages and not self.dropped:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._ready.wait()
-        self._ready.clear()
-        return self._messages.popleft() if self._messages else None
 
 
 class Streams:
     """All open streams, and the one reader that they share."""
 
-    def __init__(self, bags: Bags, limit: int) -> None:
-        """`limit`: streams that may be open."""
+    def __init__(self, bags: Bags, seats: Seats) -> None:
+        """`seats`: how many streams may be open."""
         self._bags = bags
-        self._limit = limit
-        self._open: set[Subscriber] = set()
+        self._seats = seats
+        self._open: set[ChangesSubscriber] = set()
         self._reader: asyncio.Task[None] | None = None
         self._secret = secrets.token_bytes(16)
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def open(self, user_id: str | None, *, ids: bool) -> Subscriber:
+    def open(self, user_id: str | None, *, ids: bool, caller: str = ANYBODY) -> ChangesSubscriber:
         """Open a stream. Raises Problem if there are too many."""
-        if len(self._open) >= self._limit:
-            raise Problem("too_many_streams", f"{self._limit} streams are open (SERVE_STREAMS)", retry_after=10)
-        subscriber = Subscriber(user_id, ids=ids)
+        self._seats.take(caller)
+        subscriber = ChangesSubscriber(user_id, ids=ids, caller=caller)
         self._open.add(subscriber)
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read())
-        metrics.serve_streams.set(len(self._open))
         return subscriber
 
-    def close(self, subscriber: Subscriber) -> None:
+    def close(self, subscriber: ChangesSubscriber) -> None:
         """Close a stream. The last one stops the reader."""
         self._open.discard(subscriber)
-        metrics.serve_streams.set(len(self._open))
+        self._seats.leave(subscriber.caller)
         if not self._open and self._reader is not None:
             self._reader.cancel()
             self._reader = None

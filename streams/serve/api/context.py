@@ -13,13 +13,16 @@ from aiohttp import web
 from msgspec import Struct
 
 from streams.exceptions import StateError
-from streams.serve.api.access import Access
+from streams.serve.api.access import ANYBODY, Access
 from streams.serve.api.access_log import AccessLog
 from streams.serve.api.changes import Streams
+from streams.serve.api.live import Live
 from streams.serve.api.problems import Problem
 from streams.serve.api.scoring import Scoring
+from streams.serve.api.seats import Seats
+from streams.serve.api.subscribers import Subscriber, send_events
 from streams.serve.api.tokens import Scope
-from streams.serve.interface import Held, NotServed, Serving
+from streams.serve.interface import Catalogue, Held, NotServed, Serving
 from streams.settings import Settings
 
 T = TypeVar("T")
@@ -40,6 +43,7 @@ class Limits:
     picture_bytes: int = 20 * 1024**2  # of one picture
     bodies_bytes: int = 128 * 1024**2  # of all bodies that are being read
     streams: int = 100
+    token_streams: int = 50  # of one token
     threads: int = 2
 
     @classmethod
@@ -50,6 +54,7 @@ class Limits:
             picture_bytes=settings.fetch_max_bytes,
             bodies_bytes=2 * settings.serve_upload_bytes,
             streams=settings.serve_streams,
+            token_streams=settings.serve_token_streams,
         )
 
 
@@ -81,7 +86,9 @@ class Api:
         self.intake = intake
         self.limits = limits
         self.clock = clock
-        self.streams = Streams(serving.bags, limits.streams)
+        self.seats = Seats(limits.streams, limits.token_streams)
+        self.streams = Streams(serving.bags, self.seats)
+        self.live = Live(serving.overview, self.seats)
         self.scoring = Scoring()
         self._threads = ThreadPoolExecutor(limits.threads, "serve-api")
         self._waiting = 0
@@ -91,6 +98,14 @@ class Api:
     def now(self) -> int:
         """The clock, milliseconds since the epoch."""
         return int(self.clock() * 1000)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The items. Raises Problem while they are read from disk."""
+        catalogue = self.serving.catalogue
+        if not catalogue.ready:
+            raise Problem("catalogue_not_ready", f"{len(catalogue):,} items were read from disk so far", retry_after=5)
+        return catalogue
 
     def held(self, user_id: str) -> Held:
         """The bag of a user. Raises Problem."""
@@ -136,6 +151,12 @@ class Call(Generic[Q, B]):
     query: Q
     body: B
     scopes: frozenset[Scope]
+    caller: str = ANYBODY  # the name of the token
+
+    async def stream(self, response: web.StreamResponse, subscriber: Subscriber, scope: Scope) -> None:
+        """Send the messages of a subscriber for as long as the caller has the scope."""
+        access, request = self.api.access, self.request
+        await send_events(request, response, subscriber, self.api.seats, lambda: access.still_permits(request, scope))
 
     @property
     def user_id(self) -> str:

@@ -23,7 +23,7 @@ class OnePicture(Struct, frozen=True, forbid_unknown_fields=True):
 
 async def similar_to_item(call: Call[SimilarQuery, None]) -> web.StreamResponse:
     """Items that look like one of the catalogue."""
-    catalogue, item_id = call.api.serving.catalogue, call.item_id
+    catalogue, item_id = call.api.catalogue, call.item_id
     with replica():
         place = catalogue.place(item_id)
         if place is None:
@@ -49,13 +49,14 @@ async def _like(api: Api, code: bytes, query: SimilarQuery, *without: str) -> li
     bundle = api.serving.scorer().recommender.bundle
     if len(code) != HEADER_BYTES + bundle.embedding_size:
         raise another_bundle()
+    catalogue = api.catalogue
     with replica():
-        mask = api.serving.catalogue.mask(wanted_of(query, without))
+        mask = catalogue.mask(wanted_of(query, without))
         if not mask.any():
             return []
-        check_codes(api.serving.catalogue, [int(mask.argmax())], bundle)
-        found = await api.in_thread(similar, api.serving.catalogue, code, bundle.embedding_size, mask, query.n)
-        return described(api.serving.catalogue, found)
+        check_codes(catalogue, [int(mask.argmax())], bundle)
+        found = await api.in_thread(similar, catalogue, code, bundle.embedding_size, mask, query.n)
+        return described(catalogue, found)
 
 
 ROUTES = [
@@ -69,7 +70,7 @@ ROUTES = [
         query=SimilarQuery,
         answer=SimilarItems,
         also={304: "The client has this answer: `If-None-Match` names its `ETag`."},
-        problems=("unknown_item", "state_unreadable", "not_ready", "busy"),
+        problems=("unknown_item", "state_unreadable", "not_ready", "catalogue_not_ready", "busy"),
     ),
     Route(
         method="POST",
@@ -83,6 +84,13 @@ ROUTES = [
         reads="itself",
         form=PictureForm,
         answer=SimilarItems,
-        problems=("unusable_picture", "too_many_pictures", "invalid_form", "state_unreadable", "not_ready"),
+        problems=(
+            "unusable_picture",
+            "too_many_pictures",
+            "invalid_form",
+            "state_unreadable",
+            "not_ready",
+            "catalogue_not_ready",
+        ),
     ),
 ]

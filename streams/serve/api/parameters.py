@@ -1,19 +1,23 @@
 """What requests ask for: parameters and bodies, with their limits. Pure."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streams.messages import EventId, ImageUrl, ItemId, UserId
 from streams.serve.api.types import PicturedType
+from streams.serve.interface import Listing
 
 MAX_K, MAX_ITEMS = 100, 200  # categories and items in an answer
 MAX_USERS = 100  # in one request
 MAX_CANDIDATES = 1_000  # items to rank in one request
 MAX_PICTURES = 64
+MAX_LISTED = 48  # items of the catalogue in an answer, each with the item that is most like it
 MAX_EVENTS = 500  # in one request
 MAX_WAIT = 5_000  # milliseconds
 MAX_PRICE = 1e12
+MAX_LETTERS = 500  # in one request
 
 Category = Annotated[str, Meta(min_length=1, max_length=256, description="a category of the bundle")]
 
@@ -80,10 +84,30 @@ class ExplanationQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     item: ItemId | UnsetType = UNSET
 
 
+class WithoutQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which item of the bag to leave out."""
+
+    item: Annotated[ItemId, Meta(description="an item of the bag")]
+    k: K | UnsetType = UNSET
+
+
 class SimilarQuery(ItemFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many similar items, and which."""
 
     n: Annotated[int, Meta(ge=1, le=MAX_ITEMS, description="number of items")] = 12
+
+
+class ListingQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which items of the catalogue."""
+
+    which: Annotated[
+        Listing,
+        Meta(
+            description="new: of the topic `items`, the newest first; held: those that most bags hold; without_picture: of the "
+            "topic, but their pictures are not known, so they are not recommended"
+        ),
+    ] = "new"
+    n: Annotated[int, Meta(ge=1, le=MAX_LISTED, description="number of items")] = 24
 
 
 class ErasureQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,7 +122,55 @@ class StreamQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     user_id: Annotated[UserId, Meta(description="only changes of this user")] | UnsetType = UNSET
 
 
+class OverviewQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of the last hour."""
+
+    seconds: Annotated[int, Meta(ge=0, le=3600, description="seconds of the past")] = 3600
+    step: Annotated[int, Meta(ge=1, le=600, description="seconds that are joined")] = 10
+
+
+class LettersQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which dead letters."""
+
+    reason: Annotated[str, Meta(min_length=1, max_length=64, description="only of this reason")] | UnsetType = UNSET
+    host: (
+        Annotated[str, Meta(min_length=1, max_length=253, description="only with a picture of this host")] | UnsetType
+    ) = UNSET
+    topic: (
+        Annotated[str, Meta(min_length=1, max_length=249, description="only of events of this topic")] | UnsetType
+    ) = UNSET
+    user_id: Annotated[UserId, Meta(description="only of this user")] | UnsetType = UNSET
+    since: (
+        Annotated[datetime, Meta(tz=True, description="only from this time on; the last 24 hours if missing")]
+        | UnsetType
+    ) = UNSET
+    until: Annotated[datetime, Meta(tz=True, description="only before this time")] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_LETTERS, description="only the newest of these")] = 50
+
+
 # -- bodies
+
+
+class LetterPlace(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a dead letter is."""
+
+    partition: Annotated[int, Meta(ge=0, le=2**31 - 1)]
+    offset: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+
+
+class Redrive(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Dead letters whose events are to be sent again: single ones, or those that meet all conditions that are given."""
+
+    letters: Annotated[list[LetterPlace], Meta(max_length=MAX_LETTERS)] = []
+    reason: Annotated[str, Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    host: Annotated[str, Meta(min_length=1, max_length=253)] | UnsetType = UNSET
+    topic: Annotated[str, Meta(min_length=1, max_length=249)] | UnsetType = UNSET
+    user_id: UserId | UnsetType = UNSET
+    since: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    until: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    limit: Annotated[int, Meta(ge=1, le=MAX_LETTERS, description="only the newest of these")] = 50
+    max_attempts: Annotated[int, Meta(ge=1, le=100, description="times that an event is sent again at most")] = 3
+    dry_run: Annotated[bool, Meta(description="say what would be sent, and send nothing")] = True
 
 
 class Candidates(Struct, frozen=True, forbid_unknown_fields=True):

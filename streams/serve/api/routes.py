@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -25,7 +26,14 @@ from streams.text import UNSAFE, visible
 Q = TypeVar("Q", bound=Struct)
 
 JSON, EVENTS, FORM = "application/json", "text/event-stream", "multipart/form-data"
-PATH_TYPES: dict[str, Any] = {"user_id": UserId, "item_id": ItemId, "reason": str}
+Place = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # a partition or an offset
+PATH_TYPES: dict[str, Any] = {
+    "user_id": UserId,
+    "item_id": ItemId,
+    "reason": str,
+    "partition": Place,
+    "offset": Place,
+}
 JSON_BYTES = 1024**2  # of a body, unless its route says otherwise: a thousand ids of 256 characters fit
 MAX_PARAMETERS = 32
 _ALWAYS = ("not_acceptable", "unknown_parameter", "invalid_field", "internal_error")
@@ -64,7 +72,14 @@ class Route:
         """All reasons for which a request can be refused."""
         found = [*_ALWAYS, *self.problems]
         if self.scope is not None:
-            found += ["not_authenticated", "not_permitted", "foreign_host", "cross_site", "too_many_requests"]
+            found += [
+                "not_authenticated",
+                "token_expired",
+                "not_permitted",
+                "foreign_host",
+                "cross_site",
+                "too_many_requests",
+            ]
         if self.body is not None:
             found += ["invalid_json", "missing_field", "empty_message", "unsupported_media_type", "body_too_large"]
             found += ["slow_request", "busy"]
@@ -86,7 +101,8 @@ def path_values(route: Route, raw_path: str) -> dict[str, str]:
             raise Problem("invalid_field", f"{name}: write a percent sign as %25", field=name)
         try:
             text = unquote_to_bytes(given).decode()
-            found[name] = msgspec.convert(text, PATH_TYPES[name])
+            msgspec.convert(text, PATH_TYPES[name], strict=PATH_TYPES[name] is not Place)
+            found[name] = text
         except UnicodeDecodeError:
             raise Problem("invalid_field", f"{name}: it is not percent-encoded UTF-8", field=name) from None
         except msgspec.ValidationError as error:
@@ -125,6 +141,8 @@ def query_values(kind: type[Q], raw_query: str) -> Q:
         raise as_problem(message_error(error)) from error
     for name, value in given.items():
         check_text(name, value)
+        if isinstance(getattr(found, name), datetime) and ":" not in value:  # msgspec takes a number for a time, too
+            raise Problem("invalid_field", f"{name}: expected a time such as 2026-05-01T12:00:00Z", field=name)
     return found
 
 

@@ -6,8 +6,8 @@ notices if one goes.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,17 @@ from aiohttp.web_server import Server
 from typing_extensions import override
 
 from streams import metrics
-from streams.exceptions import StartupError
+from streams.logs.repeats import summed
+from streams.runtime.listening import listening
+from streams.runtime.open_files import SPARE, connections_permitted
 from streams.serve.api.app import SECURITY_HEADERS
 from streams.serve.api.problems import CONTENT_TYPE, Problem
 from streams.settings import Settings
 from streams.text import visible
 
 logger = logging.getLogger(__name__)
+
+_NO_ROOM = "socket.accept() out of system resource"  # asyncio's words
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,15 @@ class Connections:
 
     @classmethod
     def of(cls, settings: Settings) -> "Connections":
-        """The limits of the settings."""
-        return cls(most=settings.serve_connections)
+        """The limits of the settings, as far as this process may open files."""
+        most = connections_permitted(settings.serve_connections)
+        if most < settings.serve_connections:
+            logger.warning(
+                "SERVE_CONNECTIONS is %d, but the limit of open files leaves room for %d connections: raise it "
+                "(ulimit -n, or LimitNOFILE of systemd) to %d",
+                settings.serve_connections, most, settings.serve_connections + SPARE,
+            )  # fmt: skip
+        return cls(most=most)
 
 
 class _Handler(RequestHandler):
@@ -127,7 +138,9 @@ class _Server(Server):
         super().__init__(*arguments, **options)
         self.limits = limits
         problem = Problem(
-            "too_many_connections", f"{limits.most} connections are open (SERVE_CONNECTIONS)", retry_after=5
+            "too_many_connections",
+            f"{limits.most} connections are open (SERVE_CONNECTIONS, or the limit of open files)",
+            retry_after=5,
         )
         body = problem.document()
         self.full = (
@@ -170,20 +183,35 @@ async def _no_banner(request: web.Request, response: web.StreamResponse) -> None
     response.headers.pop(hdrs.SERVER, None)
 
 
+@contextmanager
+def _out_of_files(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Log that no connection can be accepted as one line. asyncio tries again after a second, and logs each of 256 attempts."""
+    before = loop.get_exception_handler()
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if context.get("message") != _NO_ROOM:
+            if before is None:
+                loop.default_exception_handler(context)
+            else:
+                before(loop, context)
+            return
+        logger.warning(
+            "connections wait, because none can be accepted: %s; raise the limit of open files (ulimit -n), or lower SERVE_CONNECTIONS",
+            context.get("exception"),
+            extra=summed("connections that could not be accepted", ""),
+        )
+
+    loop.set_exception_handler(handle)
+    try:
+        yield
+    finally:
+        loop.set_exception_handler(before)
+
+
 @asynccontextmanager
 async def open_server(app: web.Application, host: str, port: int, limits: Connections) -> AsyncGenerator[int]:
     """Serve while the block runs. Yields the port. Raises StartupError if it cannot listen there."""
     app.on_response_prepare.append(_no_banner)
-    runner = _Runner(app, limits)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, host, port, backlog=256).start()
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen on {host}:{port} (SERVE_HOST, SERVE_PORT): {error.strerror}; "
-                "set another port, or 0 to pick a free one"
-            ) from error
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
+    with _out_of_files(asyncio.get_running_loop()):
+        async with listening(_Runner(app, limits), host, port, "(SERVE_HOST, SERVE_PORT)", backlog=256) as bound:
+            yield bound

@@ -5,6 +5,7 @@ from importlib.metadata import version
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from streams.kafka.fleet import MemberBundles
 from streams.serve.api.context import Call
 from streams.serve.api.parameters import NoQuery
 from streams.serve.api.problems import PROBLEMS, Problem
@@ -25,38 +26,45 @@ async def status(call: Call[NoQuery, None]) -> web.StreamResponse:
     bundle = scorer.recommender.bundle
     answer = StatusAnswer(
         version=_VERSION,
-        ready=serving.bags.ready,
+        ready=serving.ready,
         model=model_of(scorer.recommender),
+        bundles=MemberBundles.of(serving.bundles),
         embedder=bundle.embedder_version,
         categories=list(bundle.categories),
         trend_version=scorer.trend.version,
         items=len(serving.catalogue),
-        streams=len(call.api.streams),
+        streams=len(call.api.seats),
+        scopes=sorted(call.scopes),
+        catalogue_ready=serving.catalogue.ready,
         partitions=serving.bags.states(),
     )
     return reply(answer, headers=_FRESH)
 
 
 async def live(call: Call[NoQuery, None]) -> web.StreamResponse:
-    """200 while the event loop runs."""
-    del call
-    return reply(LiveAnswer(live=True), headers=_FRESH)
+    """200 while the worker gets on, or waits for a broker; 503 once it has stalled for half of the time after which it ends."""
+    dog = call.api.serving.watchdog
+    answer = LiveAnswer(live=dog.live, seconds_without_progress=round(dog.seconds, 1))
+    return reply(answer, status=200 if answer.live else 503, headers=_FRESH)
 
 
 async def ready(call: Call[NoQuery, None]) -> web.StreamResponse:
-    """200 once each partition was read to its end; 503 before that. A stale replica is ready: it says so in each answer."""
-    bags = call.api.serving.bags
-    states = bags.states()
+    """200 once each partition was read to its end, and the trend; 503 before. A stale replica is ready: each answer says so."""
+    serving = call.api.serving
+    states = serving.bags.states()
     reason = ""
-    if not bags.ready:
+    if not serving.bags.ready:
         left = sum(state.lag or 0 for state in states)
         reason = (
             f"reading the bags: at most {left} records of the changelog are left"
             if states
             else "no broker has answered, and there are no bags on disk"
         )
-    answer = ReadyAnswer(ready=bags.ready, reason=reason, partitions=states)
-    return reply(answer, status=200 if bags.ready else 503, headers=_FRESH)
+    elif not serving.ready:
+        reason = "reading the trend"
+    bundles = MemberBundles.of(serving.bundles)
+    answer = ReadyAnswer(ready=serving.ready, reason=reason, bundles=bundles, partitions=states)
+    return reply(answer, status=200 if serving.ready else 503, headers=_FRESH)
 
 
 async def metrics(call: Call[NoQuery, None]) -> web.StreamResponse:
@@ -88,10 +96,11 @@ ROUTES = [
         method="GET",
         path="/live",
         name="live",
-        summary="Whether the worker runs.",
+        summary="Whether the worker gets on.",
         scope=None,
         handler=live,
         answer=LiveAnswer,
+        also={503: "It has stalled."},
     ),
     Route(
         method="GET",

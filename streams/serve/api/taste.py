@@ -97,6 +97,13 @@ ROUTES = [
         reads="itself",
         form=PictureForm,
         answer=TasteAnswer,
-        problems=("too_many_pictures", "invalid_form", "invalid_scores", "state_unreadable", "not_ready"),
+        problems=(
+            "too_many_pictures",
+            "invalid_form",
+            "invalid_scores",
+            "state_unreadable",
+            "not_ready",
+            "catalogue_not_ready",
+        ),
     )
 ]

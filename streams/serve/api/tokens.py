@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 from model.exceptions import TastestreamError
 from streams.exceptions import StartupError
 
-Scope = Literal["read", "write", "admin"]
+Scope = Literal["read", "write", "names", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 PREFIX = "tst_"  # so that people and scanners recognise a token that was committed by mistake
 MAX_TOKENS = 1_000  # each request compares with all of them
@@ -37,11 +37,16 @@ class Token(Struct, frozen=True, kw_only=True):
     scopes: Annotated[list[Scope], Meta(min_length=1)]
     created: Annotated[datetime, Meta(tz=True)]
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    expires: Annotated[datetime, Meta(tz=True)] | None = None  # None: valid until it is revoked
 
     @property
     def granted(self) -> frozenset[Scope]:
         """What it permits: `admin` permits everything."""
         return frozenset(SCOPES if "admin" in self.scopes else self.scopes)
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether its time is over."""
+        return self.expires is not None and self.expires <= now
 
 
 class _File(Struct, frozen=True):
@@ -71,15 +76,22 @@ def read_tokens(path: Path) -> list[Token]:
         ) from error
 
 
-def create_token(path: Path, name: str, scopes: list[Scope], *, now: datetime) -> str:
+def create_token(path: Path, name: str, scopes: list[Scope], *, now: datetime, expires: datetime | None = None) -> str:
     """Add a token to the file, and return it: it is nowhere else.
+
+    Args:
+        path: of the file.
+        name: who uses the token.
+        scopes: what it permits.
+        now: when it is created.
+        expires: when it expires; None for never.
 
     Raises:
         TokenError: the name is taken or not valid, or there are too many tokens.
         StartupError: the file cannot be read or written.
     """
     token = PREFIX + secrets.token_urlsafe(32)
-    entry = Token(name=name, scopes=scopes, created=now.astimezone(UTC), sha256=hash_of(token))
+    entry = Token(name=name, scopes=scopes, created=now.astimezone(UTC), sha256=hash_of(token), expires=expires)
     try:
         msgspec.convert(msgspec.to_builtins(entry), Token)
     except msgspec.ValidationError:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from streams.kafka.fleet import MemberBundles
 from streams.messages import (
     CategoryScore,
     FieldScores,
@@ -12,8 +13,10 @@ from streams.messages import (
     Model,
 )
 from streams.serve.api.problems import RefusedEvent
-from streams.serve.explanation import Explanation
+from streams.serve.api.tokens import Scope
+from streams.serve.explanation import CategoryWithout, Explanation
 from streams.serve.interface import State
+from streams.serve.overview.types import WorkerBundles
 
 Weight = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
@@ -104,6 +107,17 @@ class ExplanationAnswer(Explanation, frozen=True, kw_only=True):
     state: State
 
 
+class WithoutAnswer(Struct, frozen=True, kw_only=True):
+    """What would be recommended if an item were not in the bag."""
+
+    user_id: str
+    item: str
+    scored: Annotated[bool, Meta(description="whether the item is scored; if not, nothing changes without it")]
+    categories: Annotated[list[CategoryWithout], Meta(description="the best with and without the item")]
+    model: Model
+    state: State
+
+
 class RankedItems(Struct, frozen=True, kw_only=True):
     """The caller's items, best first."""
 
@@ -117,6 +131,38 @@ class SimilarItems(Struct, frozen=True, kw_only=True):
     """Items that look alike; the score is the cosine."""
 
     items: list[RecommendedItem]
+
+
+class Neighbour(Struct, frozen=True, kw_only=True):
+    """The item that looks most like another one."""
+
+    item_id: str
+    image_url: str
+    score: Annotated[float, Meta(description="the cosine; 1 is the same picture")]
+    holders: Annotated[int, Meta(ge=0, description="number of bags that hold it")]
+
+
+class CatalogueItem(Struct, frozen=True, kw_only=True):
+    """An item of the catalogue."""
+
+    item_id: str
+    image_url: str
+    title: str
+    categories: list[str]
+    price: float | None
+    in_stock: bool | None
+    url: str
+    listed: Annotated[bool, Meta(description="whether the topic `items` has it; otherwise events named it")]
+    arrived: Annotated[Time, Meta(description="when the topic had it first")] | None
+    pictured: Annotated[bool, Meta(description="whether its picture is known, so that it can be recommended")]
+    holders: Annotated[int, Meta(ge=0, description="number of bags that hold it")]
+    nearest: Neighbour | None
+
+
+class CatalogueItems(Struct, frozen=True, kw_only=True):
+    """Items of the catalogue."""
+
+    items: list[CatalogueItem]
 
 
 class PictureFate(Struct, frozen=True, kw_only=True):
@@ -222,18 +268,25 @@ class StatusAnswer(Struct, frozen=True, kw_only=True):
     version: str
     ready: bool
     model: Model
+    bundles: MemberBundles
     embedder: str
     categories: list[str]
     trend_version: int | None
     items: Count
+    catalogue_ready: Annotated[bool, Meta(description="whether the items of an earlier run are in memory")]
     streams: Count
+    scopes: Annotated[list[Scope], Meta(description="what the caller may do")]
     partitions: list[State]
 
 
 class LiveAnswer(Struct, frozen=True):
     """Whether the worker is alive."""
 
-    live: bool
+    live: Annotated[bool, Meta(description="false once the worker has stalled for half of STALL_TIMEOUT")]
+    seconds_without_progress: Annotated[
+        float,
+        Meta(ge=0, description="since the worker came round to reading the bags; 0 during an outage of the broker"),
+    ]
 
 
 class ReadyAnswer(Struct, frozen=True):
@@ -241,6 +294,7 @@ class ReadyAnswer(Struct, frozen=True):
 
     ready: bool
     reason: str
+    bundles: MemberBundles
     partitions: list[State]
 
 
@@ -257,6 +311,127 @@ class StreamedChanges(Struct, frozen=True, kw_only=True):
 
     count: Annotated[Count, Meta(description="bags that changed")]
     changes: Annotated[list[StreamedChange], Meta(description="of them, the newest")]
+
+
+class LearntFrom(Struct, frozen=True, kw_only=True):
+    """What a bundle has learnt from."""
+
+    source: str
+    users: Count
+    items: Count
+    events: Count
+    from_time: str
+    to_time: str
+
+
+class SourceAnswer(Struct, frozen=True):
+    """A data set or weights that a bundle was made from."""
+
+    name: str
+    use: str
+    licence: str
+    attribution: str
+
+
+class BundleAnswer(Struct, frozen=True, kw_only=True):
+    """What the manifest of a bundle says."""
+
+    name: str
+    version: str
+    embedder_version: str
+    backbone_version: Annotated[str, Meta(description='"" in an early bundle')]
+    labels_version: Annotated[str, Meta(description='of the labels of items; "" without the trend')]
+    image_size: Annotated[int, Meta(description="side of a picture, pixels")]
+    embedding_size: int
+    max_bag: Annotated[int, Meta(description="largest bag in training, items")]
+    categories: list[str]
+    prior: Annotated[list[float], Meta(description="share of training users who wanted each category")]
+    fields: Annotated[list[str], Meta(description="groups of categories that exclude each other")]
+    task: Annotated[str, Meta(description="what it was trained to do")]
+    command: Annotated[str, Meta(description="that trained it")]
+    trained: Annotated[str, Meta(description='when, RFC 3339; "" in an early bundle')]
+    adapts: Annotated[str, Meta(description='embedder whose codes it can adapt; "" if none')]
+    data: LearntFrom | None
+    sources: list[SourceAnswer]
+    figures: Annotated[
+        dict[str, dict[str, float]], Meta(description="held-out figures: what was measured, and each figure")
+    ]
+    calibration: Annotated[
+        dict[str, float], Meta(description="expected calibration error by what was measured, where the manifest has it")
+    ]
+
+
+class BagSample(Struct, frozen=True, kw_only=True):
+    """What the bundle can make of some bags, about a thousand items. Each request looks at the bags after those of the one before."""
+
+    bags: Count
+    items: Count
+    scored: Annotated[int, Meta(ge=0, description="items that are scored")]
+    not_scored: Annotated[dict[str, int], Meta(description="items that are not, by reason, as in a bag")]
+    cold: Annotated[int, Meta(ge=0, description="bags without an item that is scored")]
+    next_codes: (
+        Annotated[
+            dict[str, int],
+            Meta(
+                description="items by the state of their code of the next bundle: native, adapted, stale (of an older picture) or "
+                "missing; null without a next bundle"
+            ),
+        ]
+        | None
+    )
+
+
+class ModelAnswer(Struct, frozen=True, kw_only=True):
+    """The bundles and how they do."""
+
+    served: BundleAnswer
+    next: Annotated[BundleAnswer, Meta(description="null without NEXT_BUNDLE")] | None
+    sample: BagSample
+    workers: list[WorkerBundles]
+
+
+class LetterSummary(Struct, frozen=True, kw_only=True):
+    """A dead letter without its bytes."""
+
+    partition: Count
+    offset: Count
+    at: Time
+    reason: str
+    field: Annotated[str, Meta(description='the field at fault; "" for the whole event')]
+    error: str
+    worker: str
+    topic: Annotated[str, Meta(description='of the original; "" if the letter does not say')]
+    user_id: Annotated[str, Meta(description="as in the event, or its key")]
+    event_id: str
+    host: Annotated[str, Meta(description='of the picture; "" if there is none')]
+    attempts: Annotated[int, Meta(ge=0, description="how often the event had been sent again before it failed")]
+    sent: Annotated[bool, Meta(description="whether the event was sent again since")]
+
+
+class LettersAnswer(Struct, frozen=True, kw_only=True):
+    """Dead letters that match."""
+
+    letters: Annotated[list[LetterSummary], Meta(description="newest first")]
+    matching: Annotated[int, Meta(ge=0, description="all that match, those beyond `limit` too")]
+    read: Annotated[int, Meta(ge=0, description="dead letters that were looked at")]
+
+
+class RedriveAnswer(Struct, frozen=True, kw_only=True):
+    """What became of dead letters whose events were to be sent again."""
+
+    dry_run: Annotated[bool, Meta(description="whether nothing was sent")]
+    selected: Count
+    sent: Annotated[int, Meta(ge=0, description="events that were sent, or would be")]
+    doubtful: Annotated[
+        int, Meta(ge=0, description="of these, that may have been sent before by a run that was killed")
+    ]
+    skipped: Annotated[
+        dict[str, int],
+        Meta(
+            description="events that are not sent, by cause: truncated (only a part is left), unreadable, elsewhere (it is no "
+            "event of users), sent (before; if it failed again, it has a newer letter), exhausted (`max_attempts`)"
+        ),
+    ]
 
 
 class ProblemPage(Struct, frozen=True, kw_only=True):

@@ -101,7 +101,7 @@ async def best_items(
     only: Sequence[int] | None = None,
 ) -> list[RecommendedItem]:
     """The best of the items that are wanted. `only`: places, which are all ranked; None to look for the best."""
-    catalogue, recommender = api.serving.catalogue, scorer.recommender
+    catalogue, recommender = api.catalogue, scorer.recommender
     with replica():
         mask = catalogue.mask(wanted)
         if not mask.any():
@@ -173,7 +173,7 @@ async def rank(call: Call[NoQuery, Candidates]) -> web.StreamResponse:
     held, scorer = api.held(user_id), api.serving.scorer()
     wanted_ids = list(dict.fromkeys(call.body.items))
     with replica():
-        places = {item_id: api.serving.catalogue.place(item_id) for item_id in wanted_ids}
+        places = {item_id: api.catalogue.place(item_id) for item_id in wanted_ids}
     full = await api.scoring.score(scorer, held.bag, api.now, UNSET)
     known = [place for place in places.values() if place is not None]
     items = await best_items(api, scorer, full, Wanted(), Options(), only=known) if known else []
@@ -255,7 +255,7 @@ ROUTES = [
         query=RecommendationQuery,
         answer=RecommendationAnswer,
         also={304: "The client has this answer: `If-None-Match` names its `ETag`."},
-        problems=(*_HELD, "busy"),
+        problems=(*_HELD, "catalogue_not_ready", "busy"),
     ),
     Route(
         method="POST",
@@ -266,7 +266,7 @@ ROUTES = [
         handler=rank,
         body=Candidates,
         answer=RankedItems,
-        problems=(*_HELD, "busy"),
+        problems=(*_HELD, "catalogue_not_ready", "busy"),
     ),
     Route(
         method="POST",
@@ -277,6 +277,6 @@ ROUTES = [
         handler=many_users,
         body=UserList,
         answer=RecommendationList,
-        problems=(*_HELD, "busy"),
+        problems=(*_HELD, "catalogue_not_ready", "busy"),
     ),
 ]

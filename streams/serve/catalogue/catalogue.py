@@ -12,6 +12,7 @@ because they use the disk. Everything else takes no lock, can be called from any
 """
 
 import threading
+from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -24,9 +25,10 @@ from numpy.typing import NDArray
 from streams.item_messages import ItemRecord
 from streams.profile.bag import Bag, Embedder, Slot
 from streams.serve.catalogue.place_index import hash_of
+from streams.serve.catalogue.recent import NEVER, newest_week, touches
 from streams.serve.catalogue.store import ItemRow, ItemStore, PlaceRow, Source
 from streams.serve.catalogue.update import CodeIndex, Memory, Seen, Update
-from streams.serve.interface import Item, Wanted
+from streams.serve.interface import Item, Listing, Wanted
 
 T = TypeVar("T")
 
@@ -49,30 +51,43 @@ class Listed(NamedTuple):
 
 
 class ItemCatalogue:
-    """Implements `streams.serve.interface.Catalogue`."""
+    """Implements `streams.serve.interface.Catalogue`.
+
+    Attributes:
+        ready: whether what was on disk is in memory.
+    """
 
     def __init__(
         self, store: ItemStore, codes: CodeIndex, embedder: Embedder, clock: Callable[[], float] = monotonic
     ) -> None:
-        """Put what is on disk into memory.
+        """Know nothing yet: see `load`.
 
         Args:
             store: the disk.
             codes: empty.
             embedder: whose codes are searched.
             clock: seconds.
-
-        Raises:
-            StateError: the disk fails.
         """
         self._store = store
         self._embedder = embedder
         self._memory = Memory(codes, embedder, clock)
         self._lock = threading.Lock()
-        for items in chunks(store.all_items()):
+        self._stopped = False
+        self.ready = False
+
+    def load(self) -> None:
+        """Put what is on disk into memory, before anything else. A million items take about a minute. Raises StateError."""
+        for items in chunks(self._store.all_items()):
+            if self._stopped:
+                return
             with self._update() as update:
                 for item_id, row in items:
                     update.list(item_id, row, stored=True)
+        self.ready = True
+
+    def stop(self) -> None:
+        """End `load`, which another thread runs, before its time."""
+        self._stopped = True
 
     # -- changes
 
@@ -134,28 +149,24 @@ class ItemCatalogue:
             StateError: the disk fails.
         """
         del partition
-        more: dict[str, int] = {}
+        touched: defaultdict[str, Counter[int]] = defaultdict(Counter)
         seen: dict[str, Seen] = {}
         for user in before.keys() | after.keys():
-            old, new = before[user].slots if user in before else {}, after[user].slots if user in after else {}
-            for item_id in old.keys() | new.keys():
-                one, other = old.get(item_id), new.get(item_id)
-                if one is other:
-                    continue
-                holds = other is not None and bool(other.since_return)
-                difference = holds - (one is not None and bool(one.since_return))
-                picture = self._seen(other) if holds and other is not None else None
-                if difference or picture is not None:
-                    more[item_id] = more.get(item_id, 0) + difference
-                if picture is not None and (
-                    item_id not in seen
-                    or (picture.timestamp, picture.code) > (seen[item_id].timestamp, seen[item_id].code)
-                ):
-                    seen[item_id] = picture
-        for some in chunks(more.items()):
+            old, new = before.get(user, Bag()), after.get(user, Bag())
+            for item_id, week, more in touches(old, new):
+                touched[item_id][week] += more
+            for item_id, slot in new.slots.items():
+                picture = self._seen(slot) if slot is not old.slots.get(item_id) and slot.since_return else None
+                if picture is not None:
+                    known = seen.get(item_id)
+                    if known is None or (picture.timestamp, picture.code) > (known.timestamp, known.code):
+                        seen[item_id] = picture
+        with self._lock:
+            self._memory.columns.recent.reach(max(map(newest_week, after.values()), default=NEVER))
+        for some in chunks(dict.fromkeys([*touched, *seen])):
             with self._update() as update:
-                for item_id, difference in some:
-                    update.hold(item_id, difference, seen.get(item_id))
+                for item_id in some:
+                    update.hold(item_id, touched[item_id], seen.get(item_id))
 
     def forget_bags(self) -> None:
         """No bag holds any item: they are about to be told again. Raises StateError."""
@@ -163,6 +174,8 @@ class ItemCatalogue:
             with self._update() as update:
                 for place in places:
                     update.let_go(place)
+        with self._lock:
+            self._memory.columns.recent.start_over()
 
     def cool_down(self) -> None:
         """Forget what was at places that were left long ago. Raises StateError."""
@@ -238,11 +251,15 @@ class ItemCatalogue:
         """The most similar items of each query [Q,d], exactly: places [Q,k] and cosines [Q,k], best first."""
         return self._memory.codes.search(queries, count, mask)
 
+    def listing(self, which: Listing, count: int) -> list[int]:
+        """The places of some items, the first ones of all: see `Listing`."""
+        return self._memory.columns.listing(which, count).tolist()
+
     @property
-    def popularity(self) -> NDArray[np.float32]:
-        """How many bags hold each item: [N], by place."""
+    def popularity(self) -> NDArray[np.int32]:
+        """How many bags touched each item lately (`recent.py`): [N], by place. The numbers change while changes are made."""
         columns = self._memory.columns
-        return columns.holders[: columns.size].astype(np.float32)
+        return columns.recent.counts[: columns.size]
 
     @property
     def nbytes(self) -> int:
@@ -270,4 +287,5 @@ class ItemCatalogue:
             in_stock=item.in_stock,
             url=item.url,
             listed=True,
+            arrived=item.arrived,
         )

@@ -11,7 +11,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from streams.serve.interface import Wanted
+from streams.serve.catalogue.recent import Recent
+from streams.serve.interface import Listing, Wanted
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -28,12 +29,14 @@ class Columns:
         self.size = 0
         self.hashes = np.zeros(LEAST, np.int64)  # of the ids
         self.holders = np.zeros(LEAST, np.int32)  # how many bags hold the item
+        self.recent = Recent(LEAST)  # how many bags touched it lately
         self.pictured = np.zeros(
             LEAST, np.int64
         )  # time of the picture that bags have of it, milliseconds; 0 without one
         self.prices = np.full(LEAST, math.nan, np.float32)  # NaN if unknown
         self.stock = np.full(LEAST, UNKNOWN, np.int8)  # 1, 0 or UNKNOWN
         self.listed = np.zeros(LEAST, np.bool_)  # whether the topic has it
+        self.arrived = np.zeros(LEAST, np.int64)  # when the topic had it first, milliseconds; 0 if it does not
         self.coded = np.zeros(LEAST, np.bool_)  # whether it has a code, and can be found
         self.written = np.zeros(LEAST, np.bool_)  # whether a code was written for this place: it is not written over
         self.labels: list[
@@ -51,27 +54,30 @@ class Columns:
             self.prices,
             self.stock,
             self.listed,
+            self.arrived,
             self.coded,
             self.written,
         )
-        return sum(column.nbytes for column in (*columns, *self.labels))
+        return sum(column.nbytes for column in (*columns, *self.labels)) + self.recent.nbytes
 
     def reserve(self, size: int) -> None:
         """Make room for places below `size`, and count them."""
         room = len(self.hashes)
         if size > room:
             room = max(size, room + room // 2)
-            for name in ("hashes", "holders", "pictured", "listed", "coded", "written"):
+            for name in ("hashes", "holders", "pictured", "listed", "arrived", "coded", "written"):
                 setattr(self, name, _longer(getattr(self, name), room, 0))
             self.prices, self.stock = _longer(self.prices, room, math.nan), _longer(self.stock, room, UNKNOWN)
             self.labels = [_longer(column, room, NONE) for column in self.labels]
+            self.recent.reserve(room)
         self.size = max(self.size, size)
 
     def clear(self, place: int) -> None:
         """Forget what was at a place."""
         self.describe(place, price=None, in_stock=None, categories=())
-        self.hashes[place] = self.holders[place] = self.pictured[place] = 0
+        self.hashes[place] = self.holders[place] = self.pictured[place] = self.arrived[place] = 0
         self.listed[place] = self.coded[place] = False
+        self.recent.clear(place)
 
     def describe(self, place: int, *, price: float | None, in_stock: bool | None, categories: Sequence[str]) -> None:
         """Set what filters ask for."""
@@ -89,8 +95,19 @@ class Columns:
 
     def move(self, place: int, other: int) -> None:
         """Copy what is at a place to another one, but not whether it has a code."""
-        for column in (self.hashes, self.holders, self.pictured, self.prices, self.stock, self.listed, *self.labels):
+        moved = (self.hashes, self.holders, self.pictured, self.prices, self.stock, self.listed, self.arrived)
+        for column in (*moved, *self.labels):
             column[other] = column[place]
+        self.recent.move(place, other)
+
+    def listing(self, which: Listing, count: int) -> NDArray[np.intp]:
+        """The first places of a listing, and of equal ones the lowest place first."""
+        size = self.size
+        listed, coded = self.listed[:size], self.coded[:size]
+        order = self.holders[:size] if which == "held" else self.arrived[:size]
+        shown = listed & ~coded if which == "without_picture" else coded & (order > 0)
+        places = np.flatnonzero(shown)
+        return places[np.argsort(-order[places].astype(np.int64), kind="stable")[:count]]
 
     def mask(self, wanted: Wanted) -> NDArray[np.bool_]:
         """Which places may be recommended, bool [size], without regard to `wanted.without`."""

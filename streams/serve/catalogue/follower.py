@@ -107,6 +107,7 @@ class ItemFollower:
         next_check = monotonic() + CHECK
         while True:
             found = await consumer.getmany(timeout_ms=WAIT, max_records=RECORDS)
+            self._following.turn(consumer, found)
             records = [record for some in found.values() for record in some]
             positions = {tp: await consumer.position(tp) for tp in partitions}
             if any(positions[tp] < known[tp] for tp in partitions):

@@ -33,6 +33,8 @@ class Opened(NamedTuple):
     held: HeldItems
     items: ItemFollower
     features: Follower
+    work: asyncio.Task[None]
+    """Reads the items from disk, and then follows the topic. It ends only if it fails."""
 
     async def caught_up(self) -> None:
         """Wait until both topics were read to their ends once, or cannot be read."""
@@ -45,6 +47,8 @@ async def open_catalogue(
     settings: Settings, bundle: Bundle, folder: Path, codes: Callable[[int], CodeIndex], users_after: UsersAfter
 ) -> AsyncGenerator[Opened]:
     """Open the catalogue, and follow both topics while it is open. What the bags hold comes by `Opened.held`, while that runs.
+
+    It is open at once, and `ready` once the items on disk are in memory.
 
     Args:
         settings: where the broker and the topics are, and how many bytes the features may take (`CACHE_DISK`).
@@ -62,24 +66,33 @@ async def open_catalogue(
     async with AsyncExitStack() as stack:
         store = await asyncio.to_thread(ItemStore, folder)
         stack.callback(store.close)
-        catalogue = await asyncio.to_thread(ItemCatalogue, store, codes(bundle.embedding_size), embedder)
+        catalogue = ItemCatalogue(store, codes(bundle.embedding_size), embedder)
         features = ItemFeatures(
             folder / "features", coder, networks.row_bytes[coder.features], settings.cache_disk, catalogue
         )
         stack.callback(features.close)
         thread = stack.enter_context(ThreadPoolExecutor(1, "catalogue"))  # ends before the disk is closed
+        stack.callback(catalogue.stop)
         follower = Follower(settings, features, networks.row_bytes, folder / "features.json", own=Own())
         items = ItemFollower(settings, store, catalogue, features, thread)
-        tasks = [asyncio.create_task(items.run()), asyncio.create_task(_recode(catalogue, features, thread))]
-        stack.push_async_callback(_end, tasks)
+
+        async def fill() -> None:
+            # What changes an item has to find it in memory, so both topics wait.
+            await asyncio.get_running_loop().run_in_executor(thread, catalogue.load)
+            follower.start(lambda _: None, lambda: None)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(items.run())
+                group.create_task(_recode(catalogue, features, thread))
+
+        work = asyncio.create_task(fill())
         stack.push_async_callback(follower.stop)
-        follower.start(lambda _: None, lambda: None)
+        stack.push_async_callback(_end, work)
         if not settings.share_features:
             logger.warning(
                 "SHARE_FEATURES is off: items of topic %s get no codes, and only those that bags hold are recommended",
                 settings.items_topic,
             )
-        yield Opened(catalogue, HeldItems(catalogue, thread, users_after), items, follower)
+        yield Opened(catalogue, HeldItems(catalogue, thread, users_after), items, follower, work)
 
 
 async def _recode(catalogue: ItemCatalogue, features: ItemFeatures, thread: Executor) -> None:
@@ -89,7 +102,6 @@ async def _recode(catalogue: ItemCatalogue, features: ItemFeatures, thread: Exec
         await loop.run_in_executor(thread, features.fill, urls)
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _end(work: asyncio.Task[None]) -> None:
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)

@@ -46,6 +46,7 @@ class ItemRow(Struct, frozen=True, array_like=True):
     partition: int
     embedder_version: str = ""  # that made the code
     code: bytes = b""  # b"" while the picture has no features
+    arrived: int = 0  # timestamp of the first record since the item was not there; 0 in rows of earlier versions
 
 
 class PlaceRow(Struct, frozen=True, array_like=True):
@@ -190,10 +191,12 @@ class ItemStore:
                 self._items.write(durable)
 
     def close(self) -> None:
-        """Close both."""
-        with self._reported():
-            self._items.close()
-            self._places.close()
+        """Close both. A failure is logged: nothing can be done about it any more."""
+        for database in (self._items, self._places):
+            try:
+                database.close()
+            except Exception as error:  # noqa: BLE001 -- RocksDB's failures have no class of their own
+                logger.warning("the catalogue in %s was not closed cleanly: %s", self._folder, error)
 
     def _opened(self, open_: Callable[[Path], rocksdict.Rdict], path: Path) -> rocksdict.Rdict:
         try:

@@ -6,7 +6,7 @@ items that were searched, while the catalogue changes.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -100,10 +100,12 @@ class Update:
             self.changes.urls[before.image_url, place] = False
         elif before is not None and not row.code:
             row = replace(row, embedder_version=before.embedder_version, code=before.code)
+        arrived = row.arrived or row.timestamp if before is None else before.arrived or before.timestamp
+        row = replace(row, arrived=arrived)
         self.changes.urls[row.image_url, place] = True
         if not stored:
             self.changes.items[item_id] = row
-        columns.listed[place] = True
+        columns.listed[place], columns.arrived[place] = True, arrived
         columns.describe(place, price=row.price, in_stock=row.in_stock, categories=row.categories)
         code = row.code if row.embedder_version == version else b""
         self._code(place, code, row.image_url)
@@ -119,7 +121,7 @@ class Update:
             return
         self.changes.items[item_id] = None
         self.changes.urls[before.image_url, place] = False
-        self._columns.listed[place] = False
+        self._columns.listed[place], self._columns.arrived[place] = False, 0
         self._columns.describe(place, price=None, in_stock=None, categories=())
         if self._columns.holders[place]:
             self._code(place, self._row(place).code)
@@ -139,16 +141,32 @@ class Update:
             self.changes.items[row.item_id] = replace(item, embedder_version=version, code=code)
             self._code(place, code, url)
 
-    def hold(self, item_id: str, more: int, seen: Seen | None) -> None:
-        """So many more bags hold the item than before, and this is the newest of the pictures that they have of it.
+    def hold(self, item_id: str, touched: Mapping[int, int], seen: Seen | None) -> None:
+        """Other bags hold the item than before. It goes with the last one, unless the topic has it.
 
-        Of several pictures the newest counts. The item goes with the last bag, unless the topic has it.
+        Args:
+            item_id: its id.
+            touched: so many more bags touched it last in a week, by week. Their sum is how many more hold it.
+            seen: the newest of the pictures that they have of it. Of several pictures the newest counts.
         """
         place = self._place(item_id)
         if place is None:
             place = self._new(item_id)
         columns = self._columns
-        columns.holders[place] = holders = max(int(columns.holders[place]) + more, 0)
+        for week, more in touched.items():
+            columns.recent.add(place, week, more)
+        holders = max(int(columns.holders[place]) + sum(touched.values()), 0)
+        self._held(item_id, place, holders, seen)
+
+    def let_go(self, place: int) -> None:
+        """No bag holds the item at a place."""
+        self._columns.recent.clear(place)
+        if self._columns.holders[place]:
+            self._held(self._row(place).item_id, place, 0, None)
+
+    def _held(self, item_id: str, place: int, holders: int, seen: Seen | None) -> None:
+        columns = self._columns
+        columns.holders[place] = holders
         if not holders and not columns.listed[place]:
             self._leave(place)
         elif not holders:
@@ -161,12 +179,6 @@ class Update:
                 self.changes.places[place] = PlaceRow(item_id, seen.image_url, seen.code)
                 if not columns.listed[place]:
                     self._code(place, seen.code)
-
-    def let_go(self, place: int) -> None:
-        """No bag holds the item at a place."""
-        holders = int(self._columns.holders[place])
-        if holders:
-            self.hold(self._row(place).item_id, -holders, None)
 
     def commit(self) -> None:
         """Make the changes. Raises StateError; the catalogue cannot be used afterwards."""

@@ -14,8 +14,9 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from streams import metrics
 from streams.exceptions import TopicsError
-from streams.kafka.following import CHECK, Following, share_of_response
+from streams.kafka.following import CHECK, share_of_response
 from streams.kafka.metadata import DescribedTopic, topics_now
+from streams.profile.following import following_bags
 from streams.profile.spread import partitions_of_rows
 from streams.serve.interface import State
 from streams.serve.replica.store import HELD_KEY, SPREAD_KEY, ReplicaStore
@@ -23,8 +24,6 @@ from streams.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
-FETCH_WAIT = 0.05  # seconds: see `Following`
-PAUSE = 1.0  # seconds until the next attempt
 POLL = 1000  # milliseconds
 CHUNK = 100  # records of live partitions that are merged in one step: some milliseconds
 GATHERED_CHUNK = 1000  # the same of partitions that are gathered
@@ -64,15 +63,10 @@ class ChangelogFollower:
         self._topic = settings.bags_changelog
         self._store = store
         self._progress: dict[int, _Progress] = {}
-        self._following = Following(
+        self._following = following_bags(
             settings,
-            self._topic,
             problem="topic %s is not followed, and answers are those of the bags on disk: %s; trying again",
-            missing="the next start of a profile worker creates it",
             logger=logger,
-            isolation="read_uncommitted",  # as the recovery of the bags
-            wait=FETCH_WAIT,
-            pause=PAUSE,
         )
         self._answering = False  # whether the topic is followed, as far as is known
         self._next_note = 0.0
@@ -105,6 +99,11 @@ class ChangelogFollower:
     def states(self) -> list[State]:
         """The states of all served partitions."""
         return [self.state(partition) for partition in sorted(self._progress)]
+
+    @property
+    def still(self) -> float:
+        """Seconds since the reader came round (`Following.still`)."""
+        return self._following.still
 
     # -- the partitions
 
@@ -184,6 +183,7 @@ class ChangelogFollower:
         while True:
             live = all(map(self._store.is_live, self._progress))
             found = await consumer.getmany(timeout_ms=POLL, max_records=CHUNK if live else GATHERED_CHUNK)
+            self._following.turn(consumer, found)
             if monotonic() >= next_check or (found and monotonic() >= verified + VERIFIED):
                 if await self._following.has_changed(client, topic):
                     return
@@ -255,13 +255,17 @@ class ChangelogFollower:
             one.answered, one.end = polled / 1000, consumer.highwater(tp)
         if one.end is not None and position >= one.end:
             if not self._store.is_live(tp.partition):
-                await self._store.checkpoint(tp.partition, one.offset, at_end=True)
+                await self._checkpoint(tp.partition, one.offset, at_end=True)
                 self._next_note = 0.0
             one.held = one.answered
             self._is_ready()
         elif self._store.due(tp.partition):
-            await self._store.checkpoint(tp.partition, one.offset, at_end=False)
+            await self._checkpoint(tp.partition, one.offset, at_end=False)
         return True
+
+    async def _checkpoint(self, partition: int, offset: int, *, at_end: bool) -> None:
+        with self._following.excused():
+            await self._store.checkpoint(partition, offset, at_end=at_end)
 
     def _is_ready(self) -> None:
         if self.ready:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from itertools import groupby
 from pathlib import Path
 
 from streams import metrics
@@ -10,6 +11,7 @@ from streams.exceptions import StateError
 from streams.kafka.partitioning import partition_of
 from streams.profile.bag import Bag
 from streams.profile.databases import RocksDBMemory, Watcher
+from streams.profile.rows import decode_bag, prefix_of, user_of
 from streams.serve.interface import Bags, Change, Held, NotServed, State
 from streams.serve.replica.arrivals import Feed, Waiting, has
 from streams.serve.replica.follower import ChangelogFollower
@@ -38,6 +40,7 @@ class Replica(Bags):
         self._follower = ChangelogFollower(settings, self._store)
         self._waiting = Waiting()
         self._feed = Feed()
+        self._sampled: dict[int, bytes] = {}  # by partition: the prefix of the user who was sampled last
         self._store.watchers.append(self)
         metrics.replica_cached.set_function(lambda: self._store.cached)
 
@@ -80,6 +83,11 @@ class Replica(Bags):
         return self._follower.caught_up
 
     @property
+    def still(self) -> float:
+        """Seconds since the reader of the changelog came round (`Following.still`)."""
+        return self._follower.still
+
+    @property
     def partitions(self) -> int:
         """The number of partitions of the bags; 0 while it is not known."""
         return self._follower.partitions
@@ -107,6 +115,18 @@ class Replica(Bags):
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Change]]]:
         """Changes from now on, in groups. A slow reader misses some: the newest of each user stay."""
         return self._feed.reader()
+
+    def sample(self, slots: int) -> list[Bag]:
+        """Some bags with about so many slots, of all partitions. The next call goes on behind them. Raises StateError."""
+        partitions = list(self._store.databases.partitions)
+        found: list[Bag] = []
+        for partition in partitions:
+            least = -(-slots // len(partitions))
+            rows = self.users_after(partition, self._sampled.get(partition, b""), least)
+            rows = rows or self.users_after(partition, b"", least)  # from the start again
+            self._sampled[partition] = prefix_of(rows[-1][0]) if rows else b""
+            found += [decode_bag(some) for _, some in groupby(rows, lambda row: user_of(row[0]))]
+        return found
 
     def users_after(self, partition: int, prefix: bytes, least: int) -> list[tuple[bytes, bytes]]:
         """The next rows of a partition on disk, as `BagDatabases.users_after` gives them: for who counts all bags."""

@@ -36,6 +36,7 @@ from streams.profile.rows import (
 )
 
 logger = logging.getLogger(__name__)
+_from_memory, _from_disk = map(metrics.replica_reads.labels, ("memory", "disk"))
 
 SPREAD_KEY = own_key("spread")  # number of partitions of the bags
 HELD_KEY = own_key("held")  # when the partition last held everything, seconds since the epoch
@@ -125,9 +126,9 @@ class ReplicaStore:
         """A user's bag. Raises StateError and UnknownRowFormat."""
         bag = self._recent.get(partition, user_id)
         if bag is not None:
-            metrics.replica_reads.labels("memory").inc()
+            _from_memory.inc()
             return bag
-        metrics.replica_reads.labels("disk").inc()
+        _from_disk.inc()
         bag = self._stored(partition, user_id)
         if partition in self._live and (bag.slots or bag.floor is not None):
             self._recent.put(partition, user_id, bag)

@@ -11,11 +11,31 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.quantization import dequantize, quantize
+from streams.bundles import Bundles
+from streams.dead_letter import Letter, parse_letter
+from streams.dead_letters.letter_filter import LetterFilter
 from streams.exceptions import DeliveryError, StateError
 from streams.messages import EmbeddedInteraction, Interaction, InteractionType, parse_interaction
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender, ScoringOptions
-from streams.serve.interface import Change, Held, Item, NotServed, Scorer, Sent, State, Tasted, Uploaded, Wanted
+from streams.serve.interface import (
+    Change,
+    FoundLetter,
+    FoundLetters,
+    Held,
+    Item,
+    Listing,
+    NotServed,
+    Redriven,
+    Scorer,
+    Sent,
+    State,
+    Tasted,
+    Uploaded,
+    Wanted,
+)
+from streams.serve.overview.board import Board, Names
+from streams.serve.watchdog import ServeWatchdog
 from streams.trend.trend import Trend
 
 NOW = 1_764_331_200_000  # milliseconds: 2025-11-28T12:00:00Z
@@ -24,6 +44,7 @@ OPTIONS = ScoringOptions(
     bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None
 )
 PARTITIONS = 4
+NAMES = Names("in", "embedded", "out", "dead", {"embed": "embed worker", "profile": "profile worker"})
 
 
 def code(bundle: Bundle, number: int) -> bytes:
@@ -87,6 +108,11 @@ class MadeBags:
     def states(self) -> list[State]:
         return [self._state(partition) for partition in range(PARTITIONS) if partition not in self.not_served]
 
+    def sample(self, slots: int) -> list[Bag]:
+        if self.broken:
+            raise StateError("RocksDB: IO error")
+        return list(self.bags.values())
+
     async def holds(self, user_id: str, event_id: str, timeout: float) -> bool:
         def held() -> bool:
             bag = self.read(user_id).bag
@@ -134,10 +160,11 @@ class MadeCatalogue:
         self._bundle = bundle
         self.items: list[Item] = []
         self._codes: list[bytes] = []
-        self._popularity: list[float] = []
+        self._popularity: list[int] = []
         self.broken = False
+        self.ready = True
 
-    def add(self, item: Item, number: int, popularity: float = 0.0) -> None:
+    def add(self, item: Item, number: int, popularity: int = 0) -> None:
         self.items.append(item)
         self._codes.append(code(self._bundle, number))
         self._popularity.append(popularity)
@@ -184,9 +211,16 @@ class MadeCatalogue:
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
         return places[order], np.take_along_axis(cosines, order, axis=1)
 
+    def listing(self, which: Listing, count: int) -> list[int]:
+        if which == "without_picture":
+            return []
+        order = [self._popularity[place] if which == "held" else item.arrived for place, item in enumerate(self.items)]
+        places = [place for place, value in enumerate(order) if value > 0]
+        return sorted(places, key=lambda place: -order[place])[:count]
+
     @property
-    def popularity(self) -> NDArray[np.float32]:
-        return np.array(self._popularity, np.float32)
+    def popularity(self) -> NDArray[np.int32]:
+        return np.array(self._popularity, np.int32)
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -232,6 +266,46 @@ class MadeSender:
         return [parse_interaction(value, now=NOW / 1000 + 600, max_future=300) for _, value in self.sent]
 
 
+class MadeLetters:
+    """Dead letters in a list, oldest first. `fails`: what each request raises."""
+
+    def __init__(self) -> None:
+        self.letters: list[Letter] = []
+        self.fails: Exception | None = None
+        self.redriven: list[tuple[LetterFilter, int, bool]] = []
+
+    def add(
+        self,
+        value: bytes,
+        *,
+        reason: str = "http_status",
+        at: int = NOW,
+        key: bytes | None = b"ada",
+        topic: str = "user-interactions",
+    ) -> None:
+        made = {"reason": reason, "worker": "embed", "topic": topic, "partition": "0", "offset": "0"}
+        headers = [(f"tastestream-{name}", value.encode()) for name, value in made.items()]
+        place = len(self.letters)
+        self.letters.append(parse_letter(key, value, headers, partition=0, offset=place, timestamp=at))
+
+    async def find(self, letter_filter: LetterFilter) -> FoundLetters:
+        if self.fails:
+            raise self.fails
+        found = [one for one in self.letters if letter_filter.matches(one)]
+        newest = [FoundLetter(one, 0, False) for one in reversed(found)][: letter_filter.limit]
+        return FoundLetters(newest, len(found), len(self.letters))
+
+    async def get(self, partition: int, offset: int) -> Letter | None:
+        if self.fails:
+            raise self.fails
+        return next((one for one in self.letters if (one.partition, one.offset) == (partition, offset)), None)
+
+    async def redrive(self, letter_filter: LetterFilter, *, max_attempts: int, dry_run: bool) -> Redriven:
+        self.redriven.append((letter_filter, max_attempts, dry_run))
+        found = await self.find(letter_filter)
+        return Redriven(len(found.letters), len(found.letters), 0, {})
+
+
 @dataclass
 class MadeServing:
     """Everything that the API answers from."""
@@ -241,6 +315,22 @@ class MadeServing:
     taster: MadeTaster
     sender: MadeSender
     scored_by: Scorer
+    overview: Board
+    letters: MadeLetters
+    trend_ready: bool = True
+    still: float = 0.0  # seconds
+
+    @property
+    def watchdog(self) -> ServeWatchdog:
+        return ServeWatchdog(lambda: self.still, 60.0)
+
+    @property
+    def bundles(self) -> Bundles:
+        return Bundles(self.bags.bundle)
+
+    @property
+    def ready(self) -> bool:
+        return self.bags.ready and self.trend_ready
 
     def scorer(self) -> Scorer:
         return self.scored_by
@@ -248,7 +338,9 @@ class MadeServing:
 
 def make_serving(bundle: Bundle) -> MadeServing:
     scorer = Scorer(Recommender(bundle, bundle.aggregator(), OPTIONS), Trend(None, {}, len(bundle.categories)))
-    return MadeServing(MadeBags(bundle), MadeCatalogue(bundle), MadeTaster(bundle), MadeSender(), scorer)
+    return MadeServing(
+        MadeBags(bundle), MadeCatalogue(bundle), MadeTaster(bundle), MadeSender(), scorer, Board(NAMES), MadeLetters()
+    )
 
 
 def fill(serving: MadeServing) -> None:
@@ -264,6 +356,7 @@ def fill(serving: MadeServing) -> None:
                 price=10.0 * number,
                 in_stock=number != 3,
                 listed=True,
+                arrived=NOW - number * DAY,
             ),
             number,
             popularity=number,

@@ -24,6 +24,7 @@ from streams.serve.explanation import (
     _smallest,
     explain,
     raisers,
+    without_item,
 )
 from streams.trend.trend import WHOLE_ITEM, Trend
 from tests.bundles import write_trending
@@ -262,3 +263,34 @@ def test_no_set_is_exact_only_if_all_sets_were_tried() -> None:
     for size, exact in ((1, True), (3, True), (4, False), (40, False)):
         measure = Made(size, {99})
         assert _smallest(measure, 1.0, measure(np.arange(size)[:, None]).leads) == (None, exact)
+
+
+@each
+@settings(max_examples=20, deadline=None)
+@given(picked=numbers)
+def test_the_categories_without_an_item_are_those_of_the_bag_without_it(
+    shops: dict[str, Shop], name: str, picked: list[int]
+) -> None:
+    shop, gone = shops[name], len(picked) // 2
+    bag, rest = shop.bag(picked), shop.bag(picked, without=(gone,))
+    found = without_item(shop.recommender, bag, NOON, shop.trend, f"item-{gone}", most=1000)
+    assert found.scored
+    assert {one.category: one.score for one in found.categories} == pytest.approx(shop.scores(bag), abs=1e-5)
+    assert {one.category: one.without for one in found.categories} == pytest.approx(shop.scores(rest), abs=1e-5)
+    values = [one.without for one in found.categories]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_best_categories_with_and_without_an_item_are_named(shops: dict[str, Shop]) -> None:
+    shop = shops["shipped"]
+    bag = shop.bag([3, 8])
+    found = without_item(shop.recommender, bag, NOON, shop.trend, "item-0", most=2)
+    best = {*list(shop.scores(bag))[:2], *list(shop.scores(shop.bag([3, 8], without=(0,))))[:2]}
+    assert {one.category for one in found.categories} == best
+
+
+def test_without_an_item_that_is_not_scored_nothing_changes() -> None:
+    shop = Shop(Bundle.load(), bag_size=1)
+    found = without_item(shop.recommender, shop.bag([3, 8]), NOON, shop.trend, "item-1", most=3)
+    assert not found.scored
+    assert all(one.score == one.without for one in found.categories)

@@ -90,7 +90,7 @@ def serve(serving: MadeServing, tmp_path: Path) -> Serve:
         api = Api(
             serving,
             access,
-            AccessLog(log.append, ids=ids),
+            AccessLog(log.append, ids=ids, worker="serve"),
             intake=Intake(300.0, 631_152_000_000),
             limits=limits or Limits(),
             clock=lambda: NOW / 1000,

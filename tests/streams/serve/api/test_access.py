@@ -1,13 +1,17 @@
 """Who may ask: tokens and scopes, the rate, other sites, other hosts, and what an answer tells about the server."""
 
 import json
-from datetime import UTC, datetime
+import os
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from streams.exceptions import StartupError
 from streams.serve.api.access import Access, is_loopback
+from streams.serve.api.access_log import open_log
 from streams.serve.api.app import ROUTES, make_app
 from streams.serve.api.problems import PROBLEMS
 from streams.serve.api.tokens import Tokens, create_token, revoke_token
@@ -46,7 +50,7 @@ async def test_each_route_needs_its_scope_and_admin_has_all(serve: Serve) -> Non
         for route in ROUTES:
             if route.media == "text/event-stream":
                 continue
-            path = route.path.format(user_id="ada", item_id="item-1", reason="busy")
+            path = route.path.format(user_id="ada", item_id="item-1", reason="busy", partition=0, offset=0)
             for scope in ("read", "write", "admin"):
                 response = await served.ask(route.method, path, headers=served.bearer(scope))
                 permitted = route.scope in (None, scope) or scope == "admin"
@@ -69,6 +73,24 @@ async def test_a_revoked_token_ends_and_a_new_one_begins_without_a_restart(
         assert (await served.get(ADA)).status == 401  # without any token left, it does not open
         path.unlink()
         assert (await served.get(ADA)).status == 401
+
+
+async def test_an_expired_token_is_told_so_and_does_not_open_the_worker(serve: Serve, tmp_path: Path) -> None:
+    now, day = datetime.now(UTC), timedelta(days=1)
+    path = tmp_path / "tokens.json"
+    old = create_token(path, "old", ["admin"], now=now - 2 * day, expires=now - day)
+    async with serve() as served:
+        assert (await served.get(ADA)).status == 401  # a token that has expired is no missing token
+        response = await served.get(ADA, headers={"Authorization": f"Bearer {old}"})
+        found = await problem_of(response)
+        assert (response.status, found["reason"]) == (401, "token_expired")
+        assert found["detail"] == f"the token old was valid until {now - day:%Y-%m-%d %H:%M:%SZ}"
+        assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    good = create_token(path, "good", ["read"], now=now, expires=now + day)
+    async with serve() as served:
+        assert (await served.get(ADA, headers={"Authorization": f"Bearer {good}"})).status == 200
+        erased = await served.ask("DELETE", "/v1/users/ada", headers={"Authorization": f"Bearer {old}"})
+        assert erased.status == 401
 
 
 async def test_while_the_file_is_damaged_the_last_tokens_count(
@@ -220,3 +242,18 @@ async def test_a_kind_of_problem_is_explained(served: Served) -> None:
         found = await (await served.get(f"/problems/{reason}")).json()
         assert (found["status"], found["title"]) == (kind.status, kind.title)
     assert (await served.get("/problems/none")).status == 404
+
+
+def test_the_access_log_outlives_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    output = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", output)
+    write = open_log()
+    write("one")
+    assert os.read(reader, 100) == b"one\n"
+    os.close(reader)
+    for _ in range(3):
+        write("two")
+    with suppress(BrokenPipeError):  # of what is left in its buffer
+        output.close()
+    write("three")

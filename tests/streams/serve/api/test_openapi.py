@@ -36,7 +36,8 @@ from streams.serve.api.tokens import Tokens, create_token
 from tests.streams.serve.made import NOW, fill, make_serving
 
 DOCUMENT: dict[str, Any] = json.loads(OPENAPI)
-del DOCUMENT["paths"]["/v1/stream"]  # has no end; `test_stream.py` tests it
+for endless in ("/v1/stream", "/v1/overview/live"):  # `test_stream.py` and `test_overview.py` test them
+    del DOCUMENT["paths"][endless]
 for operations in DOCUMENT["paths"].values():
     for operation in operations.values():
         del operation["security"]  # each request has a token; `test_access.py` tests those without
@@ -83,7 +84,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
         api = Api(
             serving,
             access,
-            AccessLog(lambda _: None, ids=False),
+            AccessLog(lambda _: None, ids=False, worker="serve"),
             intake=Intake(300.0, 631_152_000_000),
             limits=Limits(),
             clock=lambda: NOW / 1000,

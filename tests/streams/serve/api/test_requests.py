@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import logging
+import resource
+import socket
+from contextlib import ExitStack
 
 import pytest
 
@@ -77,7 +81,6 @@ async def test_a_body_that_is_not_valid_is_named(served: Served, body: bytes, re
 
 async def test_a_path_that_is_none_is_not_found(served: Served) -> None:
     for path in (
-        "/",
         "/v1",
         "/v2/users/ada",
         "/v1/users//recommendations",
@@ -154,9 +157,16 @@ async def test_the_status_says_what_the_answers_are_made_of(served: Served) -> N
     assert (found["ready"], found["items"], len(found["partitions"])) == (True, 10, 4)
     assert found["model"]["name"] == served.serving.bags.bundle.name
     assert (await served.get("/ready")).status == 200
+    served.serving.trend_ready = False
+    waiting = await served.get("/ready")
+    assert (waiting.status, (await waiting.json())["reason"]) == (503, "reading the trend")
     served.serving.bags.ready = False
     assert (await served.get("/ready")).status == 503
     assert (await served.get("/live")).status == 200
+    served.serving.still = 30.0
+    stalled = await served.get("/live")
+    assert (stalled.status, await stalled.json()) == (503, {"live": False, "seconds_without_progress": 30.0})
+    served.serving.still = 0.0
     metrics = await (await served.get("/metrics")).text()
     assert 'tastestream_serve_requests_total{method="GET",route="/ready",status="503"}' in metrics
 
@@ -282,3 +292,29 @@ async def test_more_connections_than_permitted_are_refused(serve: Serve) -> None
         async with asyncio.timeout(5):
             while not (await raw(served, request)).startswith(b"HTTP/1.1 200 "):
                 pass
+
+
+async def test_without_a_file_for_a_connection_it_says_so_once_and_accepts_it_later(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serve() as served:
+        with ExitStack() as stack, caplog.at_level(logging.WARNING):
+            clients = [stack.enter_context(socket.socket()) for _ in range(20)]
+            files = clients[-1].fileno() + 1
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+            try:
+                for client in clients:
+                    client.setblocking(False)
+                    client.connect_ex((served.host, served.port))
+                async with asyncio.timeout(10):
+                    while not caplog.records:  # noqa: ASYNC110 -- the server sends no notice
+                        await asyncio.sleep(0.01)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            assert {type(one.__dict__.get("kind")).__name__ for one in caplog.records} == {"Kind"}
+            assert "connections wait, because none can be accepted" in caplog.text
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(10):
+                await loop.sock_sendall(clients[-1], b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert (await loop.sock_recv(clients[-1], 100)).startswith(b"HTTP/1.1 200 ")

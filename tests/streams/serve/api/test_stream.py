@@ -5,15 +5,20 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
 from model.bundle import Bundle
-from streams.serve.api.changes import LISTED, QUEUED, Streams, Subscriber
+from streams.serve.api import seats, tokens
+from streams.serve.api.changes import LISTED, Streams
 from streams.serve.api.context import Limits
 from streams.serve.api.problems import Problem
+from streams.serve.api.seats import Seats
+from streams.serve.api.subscribers import QUEUED, Subscriber
 from streams.serve.interface import Change
 from tests.streams.serve.api.conftest import Serve, Served, problem_of
 from tests.streams.serve.made import MadeServing, event
@@ -77,9 +82,40 @@ async def test_a_stream_of_another_workers_user_is_misdirected(served: Served) -
     assert (response.status, (await problem_of(response))["reason"]) == (421, "not_served")
 
 
-async def test_without_the_scope_admin_users_have_other_names(serve: Serve, bundle: Bundle) -> None:
+@pytest.mark.parametrize("change", ["expired", "revoked"])
+async def test_an_open_stream_ends_when_its_token_expires_or_is_revoked(
+    serve: Serve, bundle: Bundle, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seats, "LOOK", 0.05)
+    monkeypatch.setattr(tokens, "CHECK", 0.0)
+    path = tmp_path / "tokens.json"
     async with serve(scopes=("read", "admin")) as served, AsyncExitStack() as stack:
-        named = await opened(served, stack, headers=served.bearer("admin"))
+        found = await opened(served, stack, headers=served.bearer("read"))
+        other = await opened(served, stack, headers=served.bearer("admin"))
+        served.serving.bags.put(event(bundle, "ada", "one"))
+        assert (await next_data(found))["count"] == 1
+        if change == "revoked":
+            tokens.revoke_token(path, "read")
+        else:
+            content = json.loads(path.read_text())
+            [own] = [one for one in content["tokens"] if one["name"] == "read"]
+            own["expires"] = "2025-01-01T00:00:00Z"
+            path.write_text(json.dumps(content))
+        async with asyncio.timeout(20):
+            while await anext(found, None) is not None:
+                pass
+        await until(lambda: len(served.api.streams) == 1)
+        served.serving.bags.put(event(bundle, "ada", "two"))
+        await next_data(other)
+        data = await next_data(other)
+        assert data["changes"][0]["user_id"] == "ada", "the other stream goes on"
+        assert (await served.get("/v1/stream", headers=served.bearer("read"))).status == 401
+
+
+async def test_without_the_scope_names_users_have_other_names(serve: Serve, bundle: Bundle, tmp_path: Path) -> None:
+    both = tokens.create_token(tmp_path / "tokens.json", "both", ["read", "names"], now=datetime.now(UTC))
+    async with serve(scopes=("read",)) as served, AsyncExitStack() as stack:
+        named = await opened(served, stack, headers={"Authorization": f"Bearer {both}"})
         other = await opened(served, stack, headers=served.bearer("read"))
         names: list[str] = []
         for _ in range(2):
@@ -100,8 +136,7 @@ async def test_streams_share_one_reader_and_the_last_one_stops_it(served: Served
 
 
 async def test_a_silent_stream_says_that_it_is_there(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.serve.api.stream.HEARTBEAT", 0.0)
-    monkeypatch.setattr("streams.serve.api.stream.LOOK", 0.05)
+    monkeypatch.setattr("streams.serve.api.subscribers.HEARTBEAT", 0.05)
     async with AsyncExitStack() as stack:
         found = await opened(served, stack)
         async with asyncio.timeout(5):
@@ -110,7 +145,7 @@ async def test_a_silent_stream_says_that_it_is_there(served: Served, monkeypatch
 
 
 async def test_of_200_streams_100_are_open_and_each_takes_little_memory(serve: Serve, bundle: Bundle) -> None:
-    async with serve(limits=Limits(streams=100)) as served, AsyncExitStack() as stack:
+    async with serve(limits=Limits(streams=100, token_streams=1000)) as served, AsyncExitStack() as stack:
         await opened(served, stack)
         tracemalloc.start()
         before = tracemalloc.get_traced_memory()[0]
@@ -129,11 +164,28 @@ async def test_of_200_streams_100_are_open_and_each_takes_little_memory(serve: S
         assert (await served.get("/v1/users/ada/recommendations")).status == 200
 
 
+async def test_one_token_has_so_many_streams_and_another_has_its_own(serve: Serve, bundle: Bundle) -> None:
+    async with (
+        serve(scopes=("read", "admin"), limits=Limits(streams=3, token_streams=2)) as served,
+        AsyncExitStack() as stack,
+    ):
+        for _ in range(2):
+            await opened(served, stack, headers=served.bearer("read"))
+        for path in ("/v1/stream", "/v1/overview/live"):
+            refused = await served.get(path, headers=served.bearer("read"))
+            assert (refused.status, (await problem_of(refused))["reason"]) == (429, "too_many_token_streams")
+            assert refused.headers["Retry-After"] == "10"
+        await opened(served, stack, headers=served.bearer("admin"))
+        refused = await served.get("/v1/stream", headers=served.bearer("admin"))
+        assert (refused.status, (await problem_of(refused))["reason"]) == (503, "too_many_streams")
+    assert not len(served.api.seats)
+
+
 async def test_a_client_that_reads_nothing_is_dropped(
     served: Served, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streams.serve.api.changes.INTERVAL", 0.001)
-    monkeypatch.setattr("streams.serve.api.stream.WRITE_SECONDS", 0.3)
+    monkeypatch.setattr("streams.serve.api.subscribers.WRITE_SECONDS", 0.3)
     reader, writer = await asyncio.open_connection(served.host, served.port, limit=1024)
     writer.write(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await until(lambda: len(served.api.streams) == 1)
@@ -148,7 +200,7 @@ async def test_a_client_that_reads_nothing_is_dropped(
 
 
 async def test_a_subscriber_that_is_behind_is_dropped_with_its_messages() -> None:
-    subscriber = Subscriber(None, ids=True)
+    subscriber = Subscriber("-")
     for number in range(QUEUED):
         subscriber.put(b"%d" % number)
     assert not subscriber.dropped
@@ -160,7 +212,7 @@ async def test_a_subscriber_that_is_behind_is_dropped_with_its_messages() -> Non
 
 
 async def test_many_changes_are_counted_and_the_newest_named(serving: MadeServing) -> None:
-    streams = Streams(serving.bags, 1)
+    streams = Streams(serving.bags, Seats(1, 1))
     subscriber = streams.open(None, ids=True)
     with pytest.raises(Problem):
         streams.open(None, ids=True)

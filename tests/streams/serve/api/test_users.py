@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +16,7 @@ from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender
 from streams.serve.interface import Scorer
 from streams.trend.trend import WHOLE_ITEM, Trend
-from tests.bundles import write_trending
+from tests.bundles import write_sibling, write_trending
 from tests.streams.serve.api.conftest import Serve, Served, problem_of
 from tests.streams.serve.made import DAY, NOW, OPTIONS, MadeServing, event
 
@@ -264,6 +265,30 @@ async def test_while_a_bundle_is_loaded_the_codes_of_two_are_not_compared(served
     assert (await served.get("/v1/users/ada/recommendations")).status == 200
 
 
+async def test_a_bundle_swap_during_a_request_changes_the_next_answer_and_not_this_one(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, catalogue = "/v1/users/ada/recommendations?items=3", served.serving.catalogue
+    before = await (await served.get(path)).json()
+    sibling = Bundle.load(write_sibling(tmp_path / "sibling"))
+    nearest = catalogue.nearest
+
+    def swapping(*arguments: Any) -> Any:
+        recommender = Recommender(sibling, sibling.aggregator(), OPTIONS)
+        served.serving.scored_by = Scorer(recommender, Trend(None, {}, len(sibling.categories)))
+        return nearest(*arguments)
+
+    monkeypatch.setattr(catalogue, "nearest", swapping)
+    during = await (await served.get(path)).json()
+    for one in (before, during):
+        del one["produced_at"]
+    assert during == before
+    after = await (await served.get("/v1/users/ada/recommendations")).json()
+    assert (after["model"]["version"], after["cold_start"]) == ("sibling", True), (
+        "it knows no code of the other embedder"
+    )
+
+
 # A replica that does not know
 
 
@@ -306,3 +331,52 @@ async def test_with_a_trend_the_moment_of_the_event_gives_the_answer_of_the_topi
         assert b'"trend_version":7' in found
         now = without_produced_at(await (await served.get("/v1/users/ada/recommendations")).read())
         assert not now.startswith(expected[:-1])
+
+
+async def test_without_an_item_the_categories_are_others_and_the_bag_stays(served: Served) -> None:
+    before = await (await served.get("/v1/users/ada")).json()
+    item = before["items"][0]["item_id"]
+    found = await (await served.get(f"/v1/users/ada/without?item={item}&k=5")).json()
+    assert (found["user_id"], found["item"], found["scored"]) == ("ada", item, True)
+    scores = {one["category"]: one["score"] for one in before["categories"]}
+    assert all(
+        one["score"] == pytest.approx(scores[one["category"]], abs=1e-5)
+        for one in found["categories"]
+        if one["category"] in scores
+    )
+    assert any(one["without"] != one["score"] for one in found["categories"])
+    assert await (await served.get("/v1/users/ada")).json() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "reason"),
+    [
+        ("ada/without", 400, "missing_field"),
+        ("ada/without?item=nothing", 404, "unknown_item"),
+        ("nobody/without?item=item-1", 404, "unknown_user"),
+    ],
+)
+async def test_only_an_item_of_the_bag_can_be_left_out(served: Served, path: str, status: int, reason: str) -> None:
+    response = await served.get(f"/v1/users/{path}")
+    assert (response.status, (await problem_of(response))["reason"]) == (status, reason)
+
+
+async def test_while_the_items_are_read_from_disk_categories_are_answered_and_items_have_to_wait(
+    served: Served,
+) -> None:
+    served.serving.catalogue.ready = False
+    plain = await served.get("/v1/users/ada/recommendations")
+    assert (plain.status, (await plain.json())["items"]) == (200, [])
+    assert (await (await served.get("/v1/status")).json())["catalogue_ready"] is False
+    waiting = [
+        await served.get("/v1/users/ada/recommendations?items=3"),
+        await served.get("/v1/users/ada/explanation?item=item-7"),
+        await served.get("/v1/items/item-1/similar"),
+        await served.post("/v1/users/ada/rank", {"items": ["item-1"]}),
+        await served.post("/v1/users:batch", {"users": ["ada"], "items": 3}),
+    ]
+    for response in waiting:
+        assert (response.status, (await problem_of(response))["reason"]) == (503, "catalogue_not_ready")
+        assert response.headers["Retry-After"] == "5"
+    served.serving.catalogue.ready = True
+    assert len((await (await served.get("/v1/users/ada/recommendations?items=3")).json())["items"]) == 3

@@ -89,6 +89,7 @@ class Made:
         self.store = ItemStore(self.folder)
         self.index = WatchedIndex(self.embedder.row_bytes - HEADER_BYTES)
         self.catalogue = ItemCatalogue(self.store, self.index, self.embedder, lambda: self.now)
+        self.catalogue.load()
 
     def restart(self, embedder: Embedder | None = None) -> None:
         self.store.close()

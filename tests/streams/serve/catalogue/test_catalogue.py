@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.item_search.index import CodeIndex
 from model.quantization import HEADER_BYTES, dequantize
 from streams.messages import InteractionType
 from streams.profile.bag import Bag, Embedder
+from streams.serve.catalogue.catalogue import ItemCatalogue
 from streams.serve.catalogue.columns import LEAST
+from streams.serve.catalogue.recent import WEEK
 from streams.serve.catalogue.update import COOLING
-from streams.serve.interface import Catalogue, Item, Wanted
+from streams.serve.interface import Catalogue, Item, Listing, Wanted
 from tests.streams.serve.catalogue.made import SIZE, Made, bag_of, code_of, event, listed, removed, url
 
 
@@ -113,6 +116,17 @@ def test_of_records_in_two_partitions_the_later_counts_and_within_one_the_last(m
     assert item.title == "clock set back"
 
 
+def test_it_is_ready_once_the_items_on_disk_are_in_memory_and_the_reading_can_be_stopped(made: Made) -> None:
+    made.catalogue.apply([listed("a")], {})
+    made.give("a")
+    other = ItemCatalogue(made.store, CodeIndex(SIZE), made.embedder)
+    other.stop()
+    other.load()
+    assert (other.ready, len(other)) == (False, 0)
+    made.restart()
+    assert (made.catalogue.ready, found(made)) == (True, {"a"})
+
+
 # -- items that events named
 
 
@@ -129,6 +143,26 @@ def test_an_item_that_events_named_is_there_as_long_as_some_bag_holds_it(made: M
     made.catalogue.written(1, {"bob": bob}, {"bob": bag_of(event("bob", "", "erase", timestamp=9), bag=bob)})
     assert found(made) == set()
     assert len(made.catalogue) == 0
+
+
+def test_popular_is_what_bags_touched_in_the_newest_week_or_the_four_before_it(made: Made) -> None:
+    bags = {f"user-{week}": bag_of(event(f"user-{week}", "a", timestamp=week * WEEK)) for week in range(10, 16)}
+    made.catalogue.written(0, {}, bags)
+    assert popularity(made, "a") == 5, "the oldest of six weeks does not count"
+    again = bag_of(event("user-10", "a", timestamp=15 * WEEK), bag=bags["user-10"])
+    made.catalogue.written(0, {"user-10": bags["user-10"]}, {"user-10": again})
+    assert popularity(made, "a") == 6, "a bag counts in the week in which it touched the item last"
+    made.catalogue.apply([listed("a", "new picture")], {})
+    made.give("new picture")
+    assert popularity(made, "a") == 6, "also at another place"
+    later = bag_of(event("later", "b", timestamp=21 * WEEK - 1))
+    made.catalogue.written(0, {}, {"later": later})
+    assert popularity(made, "a") == 0
+    erased = bag_of(event("later", "", "erase", timestamp=21 * WEEK - 1), bag=later)
+    made.catalogue.written(0, {"later": later}, {"later": erased})
+    made.catalogue.forget_bags()
+    made.catalogue.written(0, {}, {**bags, "later": erased})
+    assert popularity(made, "a") == 0, "the time of an erasure is one, too"
 
 
 def test_the_topic_comes_before_events_and_the_events_count_again_when_it_removes_the_item(made: Made) -> None:
@@ -431,3 +465,31 @@ def test_after_any_changes_the_catalogue_equals_a_dictionary(changes: list[tuple
             assert got is not None
             assert (got.price, got.image_url, got.listed) == (item.price, item.image_url, True)
         made.store.close()
+
+
+def test_listings_have_the_newest_items_those_that_bags_hold_and_those_without_a_picture(made: Made) -> None:
+    records = [listed("a", timestamp=3), listed("b", timestamp=1), listed("c", timestamp=2), listed("d", timestamp=9)]
+    made.catalogue.apply(records, {})
+    made.give("a", "b", "c")
+    made.catalogue.written(
+        0, {}, {"ada": bag_of(event("ada", "b")), "bob": bag_of(event("bob", "b"), event("bob", "x"))}
+    )
+
+    def names(which: Listing, count: int = 10) -> list[str]:
+        return [item.item_id for item in made.catalogue.at(made.catalogue.listing(which, count))]
+
+    assert names("new") == ["a", "c", "b"]
+    assert names("new", 1) == ["a"]
+    assert names("held") == ["b", "x"]
+    assert names("without_picture") == ["d"]
+
+
+def test_a_change_of_an_item_does_not_make_it_new_and_its_return_does(made: Made) -> None:
+    made.catalogue.apply([listed("a", timestamp=1), listed("b", timestamp=2)], {})
+    made.give("a", "b")
+    made.catalogue.apply([listed("a", title="A", timestamp=3)], {})
+    assert made.catalogue.at(made.catalogue.listing("new", 1))[0].item_id == "b"
+    assert [item.arrived for item in made.catalogue.at(made.catalogue.listing("new", 2))] == [2, 1]
+    made.catalogue.apply([removed("a", timestamp=4), listed("a", timestamp=5)], {})
+    made.give("a")
+    assert made.catalogue.at(made.catalogue.listing("new", 1))[0].item_id == "a"

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from streams.messages import EmbeddedInteraction
+from streams.messages import EmbeddedInteraction, InteractionType
 from streams.profile.bag import Bag
 from streams.profile.rows import encode_bag, prefix_of
 from streams.serve.catalogue import held as module
 from streams.serve.catalogue.held import HeldItems
 from tests.streams.serve.catalogue.made import Made, bag_of, event
 
-PARTITIONS, USERS, ITEMS = 3, 12, 8
+PARTITIONS, USERS, ITEMS = 3, 5, 8
+DAY = 86_400_000  # milliseconds
+WEEK = 7 * DAY
+KINDS: list[InteractionType] = ["view", "purchase", "return"]
 
 
 class Disk:
@@ -53,10 +56,22 @@ class Disk:
         assert self.watcher is not None
         self.watcher.written(partition, {one.user_id: before}, {one.user_id: after})
 
-    def counts(self) -> Counter[str]:
-        """How many bags hold each item."""
-        slots = [slot for bags in self.bags.values() for bag in bags.values() for slot in bag.slots.values()]
-        return Counter(slot.item_id for slot in slots if slot.since_return)
+    def counts(self) -> tuple[Counter[str], Counter[str]]:
+        """How many bags hold each item, and how many touched it in the newest five weeks."""
+        bags = [bag for bags in self.bags.values() for bag in bags.values()]
+        slots = [slot for bag in bags for slot in bag.slots.values()]
+        moments = [moment for slot in slots for moment in slot.newest.values()]
+        moments += [bag.floor for bag in bags if bag.floor is not None]
+        newest = max((moment.timestamp // WEEK for moment in moments), default=0)
+        touched = {
+            id(slot): max(moment.timestamp // WEEK for moment in slot.since_return.values())
+            for slot in slots
+            if slot.since_return
+        }
+        return (
+            Counter(slot.item_id for slot in slots if id(slot) in touched),
+            Counter(slot.item_id for slot in slots if touched.get(id(slot), newest - 5) > newest - 5),
+        )
 
 
 @pytest.fixture
@@ -66,14 +81,16 @@ def made(tmp_path: Path) -> Generator[Made]:
     made.store.close()
 
 
-def told(made: Made) -> dict[str, float]:
-    """How many bags hold each item, as the catalogue was told."""
+def told(made: Made) -> tuple[Counter[str], Counter[str]]:
+    """How many bags hold each item, and how many touched it lately, as the catalogue was told."""
     catalogue = made.catalogue
-    return {
-        item: float(catalogue.popularity[place])
-        for item in (f"item-{number}" for number in range(ITEMS))
-        if (place := catalogue.place(item)) is not None
-    }
+    places = {f"item-{number}": catalogue.place(f"item-{number}") for number in range(ITEMS)}
+    known = {item: place for item, place in places.items() if place is not None}
+    holders, recent = catalogue._memory.columns.holders, catalogue.popularity
+    return (
+        Counter({item: int(holders[place]) for item, place in known.items()}),
+        Counter({item: int(recent[place]) for item, place in known.items() if recent[place]}),
+    )
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -86,9 +103,10 @@ async def test_the_items_are_those_that_a_count_of_all_bags_finds(
 
     def some_event(partition: int) -> EmbeddedInteraction:
         nonlocal time
-        time += 1
+        time += chance.choice([0, 1, 5 * DAY, 2 * WEEK]) if chance.random() < 0.1 else 1
         user, item = f"user-{partition}-{chance.randrange(USERS)}", f"item-{chance.randrange(ITEMS)}"
-        return event(user, item, chance.choice(["view", "purchase", "return"]), timestamp=time)
+        kind: InteractionType = "erase" if chance.random() < 0.03 else chance.choice(KINDS)
+        return event(user, item, kind, timestamp=max(time - chance.choice([0, 0, DAY, 4 * WEEK]), 0))
 
     def some_bags(partition: int) -> dict[str, Bag]:
         bags: dict[str, Bag] = {}

@@ -1,0 +1,129 @@
+/**
+ * The screen for the data scientist: the bundle, its figures, what it makes of the bags, and the next bundle beside it.
+ */
+
+import { ApiError, ask } from '../api.js';
+import { connection } from '../connection.js';
+import { fill, h, put } from '../dom.js';
+import { foreign } from '../foreign.js';
+import { count, fine, percent, score } from '../format.js';
+import { texts } from '../texts.js';
+
+/** @typedef {import('../types.js').ModelAnswer} ModelAnswer */
+/** @typedef {import('../types.js').BundleAnswer} BundleAnswer */
+
+const EVERY = 30_000; // milliseconds between two looks
+
+export class Screen extends HTMLElement {
+  #heading = h('h1', {}, texts.model.title);
+  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
+  #bundles = h('div', { class: 'bundles' });
+  #sample = h('section', { class: 'panel' });
+  #workers = h('section', { class: 'panel' });
+  #figures = h('section', { class: 'panel' });
+  #stop = new AbortController();
+
+  connectedCallback() {
+    if (!this.firstChild) this.append(this.#heading, this.#problem, this.#bundles, h('div', { class: 'lists' }, this.#sample, this.#workers), this.#figures);
+    this.#stop = new AbortController();
+    const timer = setInterval(() => document.hidden || void this.#load(), EVERY);
+    this.#stop.signal.addEventListener('abort', () => clearInterval(timer));
+    connection.addEventListener('back', this.#again);
+    void this.#load();
+  }
+
+  disconnectedCallback() {
+    connection.removeEventListener('back', this.#again);
+    this.#stop.abort();
+  }
+
+  show() {
+    return texts.model.title;
+  }
+
+  #again = () => void this.#load();
+
+  async #load() {
+    try {
+      this.#draw(/** @type {ModelAnswer} */ (await ask('/v1/model', { signal: this.#stop.signal })));
+      this.#problem.hidden = true;
+    } catch (error) {
+      if (!(error instanceof ApiError) || !error.status) return; // the frame says that the connection is lost
+      put(this.#problem, fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
+      this.#problem.hidden = false;
+    }
+  }
+
+  /** @param {ModelAnswer} model */
+  #draw({ served, next, sample, workers }) {
+    put(this.#bundles, bundle(texts.model.served, served), next ? bundle(texts.model.next, next) : null);
+    put(
+      this.#sample,
+      h('header', {}, h('h2', {}, texts.model.sample), h('p', { class: 'small muted' }, fill(texts.model.sampled, { bags: count(sample.bags), items: count(sample.items) }))),
+      facts([
+        [texts.model.scored, share(sample.scored, sample.items)],
+        ...Object.entries(sample.not_scored).map(([reason, number]) => /** @type {[string, string]} */ ([texts.notScored[/** @type {keyof typeof texts.notScored} */ (reason)] ?? reason, share(number, sample.items)])),
+        [texts.model.cold, share(sample.cold, sample.bags)],
+        ...Object.entries(sample.next_codes ?? {}).map(([state, number]) => /** @type {[string, string]} */ ([fill(texts.model.nextCode, { state }).join(''), share(number, sample.items)])),
+      ]),
+    );
+    put(
+      this.#workers,
+      h('header', {}, h('h2', {}, texts.model.workers)),
+      h('ul', { class: 'marks' }, workers.map(({ group, host, bundles }) => h('li', {}, foreign(host, 40), h('span', {}, foreign(group, 60), ' ', bundles ? foreign(`${bundles.served.name} ${bundles.served.version}${bundles.next ? ` → ${bundles.next.name} ${bundles.next.version}` : ''}`, 120) : texts.now.unknown)))),
+    );
+    put(this.#figures, h('header', {}, h('h2', {}, texts.model.figures)), h('div', { class: 'figures' }, Object.entries(served.figures).map(([task, values]) => figure(task, values, next?.figures[task]))));
+  }
+}
+
+/**
+ * @param {string} role
+ * @param {BundleAnswer} told
+ */
+function bundle(role, told) {
+  const calibration = Object.values(told.calibration);
+  return h(
+    'section',
+    { class: 'panel' },
+    h('header', {}, h('h2', {}, foreign(`${told.name} ${told.version}`, 80)), h('p', { class: 'small muted' }, role)),
+    facts([
+      [texts.model.task, told.task],
+      [texts.model.trained, told.trained || texts.now.unknown],
+      [texts.model.learnt, told.data ? fill(texts.model.learntFrom, { events: count(told.data.events), users: count(told.data.users), source: told.data.source }).join('') : texts.now.unknown],
+      [texts.model.categories, count(told.categories.length)],
+      [texts.model.calibration, calibration.length ? `${fine(Math.min(...calibration))} – ${fine(Math.max(...calibration))}` : texts.now.unknown],
+      [texts.model.embedder, told.embedder_version],
+    ]),
+  );
+}
+
+/** @param {[string, string][]} pairs */
+function facts(pairs) {
+  return h('dl', { class: 'facts' }, pairs.map(([name, value]) => h('div', {}, h('dt', { class: 'muted' }, name), h('dd', {}, foreign(value, 200)))));
+}
+
+/**
+ * The figures of a task, beside those of the next bundle.
+ * @param {string} task
+ * @param {Record<string, number | null>} values
+ * @param {Record<string, number | null> | undefined} others
+ */
+function figure(task, values, others) {
+  const shown = (/** @type {number | null | undefined} */ value) => (value == null ? '–' : score(value));
+  return h(
+    'details',
+    {},
+    h('summary', {}, foreign(task, 80)),
+    h('table', {}, h('thead', { class: 'unseen' }, h('tr', {}, h('th', { scope: 'col' }, texts.model.figure), h('th', { scope: 'col' }, texts.model.served), others && h('th', { scope: 'col' }, texts.model.next))), h('tbody', {}, Object.entries(values).map(([name, value]) => h('tr', {}, h('th', { scope: 'row' }, foreign(name, 60)), h('td', {}, shown(value)), others && h('td', {}, shown(others[name])))))),
+  );
+}
+
+/**
+ * @param {number} part
+ * @param {number} all
+ */
+function share(part, all) {
+  return all ? `${percent(part / all)} (${count(part)})` : '–';
+}
+
+customElements.define('model-screen', Screen);
