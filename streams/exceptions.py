@@ -10,6 +10,7 @@ TastestreamError
 ├── BrokerUnreachable      no broker answers within `BROKER_TIMEOUT`: exit code 69
 ├── StateError             RocksDB cannot read or write: the worker stops, and a restart may help
 ├── DeliveryError          the broker did not acknowledge a record: the worker restarts at the last commit
+├── BagsMoved              the bags are in another generation of the internal topics: the worker starts again, on that one
 ├── StallError             there is work and no progress: the worker stops, and a restart helps
 └── EventError             one event cannot be processed: it becomes one dead letter
     ├── MessageError       the message is not valid; `field` names the field at fault
@@ -61,6 +62,10 @@ class StateError(TastestreamError):
 
 class DeliveryError(TastestreamError):
     """The broker did not acknowledge a record. The event that caused it is not acknowledged, and is read again after a restart."""
+
+
+class BagsMoved(TastestreamError):
+    """The bags are in another generation of the internal topics than the one that the worker uses."""
 
 
 class StallError(TastestreamError):

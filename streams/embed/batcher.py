@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from threading import Lock
+from time import perf_counter
 from typing import Generic, TypeVar
 
 Given = TypeVar("Given")
@@ -17,17 +18,25 @@ class Batcher(Generic[Given, Made]):
     The network's thread takes its next inputs itself, so it does not wait for the event loop between two calls.
     """
 
-    def __init__(self, run: Callable[[Sequence[Given]], Sequence[Made]], executor: Executor, batch: int) -> None:
+    def __init__(
+        self,
+        run: Callable[[Sequence[Given]], Sequence[Made]],
+        executor: Executor,
+        batch: int,
+        took: Callable[[float], object] = lambda _: None,
+    ) -> None:
         """Create a batcher.
 
         Args:
             run: calls the network: one output for each input. Runs in the executor.
             executor: its thread.
             batch: inputs in a call, at most.
+            took: is told the seconds of each call, in the network's thread.
         """
         self._call = run
         self._executor = executor
         self._batch = batch
+        self._took = took
         self._lock = Lock()  # guards the two attributes below
         self._waiting: deque[tuple[Given, asyncio.Future[Made]]] = deque()
         self._running = False
@@ -47,10 +56,12 @@ class Batcher(Generic[Given, Made]):
         """Call the network until nothing waits. Runs in the network's thread."""
         while batch := self._next_batch():
             found: Sequence[Made] | Exception
+            started = perf_counter()
             try:
                 found = self._call([given for given, _ in batch])
             except Exception as error:  # noqa: BLE001 -- every caller in the batch raises it
                 found = error
+            self._took(perf_counter() - started)
             loop.call_soon_threadsafe(_set_results, [result for _, result in batch], found)
 
     def _next_batch(self) -> list[tuple[Given, "asyncio.Future[Made]"]]:

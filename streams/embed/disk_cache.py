@@ -7,13 +7,18 @@ where that is enough, otherwise the whole folder.
 import logging
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from time import time
 
 import msgspec
 import rocksdict
 
+from streams import metrics
 from streams.exceptions import StateError
 from streams.features.records import Features, decode_features, encode_features, features_key
+from streams.logs.repeats import summed
+from streams.metrics.rocksdb import forget_databases, watch_databases
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,9 @@ class DiskCache:
         except Exception as error:  # noqa: BLE001 -- rocksdict raises bare Exception for all that RocksDB reports
             logger.warning("dropped the picture cache in %s, which cannot be read: %s", folder, error)
             self._database = _recreate(folder, self.max_bytes)
+        watch_databases("cache", lambda: [self._database])
+        metrics.cache_bytes.watch("disk", lambda: [(["disk"], self._bytes)])
+        metrics.cache_age.watch("disk", lambda: [(["disk"], time() - oldest) for oldest in _oldest_file(folder)])
 
     @property
     def identity(self) -> str:
@@ -61,7 +69,11 @@ class DiskCache:
         try:
             value = self._database.get(features_key(version, url))
         except Exception as error:  # noqa: BLE001 -- as above; the features are made again
-            logger.warning("cannot read an entry of the picture cache: %s", error)
+            logger.warning(
+                "cannot read an entry of the picture cache: %s",
+                error,
+                extra=summed("unreadable entries", "the picture cache"),
+            )
             return None
         if value is None:
             return None
@@ -105,16 +117,31 @@ class DiskCache:
     @property
     def full(self) -> bool:
         """Whether new features displace old ones, now or when the next file is written."""
-        used = self._database.property_int_value("rocksdb.total-sst-files-size") or 0
-        return used > self.max_bytes - _WRITE_BUFFER
+        return self._bytes > self.max_bytes - _WRITE_BUFFER
+
+    @property
+    def _bytes(self) -> int:
+        return self._database.property_int_value("rocksdb.total-sst-files-size") or 0
 
     def close(self) -> None:
         """Close the database. What it could not write was logged when it happened."""
+        forget_databases("cache")
+        metrics.cache_bytes.forget("disk")
+        metrics.cache_age.forget("disk")
         try:
             self._database.close()
         except Exception as error:  # noqa: BLE001 -- as above; RocksDB repeats the failure of the last write
             if not self.write_error:
                 logger.warning("the picture cache in %s was not closed cleanly: %s", self._folder, error)
+
+
+def _oldest_file(folder: Path) -> list[float]:
+    """When the oldest file of the database in a folder was written, seconds since the epoch; nothing without a file."""
+    written: list[float] = []
+    for path in folder.glob("*.sst"):
+        with suppress(OSError):  # RocksDB has just dropped it
+            written.append(path.stat().st_mtime)
+    return [min(written)] if written else []
 
 
 def _recreate(folder: Path, max_bytes: int) -> rocksdict.Rdict:
@@ -154,4 +181,5 @@ def _open(folder: Path, max_bytes: int) -> rocksdict.Rdict:
     options.set_max_open_files(-1)  # FIFO compaction requires it; there are at most max_bytes / _WRITE_BUFFER files
     options.set_keep_log_file_num(2)
     options.set_max_log_file_size(1024**2)  # RocksDB logs statistics every ten minutes, for as long as the worker runs
-    return rocksdict.Rdict(str(folder), options=options)
+    # Without `column_families` an existing database keeps the options of its files, `max_bytes` of an earlier start among them.
+    return rocksdict.Rdict(str(folder), options=options, column_families={"default": options})

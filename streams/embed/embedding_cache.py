@@ -62,6 +62,11 @@ class MemoryCache:
         self._bytes = 0
         self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # expiry and codes
 
+    @property
+    def size(self) -> int:
+        """The memory that the entries take, bytes."""
+        return self._bytes
+
     def get(self, url: str) -> bytes | None:
         """The codes, or None."""
         expiry, codes = self._entries.get(url, (0.0, None))
@@ -184,6 +189,7 @@ class EmbeddingCache:
         self._served_bytes = coders[0].coder.code_bytes
         self._disk = disk
         self._memory = MemoryCache(memory, min(MEMORY_AGE, disk.max_age), clock)
+        metrics.cache_bytes.watch("memory", lambda: [(["memory"], self._memory.size)])
         self._failures = Failures(failure_age, clock)
         self._sharing = sharing
         self._clock = clock

@@ -2,7 +2,7 @@
 
 The embed workers share the partitions of the topic by a consumer group of their own. Events come first: other clients read them,
 and an item is begun only while no event waits for a picture, or while no other item is in work. Whatever the topic or the broker
-does, the worker goes on.
+does, the worker goes on. An item that kills the worker becomes a dead letter (`streams.runtime.crash_journal`).
 
 An item is read at least once, and features that exist are not made again. What cannot be used becomes a dead letter. Offsets are
 committed in order, with the id of the topic, as those of events are (`streams.engine.consumer`).
@@ -25,12 +25,15 @@ from streams.dead_letter import dead_letter
 from streams.embed.embedding_cache import EmbeddingCache
 from streams.embed.refusal import refusal
 from streams.engine.in_flight import InFlightTracker, Pending
+from streams.engine.interface import EngineApp
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
 from streams.item_messages import parse_item
 from streams.kafka.following import CHECK, Following
 from streams.kafka.metadata import DescribedTopic, marked_id
 from streams.kafka.records import Record, value_of
+from streams.logs.place import found_event, working_on
+from streams.runtime.crash_journal import CrashJournal
 from streams.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,13 +65,16 @@ def start_of(committed: OffsetAndMetadata | None, first: int, end: int, topic: D
 class ItemReader(ConsumerRebalanceListener):
     """Embeds the items that come. Run it while the app of the worker runs, whose producer it uses."""
 
-    def __init__(self, settings: Settings, embeddings: EmbeddingCache, publisher: Publisher, *, worker: str) -> None:
+    def __init__(
+        self, settings: Settings, embeddings: EmbeddingCache, publisher: Publisher, app: EngineApp, *, worker: str
+    ) -> None:
         """Does not start yet.
 
         Args:
             settings: where the broker and the topic are.
             embeddings: makes and shares features.
             publisher: sends dead letters.
+            app: reads events beside the items, and has the crash journal.
             worker: its name in dead letters and metrics.
         """
         self._settings = settings
@@ -76,9 +82,11 @@ class ItemReader(ConsumerRebalanceListener):
         self._embeddings = embeddings
         self._publisher = publisher
         self._worker = worker
-        self._tracker = InFlightTracker(HELD, HELD_BYTES)
+        self._events, self._journal = app.in_flight, app.crash_journal
+        self._tracker = app.beside = InFlightTracker(HELD, HELD_BYTES)
         self._consumer: AIOKafkaConsumer | None = None
         self._described: DescribedTopic | None = None
+        self._ends: dict[TopicPartition, int] = {}
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None
         self._failed: asyncio.Future[None] | None = None
         self._assigned = asyncio.Event()  # there are partitions, and the consumer stands where it has to
@@ -182,6 +190,8 @@ class ItemReader(ConsumerRebalanceListener):
             logger.info("items are read again: their offsets could not be committed: %r", error)
             return
         self._tracker.committed(offsets)
+        if self._journal is not None and self._journal.careful and not self._tracker.working:
+            self._journal.release(self._topic, self._tracker.committed_offsets)
 
     @override
     async def on_partitions_revoked(  # pyright: ignore[reportIncompatibleMethodOverride] -- aiokafka awaits it
@@ -207,6 +217,8 @@ class ItemReader(ConsumerRebalanceListener):
         try:
             positions = await self._positions(assigned)
             self._tracker.begin(positions)
+            if self._journal is not None and self._described is not None:
+                self._journal.begin(self._topic, positions, self._ends, self._tracker.share, self._described.id)
             if positions:
                 self._assigned.set()
         except Exception as error:  # noqa: BLE001 -- aiokafka would only log it, and the partitions would stay unread
@@ -226,6 +238,7 @@ class ItemReader(ConsumerRebalanceListener):
         coordinator: Any = consumer._coordinator  # `committed` does not give what was committed beside the offset
         stored = await coordinator.fetch_committed_offsets(list(partitions))
         firsts, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
+        self._ends = ends
         positions: dict[TopicPartition, int] = {}
         for tp in partitions:
             positions[tp] = start_of(stored.get(tp), firsts[tp], ends[tp], topic)
@@ -242,10 +255,24 @@ class ItemReader(ConsumerRebalanceListener):
                 if self._running:
                     await asyncio.wait(self._running, timeout=FULL_WAIT, return_when=asyncio.FIRST_COMPLETED)
                 continue
+            if self._journal is not None and self._journal.careful:
+                await self._tracker.idle()
+                async with self._events.alone():
+                    if self._tracker.available:  # otherwise the partitions have moved meanwhile
+                        await self._one_alone(self._journal)
+                continue
             for pending in await self._tracker.take(1):
                 task = asyncio.create_task(self._process(pending))
                 self._running.add(task)
                 task.add_done_callback(self._ended)
+
+    async def _one_alone(self, journal: CrashJournal) -> None:
+        """Process one item while the process does nothing else, so that a death can be counted for it."""
+        [pending] = await self._tracker.take(1)
+        record = pending.record
+        pending.quarantined = journal.hold(TopicPartition(record.topic, record.partition), record.offset)
+        await self._process(pending)
+        journal.release(self._topic, self._tracker.committed_offsets)
 
     def _may_begin(self) -> bool:
         return not self._running or (len(self._running) < self._in_work and not self._events_wait())
@@ -262,7 +289,8 @@ class ItemReader(ConsumerRebalanceListener):
 
     async def _process(self, pending: Pending) -> None:
         record = pending.record
-        outcome = await refusal(self._embedded(record))
+        working_on(record)
+        outcome = await refusal(self._embedded(pending))
         if isinstance(outcome, EventError):
             letter = dead_letter(record, outcome, worker=self._worker, at=datetime.now(UTC))
             await self._publisher.send(self._settings.dlq_topic, letter.key, letter.value, headers=letter.headers)
@@ -270,11 +298,13 @@ class ItemReader(ConsumerRebalanceListener):
         metrics.items.labels("refused" if isinstance(outcome, EventError) else outcome).inc()
         pending.finish()
 
-    async def _embedded(self, record: Record) -> str:
+    async def _embedded(self, pending: Pending) -> str:
         """Make the features of an item's picture. Returns what became of the item. Raises EventError and DeliveryError."""
-        _, item = parse_item(record.key, value_of(record))
+        pending.check()
+        _, item = parse_item(pending.record.key, value_of(pending.record))
         if item is None:
             return "removed"
+        found_event("", item.image_url)
         if self._embeddings.cached(item.image_url):
             return "known"
         self._asking += 1

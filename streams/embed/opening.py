@@ -1,5 +1,6 @@
 """Opens the picture pipeline and the cache by the settings: for the embed worker, `tastestream warm` and `tastestream train embed`."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,10 +10,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from streams import metrics
 from streams.bundles import Bundles
 from streams.embed.batcher import Batcher
 from streams.embed.decoding.limits import DecoderLimits
-from streams.embed.decoding.pool import open_decoders
+from streams.embed.decoding.pool import DecoderPool, open_decoders
 from streams.embed.disk_cache import DiskCache
 from streams.embed.embedding_cache import CodeBatcher, EmbeddingCache
 from streams.embed.networks import open_networks
@@ -21,6 +23,7 @@ from streams.features.follower import Follower
 from streams.features.sharing import Send, Sharing
 from streams.features.taking import Own
 from streams.settings import Settings
+from streams.text import visible
 from streams.web.addresses import AddressPolicy
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
@@ -28,6 +31,7 @@ from streams.web.limits import FetchLimits
 
 CACHE = "cache"  # the folder of the cache
 POSITION = "features.json"  # how far the topic has been read
+SHOWN_HOSTS = 10  # hosts that the metrics name
 CODE_BATCH = 64  # pictures in one call of an item network
 
 Made = TypeVar("Made")
@@ -50,16 +54,21 @@ async def open_pipeline(
     settings: Settings,
     networks: Mapping[str, tuple[int, Callable[[Sequence[NDArray[np.uint8]]], Sequence[Made]]]],
     *,
+    worker: str = "embed",
     attempted: Callable[[], None] = lambda: None,
     heic: bool = False,
+    idle: float | None = None,
 ) -> AsyncGenerator[PicturePipeline[Made]]:
     """Open a pipeline, without a cache.
 
     Args:
         settings: limits and sizes.
         networks: by the version of what each makes, the side of its pictures in pixels, and the call.
+        worker: whose pictures they are, in the metrics.
         attempted: as `PicturePipeline` describes it.
         heic: as `DecoderLimits` describes it.
+        idle: seconds without a picture after which the decoder processes end, until the next one; the first one starts them. None:
+            they run all the time.
 
     Raises:
         DecoderError: the decoder processes do not start.
@@ -67,22 +76,44 @@ async def open_pipeline(
     async with AsyncExitStack() as stack:
         fetcher = await stack.enter_async_context(new_fetcher(settings))
         limits = DecoderLimits(settings.decoder_seconds, settings.decoder_memory, heic)
-        decoders = stack.enter_context(open_decoders(limits))
+        decoders = stack.enter_context(open_decoders(limits, lazy=idle is not None))
+        if idle is not None:
+            resting = asyncio.create_task(_rest(decoders, idle))
+            stack.callback(resting.cancel)
         model = stack.enter_context(ThreadPoolExecutor(1, "embed"))
+        hosts = HostLimiter(HostLimits(unproven=max(1, settings.fetch_connections // 2)))
+        _show(hosts)
+        took = metrics.stage_seconds.labels(worker, "model").observe
         yield PicturePipeline(
             fetcher,
             {
-                version: Sized(image_size, Batcher(run, model, settings.embed_batch))
+                version: Sized(image_size, Batcher(run, model, settings.embed_batch, took))
                 for version, (image_size, run) in networks.items()
             },
             max_pixels=settings.fetch_max_pixels,
-            host_limiter=HostLimiter(HostLimits(unproven=max(1, settings.fetch_connections // 2))),
+            host_limiter=hosts,
             max_in_flight=settings.fetch_connections,
             max_large=settings.fetch_large,
             attempts=settings.fetch_attempts,
             decoders=decoders,
+            worker=worker,
             attempted=attempted,
         )
+
+
+def _show(hosts: HostLimiter) -> None:
+    """Show the hosts in the metrics. A stranger can invent any number of them, so only a few are named."""
+    metrics.picture_hosts.watch("hosts", lambda: [([state.value], count) for state, count in hosts.states().items()])
+    metrics.failing_hosts.watch(
+        "hosts", lambda: [((visible(one.name), one.state.value), one.share) for one in hosts.worst(SHOWN_HOSTS)]
+    )
+
+
+async def _rest(decoders: DecoderPool, idle: float) -> None:
+    """End the decoder processes whenever there was no picture for `idle` seconds."""
+    while True:
+        await asyncio.sleep(idle / 2)
+        decoders.rest(idle)
 
 
 @asynccontextmanager

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from itertools import count
 from random import uniform
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import PictureError
+from streams import metrics
 from streams.embed.batcher import Batcher, Made
 from streams.embed.decoding.pool import DecoderPool
 from streams.exceptions import FetchError
@@ -52,6 +53,7 @@ class PicturePipeline(Generic[Made]):
         max_large: int,
         attempts: int,
         decoders: DecoderPool,
+        worker: str = "embed",
         attempted: Callable[[], None] = lambda: None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -66,6 +68,7 @@ class PicturePipeline(Generic[Made]):
             max_large: of these, pictures over `LARGE_PICTURE_BYTES` that are read and decoded at a time. Bounds memory.
             attempts: attempts at a picture, for transient failures.
             decoders: decode in processes of their own.
+            worker: whose pictures they are, in the metrics.
             attempted: called at the end of each attempt.
             sleep: waits between attempts, seconds.
         """
@@ -79,6 +82,7 @@ class PicturePipeline(Generic[Made]):
         self._decoders = decoders
         self._attempted = attempted
         self._sleep = sleep
+        self._fetch, self._decode = (metrics.stage_seconds.labels(worker, stage) for stage in ("fetch", "decode"))
 
     async def made(
         self, url: str, versions: Collection[str] | None = None, crowded: Callable[[], bool] = lambda: False
@@ -125,7 +129,7 @@ class PicturePipeline(Generic[Made]):
     async def decoded(self, data: bytes, size: int) -> NDArray[np.uint8]:
         """The pixels of a picture that somebody has sent: uint8 [size, size, 3]. Raises PictureError."""
         async with self._decoders.room(SENT):
-            return await self._decoders.decode(data, size, self._max_pixels, SENT)
+            return await self._timed_decode(data, size, SENT)
 
     async def _attempt(
         self, url: str, host: str, networks: Mapping[str, Sized[Made]], *, answered: bool
@@ -149,10 +153,19 @@ class PicturePipeline(Generic[Made]):
         async with AsyncExitStack() as decoding:
             async with self._host_limiter.slot(host, repeated=answered):
                 await in_flight.enter_async_context(self._in_flight)
+                started = perf_counter()
                 async with self._fetcher.stream(url) as response:
                     data = await response.read(lambda: decoding.enter_async_context(self._large.place(host)))
+                self._fetch.observe(perf_counter() - started)
                 await decoding.enter_async_context(self._decoders.room(host))
-            return {size: await self._decoders.decode(data, size, self._max_pixels, host) for size in sizes}
+            return {size: await self._timed_decode(data, size, host) for size in sizes}
+
+    async def _timed_decode(self, data: bytes, size: int, host: str) -> NDArray[np.uint8]:
+        """As `DecoderPool.decode`, with its time in the metrics."""
+        started = perf_counter()
+        picture = await self._decoders.decode(data, size, self._max_pixels, host)
+        self._decode.observe(perf_counter() - started)
+        return picture
 
 
 async def _run(networks: Mapping[str, Sized[Made]], pictures: Mapping[int, NDArray[np.uint8]]) -> dict[str, Made]:

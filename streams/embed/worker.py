@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -31,9 +31,11 @@ from streams.engine.in_flight import Pending
 from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
 from streams.kafka.partitioning import partition_of
-from streams.kafka.records import Headers, value_of
+from streams.kafka.records import Headers, sent_at_header, value_of
+from streams.logs.place import found_event, place, working_on
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
+from streams.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class _Outcome(NamedTuple):
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None  # the key decides, over all partitions of the topic
+    problem: str = ""  # the reason of a dead letter
 
 
 class EmbedWorker:
@@ -72,8 +75,13 @@ class EmbedWorker:
             finish_before_revocation=False,  # no state to protect, and a picture may be slow
         )
         self.app.read(settings.interactions_topic, self.agent, name=self.name, limit=BATCH)
+        self.app.topics_generation = settings.generation
         self._publisher = Publisher(self.app)
         self._sends = asyncio.Semaphore(SENDS)
+        # Finding the series of a metric takes longer than counting.
+        self._events, self._in_flight = metrics.events.labels(self.name), metrics.in_flight.labels(self.name)
+        self._queue, self._delivery = (metrics.stage_seconds.labels(self.name, one) for one in ("queue", "delivery"))
+        self.tracing: Tracing | None = None  # the runner sets it before the start
         self._open = AsyncExitStack()
         self._embeddings: EmbeddingCache | None = None
 
@@ -93,11 +101,28 @@ class EmbedWorker:
     async def swap(self, bundles: Bundles) -> None:
         """Nothing to do: bundles of the same embedders make the same embeddings."""
 
+    async def send_over(self, settings: Settings, partitions: int) -> None:
+        """Send to the embedded interactions of another generation from the next event on, and tell the group.
+
+        The worker joins its group again. Before that it commits what the broker has of the events that were sent before, and the
+        others are delivered again. So once the group knows, no event depends on what is still sent to the topic before.
+
+        Args:
+            settings: with the names of the generation.
+            partitions: number of partitions of its bags.
+        """
+        self._settings, self._partitions = settings, partitions
+        self.app.topics_generation = settings.generation
+        logger.info("sending to %s from now on, over %d partitions", settings.embedded_topic, partitions)
+        await self.app.consumer.reopen()
+
     async def agent(self, batches: Batches) -> None:
         """The Faust agent: process each event in a task of its own. A task that fails crashes the app."""
         async with self._reading_items(), asyncio.TaskGroup() as events:
             async for batch in batches:
+                now = monotonic()
                 for pending in batch:
+                    self._queue.observe(now - pending.arrived)
                     events.create_task(self._process(pending))
 
     @asynccontextmanager
@@ -112,7 +137,7 @@ class EmbedWorker:
         if self._embeddings is None or not self._settings.share_features:
             yield
             return
-        reader = ItemReader(self._settings, self._embeddings, self._publisher, worker=self.name)
+        reader = ItemReader(self._settings, self._embeddings, self._publisher, self.app, worker=self.name)
         reading = asyncio.create_task(reader.run())
         try:
             yield
@@ -122,14 +147,27 @@ class EmbedWorker:
 
     async def _process(self, pending: Pending) -> None:
         """Process one event: deliver its outcome, then finish it. Raises DeliveryError."""
-        with metrics.in_flight.labels(self.name).track_inprogress():
+        span = self.tracing.begin(pending.record, self.name) if self.tracing else None
+        working_on(pending.record, span.trace_id if span else "")
+        self._in_flight.inc()
+        try:
             outcome = await self._outcome(pending)
+            headers = outcome.headers
+            if span is not None and not outcome.problem:  # a dead letter has the headers of its record
+                headers = [*headers, *span.headers]
+            made = monotonic()
             async with self._sends:
                 await self._publisher.send(
-                    outcome.topic, outcome.key, outcome.value, headers=outcome.headers, partition=outcome.partition
+                    outcome.topic, outcome.key, outcome.value, headers=headers, partition=outcome.partition
                 )
+            self._delivery.observe(monotonic() - made)
+            if span is not None:
+                at = place()
+                span.end(at.event_id if at else "", outcome.problem)
             pending.finish()
-            metrics.events.labels(self.name).inc()
+            self._events.inc()
+        finally:
+            self._in_flight.dec()
 
     async def _outcome(self, pending: Pending) -> _Outcome:
         """Turn an event into an embedded interaction, or into a dead letter."""
@@ -138,13 +176,14 @@ class EmbedWorker:
             return self._refused(pending, made)
         key = made.user_id.encode()
         partition = partition_of(key, self._partitions)
-        return _Outcome(self._settings.embedded_topic, key, encode_embedded(made), partition=partition)
+        return _Outcome(
+            self._settings.embedded_topic, key, encode_embedded(made), sent_at_header(pending.record), partition
+        )
 
     def _refused(self, pending: Pending, problem: EventError) -> _Outcome:
         metrics.dead_letters.labels(self.name, problem.reason).inc()
-        return _Outcome(
-            self._settings.dlq_topic, *dead_letter(pending.record, problem, worker=self.name, at=datetime.now(UTC))
-        )
+        letter = dead_letter(pending.record, problem, worker=self.name, at=datetime.now(UTC))
+        return _Outcome(self._settings.dlq_topic, *letter, problem=problem.reason)
 
     async def _embedded(self, pending: Pending) -> EmbeddedInteraction:
         pending.check()
@@ -154,6 +193,7 @@ class EmbedWorker:
             max_future=self._settings.max_future,
             earliest=self._settings.earliest,
         )
+        found_event(interaction.event_id, interaction.image_url)
         if interaction.type not in PICTURED:
             return with_embedding(interaction, "", b"")
         if self._embeddings is None:

@@ -7,19 +7,15 @@ is *stale*, because the served bundle scores the newer one.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from streams.messages import EmbeddedInteraction
 from streams.profile.bag import Moment, Slot
+from streams.profile.prepared import CodeState, code_state
 
-State = Literal["native", "adapted", "stale", "missing"]
-"""native    the newest picture has a code of the next embedder, made from the picture
-adapted   the same, made from the code of another embedder
-stale     only an older picture has one
-missing   no picture has one"""
+State = CodeState
 
 
 class Held(Struct, frozen=True, array_like=True):
@@ -51,18 +47,17 @@ def held(slot: Slot, partition: int, *, served: str, following: str) -> Held | N
         served: version of the embedder of `BUNDLE`. A code is adapted from its own, if it has one of the newest picture.
         following: version of the embedder of `NEXT_BUNDLE`.
     """
-    newest = slot.newest_picture
-    if newest is None:
+    newest, state = slot.newest_picture, code_state(slot, following)
+    if newest is None or state is None:
         return None
-    there = slot.picture(following)
-    if there is not None and there.moment == newest.moment:
-        if not there.adapted:
-            return Held("native", partition, newest.moment)
-        return Held("adapted", partition, newest.moment, newest.image_url)
+    if state == "native":
+        return Held(state, partition, newest.moment)
+    if state == "adapted":
+        return Held(state, partition, newest.moment, newest.image_url)
     of_served = slot.picture(served)
     source = of_served if of_served is not None and of_served.moment == newest.moment else newest
     return Held(
-        "missing" if there is None else "stale",
+        state,
         partition,
         newest.moment,
         newest.image_url,

@@ -8,7 +8,6 @@ Memory therefore does not grow with the bags. Nothing in it has to outlive the c
     f | digest | key        nothing: the row waits until the picture is fetched
 """
 
-import shutil
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -18,18 +17,16 @@ from typing import NamedTuple, cast
 
 import rocksdict
 
-from streams.exceptions import StateError
 from streams.profile.bag import Moment
-from streams.profile.databases import RocksDBMemory, items_in
+from streams.profile.databases import items_in
 from streams.profile.rows import Changes, decode_floor, is_header, prefix_of
+from streams.profile.scratch import reported, scratch_database
 from streams.rollout.held import Held, decode_held
-from streams.runtime.process import locked_folder
 from streams.settings import Settings
 
 _ROW, _WANTED, _CODE, _FETCH = b"r", b"u", b"c", b"f"
 AT_ONCE = 512  # rows between two writes, and between two turns of the event loop
 _DIGEST = 16  # bytes: two of a billion URLs have the same with a probability of 1e-21
-MEMORY = 64 * 1024**2  # bytes of RocksDB's cache and write buffers
 
 
 class Row(NamedTuple):
@@ -142,17 +139,17 @@ class Ledger:
 
     def _write(self, batch: rocksdict.WriteBatch) -> None:
         if not batch.is_empty():
-            with _reported(self._folder):
+            with reported(self._folder):
                 self._database.write(batch)
 
     def _get(self, key: bytes) -> bytes | None:
-        with _reported(self._folder):
+        with reported(self._folder):
             return cast("bytes | None", self._database.get(key))
 
     def _items(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         bound = rocksdict.ReadOptions()
         bound.set_iterate_upper_bound(_end(prefix))
-        with _reported(self._folder):
+        with reported(self._folder):
             yield from items_in(self._database, from_key=prefix, read_opt=bound)
 
 
@@ -179,24 +176,5 @@ def open_ledger(settings: Settings, command: str) -> Generator[Ledger]:
         StateError: the disk does not permit it.
     """
     advice = f"`tastestream rollout {command}` is running there: wait until it has ended, or stop it"
-    with locked_folder(settings.state_dir / "rollout", command, if_used=advice) as parent:
-        folder = parent / "ledger"
-        with _reported(folder):
-            shutil.rmtree(folder, ignore_errors=True)
-            database = RocksDBMemory(MEMORY).open(folder)
-        try:
-            yield Ledger(database, folder)
-        finally:
-            database.close()
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _reported(folder: Path) -> Generator[None]:
-    """Turn the bare Exception that rocksdict raises for RocksDB's failures into StateError."""
-    try:
-        yield
-    except Exception as error:
-        if type(error) is not Exception and not isinstance(error, OSError):
-            raise
-        raise StateError(f"{folder} cannot be read or written: {error}; free some space, or change DATA_DIR") from error
+    with scratch_database(settings.state_dir / "rollout", command, advice) as (database, folder):
+        yield Ledger(database, folder)

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from streams.exceptions import BrokerUnreachable, FetchError, StartupError
 from streams.kafka.fleet import BundleName, fleet
+from streams.kafka.generations import in_use
 from streams.rollout.bundles import both
 from streams.rollout.coder import Coder
 from streams.rollout.fetching import Fetch, open_fetching
@@ -88,6 +89,7 @@ async def _prepare(settings: Settings, ledger: Ledger, console: Console, options
             "nothing to prepare: BUNDLE and NEXT_BUNDLE have the same embedder, so the codes of the bags fit both",
         )
         return 0
+    settings = await in_use(settings)
     tally, started, done = Tally(), monotonic(), False
     coder = Coder(following, settings.model_threads)
     job = Preparation(settings, ledger, coder, tally, options, served=served.embedder_version)

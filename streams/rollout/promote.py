@@ -9,6 +9,7 @@ from rich.console import Console
 from model.bundle import Bundle
 from streams.exceptions import StartupError
 from streams.kafka.fleet import BundleName, fleet
+from streams.kafka.generations import in_use
 from streams.rollout.bundles import both
 from streams.rollout.gates import COMPARISON, Gate, categories_gate, comparison_gate, fleet_gate, share_gate
 from streams.rollout.held import total
@@ -49,6 +50,7 @@ async def _gates(
     settings: Settings, ledger: Ledger, *, other_categories: bool, without_comparison: bool
 ) -> tuple[Bundle, Bundle, list[Gate]]:
     served, following = both(settings)
+    settings = await in_use(settings)
     names = BundleName.of(served), BundleName.of(following)
     with shown_work() as work:
         partitions = await read_bags(

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from model.bundle import Bundle
 from streams.kafka.fleet import BundleName, Member, fleet
+from streams.kafka.generations import in_use
 from streams.rollout.bundles import both
 from streams.rollout.coder import Coder
 from streams.rollout.gates import fleet_gate
@@ -44,6 +45,7 @@ def run_status(settings: Settings, console: Console) -> int:
 
 async def _status(settings: Settings, ledger: Ledger, console: Console) -> int:
     served, following = both(settings)
+    settings = await in_use(settings)
     names = BundleName.of(served), BundleName.of(following)
     with shown_work() as work:
         found = await read_status(settings, ledger, work, served, following)

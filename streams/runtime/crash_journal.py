@@ -13,6 +13,9 @@ removes it. A run that finds the file goes *careful* if a partition is still whe
 A run that does not find the file, or whose partitions have moved on, writes the file once for each assignment and does nothing
 for a record. The file is removed, or names no record, whenever the worker ends for another reason: a stop, a broker that is
 away, a full disk.
+
+The embed worker reads two topics, events and items. They share the file, and being careful: one record at a time is one record of
+both topics. `InFlightTracker.alone` sees to that.
 """
 
 import logging
@@ -58,7 +61,7 @@ class _Place(NamedTuple):
 class _State(msgspec.Struct, frozen=True):
     """The contents of the file."""
 
-    topic_id: str = ""  # of the topic that the places are in; "" if the broker has no ids
+    topic_ids: dict[str, str] = {}  # by topic that the places are in; none where the broker has no ids
     began: list[_Place] = []  # where the run began to read
     deaths: list[tuple[_Place, _Natural]] = []  # number of deaths with this record in hand
     in_hand: _Place | None = None  # the record that is processed alone
@@ -77,7 +80,7 @@ class CrashJournal:
         self._writable = True
         state = self._read()
         self._before = frozenset(state.began)  # where the run before began
-        self._topic_id = state.topic_id
+        self._topic_ids = state.topic_ids
         self._began = state.began
         self._deaths = dict(state.deaths)
         self._in_hand: _Place | None = None
@@ -96,27 +99,36 @@ class CrashJournal:
 
     def begin(
         self,
+        topic: str,
         positions: Mapping[TopicPartition, int],
         ends: Mapping[TopicPartition, int],
         share: int,
         topic_id: str = "",
     ) -> None:
-        """Partitions were assigned.
+        """The partitions of a topic were assigned.
 
         Args:
+            topic: that they are of.
             positions: where reading begins, the committed offset, by partition.
             ends: end of each partition.
             share: maximum number of records of a partition that a run has in hand.
             topic_id: of the topic. A topic that was deleted and created again has other records at the same offsets.
         """
-        if topic_id and self._topic_id and topic_id != self._topic_id:
-            self._before, self._deaths = frozenset(), {}
-        self._topic_id = topic_id or self._topic_id
-        self._began = [_Place(tp.topic, tp.partition, position) for tp, position in positions.items()]
-        self._in_hand = None
-        self._windows, self._suspects = {}, {}
+        known = self._topic_ids.get(topic, topic_id)
+        if topic_id and known != topic_id:
+            self._before = frozenset(place for place in self._before if place.topic != topic)
+            self._deaths = {record: count for record, count in self._deaths.items() if record.topic != topic}
+        if topic_id:
+            self._topic_ids[topic] = topic_id
+        began = [_Place(topic, tp.partition, position) for tp, position in positions.items()]
+        self._began = [place for place in self._began if place.topic != topic] + began
+        if self._in_hand is not None and self._in_hand.topic == topic:
+            self._in_hand = None
+        for windows in (self._windows, self._suspects):
+            for tp in [tp for tp in windows if tp.topic == topic]:
+                del windows[tp]
         self._deadline = self._clock() + LIMIT
-        for place in self._began:
+        for place in began:
             end = ends.get(place.tp, 0)
             if place in self._before and place.offset < end:
                 self._windows[place.tp] = min(place.offset + share, end)
@@ -145,20 +157,21 @@ class CrashJournal:
         self._write()
         return False
 
-    def release(self, committed: Mapping[TopicPartition, int]) -> None:
-        """No record is in hand any more.
+    def release(self, topic: str, committed: Mapping[TopicPartition, int]) -> None:
+        """No record of a topic is in hand any more.
 
         Args:
+            topic: that is read.
             committed: the committed offset by partition. If the worker were careful only until these records are finished, and
                 died before it commits them, the next run would begin where this one began.
         """
-        if self._in_hand is not None:
+        if self._in_hand is not None and self._in_hand.topic == topic:
             self._deaths.pop(self._in_hand, None)  # it was processed: it does not kill
             self._in_hand = None
             self._write()
         late = self._clock() >= self._deadline
-        self._windows = {} if late else _open(self._windows, committed)
-        self._suspects = _open(self._suspects, committed)
+        self._windows = {} if late else _open(self._windows, topic, committed)
+        self._suspects = _open(self._suspects, topic, committed)
         if not self.careful:
             logger.info("processing records side by side again")
 
@@ -192,7 +205,7 @@ class CrashJournal:
         new = self._path.with_suffix(".new")
         try:
             with new.open("wb") as file:
-                state = _State(self._topic_id, self._began, list(self._deaths.items()), self._in_hand)
+                state = _State(self._topic_ids, self._began, list(self._deaths.items()), self._in_hand)
                 file.write(msgspec.json.encode(state))
                 file.flush()
                 os.fsync(file.fileno())
@@ -204,9 +217,11 @@ class CrashJournal:
 
 def quarantine() -> EventError:
     """Why a record that must not be processed becomes a dead letter."""
-    return EventError("worker_crashed", f"the worker died {DEATHS} times while it processed nothing but this event")
+    return EventError("worker_crashed", f"the worker died {DEATHS} times while it processed nothing but this record")
 
 
-def _open(windows: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
-    """The windows that their partition has not passed."""
-    return {tp: end for tp, end in windows.items() if tp in committed and committed[tp] < end}
+def _open(
+    windows: Mapping[TopicPartition, int], topic: str, committed: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, int]:
+    """The windows that their partition has not passed. Of other topics nothing is known."""
+    return {tp: end for tp, end in windows.items() if tp.topic != topic or (tp in committed and committed[tp] < end)}

@@ -5,6 +5,7 @@ Imports nothing heavy, because the command line and the supervisor load it.
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -13,13 +14,12 @@ import threading
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
-
-from typing_extensions import override
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO, TypeVar
 
 from model.exceptions import TastestreamError
 from streams.exceptions import BrokerUnreachable, DataFolderError, DeliveryError, StallError, StateError
-from streams.text import visible
+from streams.logs import configure_logs
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -33,45 +33,36 @@ CRASHED = 1  # a restart continues at the last commit
 UNAVAILABLE = os.EX_UNAVAILABLE  # 69: no broker within `broker_timeout`
 MISCONFIGURED = os.EX_CONFIG  # 78: settings, bundle, topics or data folder are wrong; a restart would not help
 
+ADDRESS = "address"  # file in the folder of a worker: where it answers HTTP
+LOCK_PAUSE = 0.1  # seconds between two attempts to lock a data folder
 STOP_TIMEOUT = 8.0  # seconds that a worker has to stop, before it ends itself
 
 
-class OneLine(logging.Formatter):
-    """One line per record, whatever a message quotes: what is not printable is escaped. Lines of a traceback are indented."""
-
-    @override
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        record.message = visible(record.message)
-        return super().formatMessage(record)
-
-    @override
-    def formatException(self, ei: Any) -> str:
-        return "\n".join("  " + visible(line) for line in super().formatException(ei).split("\n"))
-
-    @override
-    def formatStack(self, stack_info: str) -> str:
-        return "\n".join("  " + visible(line) for line in super().formatStack(stack_info).split("\n"))
+def configure_logging(settings: "Settings", worker: str = "") -> None:
+    """Log one line per record to standard error, as the settings say. `worker`: its kind, which each line names; "" for a command."""
+    configure_logs(
+        level=settings.log_level,
+        json=settings.log_format == "json",
+        worker=settings.worker_name(worker) if worker else "",
+        user_ids=settings.log_user_ids,
+    )
 
 
-def configure_logging(settings: "Settings") -> None:
-    """Log one line per record to standard error. Libraries log warnings and errors only."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(OneLine("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    if settings.log_level != "DEBUG":
-        for name in ("faust", "mode", "asyncio"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        logging.getLogger("mode.timers").setLevel(logging.ERROR)  # a commit that waits for the broker is not a problem
-        # aiokafka logs every failed attempt as an error, also those that it retries; we log the failure once.
-        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-        logging.getLogger("faust.agents.actor").setLevel(logging.CRITICAL)  # the app logs the same crash
+def run_in_folder(
+    settings: "Settings", kind: WorkerKind, run: Callable[[Path], Coroutine[Any, Any, int]], *, supervised: bool = False
+) -> int:
+    """Run a worker in its folder under the data folder. Returns its exit code; logs and translates what it raises.
 
-
-def run_in_folder(settings: "Settings", kind: WorkerKind, run: Callable[[Path], Coroutine[Any, Any, int]]) -> int:
-    """Run a worker in its folder under the data folder. Returns its exit code; logs and translates what it raises."""
-    configure_logging(settings)
+    Args:
+        settings: where the data folder is.
+        kind: of the worker.
+        run: the worker, in its folder.
+        supervised: whether a supervisor started it. If the supervisor before was killed, its worker ends soon, and is waited for.
+    """
+    configure_logging(settings, kind)
     try:
-        with locked_folder(settings.state_dir, kind) as folder:
+        patience = STOP_TIMEOUT + 2 if supervised else 0.0
+        with locked_folder(settings.state_dir, kind, patience=patience) as folder:
             return asyncio.run(run(folder))
     except TastestreamError as error:
         logger.error("%s", error)  # noqa: TRY400 -- the message says everything
@@ -88,9 +79,13 @@ def first_error(error: BaseException | None) -> BaseException | None:
 
 
 @contextmanager
-def stopping_in_time() -> Generator[None]:
-    """End the process at once if this block takes longer than `STOP_TIMEOUT`: parts can wait for each other, some in threads."""
-    deadline = threading.Timer(STOP_TIMEOUT, end_at_once, [f"could not stop within {STOP_TIMEOUT:.0f} s"])
+def stopping_in_time(code: int = CRASHED) -> Generator[None]:
+    """End the process at once if this block takes longer than `STOP_TIMEOUT`: parts can wait for each other, some in threads.
+
+    Args:
+        code: exit code then. 0 for a stop that was asked for: a broker that is away makes it no failure.
+    """
+    deadline = threading.Timer(STOP_TIMEOUT, end_at_once, [f"could not stop within {STOP_TIMEOUT:.0f} s", code])
     deadline.daemon = True
     deadline.start()
     try:
@@ -100,13 +95,14 @@ def stopping_in_time() -> Generator[None]:
 
 
 @contextmanager
-def locked_folder(data_dir: Path, kind: str, *, if_used: str = "") -> Generator[Path]:
+def locked_folder(data_dir: Path, kind: str, *, if_used: str = "", patience: float = 0.0) -> Generator[Path]:
     """The folder of a worker, or of a command, under the data folder, locked for as long as the process lives.
 
     Args:
         data_dir: the data folder.
         kind: of worker, or the name of the command.
         if_used: what to do if another process holds the folder; by default the advice is for workers.
+        patience: seconds to wait for a process that holds the folder.
 
     Raises:
         DataFolderError: another process holds the folder, or it cannot be written.
@@ -121,21 +117,65 @@ def locked_folder(data_dir: Path, kind: str, *, if_used: str = "") -> Generator[
             f"data folder {folder}: {error.strerror}; set TASTESTREAM_DATA_DIR to a folder that can be written"
         ) from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
+        if not _locked(lock, folder, patience):
             raise DataFolderError(
-                f"data folder {folder} is in use by process {lock.read() or 'unknown'}; "
+                f"data folder {folder} is in use by process {_holder(lock)}; "
                 + (if_used or f"each {kind} worker needs its own (TASTESTREAM_DATA_DIR)")
-            ) from error
+            )
         try:
+            (folder / ADDRESS).unlink(missing_ok=True)  # of the process before
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
         except OSError as error:
             raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
         yield folder
+
+
+def tell_address(folder: Path, host: str, port: int) -> None:
+    """Write to the folder of a worker where it answers HTTP from this machine. Raises StateError if the disk is full."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- any address: this machine's own is one
+    try:
+        (folder / ADDRESS).write_text(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    except OSError as error:
+        raise StateError(f"data folder {folder} cannot be written: {error.strerror}") from error
+
+
+def told_address(folder: Path) -> str | None:
+    """Where the worker of a folder answers, as http://host:port; None if it has not said so yet."""
+    try:
+        return (folder / ADDRESS).read_text() or None
+    except OSError:
+        return None
+
+
+def _locked(lock: TextIO, folder: Path, patience: float) -> bool:
+    """Lock an open file, and wait at most `patience` seconds for a process that holds the lock. Returns whether it is locked."""
+    deadline = monotonic() + patience
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if monotonic() >= deadline:
+                return False
+        else:
+            return True
+        if not told:
+            logger.info(
+                "data folder %s is in use by process %s; waiting up to %.0f s for its end",
+                folder,
+                _holder(lock),
+                patience,
+            )
+            told = True
+        sleep(LOCK_PAUSE)
+
+
+def _holder(lock: TextIO) -> str:
+    """The id of the process that holds a lock."""
+    lock.seek(0)
+    return lock.read() or "unknown"
 
 
 def stop_event(*, with_parent: bool) -> asyncio.Event:
@@ -195,8 +235,20 @@ async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Event) -> T
     return None
 
 
-def end_at_once(reason: str) -> NoReturn:
-    """End this process immediately, without writing anything that it holds or has buffered."""
-    logger.error("%s: ending the process at once; uncommitted events will be delivered again", reason)
+def collect_seldom(allocations: int) -> None:
+    """Freeze the long-lived objects of a worker that has started, so that a full garbage collection does not pause it for 100 ms.
+
+    Args:
+        allocations: threshold of generation 0 from now on.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(allocations, *gc.get_threshold()[1:])
+
+
+def end_at_once(reason: str, code: int = CRASHED) -> NoReturn:
+    """End this process immediately with an exit code, without writing anything that it holds or has buffered."""
+    level = logging.ERROR if code else logging.WARNING
+    logger.log(level, "%s: ending the process at once; uncommitted events will be delivered again", reason)
     logging.shutdown()
-    os._exit(CRASHED)
+    os._exit(code)

@@ -10,9 +10,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from time import monotonic
 
+from streams.exceptions import StartupError
 from streams.runtime.process import (
     MISCONFIGURED,
     STOP_TIMEOUT,
@@ -42,11 +43,15 @@ def run_all(settings: Settings, arguments: Sequence[str], *, with_parent: bool =
     Returns:
         The exit code.
     """
-    configure_logging(settings)
-    return asyncio.run(_supervise(arguments, with_parent=with_parent))
+    configure_logging(settings, "supervisor")
+    try:
+        return asyncio.run(_supervise(settings, arguments, with_parent=with_parent))
+    except StartupError as error:
+        logger.error("%s", error)  # noqa: TRY400 -- the message says everything
+        return MISCONFIGURED
 
 
-async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
+async def _supervise(settings: Settings, arguments: Sequence[str], *, with_parent: bool) -> int:
     stop = stop_event(with_parent=with_parent)
     running: dict[str, asyncio.subprocess.Process] = {}
 
@@ -55,13 +60,40 @@ async def _supervise(arguments: Sequence[str], *, with_parent: bool) -> int:
             _signal(process, signal.SIGHUP)
 
     on_hangup(reload, stop)
-    keepers = [asyncio.create_task(_keep(kind, arguments, stop, running)) for kind in KINDS]
-    codes = await asyncio.gather(*keepers)
+    async with _overview(settings, running.keys) as restarted:
+        keepers = [asyncio.create_task(_keep(kind, arguments, stop, running, restarted)) for kind in KINDS]
+        codes = await asyncio.gather(*keepers)
     return max(codes)
 
 
+@contextlib.asynccontextmanager
+async def _overview(
+    settings: Settings, running: Callable[[], Collection[str]]
+) -> AsyncGenerator[Callable[[str], None]]:
+    """Serve the overview of the workers while this is open, if a port is set. Yields what counts a restart.
+
+    Without a port nothing of it is imported: the supervisor stays small.
+    """
+    if settings.supervisor_port is None:
+        yield lambda _: None
+        return
+    from streams.metrics.supervisor import worker_restarts  # noqa: PLC0415
+    from streams.runtime.overview import serving_overview  # noqa: PLC0415
+
+    for kind in KINDS:
+        worker_restarts.labels(kind)  # so that they are there, and 0
+    host = settings.web_host
+    async with serving_overview(host, settings.supervisor_port, settings.state_dir, KINDS, running) as port:
+        logger.info("supervisor: http://%s:%d/ready", host, port)
+        yield lambda kind: worker_restarts.labels(kind).inc()
+
+
 async def _keep(
-    kind: str, arguments: Sequence[str], stop: asyncio.Event, running: dict[str, asyncio.subprocess.Process]
+    kind: str,
+    arguments: Sequence[str],
+    stop: asyncio.Event,
+    running: dict[str, asyncio.subprocess.Process],
+    restarted: Callable[[str], None],
 ) -> int:
     """Keep one worker running until `stop`. Returns 0, or the exit code of a failure that a restart would not fix.
 
@@ -70,6 +102,7 @@ async def _keep(
         arguments: see `run_all`.
         stop: ends the worker.
         running: the process of each kind of worker while it runs; changed here.
+        restarted: is told the kind of a worker that is started again.
     """
     pause = FIRST_PAUSE
     first = True
@@ -77,7 +110,8 @@ async def _keep(
         started = monotonic()
         with hangups_held():
             process = running[kind] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "streams", *arguments, "worker", kind, "--with-parent"),
+                # -P: a `model.py` or a folder `streams` in the working folder would be imported instead of ours.
+                *(sys.executable, "-P", "-m", "streams", *arguments, "worker", kind, "--with-parent"),
                 stdin=asyncio.subprocess.PIPE,  # it closes when we end, however we end; the worker then stops too
                 start_new_session=True,  # Ctrl-C in a terminal reaches only us
             )
@@ -98,6 +132,7 @@ async def _keep(
             await asyncio.wait_for(stop.wait(), pause)
         except TimeoutError:
             pause = min(2 * pause, LONGEST_PAUSE)
+            restarted(kind)
     return 0
 
 

@@ -7,6 +7,8 @@ ITEMS_GROUP = f"{EMBED_GROUP}-items"  # of the embed workers too: they share the
 PROFILE_GROUP = "tastestream-profile"
 BAGS_TABLE = "bags"
 BAGS_CHANGELOG = f"{PROFILE_GROUP}-{BAGS_TABLE}-changelog"  # as Faust names it: group, table, "changelog"
+GENERATIONS = "tastestream-generations"  # the topic that says which generation of the internal topics is in use
+RESIZE = "tastestream-resize"  # transactional id of the command that moves the bags
 CLIENT = "tastestream"  # for quotas and the broker's own logs
 
 SEPARATOR = "-"  # a name with a dot and one with an underscore collide in the broker's metrics; hyphens never do
@@ -19,6 +21,11 @@ _ILLEGAL = re.compile(r"[^a-zA-Z0-9._-]")
 def in_namespace(namespace: str, name: str) -> str:
     """The name as it is at the broker: `shop-name` in the namespace `shop`, `name` without a namespace."""
     return f"{namespace}{SEPARATOR}{name}" if namespace else name
+
+
+def of_generation(name: str, number: int) -> str:
+    """The name of a group or a topic in a generation of the internal topics: `name-g2`, and `name` in the first one."""
+    return name if number == 1 else f"{name}{SEPARATOR}g{number}"
 
 
 def check_namespace(namespace: str) -> None:

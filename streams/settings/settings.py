@@ -10,9 +10,10 @@ from datetime import UTC, date, datetime, time
 from importlib.metadata import version
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from socket import gethostname
 from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,14 +25,18 @@ from pydantic_settings import (
 from model.limits import MAX_PICTURE_BYTES, MAX_PIXELS
 from streams.settings.brokers import Broker, SecurityProtocol, common_protocol, parse_broker
 from streams.settings.names import (
-    BAGS_CHANGELOG,
+    BAGS_TABLE,
     CLIENT,
     EMBED_GROUP,
+    GENERATIONS,
     ITEMS_GROUP,
     PROFILE_GROUP,
+    RESIZE,
+    SEPARATOR,
     check_namespace,
     check_topic,
     in_namespace,
+    of_generation,
 )
 from streams.settings.values import pairs, parts, unquoted
 from streams.web.addresses import WEB_PORTS, check_proxy, host_pattern
@@ -69,6 +74,10 @@ class Settings(BaseSettings):
         frozen=True,
         allow_inf_nan=False,
     )
+
+    _worker: str = PrivateAttr("")  # the kind of worker that reads the settings; "" in a command
+    _generation: int = PrivateAttr(1)  # of the internal topics
+    _first_embedded_topic: str = PrivateAttr("")  # `embedded_topic` in the first generation; "" if it is that
 
     # -- Kafka
     broker: str = Field(
@@ -118,6 +127,12 @@ class Settings(BaseSettings):
         description="Seconds without a heartbeat after which a worker counts as dead and its partitions move to others. "
         "Lower it for a faster takeover; raise it if a slow network moves partitions of workers that are alive.",
     )
+    static_membership: bool = Field(
+        False,
+        description="Whether a worker that starts again within SESSION_TIMEOUT takes its old place in its group, by its name "
+        "(WORKER_HOST): nobody else pauses, and its partitions wait for it. Set it, with a longer SESSION_TIMEOUT, if a restart is "
+        "quicker than to read the bags elsewhere. No two workers of a kind may share a name then.",
+    )
     idempotence: bool = Field(
         True,
         description="Whether producers are idempotent, so that a record that is sent again is written once. "
@@ -159,6 +174,18 @@ class Settings(BaseSettings):
         ge=1,
         description="Number of copies of each partition of topics that tastestream creates. "
         "Set it to 3 on a cluster of three or more brokers.",
+    )
+    interactions_retention: float = Field(
+        90 * 86_400.0,
+        gt=0,
+        description="Seconds for which the topic of events keeps an event; 90 days. It is the past that a retraining can learn from, "
+        "and the time until an erased user's events are gone. `tastestream topics --apply` sets it on a topic that exists.",
+    )
+    dlq_retention: float = Field(
+        90 * 86_400.0,
+        gt=0,
+        description="Seconds for which the topic of dead letters keeps one; 90 days. Set it to the time that you promise to your "
+        "users. `tastestream topics --apply` sets it on a topic that exists.",
     )
     namespace: str = Field(
         "",
@@ -267,6 +294,13 @@ class Settings(BaseSettings):
         description="Port of the profile worker's /live, /ready and /metrics; 0 picks a free one. "
         "Change it if several profile workers share a machine.",
     )
+    supervisor_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port, on WEB_HOST, of the supervisor of `worker all`: /live, /ready and /metrics of all its workers as one, and "
+        "how often it restarted them; 0 picks a free one, and without a port it does not listen. Set it to scrape one port a machine.",
+    )
     serve_host: str = Field(
         "127.0.0.1",
         min_length=1,
@@ -290,6 +324,15 @@ class Settings(BaseSettings):
         description="File of the hashes of the HTTP API's tokens, which `tastestream token` writes; if unset, tokens.json in "
         "DATA_DIR. Set it to a file that all serve workers read.",
     )
+    api_url: str = Field(
+        "",
+        description="Address of the HTTP API that `tastestream user` asks, such as http://taste.example:6068; if unset, that of "
+        "SERVE_PORT on this machine.",
+    )
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        description="Token that `tastestream user` sends to the HTTP API. It is never printed. Set it if the API asks for one.",
+    )
     serve_rate: float = Field(
         1000.0,
         ge=0,
@@ -310,7 +353,14 @@ class Settings(BaseSettings):
     serve_streams: int = Field(
         100,
         ge=0,
-        description="Maximum number of open streams (/v1/stream); more are answered with 503. Raise it if more pages show changes.",
+        description="Maximum number of open streams (/v1/stream, /v1/overview/live); more are answered with 503. "
+        "Raise it, with SERVE_CONNECTIONS, if more pages show changes.",
+    )
+    serve_token_streams: int = Field(
+        50,
+        ge=0,
+        description="Maximum number of open streams of one token; more are answered with 429. Without tokens it counts for everybody "
+        "together. Raise it if a server of yours opens a stream for each page.",
     )
     serve_upload_bytes: int = Field(
         64 * 1024**2,
@@ -326,6 +376,34 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         description="Least level of log lines: DEBUG, INFO, WARNING or ERROR. Set it to DEBUG to see tracebacks.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text",
+        description="Form of log lines: text for people, or json, an object a line, for a log store. Set it to json if a machine reads "
+        "the log.",
+    )
+    log_user_ids: bool = Field(
+        False,
+        description="Whether log lines of the level INFO and above may name users. Turn it on to look into a problem of one user.",
+    )
+    trace_endpoint: str = Field(
+        "",
+        pattern=r"^(https?://\S+)?$",
+        description="URL to which the embed and the profile worker send traces of events, OTLP over HTTP, such as "
+        "http://localhost:4318/v1/traces; no traces if unset. Needs the extra `tracing`.",
+    )
+    trace_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="Share of the events that are traced, 0 to 1, of those that come without a `traceparent` header; with one, the "
+        "header decides. Raise it to see more events, lower it if the collector cannot take as many.",
+    )
+    worker_host: str = Field(
+        "",
+        max_length=100,
+        description="Name of this machine in log lines and in the client ids at the brokers, after the kind of the worker: "
+        "embed-web1. If unset, the host name. Set it if several workers of a kind share a host name.",
     )
 
     intake_memory: int = Field(
@@ -506,6 +584,11 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between two snapshots of a partition on CATEGORY_TREND_TOPIC, at least; the first event of a new day "
         "brings one at once. Raise it to save space on the topic. Used with a bundle that has labels.npz.",
+    )
+    standby: bool = Field(
+        False,
+        description="Whether a profile worker keeps a copy of the bags of all partitions, so that it takes over those of another "
+        "worker without reading them first. Costs the disk space and the writes of all bags. Set it if you run two workers or more.",
     )
     recent_items: int = Field(
         30_000,
@@ -732,17 +815,62 @@ class Settings(BaseSettings):
     @property
     def profile_group(self) -> str:
         """The consumer group of the profile workers."""
-        return in_namespace(self.namespace, PROFILE_GROUP)
+        return in_namespace(self.namespace, of_generation(PROFILE_GROUP, self._generation))
 
     @property
     def bags_changelog(self) -> str:
-        """The changelog topic of the bags."""
-        return in_namespace(self.namespace, BAGS_CHANGELOG)
+        """The changelog topic of the bags, as Faust names it."""
+        return f"{self.profile_group}{SEPARATOR}{BAGS_TABLE}{SEPARATOR}changelog"
+
+    @property
+    def bags_folder(self) -> str:
+        """Name of the folder of the bags in the folder of a worker."""
+        return of_generation(BAGS_TABLE, self._generation)
+
+    @property
+    def generations_topic(self) -> str:
+        """The topic that says which generation of the internal topics is in use. It exists once the bags were moved."""
+        return in_namespace(self.namespace, GENERATIONS)
+
+    @property
+    def resize_id(self) -> str:
+        """The transactional id of the command that moves the bags."""
+        return in_namespace(self.namespace, RESIZE)
+
+    @property
+    def generation(self) -> int:
+        """The generation of the internal topics that the names are of: `embedded_topic`, `profile_group`, `bags_changelog`."""
+        return self._generation
+
+    def of_generation(self, number: int) -> "Settings":
+        """The same settings with the internal topics and the group of a generation. `streams.kafka.generations` knows which."""
+        copied = self.model_copy()
+        copied._generation = number
+        copied._first_embedded_topic = first = self._first_embedded_topic or self.embedded_topic
+        # The model is frozen for everybody else.
+        object.__setattr__(copied, "embedded_topic", of_generation(first, number))
+        return copied
+
+    def worker_name(self, kind: str) -> str:
+        """The name of a worker of a kind on this machine: `embed-web1`."""
+        return f"{kind}{SEPARATOR}{self.worker_host or gethostname()}"
+
+    def of_worker(self, kind: str) -> "Settings":
+        """The same settings for a worker of a kind, whose clients name it at the brokers."""
+        copied = self.model_copy()
+        copied._worker = kind
+        return copied
 
     @property
     def client_id(self) -> str:
-        """What clients call themselves at the brokers, for quotas and logs."""
-        return in_namespace(self.namespace, CLIENT)
+        """What clients call themselves at the brokers, for quotas and logs: `tastestream-embed-web1`, or `tastestream` in a command."""
+        name = f"{CLIENT}{SEPARATOR}{self.worker_name(self._worker)}" if self._worker else CLIENT
+        return in_namespace(self.namespace, name)
+
+    @property
+    def group_instance_id(self) -> str | None:
+        """By what its groups know a worker when it comes back; None if each start is a new member."""
+        return in_namespace(self.namespace, self.worker_name(self._worker)) if self.static_membership else None
 
     @property
     def state_dir(self) -> Path:

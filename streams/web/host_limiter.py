@@ -14,12 +14,14 @@ No I/O: the caller makes the request while it holds a slot.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from heapq import nlargest
 from time import monotonic
+from typing import NamedTuple
 
 from streams.exceptions import FetchError
 from streams.web.circuit_breaker import CircuitBreaker, State
@@ -60,6 +62,14 @@ class _Host:
         return max(1, round(self.full_limit * (1 - self.breaker.failure_share)))
 
 
+class Failing(NamedTuple):
+    """A host, some of whose recent requests failed."""
+
+    name: str  # host and port
+    state: State  # of its circuit breaker
+    share: float  # of its recent requests that failed, between 0 and 1
+
+
 class HostLimiter:
     """The concurrency limits and circuit breakers of all hosts that one worker fetches pictures from."""
 
@@ -96,6 +106,22 @@ class HostLimiter:
         finally:
             host.active -= 1
             self._admit_waiting(host)
+
+    def states(self) -> dict[State, int]:
+        """The number of hosts whose circuit breakers are in each state."""
+        now = self._clock()
+        counts = Counter(host.breaker.state(now) for host in self._hosts.values())
+        return {state: counts[state] for state in State}
+
+    def worst(self, count: int) -> list[Failing]:
+        """The hosts that fail most, at most `count` of them; those whose circuit breakers are not closed come first."""
+        now = self._clock()
+        failing = [
+            Failing(host.name, host.breaker.state(now), host.breaker.failure_share)
+            for host in self._hosts.values()
+            if host.breaker.failure_share
+        ]
+        return nlargest(count, failing, key=lambda one: (one.state is not State.CLOSED, one.share))
 
     async def _take_unproven_slot(self, host: _Host, stack: AsyncExitStack) -> None:
         wait = self._limits.unproven_wait

@@ -40,6 +40,10 @@ class Parts:
         await asyncio.Event().wait()
 
 
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
 @pytest.mark.parametrize(
     ("failure", "blamed"),
     [
@@ -60,12 +64,12 @@ async def test_only_a_failure_that_an_event_can_cause_counts_as_a_death(
 ) -> None:
     for _ in range(DEATHS):
         journal = CrashJournal(tmp_path)
-        journal.begin({TP: 5}, {TP: 9}, 16)
+        journal.begin(TP.topic, {TP: 5}, {TP: 9}, 16)
         journal.hold(TP, 5)
         parts: Any = Parts(failure)
-        assert await _serve(parts, parts, asyncio.Event(), journal) != 0
+        assert await _serve(parts, parts, asyncio.Event(), journal, _never) != 0
         assert (tmp_path / NAME).exists(), "the run after it looks for progress"
     journal = CrashJournal(tmp_path)
-    journal.begin({TP: 5}, {TP: 9}, 16)
+    journal.begin(TP.topic, {TP: 5}, {TP: 9}, 16)
 
     assert journal.hold(TP, 5) is blamed

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from streams.console import PlainConsole, print_error
-from streams.runtime.process import OneLine
+from streams.logs.formats import TextLines
 from streams.text import UNSAFE, visible, visible_json
 
 
@@ -90,7 +90,7 @@ def test_a_record_of_the_log_is_one_line_and_a_traceback_cannot_pretend_to_be_an
         _fail(f"x\nERROR forged {text}")
     error = (raised.type, raised.value, raised.tb)
     record = logging.LogRecord("n", logging.INFO, "", 0, "user %s", (text,), error)
-    first, *traceback = OneLine("%(message)s").format(record).split("\n")
-    assert first == f"user {visible(text)}"
+    first, *traceback = TextLines("embed").format(record).split("\n")
+    assert first.endswith(f" INFO    embed n: user {visible(text)}")
     assert traceback
     assert all(line.startswith("  ") and line.isprintable() for line in traceback)

@@ -25,14 +25,15 @@ ENVIRONMENT = ("PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH")
 
 START_WAIT = 6.0  # seconds of one wait for a process that starts; for a picture it is `DecoderLimits.seconds`
 IDLE_WAITS, WAITS = 10, 100
-"""Waits after which a process counts as hung: those in which it does not compute, and all. On a busy machine a process
-computes little, and its own timer ends it. They are waits and not a time: a pause of the whole machine is one of them at most."""
+"""Waits after which a process counts as hung: those in which it sleeps, and all. On a busy machine a process does not sleep: it
+waits for a processor, and its own timer ends it. They are waits and not a time: a pause of the whole machine is one at most."""
 
 OVERTIME = 2
 """Waits of processor time after which the process has no timer any more: it takes no more than one for a picture. Code that a
 picture runs can stop the timer."""
 
 COMPUTES = 0.02  # processor seconds in one wait; a process that sleeps uses none
+RUNNABLE = ("R", "D")  # states: runs or waits for a processor; waits for a disk, or for memory that is on one
 
 PIPE_BUFFER = 1024**2  # bytes, of which the kernel grants 208 KiB by default: an answer fits
 END_TIMEOUT = 1.0  # seconds that a process has to end once it has closed its pipe
@@ -67,8 +68,12 @@ class Decoder:
 
     @property
     def pid(self) -> int | None:
-        """Id of the process, or None before the first start."""
+        """Id of the process; None before the first start, and after it was closed."""
         return self._running.pid if self._running else None
+
+    def processor_seconds(self) -> float:
+        """Of the process so far, in steps of a hundredth; 0 without a process, and outside Linux."""
+        return processor_use(self._running.pid)[1] if self._running else 0.0
 
     @property
     def _process(self) -> subprocess.Popen[bytes]:
@@ -146,15 +151,17 @@ class Decoder:
 
     def kill(self) -> None:
         """End the process, from any thread. A thread that waits for its answer gets DecoderDied."""
-        if self._running is not None:
-            self._running.kill()
-            self._running.wait()
+        running = self._running  # another thread may close it
+        if running is not None:
+            running.kill()
+            running.wait()
 
     def close(self) -> None:
         """End the process and close the pipe to it."""
         self.kill()
         if self._opened is not None:
             self._opened.close()
+        self._running = self._opened = None
 
     def _answer(self, pixels: NDArray[np.uint8] | None = None) -> tuple[int, bytes]:
         """Kind and body of the next answer. The body of PIXELS goes to `pixels`."""
@@ -200,9 +207,9 @@ class Decoder:
                 raise DecoderDied("deadline", f"no answer in {waits} waits of {self._limits.seconds:g} s")
 
     def _computes(self) -> bool:
-        """Whether the process has worked since the last look."""
-        before, self._used = self._used, processor_seconds(self._process.pid)
-        return self._used - before > COMPUTES
+        """Whether the process has worked since the last look, or would if it had a processor."""
+        before, (state, self._used) = self._used, processor_use(self._process.pid)
+        return self._used - before > COMPUTES or state in RUNNABLE
 
     def _death(self) -> DecoderDied:
         """Why the process has closed its end of the pipe."""
@@ -235,13 +242,14 @@ def _environment(limits: DecoderLimits) -> dict[str, str]:
     return kept | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's threads take 8 MiB of addresses and more each, for nothing
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time of a process so far, seconds (Linux; 0 elsewhere)."""
+def processor_use(pid: int) -> tuple[str, float]:
+    """State of a process, and its processor time so far in seconds (Linux; nothing and 0 elsewhere), see proc(5)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime and stime, see proc(5)
+        return "", 0.0
+    utime, stime = int(fields[11]), int(fields[12])
+    return fields[0], (utime + stime) / os.sysconf("SC_CLK_TCK")
 
 
 def _timeval(seconds: float) -> bytes:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Generator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from queue import SimpleQueue
+from queue import Empty, LifoQueue
 from threading import Event, Lock
 from time import monotonic
 from typing import NamedTuple
@@ -28,22 +28,28 @@ DECODERS = 2  # processes. Two keep ahead of the model
 PER_HOST = (
     32  # pictures of one host that wait for a decoder or have one: enough for both to be busy while the host pauses
 )
-QUICK = 1.0  # seconds that pictures of a sound host take on average, also on a busy machine
+QUICK = 1.0  # processor seconds that pictures of a sound host take on average
 RECENT = 8  # pictures that the average is of
 UNPROVEN = ""  # stands for all hosts whose pictures are not quick, and for new ones
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0  # seconds before another attempt to start a process; doubles each time
 
 
 @contextmanager
-def open_decoders(limits: DecoderLimits, count: int = DECODERS) -> Generator["DecoderPool"]:
+def open_decoders(limits: DecoderLimits, count: int = DECODERS, *, lazy: bool = False) -> Generator["DecoderPool"]:
     """Start decoder processes, and end them afterwards.
+
+    Args:
+        limits: of each process.
+        count: of processes.
+        lazy: whether the first pictures start them.
 
     Raises:
         DecoderError: they do not start.
     """
     pool = DecoderPool(limits, count)
     try:
-        pool.start()
+        if not lazy:
+            pool.start()
         yield pool
     finally:
         pool.close()
@@ -57,6 +63,19 @@ class _Picture(NamedTuple):
     decoded: "Future[NDArray[np.uint8]]"
 
 
+class _Work:
+    """What a picture costs. That it waits for a processor of a busy machine does not count."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder, self._pid, self._began = decoder, decoder.pid, monotonic()
+        self._used = decoder.processor_seconds()
+
+    def seconds(self) -> float:
+        """Processor seconds so far; those by the clock if the process was started anew, or does not say."""
+        used = self._decoder.processor_seconds()
+        return used - self._used if used and self._decoder.pid == self._pid else monotonic() - self._began
+
+
 class DecoderPool:
     """Decodes pictures in processes, one picture at a time in each. Each has a thread here that waits for its answer.
 
@@ -67,11 +86,14 @@ class DecoderPool:
     def __init__(self, limits: DecoderLimits, count: int) -> None:
         self._decoders = [Decoder(limits) for _ in range(count)]
         self._threads = ThreadPoolExecutor(count, "decode")
-        self._idle: SimpleQueue[Decoder] = SimpleQueue()
+        self._idle: LifoQueue[Decoder] = LifoQueue()  # pictures that come one by one need one process
+        for decoder in self._decoders:
+            self._idle.put(decoder)
+        self._last = monotonic()  # when a picture was done
         self._closing = Event()
         self._limits = limits
         self._turns = Turns[_Picture]()
-        self._seconds = OrderedDict[str, float]()  # of a recent picture, by host; least recently used first
+        self._seconds = OrderedDict[str, float]()  # mean of recent pictures, by host; least recently used first
         self._lock = Lock()  # guards the turns and the seconds
         self._rooms = WeakValueDictionary[str, asyncio.Semaphore]()  # by host; whoever is in one keeps it
 
@@ -85,12 +107,21 @@ class DecoderPool:
 
         A thread of the pool starts them: the kernel ends a process with the thread that has started it.
         """
-        unfiltered = set(self._threads.map(Decoder.start, self._decoders)) - {""}
-        if unfiltered:
-            logger.warning(
-                "system calls of the decoder processes are not filtered (%s); their other limits hold", *unfiltered
-            )
-        for decoder in self._decoders:
+        for unfiltered in set(self._threads.map(Decoder.start, self._decoders)):
+            _warn(unfiltered)
+
+    def rest(self, seconds: float) -> None:
+        """End the processes if there was no picture for so long. The next one starts them again."""
+        if monotonic() - self._last < seconds:
+            return
+        idle: list[Decoder] = []
+        try:
+            while True:
+                idle.append(self._idle.get_nowait())
+        except Empty:
+            pass
+        for decoder in idle:
+            decoder.close()
             self._idle.put(decoder)
 
     def room(self, host: str) -> asyncio.Semaphore:
@@ -128,27 +159,30 @@ class DecoderPool:
         """Decode the picture whose turn it is."""
         with self._lock:
             turn, picture = self._turns.take()
-        decoded, began = picture.decoded, monotonic()
+        decoded = picture.decoded
         try:
             if decoded.set_running_or_notify_cancel():
-                decoded.set_result(self._decode(picture.data, picture.size, picture.max_pixels))
+                decoded.set_result(self._decode(picture.data, picture.size, picture.max_pixels, picture.host))
         except BaseException as error:  # noqa: BLE001 -- whoever waits for the picture raises it
             decoded.set_exception(error)
         finally:
             with self._lock:
                 self._turns.end(turn)
-                self._count(picture.host, monotonic() - began)
             del decoded, picture  # the traceback of an error would keep them
 
     def _count(self, host: str, seconds: float) -> None:
-        mean = self._seconds.pop(host, seconds)
-        self._seconds[host] = mean + (seconds - mean) / RECENT
-        if len(self._seconds) > KNOWN_HOSTS:
-            self._seconds.popitem(last=False)
+        with self._lock:
+            mean = self._seconds.pop(host, seconds)
+            self._seconds[host] = mean + (seconds - mean) / RECENT
+            if len(self._seconds) > KNOWN_HOSTS:
+                self._seconds.popitem(last=False)
 
-    def _decode(self, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
+    def _decode(self, data: bytes, size: int, max_pixels: int, host: str = "") -> NDArray[np.uint8]:
         decoder = self._idle.get()
+        work = _Work(decoder)
         try:
+            if decoder.pid is None:
+                self._start(decoder)
             try:
                 return self._decode_with(decoder, data, size, max_pixels)
             except DecoderDied as death:
@@ -158,6 +192,8 @@ class DecoderPool:
         except DecoderDied as death:
             raise self._refusal(len(data), death) from death
         finally:
+            self._count(host, work.seconds())
+            self._last = monotonic()
             self._idle.put(decoder)
 
     def _decode_with(self, decoder: Decoder, data: bytes, size: int, max_pixels: int) -> NDArray[np.uint8]:
@@ -165,15 +201,15 @@ class DecoderPool:
         try:
             return decoder.decode(data, size, max_pixels)
         except DecoderDied as death:
-            self._restart(decoder, death.cause)
+            self._start(decoder, death.cause)
             raise
         except PictureError as error:
             if error.reason == "picture_too_costly":  # libraries that had no memory may have lost some
-                self._restart(decoder, "memory")
+                self._start(decoder, "memory")
             raise
 
-    def _restart(self, decoder: Decoder, cause: str) -> None:
-        """Start a new process, however long that takes: without it no picture can be decoded.
+    def _start(self, decoder: Decoder, cause: str = "") -> None:
+        """Start a new process, however long that takes: without it no picture can be decoded. `cause`: of a restart.
 
         Raises:
             CancelledError: the pool is being closed.
@@ -181,13 +217,17 @@ class DecoderPool:
         pause = FIRST_PAUSE
         while not self._closing.is_set():
             try:
-                decoder.start()
+                unfiltered = decoder.start()
             except DecoderError as error:
                 logger.error("%s; trying again in %.1f s", error, pause)  # noqa: TRY400 -- the message says everything
+                metrics.decoder_restarts.labels("start").inc()
                 self._closing.wait(pause)
                 pause = min(2 * pause, LONGEST_PAUSE)
             else:
-                metrics.decoder_restarts.labels(cause).inc()
+                if cause:
+                    metrics.decoder_restarts.labels(cause).inc()
+                else:
+                    _warn(unfiltered)
                 break
         if self._closing.is_set():
             decoder.kill()
@@ -207,4 +247,12 @@ class DecoderPool:
             "decoder_crashed",
             f"{size} bytes whose decoder was killed twice, not by this worker ({death}): "
             "give the worker more memory if there is too little, and send the event again",
+        )
+
+
+def _warn(unfiltered: str) -> None:
+    """Log why system calls of a process are not filtered, if they are not."""
+    if unfiltered:
+        logger.warning(
+            "system calls of the decoder processes are not filtered (%s); their other limits hold", unfiltered
         )

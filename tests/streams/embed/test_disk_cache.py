@@ -208,6 +208,15 @@ def test_the_disk_stays_bounded_and_the_oldest_entries_are_dropped_first(tmp_pat
     assert size(tmp_path / "c") < 1.5 * limit
 
 
+def test_a_lower_limit_counts_from_the_next_start(tmp_path: Path) -> None:
+    with cache(tmp_path / "c", max_bytes=64 * MIB) as disk:
+        fill(disk)
+    before = size(tmp_path / "c")
+    with cache(tmp_path / "c", max_bytes=8 * MIB) as disk:
+        fill(disk)
+    assert size(tmp_path / "c") < before
+
+
 def test_the_cache_reports_that_it_is_full(tmp_path: Path) -> None:
     with cache(tmp_path / "c", max_bytes=16 * MIB) as disk:
         disk.keep(URL, ROW, now=NOW)

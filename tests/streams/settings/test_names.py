@@ -38,6 +38,16 @@ def names_of(settings: Settings) -> set[str]:
     }
 
 
+def test_a_worker_keeps_its_name_in_its_group_only_if_asked_to() -> None:
+    known = [
+        read_settings(worker_host="web1", namespace="shop", static_membership=static)
+        .of_worker("profile")
+        .group_instance_id
+        for static in (True, False)
+    ]
+    assert known == ["shop-profile-web1", None]
+
+
 def refusal() -> str:
     with pytest.raises(StartupError) as refused:
         read_settings()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 
 from model.bundle import Bundle
@@ -22,7 +21,6 @@ from streams.messages import EmbeddedInteraction
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.taste import work
-from streams.taste.profile import Profile
 from streams.trend.trend import Trend
 from tests.command import Command, Done
 from tests.streams.taste.made import BROKEN, STRANGE, photo, products, write_photos
@@ -76,7 +74,7 @@ def sneakers(folder: Path, count: int = 3) -> Path:
 
 def test_the_profile_is_what_the_workers_make_of_a_bag_of_these_photos(tastestream: Command, folder: Path) -> None:
     found = profile(tastestream("taste", str(folder), "--json", "--top", "12"))
-    jsonschema.Draft202012Validator(msgspec.json.schema(Profile)).validate(found)
+    jsonschema.Draft202012Validator(profile(tastestream("schema", "taste"))).validate(found)
     bundle = Bundle.load()
     embedder = bundle.split_embedder()
     bag = Bag()

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from model.exceptions import PictureError
 from streams.embed.decoding import decoder, pool
-from streams.embed.decoding.decoder import processor_seconds
+from streams.embed.decoding.decoder import IDLE_WAITS, processor_use
 from streams.embed.decoding.limits import DecoderLimits
 from streams.embed.decoding.pool import DecoderPool, open_decoders
 from streams.exceptions import DecoderError
@@ -69,7 +69,7 @@ async def computing(decoders: DecoderPool) -> int:
 
     def found() -> list[int]:
         started = [pid for pid in decoders.pids if alive(pid) and descriptors(pid) == ["0"]]
-        return [pid for pid in started if processor_seconds(pid) > before.setdefault(pid, processor_seconds(pid))]
+        return [pid for pid in started if processor_use(pid)[1] > before.setdefault(pid, processor_use(pid)[1])]
 
     async with asyncio.timeout(TIMEOUT):
         while not (pids := found()):  # noqa: ASYNC110
@@ -116,7 +116,7 @@ def test_no_decoder_outlives_a_worker_that_is_killed(tmp_path: Path, busy: bool)
         assert worker.stdout is not None
         pids = [int(pid) for pid in worker.stdout.readline().split()]
         if busy:
-            wait_until(lambda: any(processor_seconds(pid) > 1 for pid in pids), TIMEOUT)
+            wait_until(lambda: any(processor_use(pid)[1] > 1 for pid in pids), TIMEOUT)
         assert len(pids) == 2
         assert all(map(alive, pids))
         worker.kill()
@@ -160,6 +160,20 @@ async def test_a_decoder_that_dies_while_it_is_idle_costs_no_picture() -> None:
             os.kill(pid, number)
             wait_until(lambda old=pid: not alive(old), TIMEOUT)
             assert (await decoders.decode(sound("PNG"), SIZE, PIXELS)).shape == (SIZE, SIZE, 3)
+
+
+async def test_a_decoder_that_ends_before_its_first_picture_is_counted_and_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = restarts("start")
+    with open_decoders(DEFAULTS, count=1) as decoders:
+        [pid] = decoders.pids
+        monkeypatch.setattr(decoder, "PROGRAM", "no.such.program")
+        os.kill(pid, signal.SIGKILL)
+        waiting = asyncio.create_task(decoders.decode(sound("PNG"), SIZE, PIXELS))
+        await until(lambda: restarts("start") > before)
+        monkeypatch.undo()
+        assert (await waiting).shape == (SIZE, SIZE, 3)
 
 
 async def test_a_decoder_that_hangs_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,9 +309,49 @@ async def test_a_decoder_that_cannot_be_replaced_is_tried_until_it_starts(monkey
         assert (await waiting).shape == (SIZE, SIZE, 3)
 
 
+async def test_a_decoder_that_gets_no_processor_is_waited_for() -> None:
+    seconds, processor = 0.4, min(os.sched_getaffinity(0))
+    with open_decoders(DecoderLimits(seconds, DEFAULTS.memory), count=1) as decoders:
+        [pid] = decoders.pids
+        os.sched_setaffinity(pid, {processor})
+        os.sched_setscheduler(pid, os.SCHED_IDLE, os.sched_param(0))
+        with subprocess.Popen(
+            [sys.executable, "-c", f"import os\nos.sched_setaffinity(0, {{{processor}}})\nwhile 1: pass"]
+        ) as busy:
+            waiting = asyncio.create_task(decoders.decode(sound("WEBP", 2000), SIZE, PIXELS))
+            await asyncio.wait([waiting], timeout=seconds * IDLE_WAITS * 1.5)
+            starved = not waiting.done()
+            busy.kill()
+        assert starved
+        assert (await waiting).shape == (SIZE, SIZE, 3)
+        assert decoders.pids == [pid]
+
+
 async def test_all_formats_are_decoded_side_by_side() -> None:
     with open_decoders(DEFAULTS, count=3) as decoders:
         found = await asyncio.gather(
             *(decoders.decode(sound(FORMATS[n % len(FORMATS)]), SIZE, PIXELS) for n in range(60))
         )
     assert {one.shape for one in found} == {(SIZE, SIZE, 3)}
+
+
+async def test_the_first_picture_starts_a_process_and_one_that_rests_ends_until_the_next_picture() -> None:
+    picture = sound("JPEG")
+    with open_decoders(DEFAULTS, lazy=True) as decoders:
+        assert decoders.pids == []
+        before = await decoders.decode(picture, SIZE, PIXELS)
+        [first] = decoders.pids
+        await decoders.decode(picture, SIZE, PIXELS)
+        decoders.rest(TIMEOUT)
+        assert decoders.pids == [first]  # pictures one by one need one process, and it has not rested for long enough
+        decoders.rest(0)
+        assert decoders.pids == [] and not alive(first)
+        assert (await decoders.decode(picture, SIZE, PIXELS) == before).all()
+        [second] = decoders.pids
+    assert first != second and not alive(second)
+
+
+async def test_pictures_that_come_at_once_start_all_processes() -> None:
+    with open_decoders(DEFAULTS, lazy=True) as decoders:
+        await asyncio.gather(*(decoders.decode(sound("JPEG"), SIZE, PIXELS) for _ in range(8)))
+        assert len(decoders.pids) == 2
