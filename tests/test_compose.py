@@ -69,7 +69,7 @@ def test_every_value_of_a_service_is_valid(name: str, monkeypatch: pytest.Monkey
     settings = settings_of(name, monkeypatch, tmp_path)
     for variable, value in SERVICES[name]["environment"].items():
         assert isinstance(value, str), f"{variable} is not quoted: YAML may write {value!r} another way"
-    assert str(settings.data_dir) == "/data"
+    assert str(settings.data_dir) == ("/data" if name in WORKERS else "/tmp/data")  # noqa: S108 -- tmpfs on /data belongs to root
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -146,5 +146,31 @@ def test_kafka_keeps_its_log_in_its_volume() -> None:
 
 def test_ports_are_open_only_on_this_machine() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert ports == ["127.0.0.1:9092:9092"]
+    assert ports == ["127.0.0.1:9092:9092", "127.0.0.1:9090:9090", "127.0.0.1:3000:3000"]
     assert "HOST://localhost:9092" in KAFKA["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
+
+
+def test_prometheus_scrapes_the_workers_that_answer_it_and_nobody_outside_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = yaml.safe_load((REPOSITORY / "deploy/prometheus/prometheus.yaml").read_text("utf-8"))
+    [job] = config["scrape_configs"]
+    expected: list[str] = []
+    for name in ("embed", "profile"):
+        settings = settings_of(name, monkeypatch, tmp_path)
+        assert settings.web_host == "0.0.0.0"
+        assert "ports" not in SERVICES[name]
+        expected.append(f"{name}:{getattr(settings, f'{name}_port')}")
+    assert job["job_name"] == "tastestream"
+    assert job["static_configs"] == [{"targets": expected}]
+
+
+def test_the_monitoring_starts_only_if_it_is_asked_for() -> None:
+    optional = {name for name, service in SERVICES.items() if service.get("profiles") == ["monitoring"]}
+    assert optional == {"prometheus", "grafana"}
+
+
+@pytest.mark.parametrize("name", list(SERVICES))
+def test_a_folder_that_a_service_mounts_exists(name: str) -> None:
+    folders = [volume.split(":")[0] for volume in SERVICES[name].get("volumes", []) if volume.startswith("./")]
+    assert all((REPOSITORY / folder).is_dir() for folder in folders)
