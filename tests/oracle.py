@@ -18,7 +18,7 @@ from model.scoring import ScoringBag, score_bags
 from streams.bundles import Bundles
 from streams.messages import EmbeddedInteraction, Interaction
 from streams.profile.bag import Bag, Embedder, fold, items, newest_first
-from streams.profile.scoring import ScoringOptions, log_weight
+from streams.profile.scoring import NOTHING, ScoringOptions, log_weight
 
 OPTIONS = ScoringOptions(
     bag_size=64, top_k=10, type_weights={"purchase": 1.0, "cart": 0.6, "view": 0.3}, half_life=None
@@ -111,6 +111,23 @@ class Oracle:
                 bag, [item.item_id for item in found], self._scores(rounded, prior), self._scores(unrounded, prior)
             )
         return result
+
+    def scores_at(self, bag: Bag, moment: int, windows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The scores [D] of a bag by a bundle that uses the trend. An empty bag gets what the trend says, without any item.
+
+        Args:
+            bag: of a user.
+            moment: at which the items have their ages, milliseconds since the epoch.
+            windows: the trend at that moment, float32 [3, D].
+        """
+        found = items(newest_first(bag), embedder=self._embedder, bag_size=self._options.bag_size)
+        size = self.bundle.embedding_size
+        rows = [dequantize([item.embedding], size)[0] for item in found] or [np.zeros(size, np.float32)]
+        weights = log_weight(found, self._options) if found else np.full(1, NOTHING, np.float32)
+        ages = [max(0, moment - item.timestamp) / 86_400_000 for item in found] or [0.0]
+        asked = ScoringBag(np.stack(rows), weights, np.array(ages, np.float32), windows)
+        [scored] = score_bags(self._aggregator, [asked])
+        return scored.scores
 
     def _scores(self, embeddings: list[NDArray[np.float32]], prior: NDArray[np.float32]) -> NDArray[np.float32]:
         if not embeddings:

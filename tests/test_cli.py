@@ -140,6 +140,7 @@ def test_the_supervisor_imports_nothing_that_only_its_workers_need() -> None:
         (["demo", "--pace", "slow"], "Invalid value for '--pace'"),
         (["schema", "xml"], "'xml' is not one of"),
         (["bundle", "check"], "Missing argument 'path'"),
+        (["dlq", "list", "--reason", "htpp_status"], "--reason 'htpp_status' is no reason; did you mean http_status?"),
         (["dlq", "redrive"], "dlq redrive needs a filter, such as --reason or --since, or --all"),
         (["dlq", "redrive", "--dry-run", "--rate", "5"], "dlq redrive needs a filter"),
         (["dlq", "redrive", "--all", "--reason", "timeout"], "--all means all dead letters"),
@@ -229,6 +230,59 @@ def test_a_wrong_settings_file_ends_with_code_78_and_one_line_that_names_it(
         assert named in the_one_line(tastestream("--config", file, *command), 78)
 
 
+@pytest.mark.parametrize("option", [["--config", "some.toml"], ["--config=some.toml"]])
+def test_config_is_accepted_anywhere_on_the_line(tastestream: Command, tmp_path: Path, option: list[str]) -> None:
+    (tmp_path / "some.toml").write_text("top_k = 7")
+    for line in ([*option, "settings"], ["settings", *option]):
+        assert "\nTASTESTREAM_TOP_K=7\n" in tastestream(*line).out
+
+
+def test_what_follows_two_hyphens_is_no_option() -> None:
+    assert cli.with_config_first(["dlq", "list", "--config", "a"]) == ["--config", "a", "dlq", "list"]
+    assert cli.with_config_first(["bundle", "show", "--", "--config"]) == ["bundle", "show", "--", "--config"]
+
+
+def test_a_config_without_a_file_is_a_wrong_argument(tastestream: Command) -> None:
+    assert "--config" in the_one_line(tastestream("settings", "--config"), 2)
+
+
+# Completion
+
+
+def completions(words: str, **environment: str) -> list[str]:
+    """What bash completes the last word of a line to, by the script that `completion bash` prints."""
+    place = words.count(" ")
+    script = f"""
+        tastestream() {{ {sys.executable} -m streams "$@"; }}; export -f tastestream
+        source <({sys.executable} -m streams completion bash | sed 's/ env COMP_WORDS/ COMP_WORDS/')
+        COMP_WORDS=({words}{' ""' if words.endswith(" ") else ""}); COMP_CWORD={place}
+        _tastestream_completion tastestream; printf '%s\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_options_and_values() -> None:
+    assert completions("tastestream dl") == ["dlq"]
+    assert completions("tastestream dlq re") == ["redrive"]
+    assert completions("tastestream dlq list --reas") == ["--reason"]
+    assert completions("tastestream dlq list --reason http") == ["http_status"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_a_script(tastestream: Command, shell: str) -> None:
+    done = tastestream("completion", shell)
+    assert (done.code, done.err) == (0, "")
+    assert f"_TASTESTREAM_COMPLETE=complete_{shell}" in done.out
+
+
+def test_the_help_names_the_demo_only_if_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "tastestream demo" in cli._first_step()
+    monkeypatch.setattr(cli, "is_installed", set[object]().__contains__)  # nothing is
+    assert "tastestream doctor" in cli._first_step()
+
+
 # Settings
 
 
@@ -296,11 +350,11 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def test_an_intact_bundle_is_called_intact(tastestream: Command, copy: Path) -> None:
+def test_an_intact_bundle_is_called_intact_on_one_line(tastestream: Command, copy: Path) -> None:
     done = tastestream("bundle", "check", str(copy))
     assert done.code == 0
     loaded = Bundle.load()
-    said = done.out.replace("\n", "")
+    [said] = done.out.splitlines()
     assert said.endswith(f"is intact; backbone {loaded.backbone_version}, embedder {loaded.embedder_version}")
 
 

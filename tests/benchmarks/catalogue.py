@@ -28,6 +28,7 @@ def main(count: int) -> None:
     with TemporaryDirectory() as folder:
         store = ItemStore(Path(folder))
         catalogue = ItemCatalogue(store, CodeIndex(SIZE), Embedder("embedder", HEADER_BYTES + SIZE))
+        catalogue.load()
         before, begun = resident_mb(), perf_counter()
         for start in range(0, count, CHUNK):
             numbers = range(start, min(start + CHUNK, count))
@@ -58,7 +59,7 @@ def main(count: int) -> None:
         store.close()
         begun = perf_counter()
         store = ItemStore(Path(folder))
-        ItemCatalogue(store, CodeIndex(SIZE), Embedder("embedder", HEADER_BYTES + SIZE))
+        ItemCatalogue(store, CodeIndex(SIZE), Embedder("embedder", HEADER_BYTES + SIZE)).load()
         show(f"start: {perf_counter() - begun:.1f} s")
         store.close()
 

@@ -22,6 +22,12 @@ from rich.console import Console
 
 from model.bundle import Bundle
 from model.quantization import quantize
+from offline_training.datasets.picture_ref import PictureRef
+from offline_training.replay.evaluation.prequential import Rules
+from offline_training.replay.play.events import EventSelection
+from offline_training.replay.play.pacing import Pace
+from offline_training.replay.run import ReplayOptions, run_replay
+from offline_training.retrain.features import FeatureEmbeddings
 from offline_training.retrain.shared import share
 from streams.features.records import features_version
 from streams.settings import read_settings
@@ -29,6 +35,7 @@ from tests.kafka.broker import KafkaBroker
 from tests.kafka.system import System
 
 ADDRESS = "https://shop.example/{}.jpg"
+LEAD = 256  # unanswered events
 
 
 def users_of(dataset: Path) -> set[str]:
@@ -76,16 +83,25 @@ def main() -> None:
         if (done := system.command("topics")).returncode:
             raise SystemExit(done.stderr)
         features = {ADDRESS.format(name): quantize(row) for name, row in zip(names, rows, strict=True) if name in items}
-        settings = read_settings(broker=broker.bootstrap)
+        settings = read_settings(broker=broker.bootstrap, bundle=arguments.bundle)
         asyncio.run(share(settings, features_version(bundle), features, int(time.time() * 1000)))
+        options = ReplayOptions(
+            dataset=folder / "dataset",
+            out=arguments.out,
+            selection=EventSelection(),
+            rules=Rules(),
+            pace=Pace(),
+            lead=LEAD,
+            host="127.0.0.1",
+            port=0,
+            tag="",
+            check=True,
+            measured=folder / "measured.txt",
+        )
+        embeddings = FeatureEmbeddings({PictureRef(url): row for url, row in features.items()})
         with system.worker("all"):
-            command = ["replay", str(folder / "dataset"), "--measured-users", str(folder / "measured.txt")]
-            begun = time.monotonic()
-            playing = system.begin(*command, "--check", "--out", str(arguments.out.absolute()))
-            said, _ = playing.communicate()
-        Console(soft_wrap=True).print(f"{said}\n{time.monotonic() - begun:,.0f} s", markup=False)
-    if playing.returncode:
-        raise SystemExit(playing.returncode)
+            code = run_replay(settings, options, Console(width=100), embeddings)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

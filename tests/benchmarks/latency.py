@@ -1,8 +1,11 @@
-"""Latency from producing an event to its recommendation on an idle system, one event at a time, and memory of the workers.
+"""Latency from producing an event to its recommendation, and to an answer over HTTP that holds it; and memory of the workers.
+
+The system is idle, and there is one event at a time.
 
     python -m tests.benchmarks.latency
 
-Kafka and both workers run on this machine. `fetched`: new pictures, from a local server. `cached`: the same pictures again. The
+Kafka and the workers run on this machine. `fetched`: new pictures, from a local server. `cached`: the same pictures again.
+`asked over HTTP`: the same once more, and the serve worker is asked for an answer with the event as soon as it is sent. The
 pictures are those of the H&M data set if it is available, else the photos of the demo, each under many URLs.
 """
 
@@ -16,6 +19,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from time import perf_counter, time
 
+import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from rich.console import Console
 from rich.progress import track
@@ -61,17 +65,41 @@ async def measure(system: System, events: list[dict[str, object]]) -> list[float
         return waits
 
 
+async def measure_asked(system: System, events: list[dict[str, object]]) -> list[float]:
+    """Milliseconds of each event until an answer of the serve worker holds it."""
+    waits: list[float] = []
+    address = f"http://127.0.0.1:{system.ports['serve']}/v1/users"
+    async with (
+        AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer,
+        aiohttp.ClientSession() as session,
+    ):
+        for event in track(events, console=Console(stderr=True), transient=True):
+            url = f"{address}/{event['user_id']}/recommendations?event_id={event['event_id']}&wait_ms=5000"
+            begun = perf_counter()
+            value = json.dumps(event).encode()
+            sent = await producer.send("user-interactions", value, key=str(event["user_id"]).encode())
+            async with session.get(url) as response:
+                answer = await response.json()
+            waits.append((perf_counter() - begun) * 1000)
+            if answer["up_to_date"] is not True:
+                raise RuntimeError(f"the answer does not hold the event: {answer}")
+            await sent
+    return waits
+
+
 async def run(count: int, rounds: int) -> None:
     console = Console(width=120)
     with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
         system = System(broker, Path(temporary))
         with picture_server(photos()) as base, system.worker("all"):
             fresh = urls(photos(), base)
-            rows: dict[str, list[list[float]]] = {"fetched": [], "cached": []}
+            system.wait_ready("serve")
+            ways = {"fetched": measure, "cached": measure, "cached, asked over HTTP": measure_asked}
+            rows: dict[str, list[list[float]]] = {name: [] for name in ways}
             number = 0
             for _ in range(rounds):
                 some = [next(fresh) for _ in range(count)]
-                for measured in rows.values():
+                for name, measured in rows.items():
                     events: list[dict[str, object]] = []
                     for url in some:
                         number += 1
@@ -85,10 +113,10 @@ async def run(count: int, rounds: int) -> None:
                                 "image_url": url,
                             }
                         )
-                    measured.append(await measure(system, events))
+                    measured.append(await ways[name](system, events))
             memory = {kind: peak_resident_mb(system.worker_pid(kind)) for kind in system.ports}
     table = Table(
-        "picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to recommendation"
+        "picture", "events", "p50 ms", "p95 ms", "p99 ms", "p50 of each round", title="from produce to the answer"
     )
     for kind, measured in rows.items():
         flat = sorted(value for one in measured for value in one)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from model.bundle import Bundle
 from streams.demo.catalogue import CATALOGUE
+from tests.benchmarks.results import in_turn
 from tests.benchmarks.throughput.peers import PEERS
 from tests.benchmarks.throughput.stand import Outcome, Stand
 from tests.benchmarks.throughput.workload import Shop
@@ -66,10 +67,7 @@ def main() -> None:
         table.add_row(name, *figures)
     console = Console(width=120)
     console.print(table)
-    each = ratios(found)
-    console.print(
-        f"processor time with / without: {', '.join(f'{one:.2f}' for one in each)}; median {statistics.median(each):.2f}"
-    )
+    console.print(in_turn("processor time with / without", ratios(found)))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,17 @@
-"""Writes the figures of a benchmark as JSON and, if matplotlib is installed, as a plot."""
+"""Shows the figures of a benchmark: as a line, as JSON and, if matplotlib is installed, as a plot."""
 
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 COLOURS = ("#4878a8", "#d6813c", "#6aa56e", "#8c6bb1", "#999999")
+
+
+def in_turn(what: str, ratios: Sequence[float]) -> str:
+    """Ratios of rounds in turn, on one line with their median."""
+    return f"{what}: {', '.join(f'{ratio:.2f}' for ratio in ratios)}; median {statistics.median(ratios):.2f}"
 
 
 def write(folder: Path, name: str, figures: object, draw: Callable[[Any], None], size: tuple[float, float]) -> None:

@@ -61,18 +61,20 @@ class Load:
         return percentile(self.waits, share)
 
 
-async def fill(broker: KafkaBroker, users: int, items: int) -> None:
-    """Write the bags of users to the changelog."""
+async def fill(broker: KafkaBroker, users: int, items: int) -> int:
+    """Write the bags of users to the changelog. Returns the number of items that they hold."""
     bundle, chance = Bundle.load(), random.Random(0)
     rng = np.random.default_rng(0)
     rows = quantize_all(rng.random((items, bundle.embedding_size), np.float32))
-    version = bundle.embedder_version
+    version, held = bundle.embedder_version, set[int]()
     async with AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, linger_ms=20, max_batch_size=512 * 1024
     ) as producer:
         for number in range(users):
             user, slots = f"user-{number}", {}
-            for place, item in enumerate(chance.sample(range(items), BAG)):
+            chosen = chance.sample(range(items), BAG)
+            held.update(chosen)
+            for place, item in enumerate(chosen):
                 name = f"item-{item}"
                 moment = Moment(START + place * 86_400_000, f"event-{number}-{place}", name, "purchase")
                 picture = Picture(moment, version, f"https://shop.example/{name}.jpg", rows[item])
@@ -80,6 +82,7 @@ async def fill(broker: KafkaBroker, users: int, items: int) -> None:
             for key, value in encode_bag(user, Bag(slots)).items():
                 await producer.send(BAGS_CHANGELOG, value, key, partition=partition_of(user.encode(), PARTITIONS))
         await producer.flush()
+    return len(held)
 
 
 async def asked(session: aiohttp.ClientSession, url: str, due: float) -> tuple[float, bool]:
@@ -119,7 +122,7 @@ def ready(system: System, process: subprocess.Popen[bytes], items: int) -> float
         if process.poll() is not None:
             raise SystemExit(system.log())
         status, text = system.get("serve", "/v1/status")
-        return status == 200 and '"ready":true' in text and f'"items":{items}' in text
+        return status == 200 and '"ready":true' in text and f'"items":{items},' in text
 
     wait_until(full, READ, system.log)
     return time.monotonic() - begun
@@ -153,9 +156,8 @@ def main() -> None:
         system = System(broker, folder)
         if (done := system.command("topics")).returncode:
             raise SystemExit(done.stderr)
-        asyncio.run(fill(broker, arguments.users, arguments.items))
+        held = asyncio.run(fill(broker, arguments.users, arguments.items))
         process = stack.enter_context(system.worker("serve", ready=False))
-        held = min(arguments.items, arguments.users * BAG)
         console.print(f"{arguments.users:,} users and {held:,} items after {ready(system, process, held):.0f} s")
         pid, address = system.worker_pid("serve"), f"http://127.0.0.1:{system.ports['serve']}"
         loads: list[Load] = []

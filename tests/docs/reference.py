@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -24,6 +25,9 @@ from streams.cli import COMMANDS, common
 from streams.dead_letter import PREFIX as HEADER_PREFIX
 from streams.kafka.topics import topic_specs
 from streams.messages import EVENT_ID_HEADER
+from streams.metrics import supervisor
+from streams.metrics.histogram import EventHistogram
+from streams.metrics.live import LiveMetric
 from streams.serve.api.app import OPENAPI, ROUTES
 from streams.serve.api.problems import PROBLEMS
 from streams.serve.api.routes import Route
@@ -140,24 +144,39 @@ def sentence(text: str) -> str:
 
 def metrics_page() -> str:
     """Every metric of the workers."""
-    rows: list[tuple[object, ...]] = []
-    for collector in vars(metrics).values():
-        if isinstance(collector, prometheus_client.metrics.MetricWrapperBase):
-            [described] = collector.describe()
-            suffix = "_total" if described.type == "counter" else ""
-            labels = ", ".join(map(code, collector._labelnames))
-            rows.append((code(described.name + suffix), described.type, labels, sentence(described.documentation)))
     return f"""
 # Metrics
 
 Each worker serves `/metrics` in the Prometheus text format: the embed worker on `EMBED_PORT`, the profile worker on `PROFILE_PORT`,
-both on `WEB_HOST` (see [Settings](settings.md)). The endpoint asks for no password.
+both on `WEB_HOST`, and the serve worker on `SERVE_PORT`
+(see [Settings](settings.md)). Only the serve worker asks for a token, if there is one.
 
-{table(("metric", "type", "labels", "what it is"), rows)}
+{metrics_table(metrics)}
 
 A histogram also has `_bucket`, `_sum` and `_count` series. The Python client adds `process_*` and `python_*` metrics, such as
 `process_resident_memory_bytes`. The [runbook](../operate/runbook.md) says what to do when one of them looks wrong.
+
+## Of the supervisor
+
+With `SUPERVISOR_PORT`, `tastestream worker all` serves the metrics of all its workers on one page. There each sample has a label
+`worker`. These are its own:
+
+{metrics_table(supervisor)}
 """
+
+
+def metrics_table(module: ModuleType) -> str:
+    """A table of the metrics that a module defines."""
+    rows: list[tuple[object, ...]] = []
+    for collector in vars(module).values():
+        if isinstance(collector, prometheus_client.metrics.MetricWrapperBase | EventHistogram | LiveMetric):
+            [described] = collector.describe()
+            suffix = "_total" if described.type == "counter" else ""
+            ours = isinstance(collector, EventHistogram | LiveMetric)
+            names = collector.labelnames if ours else collector._labelnames
+            labels = ", ".join(map(code, names))
+            rows.append((code(described.name + suffix), described.type, labels, sentence(described.documentation)))
+    return table(("metric", "type", "labels", "what it is"), rows)
 
 
 # -- messages
@@ -414,10 +433,10 @@ def cli_page() -> str:
     """Every command with its arguments and options."""
     parts = [
         "# Command line",
-        "Options of all commands come before the command: `tastestream --config FILE.toml worker all`.",
+        "Options of all commands come before the command: `tastestream --config FILE.toml worker all`. `--config` may stand anywhere.",
         options_table(common),
         "Exit codes: 0 done or stopped, 1 failed (for a worker: crashed, and a restart helps), 2 bad argument, 69 no broker, "
-        "78 misconfigured (a restart does not help), 130 stopped by Ctrl-C.",
+        "78 misconfigured (a restart does not help), 130 stopped by Ctrl-C, 143 stopped by SIGTERM (not a worker, which ends with 0).",
     ]
     mounted_apps = {mounted.app for mounted in COMMANDS.values()}
     for name, mounted in COMMANDS.items():
@@ -442,6 +461,11 @@ def app_parts(name: str, mounted: typer.Typer, extra: str) -> Iterator[str]:
     yield f"## {name}"
     yield plain((callback and callback.callback and callback.callback.__doc__) or str(mounted.info.help or ""))
     yield needs
+    if (
+        callback and callback.callback and list(parameters(callback.callback))
+    ):  # it does something without a subcommand, too
+        yield f"```\n{name} [OPTIONS]\n```"
+        yield options_table(callback.callback)
     for command in commands:
         yield from command_parts(f"{name} {command_name(command)}", command, 3)
     for below in mounted.registered_groups:

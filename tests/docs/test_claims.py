@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import ConsumerRecord
 
-from streams.dead_letter import MAX_BYTES, PREFIX, dead_letter
+from streams.dead_letter import MAX_BYTES, PREFIX, REASONS, dead_letter
 from streams.dead_letters.notes import NOTE
 from streams.exceptions import EventError
 from tests.records import unreadable
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 ROOT_PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 PAGES = [*(ROOT / name for name in ROOT_PAGES), *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-TOP = ("streams/", "model/", "offline_training/", "tests/", "docs/", ".github/", ".ci/")
+TOP = ("deploy/", "streams/", "model/", "offline_training/", "tests/", "docs/", ".github/", ".ci/")
 RAISERS = ("MessageError", "EventError", "FetchError", "PictureError", "Refusal", "_error", "_refusal")
 
 
@@ -72,7 +72,7 @@ def test_a_log_line_is_in_the_code(name: str, line: str) -> None:
 def test_the_page_on_dead_letters_explains_each_reason_and_no_other() -> None:
     page = (ROOT / "docs/operate/dead-letters.md").read_text()
     explained = set(re.findall(r"^\| `(\w+)` \|", page.partition("## Reasons")[2], re.MULTILINE))
-    assert explained == reasons()
+    assert explained == reasons() == REASONS
 
 
 def test_the_page_on_dead_letters_explains_each_header() -> None:

@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from streams.profile.bag import fold
 from streams.profile.rows import decode_bag, user_of
 from streams.settings.names import BAGS_CHANGELOG
-from tests.faults.tap import EMBEDDED, INPUT, LETTERS, OUTPUT, Embedded, Seen
+from tests.faults.tap import EMBEDDED, INPUT, LETTERS, OUTPUT, Embedded, Seen, changelog_of
 from tests.kafka.system import Record
 from tests.oracle import MAX_SLOTS
 
@@ -26,10 +26,11 @@ Place = tuple[TopicPartition, int]
 def acknowledged_early(given: "Input", seen: Seen, kept: Collection[str]) -> list[str]:
     """Describe the events that were committed too early. kept: the versions of the embedders in use."""
     letters = _letters(seen)
-    passed_on: dict[str, Place] = {}
+    passed_on: dict[str, list[Place]] = {}
     for one in seen.embedded:
         if one.event is not None:
-            passed_on.setdefault(one.event.event_id, (TopicPartition(EMBEDDED, one.partition), one.offset))
+            place = TopicPartition(one.topic, one.partition), one.offset
+            passed_on.setdefault(one.event.event_id, []).append(place)
     published: dict[str, Place] = {}
     for output in seen.outputs:
         published.setdefault(output.event_id, (TopicPartition(OUTPUT, output.partition), output.offset))
@@ -39,35 +40,45 @@ def acknowledged_early(given: "Input", seen: Seen, kept: Collection[str]) -> lis
         tp = TopicPartition(INPUT, record.partition)
         event = given.valid.get((record.partition, record.offset))
         event_id = event.event_id if event else "poison"
-        places = [passed_on[event_id]] if event and event_id in passed_on else []
+        places = passed_on.get(event_id, []) if event else []
         effects.setdefault(tp, {})[record.offset] = (event_id, places + letters.get((tp, record.offset), []))
     for one in seen.embedded:
-        tp = TopicPartition(EMBEDDED, one.partition)
+        tp = TopicPartition(one.topic, one.partition)
         event_id = one.event.event_id if one.event else "poison"
         places = [published[event_id]] if one.event and event_id in published else []
         effects.setdefault(tp, {})[one.offset] = (event_id, places + letters.get((tp, one.offset), []))
 
     early: list[str] = []
     done: dict[TopicPartition, int] = {}
-    rows = _Changelog(seen.changelog)
-    by_place = {(one.partition, one.offset): one for one in seen.embedded}
+    changelogs = {BAGS_CHANGELOG: _Changelog(seen.changelog)}
+    changelogs |= {topic: _Changelog(found) for topic, found in seen.later_changelogs.items()}
+    by_place = {(one.topic, one.partition, one.offset): one for one in seen.embedded}
     for sample in seen.samples:
         for tp, committed in sample.committed.items():
             begins = done.get(tp, 0)
             done[tp] = max(begins, committed)
-            if tp.topic == EMBEDDED and committed > begins:
-                rows.advance(tp.partition, sample.ends[TopicPartition(BAGS_CHANGELOG, tp.partition)])
+            changelog = changelog_beside(tp.topic)
+            rows = changelogs.setdefault(changelog, _Changelog([]))
+            if changelog and committed > begins:
+                rows.advance(tp.partition, sample.ends[TopicPartition(changelog, tp.partition)])
             for offset in range(begins, committed):
                 if offset not in effects.get(tp, {}):  # of an aborted transaction, or its marker
                     continue
                 event_id, places = effects[tp][offset]
                 where = f"{event_id} at {tp.topic} {tp.partition}/{offset}"
-                there = [target.topic for target, place in places if place < sample.ends[target]]
+                there = [target.topic for target, place in places if place < sample.ends.get(target, 0)]
                 if not there:
                     early.append(f"{where}, without any effect")
-                elif OUTPUT in there and not rows.hold(by_place[tp.partition, offset], kept):
+                elif OUTPUT in there and not rows.hold(by_place[tp.topic, tp.partition, offset], kept):
                     early.append(f"{where}, not in the changelog")
     return early
+
+
+def changelog_beside(topic: str) -> str:
+    """The changelog of the bags that the events of a topic change; "" if they change none."""
+    if topic == EMBEDDED:
+        return BAGS_CHANGELOG
+    return changelog_of(int(topic.removeprefix(f"{EMBEDDED}-g"))) if topic.startswith(EMBEDDED) else ""
 
 
 def _letters(seen: Seen) -> dict[Place, list[Place]]:

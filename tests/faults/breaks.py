@@ -255,6 +255,23 @@ def break_trust_the_dead(n: int) -> None:
 
 
 @point
+def break_copy_once(n: int) -> None:
+    """A resize copies what there is at its start, and compares nothing."""
+    from streams.resize import job  # noqa: PLC0415
+    from streams.resize.mover import Mover  # noqa: PLC0415
+
+    catch_up: Method = Mover.catch_up
+
+    async def once(self: Any, note: Any) -> int:
+        return 0 if self._read else await catch_up(self, note)
+
+    def unchecked(ledger: Any) -> None: ...
+
+    Mover.catch_up = once
+    job.check = unchecked
+
+
+@point
 def break_no_watchdog(n: int) -> None:
     """The watchdog does nothing."""
     from streams.monitoring.watchdog import Watchdog  # noqa: PLC0415

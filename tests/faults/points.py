@@ -177,10 +177,11 @@ def before_second_note(n: int) -> None:
 
 @point
 def on_poison(n: int) -> None:
-    """Either worker dies each time it processes an event of an item called kills-embed or kills-profile.
+    """A worker dies each time it processes an event of an item called kills-embed or kills-profile, or the item kills-items.
 
     N is 1 for a death as by `kill -9`, 2 for an exit at once.
     """
+    from streams.embed.items import ItemReader  # noqa: PLC0415
     from streams.embed.worker import EmbedWorker  # noqa: PLC0415
     from streams.profile.worker import ProfileWorker  # noqa: PLC0415
 
@@ -190,12 +191,18 @@ def on_poison(n: int) -> None:
         os._exit(3)
 
     embedded: Method = EmbedWorker._embedded
+    made: Method = ItemReader._embedded
     parse: Method = ProfileWorker._parse
 
     async def poisoned(self: Any, pending: Any) -> Any:
-        if b'"kills-embed"' in (pending.record.value or b""):
+        if b'"kills-embed"' in (pending.record.value or b"") and not pending.quarantined:
             end()
         return await embedded(self, pending)
+
+    async def poisoned_item(self: Any, pending: Any) -> Any:
+        if pending.record.key == b"kills-items" and not pending.quarantined:
+            end()
+        return await made(self, pending)
 
     def poisoned_too(self: Any, value: bytes | None) -> Any:
         if b"kills-profile" in (value or b""):
@@ -203,4 +210,20 @@ def on_poison(n: int) -> None:
         return parse(self, value)
 
     EmbedWorker._embedded = poisoned
+    ItemReader._embedded = poisoned_item
     ProfileWorker._parse = poisoned_too
+
+
+@point
+def defect(n: int) -> None:
+    """The embed worker meets an unexpected error with each event of an item called defect."""
+    from streams.embed.worker import EmbedWorker  # noqa: PLC0415
+
+    embedded: Method = EmbedWorker._embedded
+
+    async def failing(self: Any, pending: Any) -> Any:
+        if b'"defect"' in (pending.record.value or b""):
+            raise RuntimeError("fault point: a defect")
+        return await embedded(self, pending)
+
+    EmbedWorker._embedded = failing

@@ -72,9 +72,11 @@ class Worker:
 
     def _launch(self, *points: str) -> None:
         named = (*self._always, *points)
-        self._process = self.system.launch(
-            self.kind, through=("tests.faults.armed", *named, "--") if named else ("streams",)
-        )
+        self._process = self.system.launch(self.kind, through=_through(named))
+
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start a command with the settings of this worker."""
+        return self.system.begin(*arguments, through=_through(self._always))
 
     def tend(self) -> None:
         """Restart the process, without its fault points, if it ended by itself."""
@@ -137,3 +139,8 @@ class Worker:
 
     def tail(self) -> str:
         return f"-- end of the log of {self.system.folder.name}\n" + "\n".join(self.log.splitlines()[-LOG_TAIL:])
+
+
+def _through(points: tuple[str, ...]) -> tuple[str, ...]:
+    """The module to run, and its own arguments."""
+    return ("tests.faults.armed", *points, "--") if points else ("streams",)

@@ -19,13 +19,13 @@ from aiokafka.errors import KafkaError
 from streams.kafka.reading import read_past_damage
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.rows import fault
-from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
+from streams.settings.names import BAGS_CHANGELOG, BAGS_TABLE, EMBED_GROUP, PROFILE_GROUP, of_generation
 from tests.kafka.system import MAX_BATCH_BYTES, Record
 
 INPUT, EMBEDDED, OUTPUT, LETTERS = (
     "user-interactions", "embedded-interactions", "user-recommendations", "user-interactions-dlq"
 )  # fmt: skip
-SOURCES = {EMBED_GROUP: INPUT, PROFILE_GROUP: EMBEDDED}
+SOURCES = {EMBED_GROUP: INPUT, PROFILE_GROUP: EMBEDDED}  # of the first generation of the internal topics
 EVENT_ID_HEADER = "tastestream-event-id"  # of the null after an erasure
 SAMPLE_INTERVAL = 0.25  # seconds between two samples of the committed offsets
 POLL = 100  # milliseconds that one read waits for records
@@ -44,11 +44,12 @@ class Output(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """One record of `embedded-interactions`. `event` is None if it cannot be parsed."""
+    """One record of `embedded-interactions`, of any generation. `event` is None if it cannot be parsed."""
 
     partition: int
     offset: int
     event: EmbeddedInteraction | None
+    topic: str = EMBEDDED
 
 
 class Sample(NamedTuple):
@@ -77,6 +78,7 @@ class Seen:
     embedded: list[Embedded] = field(default_factory=list[Embedded])
     letters: list[Record] = field(default_factory=list[Record])
     changelog: list[Record] = field(default_factory=list[Record])
+    later_changelogs: dict[str, list[Record]] = field(default_factory=dict[str, list[Record]])  # by generation's topic
     samples: list[Sample] = field(default_factory=list[Sample])
 
 
@@ -88,6 +90,7 @@ class Tap:
         self.latest: Sample | None = None
         self._bootstrap = bootstrap
         self._positions: dict[TopicPartition, int] = {}
+        self._later: list[int] = []  # generations of the internal topics that are read as well
         self._open = threading.Event()
         self._stop = threading.Event()
         self._failure: BaseException | None = None
@@ -106,6 +109,17 @@ class Tap:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(30)
+
+    def follow(self, generation: int) -> None:
+        """Read a later generation of the internal topics as well. Its topics exist, and nothing is on them."""
+        self._later.append(generation)
+
+    def _sources(self) -> dict[str, str]:
+        return SOURCES | {of_generation(PROFILE_GROUP, one): of_generation(EMBEDDED, one) for one in self._later}
+
+    @property
+    def _changelogs(self) -> list[str]:
+        return [BAGS_CHANGELOG, *(changelog_of(one) for one in self._later)]
 
     @property
     def caught_up(self) -> bool:
@@ -137,15 +151,17 @@ class Tap:
         consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, auto_offset_reset="earliest")
         await consumer.start()
         try:
-            tps = await self._partitions(EMBEDDED, OUTPUT, LETTERS, BAGS_CHANGELOG)
-            consumer.assign(tps)
-            await consumer.seek_to_beginning(*tps)
-            self._open.set()
-            takers = {
-                OUTPUT: self._output, EMBEDDED: self._embedded,
-                LETTERS: self._letter, BAGS_CHANGELOG: self._row,
-            }  # fmt: skip
+            read = 0
+            takers = {OUTPUT: self._output, LETTERS: self._letter}
             while not self._stop.is_set():
+                if read != (read := 1 + len(self._later)):
+                    embedded = list(self._sources().values())[1:]
+                    takers |= dict.fromkeys(embedded, self._embedded) | dict.fromkeys(self._changelogs, self._row)
+                    tps = await self._partitions(*takers)
+                    consumer.assign(tps)
+                    for tp in tps:
+                        consumer.seek(tp, self._positions.get(tp, 0))
+                    self._open.set()
                 for tp, batch in (await consumer.getmany(timeout_ms=POLL)).items():
                     now = monotonic()
                     for one in batch:
@@ -171,8 +187,8 @@ class Tap:
 
     async def _sample(self) -> None:
         """Read the committed offsets, then the ends: an effect that is missing below the ends was missing at the commit."""
-        tps = await self._partitions(*SOURCES.values(), OUTPUT, LETTERS, BAGS_CHANGELOG)
         while not self._stop.is_set():
+            tps = await self._partitions(*self._sources().values(), OUTPUT, LETTERS, *self._changelogs)
             consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap, request_timeout_ms=5000)
             admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap, request_timeout_ms=5000)
             try:
@@ -189,9 +205,10 @@ class Tap:
     async def _sample_until_it_fails(
         self, consumer: AIOKafkaConsumer, admin: AIOKafkaAdminClient, tps: list[TopicPartition]
     ) -> None:
-        while not self._stop.is_set():
+        sources = self._sources()
+        while not self._stop.is_set() and sources == self._sources():
             committed: dict[TopicPartition, int] = {}
-            for group, topic in SOURCES.items():
+            for group, topic in sources.items():
                 for tp, offset in (await admin.list_consumer_group_offsets(group)).items():
                     if tp.topic == topic:
                         committed[tp] = max(offset.offset, 0)
@@ -222,14 +239,21 @@ class Tap:
         else:  # the same picture gives the same bytes, which are kept once
             shared = self._shared.setdefault(event.embedding, event.embedding)
             event = msgspec.structs.replace(event, embedding=shared)
-        self.seen.embedded.append(Embedded(record.partition, record.offset, event))
+        self.seen.embedded.append(Embedded(record.partition, record.offset, event, record.topic))
 
     def _letter(self, record: Any, _: float) -> None:
         self.seen.letters.append(_record(record))
 
     def _row(self, record: Any, _: float) -> None:
         if not fault(record.key, record.value):  # strangers write garbage, which recovery passes over
-            self.seen.changelog.append(_record(record))
+            first = record.topic == BAGS_CHANGELOG
+            changelog = self.seen.changelog if first else self.seen.later_changelogs.setdefault(record.topic, [])
+            changelog.append(_record(record))
+
+
+def changelog_of(generation: int) -> str:
+    """The changelog of the bags of a generation."""
+    return f"{of_generation(PROFILE_GROUP, generation)}-{BAGS_TABLE}-changelog"
 
 
 def _record(record: Any) -> Record:

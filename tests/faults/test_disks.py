@@ -15,7 +15,6 @@ BEGUN = 900  # recommendations before the fault
 SMALL_DISK = "48m"
 
 
-@pytest.mark.short
 @broken_by("skip-recovery")
 def test_the_folder_is_deleted(stage: Stage) -> None:
     _, profile = stage.workers()

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from aiokafka import TopicPartition
 
 from streams.messages import Interaction
@@ -15,7 +14,6 @@ from tests.faults.tap import INPUT
 SLOW, *OTHERS = PHOTOS
 
 
-@pytest.mark.short
 @broken_by("acknowledge-out-of-order")
 def test_the_first_picture_is_slow_then_a_kill(stage: Stage) -> None:
     embed, _ = stage.workers()

@@ -2,7 +2,8 @@
 
 conservation    every event is in the output, or is a dead letter, or a null that an erasure explains
 bags            the bags on disk and in the changelog are the fold of the input topic
-scores          the last recommendation of each user equals the direct computation; null for an empty bag
+scores          the last recommendation of each user equals the direct computation; null for an empty bag. If the bundle uses the trend,
+                it is computed with the version of the trend and the event time that the recommendation names
 trend           the latest snapshots are the sum over the bags, if the bundle uses the trend
 lag             everything is committed
 acknowledgement no event was committed before its effects were on the next topic
@@ -12,14 +13,15 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from time import time
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from model.bundle import Bundle
 from streams.exceptions import MessageError
 from streams.messages import Interaction, parse_interaction
 from streams.profile.bag import Bag
@@ -28,7 +30,7 @@ from tests.faults.tap import INPUT, Output, Sample, Seen
 from tests.kafka.system import Record
 from tests.oracle import Expected, Oracle, trend_of
 from tests.stored import bags_of, closed_offset, closed_rows, partitions_on_disk
-from tests.trend import Rows, latest_rows, total
+from tests.trend import Rows, latest_rows, total, windows
 
 TOLERANCE = 1e-3  # of a published score
 NAMED = 5  # examples in a message
@@ -125,15 +127,16 @@ def judge(
             found.add(f"{len(differ)} bags {where} are not the fold of the input", sorted(differ))
         differing |= differ
     found.differing_bags = len(differing)
+    records = list(snapshots)
     wrong = [
         f"{user} ({reason})"
         for user, one in sorted(expected.items())
-        if (reason := _wrong_recommendation(oracle.bundle, one, user, seen.last))
+        if (reason := wrong_recommendation(oracle, one, user, seen.last, records))
     ]
     if wrong:
         found.add(f"{len(wrong)} users have a wrong last recommendation", wrong)
     if oracle.bundle.labels_version:
-        trend = total(latest_rows(snapshots), oracle.bundle.labels_version)
+        trend = total(latest_rows(records), oracle.bundle.labels_version)
         if off := differing_days(trend, trend_of((one.bag for one in expected.values()), oracle.bundle)):
             found.add(f"{len(off)} days of the trend are not the sum over the bags", off)
     if last is None or last.lag:
@@ -227,7 +230,9 @@ def differing_days(trend: Rows, expected: Rows) -> list[int]:
     return [day for day in sorted(trend.keys() | expected.keys()) if trend.get(day) != expected.get(day)]
 
 
-def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: dict[str, bytes | None]) -> str:
+def wrong_recommendation(
+    oracle: Oracle, expected: Expected, user: str, last: dict[str, bytes | None], snapshots: Sequence[Record]
+) -> str:
     """What is wrong with the last recommendation of a user; empty if nothing is."""
     if user not in last:
         return "none"
@@ -239,14 +244,47 @@ def _wrong_recommendation(bundle: Bundle, expected: Expected, user: str, last: d
     published = json.loads(value)
     if published["bag_size"] != len(expected.items):
         return f"bag of {published['bag_size']}, expected {len(expected.items)}"
-    if bundle.labels_version:  # the scores depend on the trend at that moment as well
-        return ""
-    places = {category: place for place, category in enumerate(bundle.categories)}
-    scores = np.array([one["score"] for one in published["categories"]])
-    direct = expected.scores[[places[one["category"]] for one in published["categories"]]]
-    best = np.sort(expected.scores)[::-1][: len(scores)]
-    off = max(float(np.abs(scores - direct).max()), float(np.abs(scores - best).max()))
+    scores = expected.scores
+    if oracle.bundle.labels_version:
+        version, end = published["trend_version"], snapshots[-1].offset if snapshots else -1
+        if version is None or not 0 <= version <= end:
+            return f"version {version} of the trend, which ends at {end}"
+        scores = scores_with_trend(oracle, expected.bag, published, snapshots)
+    every = list(range(len(scores)))
+    lists = [(published["categories"], every)]
+    lists += [
+        (one["values"], field.categories)
+        for one, field in zip(published.get("fields", []), oracle.bundle.fields, strict=True)
+    ]
+    off = max(_distance(listed, scores, places, oracle.bundle.categories) for listed, places in lists)
     return f"a score is off by {off:.1e}" if off > TOLERANCE else ""
+
+
+def scores_with_trend(
+    oracle: Oracle, bag: Bag, published: dict[str, Any], snapshots: Sequence[Record]
+) -> NDArray[np.float32]:
+    """The scores [D] of a bag with the version of the trend, and at the event time, that a recommendation names."""
+    known = (record for record in snapshots if record.offset <= published["trend_version"])
+    rows = total(latest_rows(known), oracle.bundle.labels_version)
+    moment = round(datetime.fromisoformat(published["timestamp"]).timestamp() * 1000)
+    return oracle.scores_at(bag, moment, windows(rows, moment, len(oracle.bundle.categories)))
+
+
+def _distance(
+    listed: list[dict[str, Any]], scores: NDArray[np.float32], places: Sequence[int], names: Sequence[str]
+) -> float:
+    """How far a list is from the best of some scores, at most: each from the score of its category, and from that of its rank.
+
+    Args:
+        listed: categories with their scores, best first.
+        scores: of all categories, [D].
+        places: of the categories that can be listed.
+        names: of all categories.
+    """
+    named = dict(zip(names, scores.tolist(), strict=True))
+    best = sorted((float(scores[place]) for place in places), reverse=True)
+    told = [(one["score"], named[one["category"]], rank) for one, rank in zip(listed, best, strict=False)]
+    return max(max(abs(score - own), abs(score - rank)) for score, own, rank in told)
 
 
 def silence(outputs: list[Output], windows: list[tuple[float, float]], partitions: int) -> float:

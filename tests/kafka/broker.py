@@ -38,6 +38,7 @@ CONSOLE_TOOLS = {
     "consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
     "topics": "org.apache.kafka.tools.TopicCommand",
     "acls": "org.apache.kafka.tools.AclCommand",
+    "configs": "kafka.admin.ConfigCommand",
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
@@ -71,10 +72,11 @@ log.cleaner.backoff.ms=1000
 """
 
 # A second listener, on which clients have names and may do what ACLs allow. On the first one everything is allowed.
+# A third one is like the first, but names an address that nobody can reach.
 WITH_USERS = """\
-listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port}
-listener.security.protocol.map=CLIENTS:PLAINTEXT,USERS:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port},LOST://127.0.0.1:{lost_port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=CLIENTS://127.0.0.1:{port},USERS://127.0.0.1:{users_port},LOST://127.0.0.1:1
+listener.security.protocol.map=CLIENTS:PLAINTEXT,USERS:SASL_PLAINTEXT,LOST:PLAINTEXT,CONTROLLER:PLAINTEXT
 listener.name.users.sasl.enabled.mechanisms=PLAIN
 listener.name.users.plain.sasl.jaas.config=\
 org.apache.kafka.common.security.plain.PlainLoginModule required {users};
@@ -111,12 +113,14 @@ class KafkaBroker:
             brief: for a broker that handles thousands of records, not millions. The JVM then compiles quickly instead of
                 well, which saves a third of the processor time of a start.
             users: passwords by name, for a second listener at `users_bootstrap` (SASL_PLAINTEXT, PLAIN). They may do what
-                ACLs allow, at first nothing.
+                ACLs allow, at first nothing. There is then a third one on `lost_port`, which tells clients an address that
+                nobody can reach.
         """
         self.folder = folder
         self.port = free_port()
         self.controller_port = free_port(self.port)
         self.users_port = free_port(self.port, self.controller_port)
+        self.lost_port = free_port(self.port, self.controller_port, self.users_port)
         self._users = users
         self._jvm = ("-XX:TieredStopAtLevel=1",) if brief else ()
         self._broker: subprocess.Popen[bytes] | None = None
@@ -192,7 +196,8 @@ class KafkaBroker:
         data = self.folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         properties = PROPERTIES + (WITH_USERS if self._users else "")  # the last line of a key counts
-        values = {"port": self.port, "controller_port": self.controller_port, "users_port": self.users_port}
+        ports = ("port", "controller_port", "users_port", "lost_port")
+        values = {name: getattr(self, name) for name in ports}
         users = " ".join(f'user_{name}="{password}"' for name, password in (self._users or {}).items())
         draft.write_text(properties.format(data=data, users=users, **values), "utf-8")
         if formatted is None:
@@ -310,10 +315,10 @@ def _listens(port: int) -> bool:
 def _is_alive(bootstrap: str) -> bool:
     """Whether the broker lists itself. It takes connections a little earlier, but then refuses to create topics."""
     with ThreadPoolExecutor(1) as thread:  # `start` may be called under a running event loop
-        return thread.submit(asyncio.run, _lists_a_broker(bootstrap)).result()
+        return thread.submit(asyncio.run, lists_a_broker(bootstrap)).result()
 
 
-async def _lists_a_broker(bootstrap: str) -> bool:
+async def lists_a_broker(bootstrap: str) -> bool:
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=2_000)
     try:
         await admin.start()

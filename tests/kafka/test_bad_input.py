@@ -185,7 +185,7 @@ def outcome(system: System) -> Iterator[Outcome]:
     make_pictures(folder)
     with picture_server(folder) as pictures:
         found = Outcome(pictures, {}, {}, {}, -1)
-        with system.worker("all"):
+        with system.workers():
             asyncio.run(produce_all(system, found))
             asyncio.run(system.settled())
             found.lag = asyncio.run(system.lag())

@@ -55,7 +55,7 @@ async def answered(system: System) -> set[str]:
 async def test_every_reader_reads_every_codec(system: System, tmp_path: Path) -> None:
     assert system.command("topics").returncode == 0
     good = {codec: [event(f"{codec}-{number % USERS}", number) for number in range(200)] for codec in CODECS}
-    with system.worker("all"):
+    with system.workers():
         for codec in CODECS:
             await compress_topics(system, codec)
             await produce(system, codec, [*good[codec], f'{{"user_id": "{codec}"'.encode()])

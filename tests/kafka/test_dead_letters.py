@@ -105,7 +105,7 @@ def event(pictures: str, user: str, item: str, **fields: object) -> dict[str, An
 
 def play(system: System, pictures: str, folder: Path) -> Story:
     story = Story(pictures)
-    with system.worker("all"):
+    with system.workers():
         asyncio.run(produce_all(system, pictures))
         asyncio.run(system.settled())
         look(system, story)
@@ -117,13 +117,13 @@ def play(system: System, pictures: str, folder: Path) -> Story:
     (folder / "text.png").write_text("this is still no picture")
     oracle = Oracle(Bundle.load(), lambda url: (folder / url.rsplit("/", 1)[1]).read_bytes())
     for rounds in (1, ROUNDS - 1):
-        with system.worker("all"):
+        with system.workers():
             story.redriven += [redrive_all(system) for _ in range(rounds)]
         story.interactions = asyncio.run(system.read("user-interactions"))
         story.bags.append(system.stored_bags())
         story.expected.append(oracle.bags(valid(story.interactions)))
     Pictures.down.set()
-    with system.worker("all"):
+    with system.workers():
         late = [event(pictures, "anna", f"late-{number}", event_id=f"late-{number}") for number in range(4)]
         asyncio.run(system.produce(late))
         asyncio.run(system.settled())
@@ -285,9 +285,9 @@ def test_the_table_ends_with_the_counts(story: Story) -> None:
     assert lines[-1] == (
         "9 dead letters: http_status 5, unknown 1, invalid_field 1, invalid_json 1, message_too_large 1"
     )
-    [lamp] = [line for line in lines if "lamp" in line and "http_status" in line]
-    assert "user-interactions/" in lamp
-    assert "anna" in lamp
+    [number] = [number for number, line in enumerate(lines) if line.endswith("  http_status  anna lamp")]
+    assert lines[number + 1].endswith("lamp.png': the server answered with status 503")
+    assert lines[number + 2].startswith("  field image_url, from user-interactions/")
 
 
 # Redriving

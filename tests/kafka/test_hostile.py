@@ -134,7 +134,7 @@ def outcome(system: System) -> Outcome:
             fetch_attempts=2,
             decoder_seconds=2,
         )
-        with system.worker("all"):
+        with system.workers():
             asyncio.run(follow(system, found))
         found.connections = bird.connections
     return found

@@ -112,7 +112,7 @@ async def test_two_installations_side_by_side_answer_their_own_events_and_no_oth
     for shop, partitions in zip(shops, (2, 5), strict=True):
         shop.folder.mkdir()
         shop.configure(partitions=partitions)
-    with picture_server(CATALOGUE) as pictures, shops[0].worker("all"), shops[1].worker("all"):
+    with picture_server(CATALOGUE) as pictures, shops[0].workers(), shops[1].worker("all"):
         for shop in shops:
             await shop.produce(purchases(shop.named("event"), pictures, 40))
         for shop in shops:
@@ -132,11 +132,11 @@ async def test_a_namespace_and_an_installation_without_one_share_a_data_folder_a
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
     shop = System(broker, tmp_path)
-    with shop.worker("all"):
+    with shop.workers():
         await shop.produce(returns("plain", 30))
         await shop.settled()
     shop.configure(namespace="shop")
-    with shop.worker("all"):
+    with shop.workers():
         await shop.produce(returns("shop", 50)[30:])
         await shop.settled()
     assert shop.stored_bags().keys() == {f"user-{number}" for number in range(30, 50)}
@@ -154,7 +154,7 @@ async def test_a_group_whose_members_run_on_other_topics_is_refused(
     for shop, partitions in ((first, 4), (second, 2)):
         shop.folder.mkdir()
         shop.configure(partitions=partitions)
-    with first.worker("all"):
+    with first.workers():
         line = the_one_line(second.command("worker", kind), MISCONFIGURED)
         await first.produce(returns("a", 40))
         await first.settled()
@@ -175,7 +175,7 @@ async def test_an_installation_that_shares_only_the_input_topic_takes_no_events_
     first, second = System(broker, tmp_path / "a"), System(broker, tmp_path / "b", embedded_topic="b-embedded")
     for shop in (first, second):
         shop.folder.mkdir()
-    with first.worker("all"):
+    with first.workers():
         line = the_one_line(second.command("worker", "embed"), MISCONFIGURED)
         assert f"group {PROFILE_GROUP} with its changelog {BAGS_CHANGELOG} belongs to running workers" in line
         assert "TASTESTREAM_EMBEDDED_TOPIC is b-embedded" in line
@@ -186,7 +186,7 @@ async def test_a_topic_that_is_renamed_while_the_group_stays_is_refused_until_th
     broker: KafkaBroker, tmp_path: Path
 ) -> None:
     shop = System(broker, tmp_path)
-    with shop.worker("all"):
+    with shop.workers():
         await shop.produce(returns("a", 20))
         await shop.settled()
     shop.configure(**ALL_NAMES_BY_HAND)
@@ -200,7 +200,7 @@ async def test_a_topic_that_is_renamed_while_the_group_stays_is_refused_until_th
 
     for group, topic in ((EMBED_GROUP, "user-interactions"), (PROFILE_GROUP, "embedded-interactions")):
         broker.console("groups", "--group", group, "--delete-offsets", "--topic", topic)
-    with shop.worker("all"):
+    with shop.workers():
         pass
     assert shop.stored_bags().keys() == {f"user-{number}" for number in range(20)}, "the bags moved too"
 
@@ -208,12 +208,12 @@ async def test_a_topic_that_is_renamed_while_the_group_stays_is_refused_until_th
 @pytest.mark.slow
 async def test_a_topic_that_was_deleted_and_created_again_is_not_refused(broker: KafkaBroker, tmp_path: Path) -> None:
     shop = System(broker, tmp_path)
-    with shop.worker("all"):
+    with shop.workers():
         await shop.produce(returns("a", 20))
         await shop.settled()
     await clean(broker)
     assert shop.command("topics").returncode == 0
-    with shop.worker("all"):
+    with shop.workers():
         await shop.produce(returns("b", 20))
         await shop.settled()
     assert await answered(shop) == sorted(f"b-{number}" for number in range(20))
@@ -235,13 +235,14 @@ RIGHTS = {
     "lean": ("Read", "Write", "DescribeConfigs"),  # somebody else creates its topics
 }
 READER = "reader"  # of the bags of `lean` only
+CREATOR = "creator"  # of topics, without a right to any group
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A broker on which a user may use the names that begin with its own name and a hyphen, and nothing else."""
     folder = tmp_path_factory.mktemp("guarded") / "broker"
-    with KafkaBroker(folder, brief=True, users=dict.fromkeys((*RIGHTS, READER), PASSWORD)) as broker:
+    with KafkaBroker(folder, brief=True, users=dict.fromkeys((*RIGHTS, READER, CREATOR), PASSWORD)) as broker:
         changelog = f"lean-{BAGS_CHANGELOG}"
         broker.console(
             "acls", "--add", "--allow-principal", f"User:{READER}", "--topic", changelog, "--operation", "Read"
@@ -264,7 +265,7 @@ def of_user(user: str, broker: KafkaBroker, folder: Path, namespace: str) -> Sys
     return system
 
 
-@pytest.mark.parametrize("user", RIGHTS)
+@pytest.mark.parametrize("user", ["shop", pytest.param("lean", marks=pytest.mark.slow)])
 async def test_an_installation_works_with_rights_to_the_names_of_its_namespace_only(
     guarded: KafkaBroker, tmp_path: Path, user: str
 ) -> None:
@@ -272,10 +273,10 @@ async def test_an_installation_works_with_rights_to_the_names_of_its_namespace_o
     if user == "lean":
         assert System(guarded, tmp_path, namespace=user).command("topics").returncode == 0
     with picture_server(CATALOGUE) as pictures:
-        with shop.worker("all"):
+        with shop.workers():
             await shop.produce([*purchases("a", pictures, 20), b"not JSON"])
             await shop.settled()
-        with shop.worker("all"):
+        with shop.workers():
             await shop.produce(purchases("b", pictures, 20))
             await shop.settled()
     assert await answered(shop) == sorted(f"{name}-{number}" for name in "ab" for number in range(20))
@@ -290,7 +291,7 @@ def test_a_namespace_that_the_acls_do_not_allow_is_refused_by_name(
 ) -> None:
     stranger = of_user("shop", guarded, tmp_path, namespace="other")
     line = the_one_line(stranger.command("worker", kind), MISCONFIGURED)
-    assert f"group other-tastestream-{kind} may not be used" in line
+    assert "topic other-tastestream-generations, which says what internal topics are in use, may not be read" in line
     assert "TASTESTREAM_NAMESPACE" in line
 
 
@@ -305,8 +306,24 @@ def test_a_serve_worker_needs_the_right_to_read_the_changelog_and_no_other(
 
 
 def test_creating_topics_needs_no_right_to_the_groups(guarded: KafkaBroker, tmp_path: Path) -> None:
-    stranger = of_user("shop", guarded, tmp_path, namespace="other")
+    user = ("--allow-principal", f"User:{CREATOR}", "--resource-pattern-type", "prefixed", "--topic", "new-")
+    guarded.console("acls", "--add", *user, *(f"--operation={one}" for one in ("Read", "Create", "DescribeConfigs")))
+    creator = of_user(CREATOR, guarded, tmp_path, namespace="new")
+    assert creator.command("topics").returncode == 0
+
+
+def test_a_topic_that_cannot_be_created_is_named(guarded: KafkaBroker, tmp_path: Path) -> None:
+    stranger = of_user(READER, guarded, tmp_path, namespace="strange")
+    guarded.console(
+        "acls",
+        "--add",
+        "--allow-principal",
+        f"User:{READER}",
+        "--topic",
+        "strange-tastestream-generations",
+        "--operation=Read",
+    )
     line = the_one_line(stranger.command("topics"), 1)
     assert line.startswith(
-        "error: topic other-user-interactions with 4 partitions and replication factor 1 could not be"
+        "error: topic strange-user-interactions with 4 partitions and replication factor 1 could not be"
     )

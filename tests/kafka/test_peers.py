@@ -23,7 +23,10 @@ HALF_LIFE = 5 * 24 * 3600.0  # seconds; all events of this small shop lie within
 TOLERANCE = 1e-5
 QUIX = pytest.param(
     "quix",
-    marks=pytest.mark.skipif(find_spec("quixstreams") is None, reason="needs quixstreams (pip install '.[bench]')"),
+    marks=[
+        pytest.mark.slow,
+        pytest.mark.skipif(find_spec("quixstreams") is None, reason="needs quixstreams (pip install '.[bench]')"),
+    ],
 )
 
 

@@ -16,15 +16,22 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="needs the extra `parquet`")
 
+from model.bundle import Bundle
+from offline_training.replay.answers.bags import changed_bags
+from offline_training.replay.answers.embeddings import embedded_pictures
 from offline_training.replay.evaluation.results import RESULTS
 from offline_training.replay.play.events import EventSelection, PreparedDataset
+from offline_training.replay.play.messages import Naming
+from streams.settings import read_settings
 from tests.bundles import write_trending
 from tests.kafka.system import System, wait_until
 from tests.offline_training.replay.made import shop
+from tests.offline_training.replay.ranked import ranked_anew
 
 USERS, EACH = 20, 25
 LOST = "pink-orchid"
 SECONDS = 180.0  # maximum duration of a replay
+NEAR = 1e-4  # of the score of an item: the workers embed pictures in other batches, which rounds differently
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +84,44 @@ async def played(system: System, tag: str) -> list[str]:
     return [value["event_id"] for value in values if value["user_id"].startswith(tag)]
 
 
+def recommended_offline(folder: Path, tag: str) -> dict[str, list[tuple[str, float, str | None]]]:
+    """All items that each user has to be recommended, best first: from the events, without Kafka."""
+    bundle, settings, data = Bundle.load(), read_settings(), PreparedDataset(folder)
+    pictures = sorted({item.picture for item in data.items.values() if item.picture}, key=str)
+    embedded = embedded_pictures(settings, bundle.embedder(), pictures, data.folders, lambda _: None)
+    events, naming = data.events(EventSelection()), Naming(data.fingerprint(), tag)
+    changed = changed_bags(events, data.items, embedded, bundle, settings, naming=naming)
+    bags = {one.event.user: one.after for one in changed if one.interaction is not None}
+    held = {name for bag in bags.values() for name, slot in bag.slots.items() if slot.since_return}
+    codes = {name: embedded[item.picture] for name, item in data.items.items() if name in held and item.picture}
+    return {
+        tag + user: ranked_anew(
+            bundle,
+            settings,
+            bags,
+            user=user,
+            moment=max(slot.last.timestamp for slot in bag.slots.values()),
+            codes=codes,
+        )
+        for user, bag in bags.items()
+    }
+
+
+def other_items(system: System, wanted: dict[str, list[tuple[str, float, str | None]]]) -> list[tuple[str, Any, Any]]:
+    """The users who are recommended other items than they have to be, by the serve worker."""
+    found: list[tuple[str, Any, Any]] = []
+    for user, ranked in wanted.items():
+        status, text = system.get("serve", f"/v1/users/{user}/recommendations?items=12&diversity=0&at=event")
+        assert status == 200, text
+        answered = [(one["item_id"], one["score"], one["because"]) for one in json.loads(text)["items"]]
+        near = (abs(one[1] - other[1]) < NEAR for one, other in zip(answered, ranked, strict=False))
+        scores = {name: (score, because) for name, score, because in ranked}
+        own = (abs(score - scores[name][0]) < NEAR and because == scores[name][1] for name, score, because in answered)
+        if not (len(answered) == min(12, len(ranked)) and all(near) and all(own)):
+            found.append((user, answered, ranked[:12]))
+    return found
+
+
 async def test_online_equals_offline_and_dead_letters_are_counted(system: System, folder: Path, tmp_path: Path) -> None:
     events = list(PreparedDataset(folder).events(EventSelection()))
     with system.worker("all"), replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as process:
@@ -95,6 +140,9 @@ async def test_online_equals_offline_and_dead_letters_are_counted(system: System
         assert "online = offline:          identical" in printed
         ids = await played(system, "plain-")
         assert len(ids) == len(set(ids)) == len(events)
+        items = recommended_offline(folder, "plain-")
+        assert len(items) == USERS and all(len(ranked) > 12 for ranked in items.values())
+        wait_until(lambda: not other_items(system, items), SECONDS, lambda: str(other_items(system, items)))
 
         with replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as again:
             assert ended(again)[0] == 0
@@ -111,7 +159,7 @@ async def test_online_equals_offline_with_the_trend(system: System, folder: Path
     bundle = write_trending(tmp_path / "trending")
     trending = System(system.broker, tmp_path, namespace="trending", bundle=bundle, trend_interval=0.2)
     total, out = PreparedDataset(folder).overview(EventSelection()).events, tmp_path / "run"
-    with trending.worker("all"), replaying(trending, folder, out, "--check", "--rate", "100/s") as process:
+    with trending.workers(), replaying(trending, folder, out, "--check", "--rate", "100/s") as process:
         code, printed = ended(process)
     assert code == 0, printed
     check(out, total)
@@ -124,7 +172,7 @@ async def test_killed_workers_change_no_figure(system: System, folder: Path, tmp
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events
     options = ("--check", "--tag", "killed-", "--rate", "60/s")
-    with system.worker("all"), replaying(system, folder, out, *options) as process:
+    with system.workers(), replaying(system, folder, out, *options) as process:
         for share, kind in ((0.2, "profile"), (0.5, "embed"), (0.7, "profile")):
             wait_until(lambda share=share: len(answers(out)) > share * total, SECONDS)
             os.kill(system.worker_pid(kind), signal.SIGKILL)
@@ -138,7 +186,7 @@ async def test_a_stopped_or_killed_replay_resumes_without_gaps(system: System, f
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events
     options = ("--check", "--tag", "stopped-", "--rate", "150/s", "--lead", "40")
-    with system.worker("all"):
+    with system.workers():
         with replaying(system, folder, out, *options) as process:
             wait_until(lambda: len(answers(out)) > 0.2 * total, SECONDS)
             process.send_signal(signal.SIGINT)
@@ -169,7 +217,7 @@ async def test_a_replay_waits_for_a_broker_that_is_down(system: System, folder: 
     out = tmp_path / "run"
     total = PreparedDataset(folder).overview(EventSelection()).events
     with (
-        system.worker("all"),
+        system.workers(),
         replaying(system, folder, out, "--check", "--tag", "away-", "--rate", "100/s") as process,
     ):
         wait_until(lambda: len(answers(out)) > 0.3 * total, SECONDS)

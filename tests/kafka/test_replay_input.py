@@ -57,7 +57,7 @@ def test_usable_events_are_played_and_the_rest_is_counted_with_its_reason(system
     assert dropped["event_without_user_or_item"] == 1
     assert summary["noted"] == {"event_put_in_time_order": 2}
 
-    with system.worker("all"):
+    with system.workers():
         played = system.command("replay", f"{tmp_path}/set", "--out", f"{tmp_path}/run", "--check", timeout=120)
     assert played.returncode == 0, played.stdout + played.stderr
     assert f"played:                    {summary['events']} of {summary['events']} events" in played.stdout

@@ -305,6 +305,7 @@ def test_a_user_who_is_erased_while_pictures_are_fetched_is_not_sent(system: Sys
             assert [event.user_id for event in prepared(system)] == ["bob"]
 
 
+@pytest.mark.slow
 def test_promote_opens_when_all_is_there_and_every_event_is_scored_with_the_whole_bag(
     system: System, tmp_path: Path
 ) -> None:

@@ -1,98 +1,21 @@
 """The serve worker beside the others on real Kafka: it answers what the topic has, whoever dies, and forgets who asks for it."""
 
 import asyncio
-import json
-import os
 import random
-import signal
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Generator
-from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from streams.demo.catalogue import CATALOGUE
 from tests.kafka.broker import KafkaBroker
-from tests.kafka.system import System, picture_server, stop, wait_until
+from tests.kafka.shop import STATUS, Shop, all_live, newest, other_answers
+from tests.kafka.system import System, picture_server, wait_until
 
 USERS, EVENTS = 30, 200
 SOON = 60.0  # seconds
 PICTURES = sorted(path.name for path in CATALOGUE.glob("*.jpg"))
-NOW = int(time.time() * 1000)
-STATUS = "/v1/status"
 ODD = ("a/b", "50%", "ada ✿", "x" * 256)
-
-
-class Shop:
-    """The workers, and what can be asked of them."""
-
-    def __init__(self, system: System, base: str) -> None:
-        self.system = system
-        self.base = base
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, *kinds: str) -> None:
-        for kind in kinds:
-            self.processes[kind] = self.system.launch(kind)
-        for kind in kinds:
-            self.system.wait_ready(kind, self.processes[kind])
-
-    def kill(self, *kinds: str) -> None:
-        for kind in kinds:
-            process = self.processes.pop(kind)
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            stop(process)
-
-    def ask(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, Any]:
-        """Status and JSON of an answer."""
-        data = None if body is None else json.dumps(body).encode()
-        url = f"http://127.0.0.1:{self.system.ports['serve']}{path}"
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, data, headers, method=method)
-        try:
-            with urllib.request.urlopen(request, timeout=20) as response:
-                return response.status, json.load(response)
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)
-
-    def recommended(self, user: str, query: str = "at=event") -> dict[str, Any]:
-        status, answer = self.ask(f"/v1/users/{quote(user, safe='')}/recommendations?{query}")
-        assert status == 200, answer
-        return answer
-
-    def event(self, user: str, picture: str, number: int, kind: str = "purchase") -> dict[str, Any]:
-        return {
-            "event_id": f"event-{number}", "user_id": user, "item_id": picture.removesuffix(".jpg"), "type": kind,
-            "timestamp": NOW - 10_000 + number, "image_url": f"{self.base}/{picture}",
-        }  # fmt: skip
-
-
-def comparable(message: dict[str, Any]) -> dict[str, Any]:
-    """What a recommendation says of the bag. Pictures arrive in any order, so the last message need not be of the newest event."""
-    others = ("event_id", "timestamp", "produced_at", "items", "state", "up_to_date")
-    return {name: value for name, value in message.items() if name not in others}
-
-
-def rounded(value: Any) -> Any:
-    """Numbers that count as the same within two units of the last digit: a network rounds a bag alone and in a batch differently."""
-    if isinstance(value, dict):
-        return {name: rounded(one) for name, one in value.items()}
-    if isinstance(value, list):
-        return [rounded(one) for one in value]
-    return pytest.approx(value, abs=2e-6) if isinstance(value, float) else value
-
-
-async def newest(system: System) -> dict[str, dict[str, Any]]:
-    """The last recommendation of each user on the topic."""
-    return {one["user_id"]: one for one in await system.recommendations()}
 
 
 @pytest.fixture(scope="module")
@@ -125,17 +48,6 @@ def shop(own: System) -> Generator[Shop]:
 def warnings(shop: Shop) -> str:
     """The log without the accesses."""
     return "\n".join(line for line in shop.system.log().splitlines() if not line.startswith("{"))[-3000:]
-
-
-def all_live(shop: Shop) -> bool:
-    status, found = shop.ask(STATUS)
-    return status == 200 and bool(found["partitions"]) and all(one["source"] == "live" for one in found["partitions"])
-
-
-def other_answers(shop: Shop, wanted: dict[str, dict[str, Any]]) -> list[tuple[Any, Any]]:
-    """Answers that differ from what the topic has."""
-    pairs = [(comparable(shop.recommended(user)), rounded(comparable(message))) for user, message in wanted.items()]
-    return [(one, other) for one, other in pairs if one != other]
 
 
 async def test_each_user_gets_what_the_topic_has(shop: Shop) -> None:
@@ -187,6 +99,29 @@ async def test_pictures_of_a_stranger_get_a_taste_and_are_not_kept(shop: Shop) -
     assert status == 200, answer
     assert answer["categories"] and len(answer["items"]) == 3
     assert shop.ask("/v1/status")[1]["items"] == before
+
+
+async def test_the_overview_measures_a_sample_and_names_the_workers(shop: Shop) -> None:
+    await shop.system.produce([shop.event(f"user-{number}", PICTURES[0], 1000 + number) for number in range(20)])
+
+    def measured() -> bool:
+        return shop.ask("/v1/overview")[1]["latency"]["samples"] > 0
+
+    wait_until(measured, SOON, lambda: str(shop.ask("/v1/overview?seconds=30&step=1")[1]))
+    await shop.system.settled("embed", "profile")
+    wait_until(lambda: shop.ask("/v1/overview")[1]["second"]["lag_events"] == 0, SOON, shop.system.log)
+    found = shop.ask("/v1/overview?step=1")[1]
+    assert 0 < found["latency"]["p50"] <= found["latency"]["p99"] < SOON
+    assert found["verdict"]["well"], found["verdict"]
+    assert sum(rate or 0 for rate in found["history"]["events_in"]) >= 15
+    assert sum(rate or 0 for rate in found["history"]["events_out"]) >= 15
+    for group in found["groups"]:
+        assert [one["partition"] for one in group["partitions"]] == list(range(4))
+        assert all(one["owner"]["host"] == "127.0.0.1" for one in group["partitions"]), group
+    status, text = shop.system.get("serve", "/metrics")
+    assert status == 200
+    assert 'tastestream_group_lag{partition="3",topic="user-interactions"} 0.0' in text
+    assert 'tastestream_group_lag_seconds{partition="0",topic="embedded-interactions"} 0.0' in text
 
 
 async def test_the_answers_stay_when_the_others_and_the_broker_are_away_and_say_so(shop: Shop) -> None:

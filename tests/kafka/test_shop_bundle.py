@@ -45,7 +45,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.mark.slow
 async def test_the_workers_run_it(system: System, bundle: Bundle) -> None:
     system.configure(bundle=bundle.path)
-    with picture_server(CATALOGUE) as pictures, system.worker("all"):
+    with picture_server(CATALOGUE) as pictures, system.workers():
         await system.produce(events(pictures, EVENTS, "shop"))
         await system.settled()
     recommendations = await system.recommendations()

@@ -246,6 +246,7 @@ async def test_partitions_that_are_added_to_the_input_are_read(system: System, a
     assert system.stored_bags() == expected_bags(some)
 
 
+@pytest.mark.slow
 async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:

@@ -60,6 +60,7 @@ async def time_between() -> int:
     return now
 
 
+@pytest.mark.slow
 async def test_a_time_range_of_the_topic_becomes_a_data_set_that_is_replayed(system: System, tmp_path: Path) -> None:
     assert system.command("topics").returncode == 0
     with picture_server(CATALOGUE) as pictures:
@@ -96,7 +97,7 @@ async def test_a_time_range_of_the_topic_becomes_a_data_set_that_is_replayed(sys
         assert {minute for _, minute in found} == set(range(EACH + 1)), "up to the end, without waiting for more"
         assert len(found) == len(kept) + 2 * (USERS - 2) + 1, "without the events before the two erasures"
 
-        with system.worker("all"):
+        with system.workers():
             replayed = system.command(
                 "replay",
                 str(out),

@@ -102,7 +102,8 @@ def test_a_changelog_is_created_with_as_many_partitions_as_the_topic_it_belongs_
 
 def test_a_topic_of_events_with_more_partitions_than_the_changelog_works_and_is_named(empty: System) -> None:
     asyncio.run(create_topic(empty, "embedded-interactions", 4))
-    asyncio.run(create_topic(empty, BAGS_CHANGELOG, 3, cleanup_policy="compact"))
+    prompt = {"segment_ms": "86400000", "max_compaction_lag_ms": "86400000"}
+    asyncio.run(create_topic(empty, BAGS_CHANGELOG, 3, cleanup_policy="compact", **prompt))
     done = empty.command("topics")
     assert done.returncode == 0
     [line] = done.stderr.splitlines()
@@ -156,3 +157,26 @@ def test_an_unreachable_broker_ends_with_code_69(empty: System) -> None:
     empty.configure(broker=here, broker_timeout=60)
     assert done.returncode == 69
     assert "no broker at 127.0.0.1:1 within 1 s" in done.stderr.splitlines()[-1]
+
+
+def test_a_topic_that_keeps_records_for_another_time_is_named_and_set(empty: System) -> None:
+    forever = str(2**63 - 1)
+    asyncio.run(
+        create_topic(empty, "user-recommendations", PARTITIONS, cleanup_policy="compact", max_message_bytes="2000000")
+    )
+    asyncio.run(create_topic(empty, "user-interactions", PARTITIONS, retention_ms="1000000", segment_ms="60000"))
+    seen = empty.command("topics")
+    assert seen.returncode == 0
+    assert f"user-recommendations: max.compaction.lag.ms is {forever}; --apply sets 86400000" in seen.stdout
+    assert "user-interactions: retention.ms is 1000000; --apply sets 7776000000" in seen.stdout
+    assert "user-interactions: segment.ms" not in seen.stdout, "a shorter one is right"
+    assert "`tastestream topics --apply` sets it" in seen.stderr
+
+    done = empty.command("topics", "--apply")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "user-interactions: retention.ms set to 7776000000, was 1000000" in done.stdout
+    found = asyncio.run(described(empty))
+    assert found["user-recommendations"][1]["max.compaction.lag.ms"] == "86400000"
+    assert found["user-recommendations"][1]["max.message.bytes"] == "2000000", "what is not named stays"
+    assert found["user-interactions"][1]["retention.ms"] == "7776000000"
+    assert empty.command("topics").stdout.count("--apply") == 0

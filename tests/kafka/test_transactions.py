@@ -43,7 +43,7 @@ async def test_aborted_and_open_transactions_are_not_processed(system: System, t
         async def send(value: bytes) -> None:
             await shop.send_and_wait("user-interactions", value, key=b"u", partition=0)
 
-        with system.worker("all"):
+        with system.workers():
             async with shop.transaction():
                 await send(event("ann", "committed"))
             await shop.begin_transaction()
@@ -74,7 +74,7 @@ async def test_a_foreign_open_transaction_on_the_changelog_hides_no_bag_from_rec
         await stranger.begin_transaction()
         for partition in range(4):
             await stranger.send_and_wait(BAGS_CHANGELOG, b"x", key=b"", partition=partition)
-        with system.worker("all"):
+        with system.workers():
             await system.produce([json.loads(event(user, f"of {user}")) for user in users])
             await system.settled(timeout=30)
         shutil.rmtree(system.folder / "data")

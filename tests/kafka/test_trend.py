@@ -198,16 +198,22 @@ async def history(system: System, story: Story) -> list[tuple[int, int]]:
     settings = read_settings(broker=system.broker.bootstrap)
     past = await read_history(settings, bundle.labels_version, len(bundle.categories))
     assert len(past.problems) == 4
-    follower = TrendFollower(settings, 4, bundle.labels_version, len(bundle.categories))
+    file = system.folder / "trend"
+    follower = TrendFollower(settings, 4, bundle.labels_version, len(bundle.categories), file=file)
     following = asyncio.create_task(follower.run())
     try:
-        await asyncio.wait_for(follower.caught_up.wait(), 30)
+        async with asyncio.timeout(30):
+            await follower.caught_up.wait()
+            while not file.exists():  # noqa: ASYNC110 -- a file sends no notice
+                await asyncio.sleep(0.05)
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
     trend = follower.current[1]
     assert trend.version is not None and trend.version >= records[-1].offset
     story.followed = trend.version, trend.at(START + 100 * DAY).tolist()
+    next_start = TrendFollower(settings, 4, bundle.labels_version, len(bundle.categories), file=file).current[1]
+    assert (next_start.version, next_start.at(START + 100 * DAY).tolist()) == story.followed
     moment = START + 100 * DAY
     assert past.at(records[-1].offset).at(moment).tolist() == trend.at(moment).tolist()
     return [(record.offset, round(float(past.at(record.offset).at(moment)[2].sum()))) for record in records]

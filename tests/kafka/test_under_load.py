@@ -44,7 +44,7 @@ async def test_a_second_profile_worker_that_joins_and_leaves_and_a_stop_under_lo
     second = System(system.broker, system.folder / "second")
     second.folder.mkdir()
     with picture_server(CATALOGUE) as pictures:
-        with system.worker("all"):
+        with system.workers():
             load = asyncio.create_task(system.produce(events(pictures, 3000, "first")))
             with second.worker("profile"):
                 system.wait_ready("profile")
@@ -60,7 +60,7 @@ async def test_a_second_profile_worker_that_joins_and_leaves_and_a_stop_under_lo
             assert stop(workers, timeout=30) == 0
             assert time.monotonic() - begun < 10
 
-        with system.worker("all"):
+        with system.workers():
             await system.settled()
 
     letters = await system.read("user-interactions-dlq")

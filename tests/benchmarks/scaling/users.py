@@ -145,7 +145,7 @@ async def state(broker: KafkaBroker, folder: Path, users: int, items: int, count
     async with alone(broker, folder, "profile", 1, prepare=prepare) as running:
         [system] = running.systems
         resident = peak_resident_mb(system.worker_pid("profile"))
-        found = re.findall(r"from (\d+) records of the changelog in ([\d.]+) s", system.log())
+        found = re.findall(r"from (\d+) changelog records in ([\d.]+) s", system.log())
         [(recovered, seconds)] = found
         if int(recovered) != rows:
             raise RuntimeError(f"{recovered} of {rows} rows were recovered")
