@@ -7,6 +7,8 @@ import asyncio
 import json
 import math
 import os
+import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -33,7 +35,11 @@ from streams.settings.names import EMBED_GROUP, PROFILE_GROUP, in_namespace
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 
-READY_TIMEOUT = 60.0  # seconds
+# Seconds within which things happen that take one or two on an idle machine. The claim is that they happen: other test
+# processes, and whatever else the machine does, may make them many times slower.
+PATIENCE = 60.0
+READY_TIMEOUT = 150.0  # seconds: `worker all` starts five processes
+COMMAND_TIMEOUT = 180.0  # seconds
 MAX_BATCH_BYTES: int = Settings.model_fields["max_batch_bytes"].default
 POLL = 0.1  # seconds between two checks of a condition
 READS = {"embed": (EMBED_GROUP, "user-interactions"), "profile": (PROFILE_GROUP, "embedded-interactions")}
@@ -79,7 +85,7 @@ class System:
 
     # -- processes
 
-    def command(self, *arguments: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = COMMAND_TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run a `tastestream` command until it ends."""
         return subprocess.run(
             [sys.executable, "-m", "streams", *arguments],
@@ -160,7 +166,7 @@ class System:
     def get(self, kind: str, path: str) -> tuple[int, str]:
         """Status and body of an HTTP page of a worker. The status is 0 if no one answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[kind]}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[kind]}{path}", timeout=20) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -174,6 +180,10 @@ class System:
     def worker_pid(self, kind: str) -> int:
         """Id of the process that holds the data folder of a worker."""
         return int((self._data / kind / "LOCK").read_text())
+
+    def remove_data(self) -> None:
+        """Remove the data folder, also while workers use it."""
+        remove_in_use(self.folder / "data")
 
     # -- topics
 
@@ -310,8 +320,8 @@ class System:
             )
 
 
-def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
-    """Send SIGTERM and, after `timeout` seconds, SIGKILL. Returns the exit code."""
+def stop(process: subprocess.Popen[bytes], timeout: float = PATIENCE) -> int:
+    """Send SIGTERM and, after `timeout` seconds, SIGKILL. Returns the exit code: a worker that had to be killed has -9."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
@@ -324,12 +334,32 @@ def stop(process: subprocess.Popen[bytes], timeout: float = 15.0) -> int:
     return code
 
 
-def wait_until(condition: Callable[[], bool], timeout: float, message: Callable[[], str] = lambda: "") -> None:
+def wait_until(
+    condition: Callable[[], bool], timeout: float = PATIENCE, message: Callable[[], str] = lambda: ""
+) -> None:
     """Wait for a condition. Fails after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, message() or f"not true within {timeout} s"
         threading.Event().wait(POLL)
+
+
+def remove_in_use(folder: Path) -> None:
+    """Remove a folder while processes change it: RocksDB removes and creates files at the same moment. Repeats until it is gone."""
+
+    def gone() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(gone, message=lambda: f"{folder} is there again: {list(folder.rglob('*'))[:9]}")
+
+
+def first_line(output: IO[Any], timeout: float = COMMAND_TIMEOUT) -> str:
+    """The first line that a process prints, without its end. Fails if it prints nothing within `timeout` seconds."""
+    printed, _, _ = select.select([output], [], [], timeout)
+    assert printed, f"nothing was printed within {timeout:.0f} s"
+    line = output.readline()
+    return (line if isinstance(line, str) else line.decode()).rstrip("\n")
 
 
 class PictureHandler(SimpleHTTPRequestHandler):

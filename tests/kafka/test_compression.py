@@ -5,7 +5,6 @@ The topics are set to the codec, so that the broker compresses what the workers 
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -66,7 +65,7 @@ async def test_every_reader_reads_every_codec(system: System, tmp_path: Path) ->
     bags = system.stored_bags()
     assert bags.keys() == {f"{codec}-{number}" for codec in CODECS for number in range(USERS)}
 
-    shutil.rmtree(system.folder / "data")
+    system.remove_data()
     with system.worker("profile"):
         pass
     assert system.stored_bags() == bags, "the changelog was recovered"

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
@@ -261,7 +260,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
             await until(lambda kind=kind: lag(system, kind) == 0 and ready(system, kind), NOTICED, system.log)
     assert "ended with code" not in system.log()
     assert system.stored_bags() == expected_bags(first, second)
-    shutil.rmtree(system.folder / "data")
+    system.remove_data()
     before = len(lines(system, f"topic {EMBEDDED} has 6 partitions"))
     with system.worker("all"):
         await answered(system, third)
@@ -396,7 +395,7 @@ async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_tha
         await answered(system, second, NOTICED + SETTLED)
         await system.settled()
     assert system.stored_bags() == expected_bags(second), system.log()
-    shutil.rmtree(system.folder / "data")
+    system.remove_data()
     with system.worker("all"):
         await until(lambda: ready(system, "profile"), SETTLED, system.log)
     assert system.stored_bags() == expected_bags(second)

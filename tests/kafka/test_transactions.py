@@ -3,7 +3,6 @@
 import ast
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -77,7 +76,7 @@ async def test_a_foreign_open_transaction_on_the_changelog_hides_no_bag_from_rec
         with system.workers():
             await system.produce([json.loads(event(user, f"of {user}")) for user in users])
             await system.settled(timeout=30)
-        shutil.rmtree(system.folder / "data")
+        system.remove_data()
         with system.worker("profile"):
             pass
         assert users <= set(system.stored_bags())

@@ -6,7 +6,6 @@ Some of the batches are sent as a stranger would; others are damaged in the log 
 import asyncio
 import json
 import re
-import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -179,7 +178,7 @@ def outcome(system: System) -> Outcome:
     for tp in damaged:
         edit_log(broker, tp, flipped)
     broker.start()
-    shutil.rmtree(system.folder / "data")
+    system.remove_data()
     with system.worker("profile"):
         _, text = system.get("profile", "/metrics")
         line = next(one for one in text.splitlines() if one.startswith("tastestream_quarantined_rows_total"))

@@ -6,7 +6,6 @@ One story, in lives that end in different ways, is played once. Each test then h
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -128,7 +127,7 @@ def play(system: System, shop: Shop) -> Story:
     story.after_life.append(published(system))
 
     # The third run starts without a data folder.
-    shutil.rmtree(system.folder / "data")
+    system.remove_data()
     with system.worker("all") as process:
         shop.send("anna", "sofa", "anna buys after the disk was lost")
         shop.send("carl", "late", "an old event of carl's, again", earlier=3_600_000)
