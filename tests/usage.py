@@ -1,6 +1,7 @@
 """Memory and processor time of a process, from /proc (Linux)."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 MB = 1024**2
@@ -31,5 +32,8 @@ def processor_seconds(pid: int | str = "self") -> float:
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, and that have not ended."""
-    started = (Path(task, "children").read_text().split() for task in Path(f"/proc/{pid}/task").iterdir())
-    return sorted(int(one) for some in started for one in some)
+    started: list[str] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            started += Path(task, "children").read_text().split()
+    return sorted(map(int, started))

@@ -9,7 +9,7 @@ from time import monotonic
 from tests.kafka.system import System
 from tests.usage import resident_mb
 
-STOP = 10.0  # seconds that a worker may take to end
+STOP = 30.0  # seconds that a worker may take to end beside others; tests/kafka/test_under_load.py measures it alone
 LOG_TAIL = 40  # lines of the log in a failure message
 MISCONFIGURED = 78  # exit code of a worker that a restart would not repair
 

@@ -30,10 +30,10 @@ from tests.oracle import Oracle, trend_of
 from tests.trend import latest_rows, total
 
 PARTITIONS = 4
-STALLED = 45.0  # seconds without a commit, after which the system is considered stuck
+STALLED = 90.0  # seconds without a commit, after which the system is considered stuck
 SETTLE = 600.0  # maximum seconds until everything is committed; a backlog takes long
-FLOW = 60.0  # maximum seconds until there is output again
-COUNTED = 30.0  # seconds until the trend has caught up with the bags
+FLOW = 120.0  # maximum seconds until there is output again
+COUNTED = 60.0  # seconds until the trend has caught up with the bags
 TREND = "category-trend"
 POLL = 0.05  # seconds between two checks of a condition
 
@@ -149,7 +149,7 @@ class Stage:
     def elapse(self, seconds: float) -> None:
         """Let time pass, for faults that last a given time."""
         until = monotonic() + seconds
-        self.wait_for(lambda: monotonic() >= until, seconds + 1, "later")
+        self.wait_for(lambda: monotonic() >= until, seconds + FLOW, "later")
 
     def settle(self) -> bool:
         """Wait until everything is committed and read. Returns False if the system gets stuck before."""

@@ -29,7 +29,7 @@ SOURCES = {EMBED_GROUP: INPUT, PROFILE_GROUP: EMBEDDED}  # of the first generati
 EVENT_ID_HEADER = "tastestream-event-id"  # of the null after an erasure
 SAMPLE_INTERVAL = 0.25  # seconds between two samples of the committed offsets
 POLL = 100  # milliseconds that one read waits for records
-START_TIMEOUT = 30.0  # seconds
+START_TIMEOUT = 90.0  # seconds
 
 
 class Output(NamedTuple):

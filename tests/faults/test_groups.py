@@ -92,7 +92,7 @@ def test_a_frozen_profile_worker_continues(stage: Stage) -> None:
             embed.freeze()
             stage.elapse(1.0)
             embed.thaw()  # the waiting events arrive at once
-        stage.wait_for(lambda: zombie.frozen, 5.0, "frozen with rows in hand")
+        stage.wait_for(lambda: zombie.frozen, 60, "frozen with rows in hand")
         come_back(stage, zombie)
         zombie.freeze()
         come_back(stage, zombie)

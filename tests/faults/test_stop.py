@@ -3,6 +3,7 @@
 import pytest
 
 from tests.faults.breaks import broken_by
+from tests.faults.process import STOP
 from tests.faults.stage import Stage
 
 RATE = 300
@@ -21,7 +22,7 @@ def test_sigterm_under_load(stage: Stage, kind: str) -> None:
         stage.flow_everywhere()
     row = stage.verdict(f"SIGTERM of the {kind} worker under load")
     assert code == 0
-    assert seconds < 10
+    assert seconds < STOP
     assert row.duplicates <= RATE * COMMIT_INTERVAL, "only events since the last commit are duplicated"
 
 

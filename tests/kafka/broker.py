@@ -5,6 +5,7 @@ what has to be installed.
 """
 
 import asyncio
+import fcntl
 import os
 import random
 import shutil
@@ -12,11 +13,12 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import IO, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -118,9 +120,9 @@ class KafkaBroker:
         """
         self.folder = folder
         self.port = free_port()
-        self.controller_port = free_port(self.port)
-        self.users_port = free_port(self.port, self.controller_port)
-        self.lost_port = free_port(self.port, self.controller_port, self.users_port)
+        self.controller_port = free_port()
+        self.users_port = free_port()
+        self.lost_port = free_port()
         self._users = users
         self._jvm = ("-XX:TieredStopAtLevel=1",) if brief else ()
         self._broker: subprocess.Popen[bytes] | None = None
@@ -283,24 +285,33 @@ def _format(properties: Path) -> None:
         raise KafkaUnavailable(f"Kafka's StorageTool could not format a data folder:\n{end_of(done.stdout)}")
 
 
-PROCESSES = 8  # test processes that may run side by side
+_reserved: set[int] = set()
+_reservations: list[IO[bytes]] = []
 
 
-def free_port(*besides: int) -> int:
+def free_port() -> int:
     """A port that is free, and that no outgoing connection gets while its server is down for a restart.
 
-    Test processes that run side by side choose among different ports: another one may not have bound its port yet.
+    It belongs to this process until it ends, although its server has not bound it yet, or is down: a lock on the byte of that
+    number in a file tells all other test processes of this machine.
     """
-    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
-    for port in random.SystemRandom().sample(PORTS[process::PROCESSES], k=200):
+    if not _reservations:
+        _reservations.append((Path(tempfile.gettempdir()) / f"tastestream-test-ports-{os.getuid()}").open("ab"))
+    for port in random.SystemRandom().sample(PORTS, k=200):
+        if port in _reserved:
+            continue
+        try:
+            fcntl.lockf(_reservations[0], fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        except OSError:  # another process has it
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Kafka binds: TIME_WAIT is no obstacle
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        if port not in besides:
-            return port
+        _reserved.add(port)
+        return port
     raise KafkaUnavailable(f"no free port on 127.0.0.1 between {PORTS.start} and {PORTS.stop}")
 
 

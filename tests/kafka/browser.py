@@ -12,7 +12,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
 
 NAMES = ("chromium-headless-shell", "chrome-headless-shell", "chromium", "chromium-browser", "google-chrome")
-TIMEOUT = 20_000  # milliseconds that a person would wait at most, on a slow machine with others
+TIMEOUT = 60_000  # milliseconds within which the page shows what it has to, on a slow machine with others
 WATCH = """
     window.violations = [];
     addEventListener('securitypolicyviolation', (event) => violations.push(`${event.violatedDirective} ${event.blockedURI}`));

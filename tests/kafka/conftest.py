@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import GroupLoadInProgressError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError
 
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.distribution import KafkaUnavailable
 from tests.kafka.system import System
 
-CLEANED = 60.0  # seconds until the broker has deleted all topics, at most
+CLEANED = 120.0  # seconds until the broker has deleted all topics, at most
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +50,8 @@ async def clean(broker: KafkaBroker) -> None:
         try:
             groups = [group for group, *_ in await admin.list_consumer_groups()]
             return any([await admin.list_consumer_group_offsets(group) for group in groups])
-        except GroupLoadInProgressError:  # a test has just started the broker again
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            # a test has just started the broker again
             return True
 
     try:

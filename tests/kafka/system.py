@@ -7,7 +7,6 @@ import asyncio
 import json
 import math
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -354,11 +354,11 @@ def remove_in_use(folder: Path) -> None:
     wait_until(gone, message=lambda: f"{folder} is there again: {list(folder.rglob('*'))[:9]}")
 
 
-def first_line(output: IO[Any], timeout: float = COMMAND_TIMEOUT) -> str:
-    """The first line that a process prints, without its end. Fails if it prints nothing within `timeout` seconds."""
-    printed, _, _ = select.select([output], [], [], timeout)
-    assert printed, f"nothing was printed within {timeout:.0f} s"
-    line = output.readline()
+def next_line(output: IO[Any], timeout: float = COMMAND_TIMEOUT) -> str:
+    """The next line that a process prints, without its end. Raises queue.Empty if it prints none within `timeout` seconds."""
+    lines: SimpleQueue[str | bytes] = SimpleQueue()
+    threading.Thread(target=lambda: lines.put(output.readline()), daemon=True).start()
+    line = lines.get(timeout=timeout)
     return (line if isinstance(line, str) else line.decode()).rstrip("\n")
 
 

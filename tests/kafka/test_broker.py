@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.distribution import KafkaUnavailable
+from tests.kafka.system import PATIENCE, next_line, wait_until
 
 
 async def test_a_message_survives_stop_kill_and_start(tmp_path: Path) -> None:
@@ -58,13 +58,12 @@ time.sleep(600)
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        broker = os.pidfd_open(int(parent.stdout.readline()))
-        parent.send_signal(signal.SIGKILL)
+        try:
+            broker = os.pidfd_open(int(next_line(parent.stdout)))
+        finally:
+            parent.send_signal(signal.SIGKILL)
     try:
-        deadline = time.monotonic() + 20
-        while _lives(broker):
-            assert time.monotonic() < deadline, "the broker is still running"
-            time.sleep(0.05)
+        wait_until(lambda: not _lives(broker), message=lambda: "the broker is still running")
     finally:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(broker, signal.SIGKILL)
@@ -101,7 +100,7 @@ async def consume(broker: KafkaBroker, topic: str, count: int) -> list[bytes]:
     consumer: Any = AIOKafkaConsumer(topic, bootstrap_servers=broker.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return [(await consumer.getone()).value for _ in range(count)]
     finally:
         await consumer.stop()

@@ -58,7 +58,7 @@ async def test_every_reader_reads_every_codec(system: System, tmp_path: Path) ->
         for codec in CODECS:
             await compress_topics(system, codec)
             await produce(system, codec, [*good[codec], f'{{"user_id": "{codec}"'.encode()])
-            await system.settled(timeout=30)
+            await system.settled()
     recommended = await answered(system)
     for codec in CODECS:
         assert {json.loads(value)["event_id"] for value in good[codec]} <= recommended, codec

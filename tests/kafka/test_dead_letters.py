@@ -25,7 +25,7 @@ from model.bundle import Bundle
 from streams.demo.processes import free_port
 from streams.messages import Interaction, derived_event_id, parse_interaction
 from streams.profile.bag import Bag
-from tests.kafka.system import PictureHandler, Record, System, picture_server
+from tests.kafka.system import COMMAND_TIMEOUT, PATIENCE, PictureHandler, Record, System, picture_server
 from tests.kafka.test_bad_input import embedded
 from tests.oracle import Oracle
 
@@ -131,7 +131,7 @@ def play(system: System, pictures: str, folder: Path) -> Story:
     redrive = ("dlq", "redrive", "--reason", "http_status")
     through = [sys.executable, "-m", "tests.faults.armed", "before-second-note:2", "--", *redrive, "--rate", "2"]
     story.killed = subprocess.run(
-        through, env=system.environment, capture_output=True, check=False, timeout=60
+        through, env=system.environment, capture_output=True, check=False, timeout=COMMAND_TIMEOUT
     ).returncode
     story.after_kill = [done(system, *redrive).splitlines() for _ in range(2)]
     story.sent_last = Counter(str(one.value) for one in asyncio.run(system.read("user-interactions")))
@@ -209,11 +209,11 @@ async def interrupted(system: System) -> tuple[int, str]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- a shell's background jobs ignore it
     )  # fmt: skip
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(COMMAND_TIMEOUT):
             while (await ends(system))["user-interactions"] == before:
                 assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=15)
+        output, _ = process.communicate(timeout=PATIENCE)
     finally:
         if process.poll() is None:
             process.kill()
@@ -385,7 +385,8 @@ def test_what_a_killed_run_has_not_noted_is_sent_once_more_and_reported(story: S
 def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: System, command: list[str]) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "streams", "dlq", *command],
-        env=system.environment | {"TASTESTREAM_DLQ_TOPIC": "nowhere"}, capture_output=True, text=True, timeout=60, check=False,
+        env=system.environment | {"TASTESTREAM_DLQ_TOPIC": "nowhere"},
+        capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
     )  # fmt: skip
     [line] = ended.stderr.splitlines()
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -400,7 +401,7 @@ def test_an_unreachable_broker_ends_with_code_69(system: System) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "streams", "dlq", "list"],
         env=system.environment | {"TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}", "TASTESTREAM_BROKER_TIMEOUT": "1"},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
     )  # fmt: skip
     assert (ended.returncode, ended.stdout) == (69, "")
     assert ended.stderr.splitlines()[-1].startswith("error: no broker at 127.0.0.1:")
@@ -409,7 +410,7 @@ def test_an_unreachable_broker_ends_with_code_69(system: System) -> None:
 def test_a_pipe_that_closes_early_ends_the_list_quietly(story: Story, system: System) -> None:
     ended = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m streams dlq list --json | head -1"],
-        env=system.environment, capture_output=True, text=True, timeout=60, check=False,
+        env=system.environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
     )  # fmt: skip
     assert json.loads(ended.stdout) == story.redriven[-1].letters[0]
     assert ended.stderr == ""

@@ -18,7 +18,7 @@ from streams.demo.catalogue import CATALOGUE
 from streams.features.records import Features, encode_features, features_key, features_version
 from streams.messages import EmbeddedInteraction, parse_embedded
 from tests.kafka.broker import KafkaBroker
-from tests.kafka.system import PictureHandler, System, picture_server, stop, wait_until
+from tests.kafka.system import PATIENCE, PictureHandler, System, picture_server, stop, wait_until
 from tests.streams.warm.test_warm import another_bundle
 
 TOPIC = "picture-features"
@@ -331,8 +331,9 @@ async def test_a_topic_that_is_deleted_and_created_again_is_followed_again(fleet
     await admin.start()
     try:
         await admin.delete_topics([TOPIC])
-        while TOPIC in await admin.list_topics():  # noqa: ASYNC110 -- Kafka sends no notice
-            await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE):
+            while TOPIC in await admin.list_topics():  # noqa: ASYNC110 -- Kafka sends no notice
+                await asyncio.sleep(0.05)
         await admin.create_topics([NewTopic(TOPIC, 2, 1, topic_configs={"cleanup.policy": "compact"})])
     finally:
         await admin.close()

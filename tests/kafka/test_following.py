@@ -21,6 +21,7 @@ from tests.kafka.system import System
 
 TOPIC = "followed"
 SOON = 60.0  # seconds
+LIMIT = 5.0  # seconds without a read after which it is a stall: a busy machine holds a process up for a second or two
 
 
 class Reader:
@@ -76,9 +77,9 @@ async def reader(system: System) -> AsyncIterator[Reader]:
 
 async def test_a_reader_that_hangs_is_a_stall(reader: Reader) -> None:
     await reader.until(lambda: reader.values == [b"first"])
-    dog = ServeWatchdog(lambda: reader.following.still, 2.0)
+    dog = ServeWatchdog(lambda: reader.following.still, LIMIT)
     watching = asyncio.create_task(dog.run())
-    await asyncio.sleep(2.5)  # longer than the limit, while it reads
+    await asyncio.sleep(1.2 * LIMIT)  # longer than the limit, while it reads
     assert dog.live and not watching.done()
     reader.hangs.set()
     await reader.until(lambda: not dog.live)

@@ -16,7 +16,7 @@ from streams.embed.decoding.pool import DECODERS
 from streams.exceptions import EventError
 from streams.messages import parse_interaction
 from streams.settings import Settings
-from tests.kafka.system import Record, System
+from tests.kafka.system import Record, System, wait_until
 from tests.model.hostile_pictures import FORMATS, hostile_pictures, sound
 from tests.model.unbounded_pictures import UNBOUNDED
 from tests.streams.web import test_hostile_servers, test_hostile_urls
@@ -112,6 +112,7 @@ async def follow(system: System, found: Outcome) -> None:
     await run(system, CASES, found.port)
     found.seconds = time.monotonic() - started
     found.grown_mb = peak_resident_mb(pid) - before
+    wait_until(lambda: len(children(pid)) == DECODERS, message=lambda: f"decoders: {children(pid)}")
     found.decoders_mb = max(peak_resident_mb(child) for child in children(pid))
     found.decoders = len(children(pid))
     found.restarts = int(system.worker_pid("embed") != pid)

@@ -16,7 +16,7 @@ import streams
 from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP, PROFILE_GROUP
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.conftest import clean
-from tests.kafka.system import System, picture_server
+from tests.kafka.system import System, picture_server, wait_until
 
 MISCONFIGURED = 78  # EX_CONFIG of sysexits.h
 CATALOGUE = Path(streams.__file__).parent / "demo" / "catalogue"
@@ -300,9 +300,12 @@ def test_a_serve_worker_needs_the_right_to_read_the_changelog_and_no_other(
 ) -> None:
     assert System(guarded, tmp_path, namespace="lean").command("topics").returncode == 0
     system = of_user(READER, guarded, tmp_path, namespace="lean")
+
+    def sources() -> list[str]:
+        return [one["source"] for one in json.loads(system.get("serve", "/ready")[1])["partitions"]]
+
     with system.worker("serve"):
-        partitions = json.loads(system.get("serve", "/ready")[1])["partitions"]
-        assert [one["source"] for one in partitions] == ["live"] * 4
+        wait_until(lambda: sources() == ["live"] * 4, message=lambda: str(sources()))
 
 
 def test_creating_topics_needs_no_right_to_the_groups(guarded: KafkaBroker, tmp_path: Path) -> None:

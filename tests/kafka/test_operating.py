@@ -22,13 +22,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.demo.catalogue import CATALOGUE
 from tests.kafka.broker import free_port
-from tests.kafka.system import READS, System, picture_server, stop, wait_until
+from tests.kafka.system import PATIENCE, READS, System, picture_server, stop, wait_until
 from tests.streams.test_tracing import PARENT, SAMPLED, TRACE, collecting
 
 USER = "ada-7f3c"  # found in no log line
 EVENTS, MISSING = 6, 8  # events with a picture, and events whose picture is not there
 HOST = "web1"
-RESTART = 40.0  # seconds
+RESTART = 2 * PATIENCE  # seconds
 WORKERS = ("embed", "profile", "serve")
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -63,7 +63,7 @@ def samples(page: str) -> Samples:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -71,7 +71,7 @@ def get(port: int, path: str) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def story(system: System) -> Iterator[Story]:
-    port = free_port(*system.ports.values())
+    port = free_port()
     with picture_server(CATALOGUE) as base, collecting() as collector:
         system.configure(
             supervisor_port=port, log_format="json", worker_host=HOST, trace_endpoint=collector.url, trace_share=0
@@ -113,9 +113,7 @@ def play(system: System, port: int, base: str, process: Any) -> Story:
 
     story.pids.append(system.worker_pid("profile"))
     os.kill(story.pids[0], signal.SIGKILL)
-    wait_until(lambda: get(port, "/ready")[0] == 503, 5.0)
-    status, body = get(port, "/ready")
-    story.without_profile = status, json.loads(body)
+    wait_until(lambda: without_profile(story, port), RESTART, system.log)
     wait_until(lambda: get(port, "/ready")[0] == 200, RESTART, system.log)
     story.pids.append(system.worker_pid("profile"))
     story.afterwards = get(port, "/metrics")[1]
@@ -131,6 +129,14 @@ def play(system: System, port: int, base: str, process: Any) -> Story:
     assert stop(process) == 0
     story.lines = [json.loads(line) for line in system.log().splitlines()]
     return story
+
+
+def without_profile(story: Story, port: int) -> bool:
+    """Whether the workers are not ready. Keeps that answer: a moment later the profile worker may be back."""
+    status, body = get(port, "/ready")
+    if status == 503:
+        story.without_profile = status, json.loads(body)
+    return status == 503
 
 
 async def produce_traced(system: System, value: bytes) -> None:

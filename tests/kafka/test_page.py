@@ -17,14 +17,14 @@ from playwright.async_api import Browser, FilePayload, Page, Route, expect
 from streams.demo.catalogue import CATALOGUE
 from tests.kafka.browser import TIMEOUT, chromium, expect_usable, open_browser, open_page
 from tests.kafka.shop import Shop
-from tests.kafka.system import System, picture_server, wait_until
+from tests.kafka.system import PATIENCE, System, picture_server, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PICTURES = sorted(path.name for path in CATALOGUE.glob("*.jpg"))
 MARKUP = "<script>alert(1)</script>"
 LONG = "ada-" + "x" * 252
-SOON = 20.0  # seconds
+SOON = PATIENCE  # seconds
 expect.set_options(timeout=TIMEOUT)
 
 
@@ -304,7 +304,7 @@ async def test_who_is_on_call_sees_that_all_is_well_and_what_is_not(shop: Shop, 
     await expect(page.get_by_role("img", name="Events per second: in")).to_be_visible()
     wait_until(lambda: shop.ask("/v1/overview")[1]["latency"]["samples"] > 0, SOON, shop.system.log)
     await expect(page.get_by_role("img", name="Time to the recommendation")).not_to_have_attribute(
-        "aria-label", "Time to the recommendation: half within –, 99 % within –", timeout=40_000
+        "aria-label", "Time to the recommendation: half within –, 99 % within –", timeout=TIMEOUT
     )
     await shop.system.settled()  # else these events are delivered again, and wait with the next one
     shop.kill("embed")
@@ -380,7 +380,7 @@ async def test_the_page_is_light_and_paints_at_once(shop: Shop, browser: Browser
             " && new URL(one.name).origin === origin).reduce((sum, one) => sum + one.transferSize, 0)"
         )
         assert 10_000 < weight < 250_000
-        assert await page.evaluate("performance.getEntriesByName('first-contentful-paint').length") == 1
+        await page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length == 1")
 
 
 # -- what goes wrong

@@ -21,12 +21,12 @@ from playwright.async_api import Page, expect
 from streams.demo.catalogue import CATALOGUE
 from tests.kafka.browser import TIMEOUT, expect_usable, open_browser, open_page
 from tests.kafka.shop import Shop
-from tests.kafka.system import System, picture_server, wait_until
+from tests.kafka.system import PATIENCE, System, picture_server, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SOON = 20.0  # seconds
-NOTICED = 15.0  # seconds until the page says that the broker is away, at most, on a slow machine with others
+SOON = PATIENCE  # seconds
+LOOKS = 15.0  # seconds: the last answer of the broker, from which its absence counts, is at most that old
 PICTURE = "pink-orchid.jpg"
 MARKUP = "<script>alert(1)</script>"
 expect.set_options(timeout=TIMEOUT)
@@ -180,24 +180,22 @@ async def test_see_a_lost_broker_come_and_go(shop: Shop, page: Page) -> None:
     await expect(headline).to_contain_text("All is well")
     shop.system.broker.kill()
     try:
-        lost = time.monotonic()
+        lost = time.time()
         await expect(headline).to_contain_text("The broker does not answer")
-        seconds = time.monotonic() - lost
-        assert seconds < NOTICED, f"it took {seconds:.1f} s"
         since = datetime.fromisoformat(await verdict.locator("time").get_attribute("datetime") or "")
-        assert abs(time.time() - since.timestamp()) < NOTICED
+        assert lost - LOOKS < since.timestamp() <= time.time()
         await expect(verdict.locator("code")).to_have_text("docs/operate/runbook.md#the-broker-is-away")
         await expect(shopper.locator(".state")).to_contain_text("The broker does not answer")
         await expect(page.get_by_text("Connected", exact=True)).to_be_visible()
     finally:
         await asyncio.to_thread(shop.system.broker.start)
-    await expect(headline).to_contain_text("All is well", timeout=60_000)
+    await expect(headline).to_contain_text("All is well", timeout=2 * TIMEOUT)
     await expect(verdict.locator("time")).to_have_count(0)
     marks = page.locator(".marks li")
     await expect(marks.filter(has_text="the broker does not answer")).to_have_count(1)
     await expect(marks.filter(has_text="the broker answers again")).to_have_count(1)
     await shop.system.produce([shop.event("ada", "api-vase.jpg", 3)])
-    await expect(touches).to_have_count(2, timeout=60_000)
+    await expect(touches).to_have_count(2, timeout=2 * TIMEOUT)
     await expect(shopper.locator(".state")).not_to_contain_text("The broker does not answer")
     drawn = await times_of(page, "Waiting")
     assert len(drawn) > 1 and drawn == sorted(set(drawn)), drawn

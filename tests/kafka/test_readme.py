@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.demo.catalogue import CATALOGUE
-from tests.kafka.system import System, picture_server
+from tests.kafka.system import COMMAND_TIMEOUT, System, next_line, picture_server
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 PICTURES = "http://127.0.0.1:8000"  # the folder of photos that the README serves on this machine
@@ -23,7 +23,8 @@ def snippets(language: str) -> list[str]:
 @pytest.fixture(scope="module")
 def shop(system: System) -> Iterator[str]:
     """Running workers, and the address of a server with the same photos, on a free port."""
-    with picture_server(CATALOGUE) as pictures, system.worker("all"):
+    with picture_server(CATALOGUE) as pictures, system.worker("all") as process:
+        system.wait_ready("serve", process)
         yield pictures
 
 
@@ -44,13 +45,13 @@ async def test_the_python_producer_and_consumer_work(system: System, shop: str) 
     produce, consume = [here(snippet, system, shop) for snippet in snippets("python")]
     assert max(len(snippet.strip().splitlines()) for snippet in (produce, consume)) <= 12, "ten lines, and blank ones"
 
-    subprocess.run([sys.executable, "-c", produce], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", produce], check=True, timeout=COMMAND_TIMEOUT)
     await system.settled()
 
     with subprocess.Popen([sys.executable, "-u", "-c", consume], stdout=subprocess.PIPE, text=True) as consumer:
         assert consumer.stdout is not None
         try:
-            line = consumer.stdout.readline()
+            line = next_line(consumer.stdout)
         finally:
             consumer.terminate()
     assert line.startswith("ada ")
@@ -78,6 +79,6 @@ async def test_the_question_gets_an_answer(system: System, shop: str) -> None:
     _, question = snippets("sh")
     command = question.strip().replace("127.0.0.1:6068", f"127.0.0.1:{system.ports['serve']}")
     asked = subprocess.run(
-        ["bash", "-c", f"{command} --silent"], capture_output=True, text=True, check=True, timeout=30
+        ["bash", "-c", f"{command} --silent"], capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT
     )
     assert json.loads(asked.stdout)["user_id"] == "ada"

@@ -13,7 +13,7 @@ import pytest
 
 from model.bundle import DEFAULT_BUNDLE
 from streams.demo.broker import free_port
-from tests.kafka.system import stop, wait_until
+from tests.kafka.system import COMMAND_TIMEOUT, stop, wait_until
 from tests.model.bundle.networks import write_colours
 
 UNAVAILABLE, MISCONFIGURED = 69, 78  # EX_UNAVAILABLE and EX_CONFIG of sysexits.h
@@ -47,7 +47,7 @@ def run(which: str, environment: dict[str, str]) -> tuple[int, list[str]]:
     """Run a worker to its end. Returns its exit code, and the lines that it printed without time, level and logger."""
     done = subprocess.run(
         [sys.executable, "-m", "streams", "worker", which],
-        env=environment, capture_output=True, text=True, timeout=40, check=False,
+        env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
     )  # fmt: skip
     return done.returncode, [line.split(": ", 1)[-1] for line in (done.stdout + done.stderr).splitlines()]
 
@@ -65,8 +65,8 @@ def running(which: str, environment: dict[str, str]) -> Generator[subprocess.Pop
 
 def test_two_workers_of_a_kind_cannot_share_a_data_folder(environment: dict[str, str], tmp_path: Path) -> None:
     lock = tmp_path / "data" / "profile" / "LOCK"
-    with running("profile", environment | {"TASTESTREAM_BROKER_TIMEOUT": "60"}) as first:
-        wait_until(lambda: lock.exists() and lock.read_text() == str(first.pid), 20)
+    with running("profile", environment | {"TASTESTREAM_BROKER_TIMEOUT": "600"}) as first:
+        wait_until(lambda: lock.exists() and lock.read_text() == str(first.pid))
         code, lines = run("profile", environment)
     assert code == MISCONFIGURED
     [line] = lines
@@ -101,12 +101,9 @@ def test_a_worker_waits_for_an_unreachable_broker_logs_it_and_gives_up(environme
 
 def test_a_worker_that_waits_for_a_broker_can_be_stopped(environment: dict[str, str], tmp_path: Path) -> None:
     lock = tmp_path / "data" / "embed" / "LOCK"
-    with running("embed", environment | {"TASTESTREAM_BROKER_TIMEOUT": "60"}) as process:
-        wait_until(lambda: lock.exists() and lock.read_text() == str(process.pid), 20)
-        begun = time.monotonic()
-        code = stop(process)
-    assert code == 0
-    assert time.monotonic() - begun < 5
+    with running("embed", environment | {"TASTESTREAM_BROKER_TIMEOUT": "600"}) as process:
+        wait_until(lambda: lock.exists() and lock.read_text() == str(process.pid))
+        assert stop(process) == 0, "it waits for the broker for ten minutes, and ends long before"
 
 
 @pytest.mark.parametrize("which", ["embed", "profile"])

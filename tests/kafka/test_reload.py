@@ -27,7 +27,7 @@ from tests.model.bundle.networks import network, write_colours
 KINDS = ("embed", "profile")
 WORKERS = 3  # under the supervisor, the serve worker among them
 LOAD = 100.0  # events/s
-TAKEN = 60.0  # seconds until a worker has a new bundle, or has refused it, on a busy machine
+TAKEN = 120.0  # seconds until a worker has a new bundle, or has refused it, on a busy machine
 
 
 class Shop:
@@ -189,7 +189,7 @@ async def test_a_switched_link_under_load_changes_the_model_and_loses_nothing(se
     assert {version for versions in models.values() for version in versions} == {"base", "one-1"}
     for kind in KINDS:
         assert served.metric("swaps_total", kind) == swaps[kind] + 1
-        assert time.time() - 120 < served.metric("since_seconds", kind) < time.time()
+        assert time.time() - 300 < served.metric("since_seconds", kind) < time.time()
     for order in (await orders(served.system)).values():
         assert order == sorted(order), "the new bundle scores all that comes after it was loaded"
 
@@ -224,7 +224,7 @@ async def test_a_bundle_that_does_not_fit_changes_nothing_but_one_log_line(
     assert {version for event, versions in models.items() if event.startswith(what) for version in versions} == {"base"}
     assert models.keys() == set(served.sent)
     assert len(await served.lines("refused", since)) <= WORKERS, "one line of each worker, however often it looks"
-    assert {kind: served.metric("refusals_total", kind) - 1 for kind in KINDS} == refusals
+    await until(lambda: {kind: served.metric("refusals_total", kind) - 1 for kind in KINDS} == refusals, served.system)
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ from streams.rollout.prepare import KEEP_UP_INTERVAL
 from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.conftest import clean
-from tests.kafka.system import PictureHandler, System, picture_server, stop, wait_until
+from tests.kafka.system import COMMAND_TIMEOUT, PictureHandler, System, picture_server, stop, wait_until
 from tests.model.bundle.adapted import adapter_of, put_adapter
 from tests.streams.rollout.shop import Shop, send_embedded, write_next
 
@@ -253,7 +253,7 @@ def test_an_erased_user_stays_erased_whenever_the_erasure_comes(system: System, 
             for user in gone
         ]
         asyncio.run(send_embedded(system.broker.bootstrap, erasures))
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=COMMAND_TIMEOUT)
         assert process.returncode == 0, out + err
         assert {event.user_id for event in prepared(system)} >= set(gone), "their codes were sent after the erasure"
         once_more = replace(
@@ -283,13 +283,13 @@ def test_a_user_who_is_erased_while_pictures_are_fetched_is_not_sent(system: Sys
     class Slow(PictureHandler):
         def do_GET(self) -> None:  # noqa: N802 -- the name is the base's
             asked.set()
-            erased.wait(60)
+            erased.wait(2 * COMMAND_TIMEOUT)
             super().do_GET()
 
     with picture_server(CATALOGUE, Slow) as base:
         shop = Shop(Bundle.load(), following, 1)
         shop.urls = [f"{base}/{next(iter(sorted(CATALOGUE.glob('*.jpg')))).name}"]
-        system.configure(fetch_timeout=90)
+        system.configure(fetch_timeout=2 * COMMAND_TIMEOUT)
         with serving(system, shop, [shop.event(user, 0, 1_700_000_000_000) for user in ("ann", "bob")]):
             process = start_prepare(system)
             assert asked.wait(60)
@@ -300,7 +300,7 @@ def test_a_user_who_is_erased_while_pictures_are_fetched_is_not_sent(system: Sys
             asyncio.run(system.settled("profile"))
             Event().wait(3 * KEEP_UP_INTERVAL)  # no sign of the reading leaves the process
             erased.set()
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=COMMAND_TIMEOUT)
             assert process.returncode == 0, out + err
             assert [event.user_id for event in prepared(system)] == ["bob"]
 
@@ -372,7 +372,7 @@ def test_features_of_a_wrong_size_are_passed_over_in_one_line_and_a_signal_ends_
         assert second.returncode == 78
         assert "`tastestream rollout prepare` is running there" in second.stderr
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=COMMAND_TIMEOUT)
         assert process.returncode == 130
         assert out.startswith("stopped: sent codes of default next")
         assert err.count("are no features of the backbone") == 1

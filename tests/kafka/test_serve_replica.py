@@ -5,7 +5,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,17 @@ def states(system: System) -> list[State]:
 
 
 def files_with(folder: Path, words: set[bytes]) -> dict[bytes, set[str]]:
-    contents = {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """The files of a worker that contain a word, by word. It runs: RocksDB moves rows to new files and removes the old ones."""
+
+    def listed() -> set[Path]:
+        return {path for path in folder.rglob("*") if path.is_file()}
+
+    contents: dict[str, bytes] = {}
+    paths: set[Path] | None = None
+    while paths != listed():
+        paths = listed()
+        with suppress(FileNotFoundError):  # then the files are others already
+            contents = {path.name: path.read_bytes() for path in paths}
     return {word: names for word in words if (names := {name for name, text in contents.items() if word in text})}
 
 
@@ -105,7 +115,9 @@ def played(system: System) -> Played:
             system.wait_ready("serve", serve)
             asyncio.run(system.settled("profile"))
             wait_until(caught_up, SETTLED, system.log)
-            wait_until(lambda: not files_with(serve_folder, words), 20.0, lambda: str(files_with(serve_folder, words)))
+            wait_until(
+                lambda: not files_with(serve_folder, words), SETTLED, lambda: str(files_with(serve_folder, words))
+            )
             story.after_erasure = files_with(serve_folder, words)
             story.metrics = system.get("serve", "/metrics")[1]
     finally:

@@ -18,13 +18,13 @@ from streams.messages import parse_interaction
 from streams.settings.names import BAGS_CHANGELOG, EMBED_GROUP
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.conftest import clean
-from tests.kafka.system import READS, System
+from tests.kafka.system import PATIENCE, READS, System
 from tests.oracle import Oracle
 
 INPUT, EMBEDDED = "user-interactions", "embedded-interactions"
 PARTITIONS = 4  # what System sets
-NOTICED = 30.0  # seconds within which a change is noticed
-SETTLED = 60.0  # seconds until all is processed
+NOTICED = PATIENCE  # seconds within which a change is noticed
+SETTLED = 2 * PATIENCE  # seconds until all is processed
 
 Event = dict[str, Any]
 
@@ -62,13 +62,13 @@ def ids(*some: Iterable[Event]) -> set[str]:
 
 async def delete(admin: AIOKafkaAdminClient, name: str) -> None:
     await admin.delete_topics([name])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while name in await admin.list_topics():  # noqa: ASYNC110 -- the broker sends no notice
             await asyncio.sleep(0.1)
 
 
 async def create(admin: AIOKafkaAdminClient, name: str, partitions: int, cleanup: str = "delete") -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while True:  # a deleted topic keeps its name for a moment
             response: Any = await admin.create_topics(
                 [NewTopic(name, partitions, 1, topic_configs={"cleanup.policy": cleanup})]
@@ -207,7 +207,7 @@ async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminCl
         await until(lambda: not ready(system, "embed"), NOTICED, system.log)
         await until(lambda: f"topic {INPUT} does not exist" in system.get("embed", "/ready")[1], NOTICED, system.log)
         assert lag(system, "embed") == -1
-        await asyncio.sleep(2 * NOTICED)  # longer than a stall time-out would be
+        await asyncio.sleep(60)  # longer than a stall time-out would be
         assert INPUT not in await admin.list_topics()
         assert [system.worker_pid(kind) for kind in system.ports] == workers, system.log()
         assert len(lines(system, f"topic {INPUT} does not exist")) == 1, system.log()

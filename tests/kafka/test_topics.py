@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from streams.settings.names import BAGS_CHANGELOG
-from tests.kafka.system import System
+from tests.kafka.system import PATIENCE, System
 
 EXPECTED = {
     "user-interactions": "delete",
@@ -65,7 +65,7 @@ async def delete_topics(system: System, names: list[str]) -> None:
     await admin.start()
     try:
         await admin.delete_topics(names)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while set(names) & set(await admin.list_topics()):  # noqa: ASYNC110 -- the broker sends no notice
                 await asyncio.sleep(0.1)
     finally:

@@ -21,7 +21,7 @@ def event(user: str, event_id: str, kind: str = "return") -> bytes:
 
 def producer(system: System, name: str) -> AIOKafkaProducer:
     return AIOKafkaProducer(
-        bootstrap_servers=system.broker.bootstrap, transactional_id=name, transaction_timeout_ms=120_000
+        bootstrap_servers=system.broker.bootstrap, transactional_id=name, transaction_timeout_ms=600_000
     )
 
 
@@ -58,7 +58,7 @@ async def test_aborted_and_open_transactions_are_not_processed(system: System, t
             assert await gauge(system, "embed", "tastestream_held_back") == 2
             assert "2 events wait behind a transaction that is still open" in system.log()
             await shop.commit_transaction()
-            await system.settled(timeout=30)
+            await system.settled()
             assert await answered(system) == {"committed", "open", "behind"}
     assert "stalled" not in system.log()
     assert set(system.stored_bags()) == {"ann", "bob"}
@@ -75,7 +75,7 @@ async def test_a_foreign_open_transaction_on_the_changelog_hides_no_bag_from_rec
             await stranger.send_and_wait(BAGS_CHANGELOG, b"x", key=b"", partition=partition)
         with system.workers():
             await system.produce([json.loads(event(user, f"of {user}")) for user in users])
-            await system.settled(timeout=30)
+            await system.settled()
         system.remove_data()
         with system.worker("profile"):
             pass

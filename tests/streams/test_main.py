@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.kafka.broker import free_port
-from tests.kafka.system import wait_until
+from tests.kafka.system import next_line, wait_until
 
 PATIENCE = 60.0  # seconds
 
@@ -72,7 +72,7 @@ def test_a_worker_handles_sigterm_before_it_imports_anything_heavy(environment: 
 def test_a_command_that_waits_for_the_broker_ends_at_sigterm(environment: dict[str, str]) -> None:
     with running("topics", environment=environment | {"TASTESTREAM_BROKER_TIMEOUT": "300"}) as process:
         assert process.stdout is not None
-        assert "no broker at" in process.stdout.readline()
+        assert "no broker at" in next_line(process.stdout)
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143

@@ -70,7 +70,7 @@ def worker(tmp_path: Path) -> Running:
 
 async def started(worker: Running, count: int) -> None:
     """Wait until so many events have started."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in range(count):
             await worker.starts.acquire()
 

@@ -129,7 +129,7 @@ async def test_a_batch_counts_its_seconds_its_cold_starts_and_the_items_that_it_
         "delivery": 1,
         "recommendation_seconds_count": 1,
     }
-    assert 0.7 <= seconds < 30
+    assert 0.7 <= seconds < 300
 
 
 def numbers() -> dict[str, float]:
@@ -259,7 +259,7 @@ async def test_a_stop_during_a_delivery_acknowledges_nothing(worker: Any, monkey
             yield await tracker.take(1)
 
     agent = asyncio.create_task(profile_worker.agent(batches()))
-    await asyncio.wait_for(delivering.wait(), 5)
+    await asyncio.wait_for(delivering.wait(), 60)
     agent.cancel()
     with pytest.raises(asyncio.CancelledError):
         await agent

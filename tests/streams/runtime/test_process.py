@@ -18,6 +18,7 @@ import pytest
 
 from streams.exceptions import DataFolderError
 from streams.runtime.process import hangups_held, locked_folder
+from tests.kafka.system import next_line
 
 # A process that says what becomes of SIGHUP. Argument: when the signal is sent, and how the terminal is used.
 SCRIPT = """
@@ -52,21 +53,21 @@ async def test_a_signal_to_a_process_that_is_starting_waits_until_it_can_be_hand
     assert child.returncode == 0
 
 
-@pytest.mark.parametrize(("hang_up", "expected"), [(True, b"stopped"), (False, b"reloaded")])
+@pytest.mark.parametrize(("hang_up", "expected"), [(True, "stopped"), (False, "reloaded")])
 def test_a_process_stops_when_its_terminal_is_gone_and_not_when_it_is_asked_to_reload(
-    hang_up: bool, expected: bytes
+    hang_up: bool, expected: str
 ) -> None:
     ours, theirs = pty.openpty()
     command = [*COMMAND, "terminal"]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True) as child:
         os.close(theirs)
         assert child.stdout
-        assert child.stdout.readline() == b"waiting\n"
+        assert next_line(child.stdout) == "waiting"
         if hang_up:
             os.close(ours)
         else:
             child.send_signal(signal.SIGHUP)
-        assert child.stdout.readline().strip() == expected
+        assert next_line(child.stdout) == expected
     if not hang_up:
         os.close(ours)
     assert child.returncode == 0
@@ -90,7 +91,7 @@ def holder(tmp_path: Path) -> Generator[subprocess.Popen[str]]:
     """A process that holds the folder of the embed worker until its standard input ends."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None and process.stdin is not None
-        assert process.stdout.readline() == "held\n"
+        assert next_line(process.stdout) == "held"
         yield process
         process.kill()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from streams.profile.databases import BagDatabases, RocksDBMemory
 from streams.serve.replica.store import HELD_KEY, SPREAD_KEY
 from tests.kafka.broker import free_port
-from tests.kafka.system import stop
+from tests.kafka.system import COMMAND_TIMEOUT, stop
 
 PARTITIONS = 2
 
@@ -22,7 +22,7 @@ def environment(folder: Path, port: int, **settings: object) -> dict[str, str]:
     """Variables of a worker, with settings."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
     given = {
-        "broker": f"127.0.0.1:{free_port(port)}",  # nobody
+        "broker": f"127.0.0.1:{free_port()}",  # nobody
         "data_dir": folder,
         "serve_port": port,
         "broker_timeout": 60,
@@ -35,7 +35,9 @@ def run(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a worker that ends by itself."""
     command = [sys.executable, "-m", "streams", "worker", "serve"]
     variables = environment(folder, free_port(), **settings)
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, env=variables, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL
+    )
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def worker(
 def get(port: int, path: str) -> tuple[int, Mapping[str, object]]:
     """Status and JSON of an answer; the status is 0 if nobody answers."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as response:
             return response.status, json.loads(response.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())

@@ -26,14 +26,14 @@ def test_with_the_default_limits_1500_clients_take_little_and_leave_room(tmp_pat
     bags_on_disk(tmp_path)
     port = free_port()
     with worker(tmp_path, port, serve_rate=0) as process, ExitStack() as stack:
-        wait_until(lambda: get(port, "/ready")[0] == 200, 30, (tmp_path / "log").read_text)
+        wait_until(lambda: get(port, "/ready")[0] == 200, message=(tmp_path / "log").read_text)
         before = resident_mb(process.pid)
         clients = [stack.enter_context(opened(port)) for _ in range(1500)]
         assert statuses(clients) == {b"200": 50, b"429": 950, b"503": 500}
         assert resident_mb(process.pid) - before < 60
         for client in clients[60:100]:
             client.close()
-        wait_until(lambda: get(port, "/v1/users/ada/recommendations")[0] == 200, 10)
+        wait_until(lambda: get(port, "/v1/users/ada/recommendations")[0] == 200)
         assert get(port, "/v1/status")[1]["streams"] == 50
 
 
@@ -55,12 +55,12 @@ def test_a_low_limit_of_open_files_means_fewer_connections_and_a_line_in_the_log
     through = ("sh", "-c", 'ulimit -n 400; exec "$@"', "sh")
     with worker(tmp_path, port, through=through) as process, ExitStack() as stack:
         log = tmp_path / "log"
-        wait_until(lambda: get(port, "/ready")[0] == 200, 30, log.read_text)
+        wait_until(lambda: get(port, "/ready")[0] == 200, message=log.read_text)
         clients = [stack.enter_context(opened(port, "/live")) for _ in range(600)]
         assert statuses(clients) == {b"200": 200, b"503": 400}
         for client in clients:
             client.close()
-        wait_until(lambda: get(port, "/live")[0] == 200, 10)
+        wait_until(lambda: get(port, "/live")[0] == 200)
         assert (
             "SERVE_CONNECTIONS is 1000, but the limit of open files leaves room for 200 connections" in log.read_text()
         )

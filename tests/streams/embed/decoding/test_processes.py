@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from streams.embed.decoding.decoder import IDLE_WAITS, processor_use
 from streams.embed.decoding.limits import DecoderLimits
 from streams.embed.decoding.pool import DecoderPool, open_decoders
 from streams.exceptions import DecoderError
-from tests.kafka.system import wait_until
+from tests.kafka.system import next_line, wait_until
 from tests.model.hostile_pictures import FORMATS, sound
 from tests.model.unbounded_pictures import avif_of_items, jpeg_of_arithmetic_scans
 from tests.streams.embed.decoding.conftest import DEFAULTS
@@ -97,12 +98,13 @@ def test_a_decoder_has_its_pipe_and_no_other_file(tmp_path: Path) -> None:
     assert all(len(one) == 1 for one in threads)  # the filter of system calls holds for the thread that installs it
 
 
-def test_closing_ends_the_processes_within_a_second() -> None:
+def test_closing_ends_the_processes_at_once() -> None:
     with open_decoders(PATIENT) as decoders:
         pids = decoders.pids
         decoders._threads.submit(decoders._decode, avif_of_items("iloc", 150_000), SIZE, PIXELS)
         before = os.times()
-    assert os.times().elapsed - before.elapsed < 1
+    after = os.times()
+    assert after.children_user - before.children_user < 2  # processor seconds; the picture takes more than 5
     assert not any(map(alive, pids))
 
 
@@ -114,7 +116,7 @@ def test_no_decoder_outlives_a_worker_that_is_killed(tmp_path: Path, busy: bool)
         arguments = [str(tmp_path / "long")]
     with subprocess.Popen([sys.executable, "-c", WORKER, *arguments], cwd=ROOT, stdout=subprocess.PIPE) as worker:
         assert worker.stdout is not None
-        pids = [int(pid) for pid in worker.stdout.readline().split()]
+        pids = [int(pid) for pid in next_line(worker.stdout).split()]
         if busy:
             wait_until(lambda: any(processor_use(pid)[1] > 1 for pid in pids), TIMEOUT)
         assert len(pids) == 2
@@ -323,6 +325,9 @@ async def test_a_decoder_that_gets_no_processor_is_waited_for() -> None:
             starved = not waiting.done()
             busy.kill()
         assert starved
+        os.sched_setaffinity(pid, os.sched_getaffinity(0))
+        with suppress(PermissionError):  # without it, the decoder goes on when nothing else wants the processor
+            os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
         assert (await waiting).shape == (SIZE, SIZE, 3)
         assert decoders.pids == [pid]
 
