@@ -40,7 +40,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put long files first, and the tests that train: one that starts last would keep one process busy while the others have ended."""
+    """Put long files first, and the tests that train: one that starts last would keep one process busy while the others have ended.
+
+    Slow tests have no time limit.
+    """
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(0))  # no limit
     items.sort(key=lambda item: item.path.stem not in LONG and item.get_closest_marker("training") is None)
 
 
