@@ -26,8 +26,8 @@ from aiokafka.errors import KafkaError
 from tests.kafka.distribution import KafkaUnavailable, drafted, end_of, kafka, prepared_folder
 
 CLUSTER_ID = "dGFzdGVzdHJlYW0tdGVzdA"  # 16 bytes in URL-safe base64; no two test brokers ever meet, so they share it
-START_TIMEOUT = 90.0  # seconds: 2 s on an idle machine, many times that on a busy one
-STOP_TIMEOUT = 20.0  # seconds between SIGTERM and SIGKILL
+START_TIMEOUT = 180.0  # seconds: 2 s on an idle machine, many times that on a busy one
+STOP_TIMEOUT = 60.0  # seconds between SIGTERM and SIGKILL
 ARCHIVE_TIMEOUT = 120.0  # seconds that the first broker may take to write its class archive when it ends
 POLL_INTERVAL = 0.05  # seconds between two looks at a broker that is starting
 
@@ -44,7 +44,8 @@ CONSOLE_TOOLS = {
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
-# After a SIGKILL the controller keeps a restarted broker out until the session of the old one ends: 9 s by default.
+# A broker without processor time for the length of its session counts as dead: topics cannot be created then. After a SIGKILL the
+# controller keeps the restarted broker out for as long.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -67,7 +68,7 @@ share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
+broker.session.timeout.ms=12000
 log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
