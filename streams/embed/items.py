@@ -31,6 +31,7 @@ from streams.exceptions import EventError
 from streams.item_messages import parse_item
 from streams.kafka.following import CHECK, Following
 from streams.kafka.metadata import DescribedTopic, marked_id
+from streams.kafka.offsets import may_cancel_commits
 from streams.kafka.records import Record, value_of
 from streams.logs.place import found_event, working_on
 from streams.runtime.crash_journal import CrashJournal
@@ -108,6 +109,7 @@ class ItemReader(ConsumerRebalanceListener):
 
     async def _read(self, client: AIOKafkaClient, consumer: AIOKafkaConsumer, topic: DescribedTopic) -> None:
         self._consumer, self._described = consumer, topic
+        may_cancel_commits(consumer)
         self._failed = failed = asyncio.get_running_loop().create_future()
         consumer.subscribe([self._topic], listener=self)
         fetching, starting = (

@@ -31,7 +31,7 @@ from streams.engine.in_flight import Room, size_of
 from streams.engine.interface import EngineApp
 from streams.exceptions import DeliveryError
 from streams.kafka.metadata import DescribedTopic, marked_id, topics_now
-from streams.kafka.offsets import ISOLATION, high_watermarks
+from streams.kafka.offsets import ISOLATION, high_watermarks, may_cancel_commits
 from streams.kafka.records import Record
 from streams.runtime.process import end_at_once
 
@@ -76,6 +76,11 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         pace_fetches(client, self.app.poll_interval)
         limit_fetches(client, self.app.intake_memory)
         return client
+
+    @override
+    async def on_start(self) -> None:
+        await super().on_start()
+        may_cancel_commits(self._ensure_consumer())
 
 
 class Consumer(driver.Consumer):

@@ -1,4 +1,4 @@
-"""Offsets of partitions that a consumer's own requests do not give.
+"""Offsets of partitions that a consumer's own requests do not give, and commits that may be given up.
 
 Every reader reads committed records only, so its end offsets are the last stable offsets: they stop at the first transaction
 that is still open. The high watermark is the end of all records.
@@ -58,3 +58,28 @@ async def known_ends(consumer: AIOKafkaConsumer, partitions: Collection[TopicPar
         for one in await asyncio.gather(*(ends([tp]) for tp in partitions)):
             found |= one
     return found
+
+
+def may_cancel_commits(consumer: AIOKafkaConsumer) -> None:
+    """Let nobody log what becomes of the requests of commits that are cancelled.
+
+    aiokafka shields the request of a commit. When the commit is cancelled, the request goes on, and nobody is left to take its
+    error: asyncio would log it as a task's exception that was never retrieved.
+
+    Args:
+        consumer: of a group, started.
+    """
+    coordinator: Any = consumer._coordinator
+    request = coordinator._do_commit_offsets
+
+    async def requested(assignment: Any, offsets: Any) -> None:
+        if task := asyncio.current_task():
+            task.add_done_callback(_take_error)
+        await request(assignment, offsets)
+
+    coordinator._do_commit_offsets = requested
+
+
+def _take_error(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
