@@ -25,8 +25,10 @@ from streams.exceptions import (
     StartupError,
     StateError,
 )
+from streams.kafka.fleet import MemberBundles
 from streams.kafka.generations import Layout, follow_layout, read_layout
 from streams.kafka.groups import group_uses
+from streams.kafka.remarks import Circuit, Remarks, Said, silent
 from streams.kafka.topics import ensure_topics
 from streams.monitoring.health import Health, not_ready
 from streams.monitoring.vitals import showing_vitals
@@ -69,6 +71,10 @@ class Worker(Protocol):
     tracing: Tracing | None  # set before the start
     gc_allocations: int  # garbage collection threshold of generation 0, once the worker has started
 
+    def circuits(self) -> tuple[Circuit, ...]:
+        """The hosts that are not asked for pictures now."""
+        ...
+
     async def swap(self, bundles: Bundles) -> None:
         """Use other bundles of the same embedders from now on. Raises TastestreamError if they cannot be used."""
 
@@ -106,6 +112,7 @@ async def _run_generation(
     async with _opened(kind, settings, bundles, folder, partitions) as worker:
         worker.app.crash_journal = journal = CrashJournal(folder)
         worker.app.bundles = get_bundles = lambda: reload.bundles
+        worker.app.remark = Remarks(_sayer(worker, reload), settings.commit_interval)
         watchdog = Watchdog(
             worker.app, name=kind, timeout=settings.stall_timeout, kafka=settings.aiokafka(), not_ready=not_ready
         )
@@ -147,6 +154,17 @@ async def _run_generation(
                 await follow_layout(settings, layout, changed)
 
             return await _serve(worker, watchdog, stop, journal, follow)
+
+
+def _sayer(worker: Worker, reload: BundleReload) -> Callable[[], Said]:
+    """What a worker says beside its commits: what its group does not know by its joining."""
+    at_start = MemberBundles.of(reload.bundles)
+
+    def say() -> Said:
+        bundles = MemberBundles.of(reload.bundles)
+        return Said(worker.circuits(), None if bundles == at_start else bundles)
+
+    return say
 
 
 async def _layout_now(settings: Settings) -> Layout:
@@ -279,6 +297,7 @@ async def _serve(
 async def _finish(worker: Worker) -> None:
     """Take no more events, finish those in flight, commit."""
     app = worker.app
+    app.remark = silent  # the last commit takes back what was said
     app.consumer.stop_flow()
     app.in_flight.stop()
     try:

@@ -6,7 +6,7 @@ computation, and failures are remembered for a while. A code is the bytes of `mo
 
 import asyncio
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from time import time
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from streams.embed.networks import Coder
 from streams.embed.pipeline import PicturePipeline
 from streams.exceptions import FetchError
 from streams.features.sharing import Sharing
-from streams.text import memory_of
-from streams.web.addresses import display_url
+from streams.kafka.remarks import Circuit
+from streams.text import memory_of, visible
+from streams.web.addresses import display_url, host_and_port
 
 ENTRY_OVERHEAD = 300  # bytes of Python objects around one entry of the memory cache, measured: 274 to 288
 MEMORY_AGE = 3600.0  # seconds after which the disk is read again, so that its age limit holds
@@ -245,11 +246,27 @@ class EmbeddingCache:
         try:
             self._failures.check(url, crowded)
             return await self._made(url, crowded)
-        except FetchError:
+        except FetchError as error:
             found = await self._from_disk(url)  # what the served bundle needs may have been made
             if not found.served:
+                if error.transient:
+                    self._pipeline.refuse(url)
                 raise
             return found
+
+    def circuits(self, most: int) -> tuple[Circuit, ...]:
+        """The hosts whose circuit breakers are open, at most `most` of them, those first that cost most events."""
+        found = self._pipeline.open_circuits()[:most]
+        if not found:
+            return ()
+        waiting: Counter[str] = Counter()
+        for url, (_, flight) in self._in_flight.items():
+            waiting[host_and_port(url)] += len(flight.waiting)
+        now = self._clock()
+        return tuple(
+            Circuit(visible(one.name), round((now - one.seconds) * 1000), waiting[one.name], one.refused)
+            for one in found
+        )
 
     def forget(self, url: str) -> None:
         """Drop the codes of a picture from memory."""

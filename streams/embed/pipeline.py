@@ -23,7 +23,7 @@ from streams.embed.decoding.pool import DecoderPool
 from streams.exceptions import FetchError
 from streams.web.addresses import display_url, host_and_port
 from streams.web.fetch import Fetcher
-from streams.web.host_limiter import HostLimiter
+from streams.web.host_limiter import HostLimiter, OpenCircuit
 from streams.web.large_places import LargePlaces
 
 RETRY_TIMEOUT = 60.0  # seconds after which no other attempt at a picture begins
@@ -114,6 +114,14 @@ class PicturePipeline(Generic[Made]):
                 self._attempted()
             await self._sleep(pause)
         raise AssertionError("the last attempt returns or raises")
+
+    def open_circuits(self) -> list[OpenCircuit]:
+        """As `HostLimiter.open_circuits`."""
+        return self._host_limiter.open_circuits()
+
+    def refuse(self, url: str) -> None:
+        """Count an event that does without the picture at `url` (`HostLimiter.refuse`)."""
+        self._host_limiter.refuse(host_and_port(url))
 
     async def made_of(self, data: bytes, versions: Collection[str] | None = None) -> dict[str, Made]:
         """What networks make of a picture that somebody has sent, by their versions. All senders together count as one host.

@@ -32,6 +32,7 @@ from streams.engine.publisher import Publisher
 from streams.exceptions import EventError
 from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Headers, sent_at_header, value_of
+from streams.kafka.remarks import MAX_CIRCUITS, Circuit
 from streams.logs.place import found_event, place, working_on
 from streams.messages import PICTURED, EmbeddedInteraction, encode_embedded, parse_interaction, with_embedding
 from streams.settings import Settings
@@ -97,6 +98,10 @@ class EmbedWorker:
 
     async def __aexit__(self, *_: object) -> None:
         await self._open.aclose()
+
+    def circuits(self) -> tuple[Circuit, ...]:
+        """The hosts that are not asked for pictures now."""
+        return self._embeddings.circuits(MAX_CIRCUITS) if self._embeddings else ()
 
     async def swap(self, bundles: Bundles) -> None:
         """Nothing to do: bundles of the same embedders make the same embeddings."""

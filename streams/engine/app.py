@@ -24,6 +24,7 @@ from streams.engine.in_flight import InFlightTracker, Pending
 from streams.engine.producer import Producer, Transport
 from streams.engine.recovery import OwnTableManager
 from streams.kafka.reading import read_past_damage
+from streams.kafka.remarks import silent
 from streams.runtime.crash_journal import CrashJournal
 from streams.settings import Settings
 
@@ -88,6 +89,7 @@ class App(faust.App):
         self.before_send: Callable[[], None] = lambda: None  # called before each request of the producer
         # Called once the group has this worker, before it reads.
         self.before_reading: Callable[[], Awaitable[None]] = _nothing
+        self.remark: Callable[[], str] = silent  # the text beside the next commit, in front of the mark of the topic
         super().__init__(app_id, **options)
 
     def read(self, topic: str, agent: Callable[[Batches], Awaitable[None]], *, name: str, limit: int) -> None:

@@ -8,7 +8,8 @@ Each assignment starts a *generation*. It begins with an explicit seek of every 
 when the partitions are revoked. Whatever belongs to an earlier generation is dropped and read again.
 
 Each commit names the id of the topic that was read (`streams.kafka.metadata`). A topic that was deleted and created again
-has another id, and is read from its start: the committed offsets are those of the topic before it.
+has another id, and is read from its start: the committed offsets are those of the topic before it. In front of the id may be a
+remark of the worker (`streams.kafka.remarks`).
 
 aiokafka's client runs in a thread of its own, so that heartbeats do not wait for the work. Only `_in_thread` crosses over.
 """
@@ -19,7 +20,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, OffsetMetadataTooLargeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode.utils.logging import get_logger
@@ -33,6 +34,7 @@ from streams.exceptions import DeliveryError
 from streams.kafka.metadata import DescribedTopic, marked_id, topics_now
 from streams.kafka.offsets import ISOLATION, high_watermarks, may_cancel_commits
 from streams.kafka.records import Record
+from streams.kafka.remarks import silent
 from streams.runtime.process import end_at_once
 
 logger = get_logger(__name__)
@@ -95,6 +97,7 @@ class Consumer(driver.Consumer):
         self.generation = 0  # counts the revocations
         self.reading: DescribedTopic | None = None  # the topic as it was when reading began; None before that
         self.commits = 0  # how often everything finished was committed, or there was nothing to commit
+        self._remark = ""  # that was committed last
         self._last_commit = monotonic()  # when `commits` grew last, or the consumer was made; seconds
         self._ends: Mapping[TopicPartition, int] = {}  # of the partitions, when the generation began
         self._polling: asyncio.Future[dict[TopicPartition, list[Record]]] | None = None  # in the consumer's thread
@@ -214,10 +217,12 @@ class Consumer(driver.Consumer):
         Raises:
             DeliveryError: the broker refused the commit.
         """
-        offsets = self.app.in_flight.committable()
-        if offsets and not await self._in_thread(self._commit_all(self.generation, offsets)):
+        tracker, remark = self.app.in_flight, self.app.remark()
+        offsets = tracker.committable() if remark == self._remark else tracker.unfinished
+        if offsets and not await self._in_thread(self._commit_all(self.generation, offsets, remark)):
             return False
-        self.app.in_flight.committed(offsets)
+        tracker.committed(offsets)
+        self._remark = remark
         self.commits += 1
         self._last_commit = monotonic()
         return bool(offsets)
@@ -383,10 +388,10 @@ class Consumer(driver.Consumer):
     async def _pause(self, partitions: Iterable[TopicPartition]) -> None:
         self._client.pause(*partitions)
 
-    async def _commit_all(self, generation: int, offsets: Mapping[TopicPartition, int]) -> bool:
+    async def _commit_all(self, generation: int, offsets: Mapping[TopicPartition, int], remark: str = "") -> bool:
         if generation != self.generation:
             return False
-        mark = self.reading.mark if self.reading else ""
+        mark = remark + (self.reading.mark if self.reading else "")
         known = range(self.known_partitions)
         marked = {tp: OffsetAndMetadata(offset, mark) for tp, offset in offsets.items() if tp.partition in known}
         if not marked:
@@ -400,6 +405,12 @@ class Consumer(driver.Consumer):
             logger.info("partitions have moved; uncommitted events will be delivered again: %s", error)
             return False
         except KafkaError as error:
+            if remark and isinstance(error, OffsetMetadataTooLargeError):
+                logger.warning(
+                    "the brokers permit no remark beside offsets (offset.metadata.max.bytes): this worker makes none"
+                )
+                self.app.remark = silent
+                return await self._commit_all(generation, offsets)
             raise DeliveryError(f"offsets could not be committed: {error!r}") from error
         return generation == self.generation
 

@@ -28,6 +28,7 @@ class EngineApp(Protocol):
     kafka: Mapping[str, Any]  # connection arguments of an aiokafka client
     before_send: Callable[[], None]
     before_reading: Callable[[], Awaitable[None]]
+    remark: Callable[[], str]
 
     # Faust's own
     conf: Any

@@ -26,6 +26,7 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 from typing_extensions import override
 
 MARK = "topic-id="  # begins the text that we commit beside an offset; another tool may have committed any other text
+SAYS = "says="  # begins it if a remark stands before the mark (`streams.kafka.remarks`), which has no space in it
 NO_ID = UUID(int=0)  # how the protocol says that there is none
 OPERATIONS = {
     "Read": 3,
@@ -55,7 +56,8 @@ class DescribedTopic:
 
 def marked_id(text: str | None) -> str:
     """The id of the topic that an offset belongs to, from the text beside it; "" if it does not say."""
-    return text.removeprefix(MARK) if text and text.startswith(MARK) else ""
+    mark = text.rpartition(" ")[2] if text and text.startswith(SAYS) else text
+    return mark.removeprefix(MARK) if mark and mark.startswith(MARK) else ""
 
 
 async def topics_now(client: AIOKafkaClient, names: Iterable[str]) -> dict[str, DescribedTopic]:

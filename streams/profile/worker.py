@@ -36,6 +36,7 @@ from streams.engine.publisher import Publisher
 from streams.exceptions import EventError, MessageError, StartupError, StateError
 from streams.kafka.partitioning import partition_of
 from streams.kafka.records import Outgoing, Record, sent_at, value_of
+from streams.kafka.remarks import Circuit
 from streams.logs.place import about
 from streams.logs.repeats import summed
 from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedded
@@ -175,6 +176,10 @@ class ProfileWorker:
     def _new_recommender(self, bundle: Bundle) -> Recommender:
         settings = self._settings
         return Recommender(bundle, bundle.aggregator(settings.model_threads), ScoringOptions.of(settings))
+
+    def circuits(self) -> tuple[Circuit, ...]:
+        """None: it asks nobody for pictures."""
+        return ()
 
     async def swap(self, bundles: Bundles) -> None:
         """Score by other bundles of the same embedders, from the next batch on. Raises TastestreamError if one does not work."""

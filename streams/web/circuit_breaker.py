@@ -18,6 +18,7 @@ NEARLY_ALL = 0.9  # share of failures that opens the breaker
 MOST = 0.75  # share of responses 429 with which `Retry-After` holds for the host, and not for one picture
 SILENT_FAILURES_TO_OPEN = 3  # failures without a response, and no success between
 FIRST_OPEN_SECONDS, LONGEST_OPEN_SECONDS = 1.0, 30.0  # doubled with each failed trial
+UNUSED_SECONDS = 60.0  # half-open without a trial, after which nobody is kept from the host any more
 
 _KEPT = 1 - 1 / RECENT
 _WEIGHT_TO_JUDGE = sum(_KEPT**age for age in range(OUTCOMES_TO_JUDGE))
@@ -40,6 +41,7 @@ class CircuitBreaker:
         "_open_until",
         "_rate_limited",
         "_silent",
+        "_since",
         "_tripped",
         "_weight",
         "last_failure",
@@ -52,6 +54,7 @@ class CircuitBreaker:
         )
         self._silent = 0  # failures without a response since the last success
         self._tripped = False  # open, or half-open
+        self._since = 0.0  # when it opened, if it is not closed
         self._open_until = 0.0
         self._next_open_seconds = FIRST_OPEN_SECONDS
 
@@ -69,6 +72,12 @@ class CircuitBreaker:
     def seconds_open(self, now: float) -> float:
         """Seconds until requests may go through again; 0 unless the breaker is open."""
         return max(0.0, self._open_until - now)
+
+    def not_closed_since(self, now: float) -> float | None:
+        """When it opened, seconds; None if it is closed, or if nobody has asked for a picture of the host since long before."""
+        if self.state(now) is State.CLOSED or now - self._open_until > UNUSED_SECONDS:
+            return None
+        return self._since
 
     def record_success(self) -> None:
         """Close: the host sent a picture, or said for good that there is none."""
@@ -93,6 +102,8 @@ class CircuitBreaker:
         state = self.state(now)
         if state is State.OPEN:  # this request began before the breaker opened
             return
+        if state is State.CLOSED:
+            self._since = now
         judged = self._weight >= _WEIGHT_TO_JUDGE
         if (
             state is State.HALF_OPEN

@@ -52,6 +52,7 @@ class _Host:
     name: str
     full_limit: int  # requests at a time while none fails
     active: int = 0  # requests under way
+    refused: int = 0  # as `OpenCircuit` has it
     proven: bool = False
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     waiting: deque[asyncio.Future[None]] = field(default_factory=deque[asyncio.Future[None]])
@@ -70,6 +71,14 @@ class Failing(NamedTuple):
     share: float  # of its recent requests that failed, between 0 and 1
 
 
+class OpenCircuit(NamedTuple):
+    """A host that is not asked for pictures, because its circuit breaker is not closed."""
+
+    name: str  # host and port
+    seconds: float  # since the breaker opened
+    refused: int  # as `refuse` has counted since then
+
+
 class HostLimiter:
     """The concurrency limits and circuit breakers of all hosts that one worker fetches pictures from."""
 
@@ -77,6 +86,7 @@ class HostLimiter:
         self._limits = limits or HostLimits()
         self._clock = clock
         self._hosts: OrderedDict[str, _Host] = OrderedDict()  # least recently used first
+        self._open: dict[str, _Host] = {}  # those whose breakers opened, and did not close since
         self._unproven = asyncio.Semaphore(self._limits.unproven)
 
     @asynccontextmanager
@@ -113,6 +123,21 @@ class HostLimiter:
         counts = Counter(host.breaker.state(now) for host in self._hosts.values())
         return {state: counts[state] for state in State}
 
+    def open_circuits(self) -> list[OpenCircuit]:
+        """The hosts that are not asked, those first that refused most."""
+        now = self._clock()
+        found = [
+            OpenCircuit(name, now - since, host.refused)
+            for name, host in self._open.items()
+            if (since := host.breaker.not_closed_since(now)) is not None
+        ]
+        return sorted(found, key=lambda one: one.refused, reverse=True)
+
+    def refuse(self, name: str) -> None:
+        """Count an event that does without a picture of a host, if the circuit breaker of the host is not closed."""
+        if host := self._open.get(name):
+            host.refused += 1
+
     def worst(self, count: int) -> list[Failing]:
         """The hosts that fail most, at most `count` of them; those whose circuit breakers are not closed come first."""
         now = self._clock()
@@ -143,14 +168,19 @@ class HostLimiter:
         else:
             host.proven = True
             host.breaker.record_success()
+            self._open.pop(host.name, None)
             host.full_limit = min(host.full_limit + 1, self._limits.per_host)
 
     def _record_failure(self, host: _Host, error: FetchError, repeated: bool) -> None:
         host.proven = error.status > 0
         if repeated and error.status and host.breaker.state(self._clock()) is not State.HALF_OPEN:
             return
+        was_closed = host.breaker.state(self._clock()) is State.CLOSED
         host.breaker.record_failure(error.reason, self._clock(), status=error.status, retry_after=error.retry_after)
         if host.breaker.state(self._clock()) is State.OPEN:
+            if was_closed and self._hosts.get(host.name) is host:
+                host.refused = 0
+                self._open[host.name] = host
             while host.waiting:
                 waiting = host.waiting.popleft()
                 if not waiting.done():
@@ -202,5 +232,6 @@ class HostLimiter:
             host = self._hosts[name] = _Host(name, self._limits.initial)
         self._hosts.move_to_end(name)
         while len(self._hosts) > KNOWN_HOSTS:
-            self._hosts.popitem(last=False)
+            gone, _ = self._hosts.popitem(last=False)
+            self._open.pop(gone, None)
         return host
