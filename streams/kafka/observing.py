@@ -22,6 +22,7 @@ from streams.kafka.fetched import first_time
 from streams.kafka.groups import REBALANCING, GroupMember, GroupUse, describe_group
 from streams.kafka.lag import GroupLag, Owner, owners_of, partition_lags, positions, unfinished
 from streams.kafka.metadata import DescribedTopic, ask, connection_broke, topics_now
+from streams.kafka.remarks import Remark, remark_in
 from streams.settings import Settings
 
 COMMITTED = 1  # read_committed, as the protocol numbers it
@@ -44,6 +45,9 @@ class Look:
     ends: Ends  # of committed records
     groups: list[GroupLag]
     members: Mapping[str, list[GroupMember]]  # by group
+    remarks: Mapping[TopicPartition, Remark] = field(
+        default_factory=dict[TopicPartition, Remark]
+    )  # beside committed offsets
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,12 @@ class Observer:
             ends,
             lags,
             {use.group: found.members for use, found in zip(uses, groups, strict=True)},
+            {
+                tp: remark
+                for group in groups
+                for tp, (_, text) in (group.committed or {}).items()
+                if (remark := remark_in(text)) is not None
+            },
         )
 
     async def offsets_at(self, topics: Mapping[str, DescribedTopic], time: int) -> Ends:

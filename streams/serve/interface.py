@@ -1,6 +1,6 @@
 """What the API asks of the other parts of the serve worker: the bags, the catalogue, the taster, the sender."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -13,6 +13,7 @@ from streams.bundles import Bundles
 from streams.dead_letter import Letter
 from streams.dead_letters.letter_filter import LetterFilter
 from streams.profile.bag import Bag
+from streams.profile.prepared import CodeState
 from streams.profile.scoring import Recommender
 from streams.serve.overview.types import Now, Overview, WorkerBundles
 from streams.serve.state import State
@@ -34,6 +35,14 @@ class Change(NamedTuple):
     user_id: str
     partition: int
     offset: int  # of the last row
+
+
+class Prepared(NamedTuple):
+    """How far a rollout is."""
+
+    states: Mapping[CodeState, int]  # items of the served partitions that have a picture, by the state of their code
+    counted: bool  # whether these are all of them
+    needed: float  # the share of items with a code that a promotion needs, 0 to 1
 
 
 class NotServed(Exception):
@@ -326,6 +335,11 @@ class Serving(Protocol):
     @property
     def bundles(self) -> Bundles:
         """The bundles in use."""
+        ...
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """How far the rollout is; None without a next bundle."""
         ...
 
     @property

@@ -40,10 +40,12 @@ from streams.runtime.process import (
 from streams.serve.api.app import make_app
 from streams.serve.api.server import Connections, open_server
 from streams.serve.catalogue.catalogue import ItemCatalogue
+from streams.serve.catalogue.held import HeldItems
 from streams.serve.catalogue.opening import Opened, open_catalogue
 from streams.serve.dead_letters import LetterDesk
-from streams.serve.interface import Scorer
+from streams.serve.interface import Prepared, Scorer
 from streams.serve.overview.watch import Watch
+from streams.serve.prepared import PreparedItems
 from streams.serve.replica.replica import Replica
 from streams.serve.sending import EventSender
 from streams.serve.tasting import PictureTaster, open_taster
@@ -157,6 +159,9 @@ class ServeWorker:
         self._reload = reload
         self._folder = folder
         self._recommender = self._new_recommender(reload.bundles.served)
+        following = reload.bundles.next
+        self._prepared = PreparedItems(following.embedder_version) if following else None  # it stays, unlike its bundle
+        self._held: HeldItems | None = None  # once it runs
         self._trend: TrendFollower | None = None  # once a bundle has labels, and the number of partitions is known
         self._group: asyncio.TaskGroup | None = None
         self.bags = Replica(settings, reload.bundles.row_bytes, folder / settings.bags_folder)
@@ -177,6 +182,14 @@ class ServeWorker:
             return False
         return not self._recommender.uses_trend or (self._trend is not None and self._trend.caught_up.is_set())
 
+    @property
+    def prepared(self) -> Prepared | None:
+        """How far the rollout is; None without a next bundle."""
+        if self._prepared is None:
+            return None
+        counted = self._held is not None and self._held.counted and self.bags.ready
+        return Prepared(self._prepared.states, counted, self._settings.rollout_share)
+
     def scorer(self) -> Scorer:
         """What scores bags now."""
         bundle = self._recommender.bundle
@@ -196,7 +209,9 @@ class ServeWorker:
             opened = await stack.enter_async_context(
                 open_catalogue(settings, bundle, self._folder / "catalogue", CodeIndex, self.bags.users_after)
             )
-            self.catalogue = opened.catalogue
+            self.catalogue, self._held = opened.catalogue, opened.held
+            if self._prepared is not None:
+                opened.held.takers.append(self._prepared)
             self.bags.watch(opened.held)
             self.bags.open()
             work = asyncio.create_task(self._work(opened))

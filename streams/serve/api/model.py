@@ -1,4 +1,4 @@
-"""GET /v1/model: the bundles, their figures, what the bags make of them, and which worker has which."""
+"""GET /v1/model: the bundles, their figures, what the bags make of them, how far a rollout is, and which worker has which."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,14 +7,15 @@ from aiohttp import hdrs, web
 
 from model.bundle import Bundle
 from streams.profile.bag import Bag
-from streams.profile.prepared import code_state
+from streams.profile.prepared import CodeState, code_state
 from streams.profile.scoring import Recommender
 from streams.serve.api.context import Call, replica
 from streams.serve.api.parameters import NoQuery
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import BagSample, BundleAnswer, LearntFrom, ModelAnswer, SourceAnswer
+from streams.serve.api.types import BagSample, BundleAnswer, LearntFrom, ModelAnswer, RolloutAnswer, SourceAnswer
 from streams.serve.api.users import why_not
+from streams.serve.interface import Prepared
 
 SLOTS = 1000  # items of bags that are looked at: some ten milliseconds
 CALIBRATION = "calibration error"  # the name of this figure in a manifest
@@ -31,6 +32,7 @@ async def model(call: Call[NoQuery, None]) -> web.StreamResponse:
         served=described(recommender.bundle),
         next=described(bundles.next) if bundles.next else None,
         sample=tally(bags, recommender, following),
+        rollout=progress(serving.prepared, len(serving.bags.states())) if serving.prepared else None,
         workers=list(serving.overview.workers),
     )
     return reply(answer, headers={hdrs.CACHE_CONTROL: "no-store"})
@@ -71,6 +73,23 @@ def described(bundle: Bundle) -> BundleAnswer:
     )
 
 
+def progress(prepared: Prepared, partitions: int) -> RolloutAnswer:
+    """How far a rollout is."""
+    states: Counter[CodeState] = Counter(prepared.states)
+    items, ready = states.total(), states["native"] + states["adapted"]
+    return RolloutAnswer(
+        items=items,
+        native=states["native"],
+        adapted=states["adapted"],
+        stale=states["stale"],
+        missing=states["missing"],
+        share=ready / items if items else 1.0,
+        needed=prepared.needed,
+        counted=prepared.counted,
+        partitions=partitions,
+    )
+
+
 def tally(bags: Sequence[Bag], recommender: Recommender, following: str | None) -> BagSample:
     """Count what can be scored in some bags.
 
@@ -107,7 +126,7 @@ ROUTES = [
         method="GET",
         path="/v1/model",
         name="model",
-        summary="The bundles with their figures, a sample of what the bags make of them, and which worker has which.",
+        summary="The bundles with their figures, what they make of a sample of bags, how far a rollout is, and which worker has which.",
         scope="read",
         handler=model,
         answer=ModelAnswer,

@@ -381,12 +381,27 @@ class BagSample(Struct, frozen=True, kw_only=True):
     )
 
 
+class RolloutAnswer(Struct, frozen=True, kw_only=True):
+    """How far a rollout is: all items of the bags that have a picture, by the state of their code of the next bundle."""
+
+    items: Count
+    native: Annotated[int, Meta(ge=0, description="with a code made from the newest picture")]
+    adapted: Annotated[int, Meta(ge=0, description="with one made from the code of another bundle")]
+    stale: Annotated[int, Meta(ge=0, description="with one of an older picture only")]
+    missing: Annotated[int, Meta(ge=0, description="with none")]
+    share: Annotated[float, Meta(ge=0, le=1, description="of items that are native or adapted")]
+    needed: Annotated[float, Meta(ge=0, le=1, description="the share that a promotion needs (`ROLLOUT_SHARE`)")]
+    counted: Annotated[bool, Meta(description="whether all bags are counted; until then the numbers grow")]
+    partitions: Annotated[int, Meta(ge=0, description="of the bags that are counted, those that this worker serves")]
+
+
 class ModelAnswer(Struct, frozen=True, kw_only=True):
     """The bundles and how they do."""
 
     served: BundleAnswer
     next: Annotated[BundleAnswer, Meta(description="null without NEXT_BUNDLE")] | None
     sample: BagSample
+    rollout: Annotated[RolloutAnswer, Meta(description="null without NEXT_BUNDLE")] | None
     workers: list[WorkerBundles]
 
 

@@ -1,18 +1,19 @@
-"""Tells the catalogue which items the bags hold: all bags of a partition once, and then each change.
+"""Tells the catalogue, and others, which items the bags hold: all bags of a partition once, and then each change.
 
-The replica tells of changes in the event loop, and the catalogue takes them in its thread, one after the other and in their order.
+The replica tells of changes in the event loop, and they are taken in the thread of the catalogue, one after the other and in their
+order.
 A partition is read from its start in slices. What changes behind the slice that was read last comes with a later slice.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from itertools import groupby
+from typing import Protocol
 
 from streams.profile.bag import Bag
 from streams.profile.rows import decode_bag, prefix_of, user_of, user_prefix
-from streams.serve.catalogue.catalogue import ItemCatalogue
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +23,32 @@ UsersAfter = Callable[[int, bytes, int], list[tuple[bytes, bytes]]]
 """`BagDatabases.users_after`."""
 
 
-class HeldItems:
-    """A watcher of the bags (`streams.profile.databases.Watcher`)."""
+class Taker(Protocol):
+    """Is told of all bags, in one thread."""
 
-    def __init__(self, catalogue: ItemCatalogue, thread: Executor, users_after: UsersAfter) -> None:
+    def written(self, partition: int, before: Mapping[str, Bag], after: Mapping[str, Bag]) -> None:
+        """Some bags are other ones, each without the slots that did not change. Each is told once at the start, without a `before`."""
+
+    def forget_bags(self) -> None:
+        """All bags are about to be told again."""
+
+
+class HeldItems:
+    """A watcher of the bags (`streams.profile.databases.Watcher`).
+
+    Attributes:
+        takers: are told. Add one before the bags are watched.
+    """
+
+    def __init__(self, takers: Iterable[Taker], thread: Executor, users_after: UsersAfter) -> None:
         """Wait for partitions.
 
         Args:
-            catalogue: is told.
-            thread: one thread, in which the catalogue changes.
+            takers: are told.
+            thread: one thread, in which they are told.
             users_after: reads the bags on disk, in the event loop.
         """
-        self._catalogue = catalogue
+        self.takers = list(takers)
         self._thread = thread
         self._users_after = users_after
         # By partition: the prefix of the user who was read last, b"" before the first, None at the end.
@@ -54,20 +69,25 @@ class HeldItems:
         users = [user for user in after if read is None or user_prefix(user) <= read]
         if users:
             old, new = {user: before[user] for user in users}, {user: after[user] for user in users}
-            self._jobs.put_nowait(lambda: self._catalogue.written(partition, old, new))
+            self._jobs.put_nowait(lambda: self._tell(partition, old, new))
 
     def closed(self, partition: int) -> None:
         """The bags of a partition are there no longer: the others are counted anew."""
         self._read.pop(partition, None)
-        self._jobs.put_nowait(self._catalogue.forget_bags)
+        self._jobs.put_nowait(self._forget)
         for other in self._read:
             self._read[other] = b""
         self._to_read.set()
 
     # -- the work
 
+    @property
+    def counted(self) -> bool:
+        """Whether all bags on disk were told."""
+        return bool(self._read) and all(read is None for read in self._read.values())
+
     async def run(self) -> None:
-        """Tell the catalogue until it is cancelled. Raises StateError."""
+        """Tell until it is cancelled. Raises StateError."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._read_partitions())
             group.create_task(self._do_jobs())
@@ -77,6 +97,14 @@ class HeldItems:
         while True:
             await loop.run_in_executor(self._thread, await self._jobs.get())
             self._jobs.task_done()
+
+    def _tell(self, partition: int, before: Mapping[str, Bag], after: Mapping[str, Bag]) -> None:
+        for taker in self.takers:
+            taker.written(partition, before, after)
+
+    def _forget(self) -> None:
+        for taker in self.takers:
+            taker.forget_bags()
 
     async def _read_partitions(self) -> None:
         while True:
@@ -93,7 +121,7 @@ class HeldItems:
         rows = self._users_after(partition, read or b"", SLICE)
         self._read[partition] = prefix_of(rows[-1][0]) if rows else None  # without an `await` since the rows were read
         if rows:
-            self._jobs.put_nowait(lambda: self._catalogue.written(partition, {}, _bags(rows)))
+            self._jobs.put_nowait(lambda: self._tell(partition, {}, _bags(rows)))
 
 
 def _bags(rows: list[tuple[bytes, bytes]]) -> dict[str, Bag]:

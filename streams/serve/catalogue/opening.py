@@ -92,7 +92,7 @@ async def open_catalogue(
                 "SHARE_FEATURES is off: items of topic %s get no codes, and only those that bags hold are recommended",
                 settings.items_topic,
             )
-        yield Opened(catalogue, HeldItems(catalogue, thread, users_after), items, follower, work)
+        yield Opened(catalogue, HeldItems([catalogue], thread, users_after), items, follower, work)
 
 
 async def _recode(catalogue: ItemCatalogue, features: ItemFeatures, thread: Executor) -> None:

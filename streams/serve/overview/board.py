@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from aiokafka import TopicPartition
+
 from streams.kafka.fleet import bundles_of
 from streams.kafka.groups import REBALANCING
 from streams.kafka.lag import GroupLag, PartitionLag, total
 from streams.kafka.observing import Look
+from streams.serve.overview.heard import Heard
 from streams.serve.overview.history import Rows, rate
 from streams.serve.overview.latency import Sampler
 from streams.serve.overview.letters import LetterCounts
@@ -46,6 +49,7 @@ class Board:
         self.sampler = Sampler(names.output)
         self.letters = LetterCounts()
         self._rows = Rows()
+        self._heard = Heard()
         self._marks = Marks()
         self._judge = Judge()
         self._look: Look | None = None
@@ -63,6 +67,7 @@ class Board:
             latency=Latency(p50=None, p99=None, samples=0),
             groups=[],
             dead_letters=[],
+            open_circuits=[],
             marks=[],
         )
 
@@ -95,6 +100,7 @@ class Board:
         )
         self._rows.add(row)
         self._recent.append((row.events_in or 0.0) * seconds)
+        self._heard.look(look.at, look.remarks.values())
         self._marks.look(look, dict(self.names.workers))
         for group in look.groups:
             self._progress(group, look.at)
@@ -120,11 +126,25 @@ class Board:
     def workers(self) -> list[WorkerBundles]:
         """The workers at the newest look; none while the broker does not answer."""
         look = self.before
+        if look is None:
+            return []
+        live = {remark.worker for remark in self._heard.live(look.at)}
+        loaded = {
+            lag.owner.member: remark.bundles
+            for group in look.groups
+            for lag in group.partitions
+            if lag.owner
+            and (remark := look.remarks.get(TopicPartition(group.topic, lag.partition)))
+            and remark.worker in live
+        }
         return [
             WorkerBundles(
-                group=group, client=one.client, host=one.host.removeprefix("/"), bundles=bundles_of(one.metadata)
+                group=group,
+                client=one.client,
+                host=one.host.removeprefix("/"),
+                bundles=loaded.get(one.id) or bundles_of(one.metadata),
             )
-            for group, members in (look.members if look else {}).items()
+            for group, members in look.members.items()
             for one in members
         ]
 
@@ -138,6 +158,7 @@ class Board:
             latency=now.latency,
             groups=now.groups,
             dead_letters=now.dead_letters,
+            open_circuits=now.open_circuits,
             marks=now.marks,
             history=self._rows.steps(seconds, step),
         )
@@ -163,13 +184,15 @@ class Board:
             self._listeners.discard(listener)
 
     def _say(self, at: int, replica: Sequence[State], groups: list[GroupLag], row: Second, latency: Latency) -> None:
+        facts = self._facts(replica, at, row, latency)
         self._now = Now(
             at=datetime.fromtimestamp(at / 1000, UTC),
-            verdict=self._judge.verdict(self._facts(replica, at, row, latency), at),
+            verdict=self._judge.verdict(facts, at),
             second=row,
             latency=latency,
             groups=groups,
             dead_letters=self.letters.reasons(at),
+            open_circuits=list(facts.circuits),
             marks=self._marks.marks(at),
         )
         for listener in list(self._listeners):
@@ -187,6 +210,7 @@ class Board:
             unsettled={group: (at - since) / 1000 for group, since in self._unsettled.items()},
             letters=self.letters.since(at - RECENT * 1000),
             events=sum(self._recent),
+            circuits=[] if self._problem else self._heard.circuits(at),
             replica=replica,
             second=row,
             latency=latency or Latency(p50=None, p99=None, samples=0),

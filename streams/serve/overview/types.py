@@ -15,7 +15,7 @@ Count = Annotated[int, Meta(ge=0, description="null while it is unknown")]
 
 
 class WorkerBundles(Struct, frozen=True, kw_only=True):
-    """Which bundles a worker had when it last joined its group."""
+    """Which bundles a worker has, as far as its group knows."""
 
     group: str
     client: str
@@ -47,6 +47,16 @@ class Reason(Struct, frozen=True, kw_only=True):
     reason: Annotated[str, Meta(description='as on dead letters; "other" for those beyond the 50 most frequent')]
     count: Annotated[int, Meta(ge=0)]
     newest: Time
+
+
+class OpenCircuit(Struct, frozen=True, kw_only=True):
+    """A host that embed workers do not ask for pictures, because its circuit breaker is open."""
+
+    host: Annotated[str, Meta(description="and port")]
+    since: Time
+    workers: Annotated[int, Meta(ge=1, description="embed workers that do not ask it")]
+    waiting: Annotated[int, Meta(ge=0, description="events and items that wait for its pictures")]
+    refused: Annotated[int, Meta(ge=0, description="events and items that were refused since then")]
 
 
 class Mark(Struct, frozen=True, kw_only=True):
@@ -98,6 +108,10 @@ class Now(Struct, frozen=True, kw_only=True):
     latency: Latency
     groups: Annotated[list[GroupLag], Meta(description="the workers and what they have yet to finish, by partition")]
     dead_letters: Annotated[list[Reason], Meta(description="of the last hour, the most frequent reason first")]
+    open_circuits: Annotated[
+        list[OpenCircuit],
+        Meta(description="hosts without pictures at the moment, at most 20, those first that cost most events"),
+    ]
     marks: Annotated[list[Mark], Meta(description="of the last hour, oldest first")]
 
 

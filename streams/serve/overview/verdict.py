@@ -8,8 +8,9 @@ from typing import NamedTuple
 from streams.kafka.groups import REBALANCING
 from streams.kafka.lag import GroupLag
 from streams.kafka.observing import Look
-from streams.serve.overview.types import Latency, Second, Verdict
+from streams.serve.overview.types import Latency, OpenCircuit, Second, Verdict
 from streams.serve.state import State
+from streams.text import visible
 
 RUNBOOK, SERVE = "docs/operate/runbook.md", "docs/operate/serve.md"
 LATE = 30.0  # seconds that an event may wait
@@ -22,12 +23,17 @@ DEAD_SHARE, DEAD = (
 STALE = 30.0  # seconds that the replica may be old
 
 
+# Reasons of dead letters whose cause may be the host of the picture
+OF_HOSTS = frozenset({"host_unavailable", "host_unreachable", "http_status", "response_broken", "timeout"})
+
+
 class Trouble(NamedTuple):
     """Something that is wrong."""
 
     reason: str
     text: str
     runbook: str
+    since: datetime | None = None  # if it is known; otherwise since it was seen first
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Facts:
     unsettled: Mapping[str, float]  # seconds that a rebalance takes, by group
     letters: Mapping[str, int]  # dead letters of the last five minutes, by reason
     events: float  # events of the last five minutes
+    circuits: Sequence[OpenCircuit]  # those first that cost most events
     replica: Sequence[State]
     second: Second | None
     latency: Latency
@@ -61,6 +68,7 @@ def troubles(facts: Facts) -> Iterator[Trouble]:
     for group in look.groups:
         if group.partitions:
             yield from _of_group(group, facts)
+    yield from _of_hosts(facts)
     yield from _of_letters(facts)
     late = [state for state in facts.replica if state.source != "live" and (state.age is None or state.age > STALE)]
     if late:
@@ -112,6 +120,32 @@ def _of_group(group: GroupLag, facts: Facts) -> Iterator[Trouble]:
         )
 
 
+def _of_hosts(facts: Facts) -> Iterator[Trouble]:
+    """Strangers can name hosts that never answer, so circuits alone are no trouble: they have to cost events."""
+    waiting = sum(one.waiting for one in facts.circuits)
+    refused = sum(count for reason, count in facts.letters.items() if reason in OF_HOSTS)
+    if facts.circuits and _are_many(waiting + refused, facts):
+        cost = f"{refused:,} events were refused in the last five minutes, and {waiting:,} wait"
+        since = min(one.since for one in facts.circuits)
+        yield Trouble(
+            "hosts_away",
+            f"{_unfetched(facts.circuits)}: {cost}.",
+            f"{RUNBOOK}#pictures-of-a-host-are-not-fetched",
+            since,
+        )
+
+
+def _unfetched(circuits: Sequence[OpenCircuit]) -> str:
+    """That pictures of some hosts are not fetched."""
+    others = f" and {len(circuits) - 1} other host{'s' if len(circuits) > 2 else ''}" if len(circuits) > 1 else ""
+    return f"Pictures of {visible(circuits[0].host)}{others} are not fetched"
+
+
+def _are_many(number: int, facts: Facts) -> bool:
+    """Whether so many of the events of the last five minutes are too many."""
+    return number >= DEAD and number > DEAD_SHARE * facts.events
+
+
 def _of_letters(facts: Facts) -> Iterator[Trouble]:
     defects, number = facts.letters.get("internal_error", 0), sum(facts.letters.values())
     if defects:
@@ -120,7 +154,7 @@ def _of_letters(facts: Facts) -> Iterator[Trouble]:
             f"{defects:,} events met a defect in the last five minutes.",
             f"{RUNBOOK}#dead-letters-pile-up",
         )
-    if number >= DEAD and number > DEAD_SHARE * facts.events:
+    if _are_many(number, facts):
         worst = max(facts.letters, key=lambda reason: facts.letters[reason])
         yield Trouble(
             "dead_letters",
@@ -141,7 +175,7 @@ class Judge:
         self._since = {one.reason: self._since.get(one.reason, now) for one in found}
         if found:
             first = found[0]
-            since = datetime.fromtimestamp(self._since[first.reason] / 1000, UTC)
+            since = first.since or datetime.fromtimestamp(self._since[first.reason] / 1000, UTC)
             return Verdict(well=False, reason=first.reason, text=first.text, since=since, runbook=first.runbook)
         return Verdict(well=facts.look is not None, reason="", text=_well(facts), since=None, runbook="")
 
@@ -149,8 +183,9 @@ class Judge:
 def _well(facts: Facts) -> str:
     if facts.look is None:
         return "The brokers have not been asked yet."
+    hosts = f" {_unfetched(facts.circuits)}." if facts.circuits else ""
     coming = facts.second.events_in if facts.second else None
     if not coming:
-        return "All is well. No events come in."
+        return f"All is well. No events come in.{hosts}"
     took = "" if facts.latency.p50 is None else f", half of them are answered within {facts.latency.p50:.2f} s"
-    return f"All is well. {coming:,.1f} events a second come in{took}."
+    return f"All is well. {coming:,.1f} events a second come in{took}.{hosts}"

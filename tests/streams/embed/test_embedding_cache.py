@@ -40,7 +40,7 @@ from streams.features.taking import Own
 from streams.kafka.records import Outgoing
 from streams.settings import read_settings
 from streams.web import large_places
-from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE, SILENT_FAILURES_TO_OPEN
+from streams.web.circuit_breaker import FIRST_OPEN_SECONDS, OUTCOMES_TO_JUDGE, SILENT_FAILURES_TO_OPEN
 from streams.web.fetch import Fetcher
 from streams.web.host_limiter import HostLimiter, HostLimits
 from streams.web.limits import LARGE_PICTURE_BYTES, FetchLimits
@@ -858,3 +858,29 @@ def test_the_memory_cache_takes_no_more_memory_than_it_may(end: str) -> None:
     finally:
         tracemalloc.stop()
     assert taken <= limit
+
+
+async def test_events_that_wait_for_a_host_without_a_response_or_were_refused_are_counted(
+    bundle: Bundle, tmp_path: Path, shop: Shop
+) -> None:
+    clock = Clock()
+    async with opened(bundle, tmp_path / "c", clock) as cache:
+        shop.broken = OUTCOMES_TO_JUDGE
+        for number in range(OUTCOMES_TO_JUDGE + 3):
+            await failure(cache, f"{shop.url}/{number}")
+        await failure(cache, f"{shop.url}/0")  # remembered, so nobody asks the host
+        host = shop.url.removeprefix("http://")
+        [found] = cache.circuits(20)
+        assert (found.host, found.waiting, found.refused) == (host, 0, 5)
+        assert abs(found.since - clock.now * 1000) < 60_000
+        assert cache.circuits(0) == ()
+        await asyncio.sleep(FIRST_OPEN_SECONDS)
+        shop.may_respond.clear()
+        trial = [asyncio.create_task(cache.codes(f"{shop.url}/77")) for _ in range(3)]
+        while not shop.asked["77"]:  # noqa: ASYNC110 -- the shop tells nobody
+            await asyncio.sleep(0.01)
+        [found] = cache.circuits(20)
+        assert found.waiting == 3
+        shop.may_respond.set()
+        await asyncio.gather(*trial)
+        assert cache.circuits(20) == ()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
+from aiokafka.errors import OffsetMetadataTooLargeError
 
 from streams.engine.consumer import CHUNK, Consumer
 from streams.engine.in_flight import InFlightTracker, Room
@@ -24,6 +25,7 @@ class Client:
         self.positions: dict[TopicPartition, int] = {}
         self.end = 10
         self.metadata = ""
+        self.permitted = 4096  # characters beside an offset
         self.commits: list[dict[TopicPartition, Any]] = []
         self.value = b"{}"  # of each record
         self._arrived = asyncio.Event()
@@ -55,13 +57,15 @@ class Client:
         return dict.fromkeys(partitions, OffsetAndMetadata(3, self.metadata))
 
     async def commit(self, offsets: dict[TopicPartition, Any]) -> None:
+        if any(len(one.metadata) > self.permitted for one in offsets.values()):
+            raise OffsetMetadataTooLargeError
         self.commits.append(offsets)
 
     def assignment(self) -> set[TopicPartition]:
         return {TP}
 
     def partitions_for_topic(self, topic: str) -> set[int]:
-        return {0}
+        return {0, 1}
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, self.end)
@@ -182,6 +186,8 @@ OLD, NEW, NO_ID = (DescribedTopic(1, name) for name in ("of-before", "of-now", "
         ("", NEW, NEW, 3),
         ("", OLD, NEW, 0),
         ("of another tool", None, NEW, 3),
+        ("says={} topic-id=of-now", None, NEW, 3),
+        ("says={} topic-id=of-before", None, NEW, 0),
         ("topic-id=of-before", None, NO_ID, 3),
     ],
     ids=[
@@ -192,6 +198,8 @@ OLD, NEW, NO_ID = (DescribedTopic(1, name) for name in ("of-before", "of-now", "
         "by an earlier version, and the topic is the same",
         "by an earlier version, and the topic is another",
         "by another tool",
+        "of this topic, with a remark",
+        "of the topic before it, with a remark",
         "the broker has no ids",
     ],
 )
@@ -220,3 +228,63 @@ async def test_an_assigned_partition_that_the_broker_did_not_name_when_reading_b
     assert consumer.unread() == {TP}
     consumer.app.in_flight.begin({TP: 3})
     assert consumer.unread() == set()
+
+
+OTHER = TopicPartition("events", 1)
+
+
+@pytest.fixture
+def committing(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A consumer that has finished an event of one of its two partitions."""
+
+    async def here(self: object, work: Any) -> Any:
+        return await work
+
+    monkeypatch.setattr(Consumer, "_in_thread", here)
+    tracker = consumer.app.in_flight = InFlightTracker(10)
+    consumer.app.remark = lambda: ""
+    consumer.reading, consumer.commits, consumer._remark = TOPIC, 0, ""
+    tracker.begin({TP: 3, OTHER: 7})
+    tracker.advance(TP, 4)
+    return consumer
+
+
+async def test_a_remark_stands_beside_all_offsets_once_and_is_taken_back(committing: Any) -> None:
+    assert await committing.force_commit()
+    committing.app.remark = lambda: "says={} "
+    assert await committing.force_commit()
+    assert not await committing.force_commit(), "nothing is new"
+    committing.app.in_flight.advance(OTHER, 9)
+    assert await committing.force_commit()
+    committing.app.remark = lambda: ""
+    assert await committing.force_commit()
+    mark, said = "topic-id=of-now", "says={} topic-id=of-now"
+    assert committing._client.commits == [
+        {TP: OffsetAndMetadata(4, mark)},
+        {TP: OffsetAndMetadata(4, said), OTHER: OffsetAndMetadata(7, said)},
+        {OTHER: OffsetAndMetadata(9, said)},
+        {TP: OffsetAndMetadata(4, mark), OTHER: OffsetAndMetadata(9, mark)},
+    ]
+
+
+async def test_a_remark_never_passes_an_event_that_is_not_finished(committing: Any) -> None:
+    committing.app.in_flight.put(OTHER, [record(OTHER.topic, OTHER.partition, offset) for offset in (7, 8)])
+    _, second = await committing.app.in_flight.take(2)
+    second.finish()
+    committing.app.remark = lambda: "says={} "
+    await committing.force_commit()
+    assert committing._client.commits[-1][OTHER].offset == 7
+
+
+async def test_a_broker_that_permits_no_remark_gets_offsets_without_one(committing: Any) -> None:
+    committing._client.permitted = len("topic-id=of-now")
+    committing.app.remark = lambda: "says={} "
+    assert await committing.force_commit()
+    assert committing._client.commits[-1][TP] == OffsetAndMetadata(4, "topic-id=of-now")
+    assert committing.app.remark() == ""
+
+
+async def test_a_remark_of_the_worker_before_goes_when_reading_begins(consumer: Any) -> None:
+    consumer._client.metadata = "says={} topic-id=of-now"
+    assert await consumer._seek_to_committed(NEW) == {TP: 3}
+    assert consumer._client.commits == [{TP: OffsetAndMetadata(3, "topic-id=of-now")}]

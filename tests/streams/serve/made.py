@@ -26,6 +26,7 @@ from streams.serve.interface import (
     Item,
     Listing,
     NotServed,
+    Prepared,
     Redriven,
     Scorer,
     Sent,
@@ -319,6 +320,7 @@ class MadeServing:
     letters: MadeLetters
     trend_ready: bool = True
     still: float = 0.0  # seconds
+    prepared: Prepared | None = None
 
     @property
     def watchdog(self) -> ServeWatchdog:

@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streams.exceptions import FetchError
+from streams.web import host_limiter
 from streams.web.circuit_breaker import (
     FIRST_OPEN_SECONDS,
     LONGEST_OPEN_SECONDS,
     OUTCOMES_TO_JUDGE,
     SILENT_FAILURES_TO_OPEN,
+    UNUSED_SECONDS,
 )
-from streams.web.host_limiter import HostLimiter, HostLimits
+from streams.web.host_limiter import HostLimiter, HostLimits, OpenCircuit
 
 A, B = "a.example:443", "b.example:443"
 
@@ -288,3 +290,57 @@ async def test_a_half_open_breaker_lets_one_trial_through_although_the_limit_is_
     clock.now += FIRST_OPEN_SECONDS
     async with requests(limiter, A, 5) as active:
         assert len(active) == 1
+
+
+async def test_a_host_is_told_of_from_the_opening_of_its_breaker_until_a_response(
+    limiter: HostLimiter, clock: Clock
+) -> None:
+    clock.now = 100.0
+    for _ in range(SILENT_FAILURES_TO_OPEN):
+        await fail(limiter)
+    limiter.refuse(A)
+    limiter.refuse(B)  # nothing is wrong with it
+    clock.now += FIRST_OPEN_SECONDS
+    await fail(limiter)  # the trial
+    limiter.refuse(A)
+    clock.now += 1.5
+    assert limiter.open_circuits() == [OpenCircuit(A, FIRST_OPEN_SECONDS + 1.5, 2)]
+    clock.now += 1
+    await succeed(limiter)
+    assert limiter.open_circuits() == []
+    for _ in range(SILENT_FAILURES_TO_OPEN):
+        await fail(limiter)
+    assert limiter.open_circuits() == [OpenCircuit(A, 0.0, 0)], "it counts from the new opening on"
+
+
+async def test_a_host_that_asks_all_for_time_is_told_of_for_so_long(limiter: HostLimiter, clock: Clock) -> None:
+    for _ in range(OUTCOMES_TO_JUDGE - 1):
+        await fail(limiter, status=429, retry_after=5)
+    await succeed(limiter)
+    await fail(limiter, status=429, retry_after=5)
+    assert limiter.open_circuits() == [OpenCircuit(A, 0.0, 0)]
+    clock.now += 5
+    assert limiter.open_circuits() == []
+
+
+async def test_a_host_that_nobody_asks_for_any_more_is_not_told_of_for_ever(limiter: HostLimiter, clock: Clock) -> None:
+    for _ in range(SILENT_FAILURES_TO_OPEN):
+        await fail(limiter)
+    clock.now += FIRST_OPEN_SECONDS + UNUSED_SECONDS
+    assert limiter.open_circuits()
+    clock.now += 1
+    assert limiter.open_circuits() == []
+
+
+async def test_the_hosts_that_refused_most_are_told_of_first_and_those_that_are_forgotten_not(
+    limiter: HostLimiter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (A, B):
+        for _ in range(SILENT_FAILURES_TO_OPEN):
+            await fail(limiter, name)
+    limiter.refuse(B)
+    assert [one.name for one in limiter.open_circuits()] == [B, A]
+    monkeypatch.setattr(host_limiter, "KNOWN_HOSTS", 1)
+    await succeed(limiter, "c.example:443")
+    assert limiter.open_circuits() == []
+    assert limiter._open == {}

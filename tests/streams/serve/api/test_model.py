@@ -6,6 +6,7 @@ from model.bundle import Bundle
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender
 from streams.serve.api.model import tally
+from streams.serve.interface import Prepared
 from tests.streams.serve.api.conftest import Served
 from tests.streams.serve.made import DAY, NOW, OPTIONS, MadeServing, event
 
@@ -27,6 +28,7 @@ async def test_the_manifest_is_told_with_its_figures(served: Served, bundle: Bun
     assert told["calibration"]
     assert answer["next"] is None
     assert answer["sample"]["next_codes"] is None
+    assert answer["rollout"] is None
 
 
 async def test_the_sample_counts_what_is_scored(served: Served) -> None:
@@ -70,3 +72,15 @@ def test_the_codes_of_the_next_bundle_are_counted(bundle: Bundle) -> None:
     both = replace(one, next_embedder_version=NEXT, next_embedding=one.embedding, item_id="hat", event_id="e-2")
     found = tally([bag(bundle, one, both)], recommender(bundle), NEXT)
     assert found.next_codes == {"missing": 1, "native": 1}
+
+
+async def test_how_far_a_rollout_is_is_told(served: Served) -> None:
+    served.serving.prepared = Prepared({"native": 5, "adapted": 1, "missing": 2}, True, 0.99)
+    rollout = (await (await served.get("/v1/model")).json())["rollout"]
+    assert rollout == {
+        "items": 8, "native": 5, "adapted": 1, "stale": 0, "missing": 2,
+        "share": 0.75, "needed": 0.99, "counted": True, "partitions": 4,
+    }  # fmt: skip
+    served.serving.prepared = Prepared({}, False, 0.99)
+    rollout = (await (await served.get("/v1/model")).json())["rollout"]
+    assert (rollout["items"], rollout["share"], rollout["counted"]) == (0, 1.0, False)

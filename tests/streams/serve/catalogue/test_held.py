@@ -11,10 +11,12 @@ import pytest
 
 from streams.messages import EmbeddedInteraction, InteractionType
 from streams.profile.bag import Bag
+from streams.profile.prepared import code_state
 from streams.profile.rows import encode_bag, prefix_of
 from streams.serve.catalogue import held as module
 from streams.serve.catalogue.held import HeldItems
-from tests.streams.serve.catalogue.made import Made, bag_of, event
+from streams.serve.prepared import PreparedItems
+from tests.streams.serve.catalogue.made import VERSION, Made, bag_of, event
 
 PARTITIONS, USERS, ITEMS = 3, 5, 8
 DAY = 86_400_000  # milliseconds
@@ -73,6 +75,11 @@ class Disk:
             Counter(slot.item_id for slot in slots if touched.get(id(slot), newest - 5) > newest - 5),
         )
 
+    def states(self) -> Counter[str]:
+        """The items with a picture, by the state of their code."""
+        slots = [slot for bags in self.bags.values() for bag in bags.values() for slot in bag.slots.values()]
+        return Counter(state for slot in slots if (state := code_state(slot, VERSION)) is not None)
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Generator[Made]:
@@ -115,8 +122,9 @@ async def test_the_items_are_those_that_a_count_of_all_bags_finds(
             bags[one.user_id] = bag_of(one, bag=bags.get(one.user_id))
         return bags
 
+    prepared = PreparedItems(VERSION)
     with ThreadPoolExecutor(1) as thread:
-        disk.watcher = held = HeldItems(made.catalogue, thread, disk.users_after)
+        disk.watcher = held = HeldItems([made.catalogue, prepared], thread, disk.users_after)
         running = asyncio.create_task(held.run())
         for partition in range(PARTITIONS):
             disk.open(partition, some_bags(partition))
@@ -131,9 +139,10 @@ async def test_the_items_are_those_that_a_count_of_all_bags_finds(
             if chance.random() < 0.3:
                 await asyncio.sleep(0.001)
         async with asyncio.timeout(20):
-            while told(made) != disk.counts():  # noqa: ASYNC110 -- it tells nobody when it is done
+            while told(made) != disk.counts() or not held.counted:  # noqa: ASYNC110 -- it tells nobody when it is done
                 await asyncio.sleep(0.01)
         await held._jobs.join()
         assert told(made) == disk.counts(), "and it stays so"
+        assert prepared.states == disk.states()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

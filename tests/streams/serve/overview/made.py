@@ -9,6 +9,7 @@ from streams.kafka.groups import GroupMember
 from streams.kafka.lag import STABLE, GroupLag, Owner, PartitionLag
 from streams.kafka.metadata import DescribedTopic
 from streams.kafka.observing import Look
+from streams.kafka.remarks import Remark
 from tests.streams.serve.made import NAMES, NOW
 
 TOPICS = {"in": "embed", "embedded": "profile"}  # each with its group
@@ -33,6 +34,7 @@ class Story:
     members: dict[str, list[str]] = field(default_factory=lambda: {"embed": ["ada"], "profile": ["bob"]})
     ids: dict[str, str] = field(default_factory=lambda: dict.fromkeys(NAMES.needed, "one"))
     waiting: dict[TopicPartition, tuple[int, float]] = field(default_factory=dict[TopicPartition, tuple[int, float]])
+    remarks: dict[TopicPartition, Remark] = field(default_factory=dict[TopicPartition, Remark])
     unowned: set[TopicPartition] = field(default_factory=set[TopicPartition])
 
     def grow(self, topic: str, records: int, partition: int = 0) -> None:
@@ -59,7 +61,7 @@ class Story:
             for topic, group in TOPICS.items()
         ]
         ends = {tp: end for tp, end in self.ends.items() if tp.topic in self.ids}
-        return Look(self.at, topics, dict.fromkeys(ends, 0), ends, groups, members)
+        return Look(self.at, topics, dict.fromkeys(ends, 0), ends, groups, members, dict(self.remarks))
 
     def _lag(self, topic: str, number: int, members: Sequence[GroupMember]) -> PartitionLag:
         tp = TopicPartition(topic, number)

@@ -6,13 +6,15 @@ from pathlib import Path
 import pytest
 from aiokafka import TopicPartition
 
+from streams.kafka.fleet import BundleName, MemberBundles
+from streams.kafka.remarks import Circuit, Remark
 from streams.serve.overview import verdict
 from streams.serve.overview.board import Board
-from streams.serve.overview.types import Now
+from streams.serve.overview.types import Now, WorkerBundles
 from streams.serve.state import State
 from tests.docs.test_claims import ROOT, anchors
 from tests.streams.kafka.made import batch
-from tests.streams.serve.made import NAMES
+from tests.streams.serve.made import NAMES, NOW
 from tests.streams.serve.overview.made import Story
 from tests.streams.serve.overview.test_letters import letter
 
@@ -167,6 +169,63 @@ def test_dead_letters_pile_up() -> None:
     assert seen(story, board).verdict.well, "below one percent"
     board.letters.take({TopicPartition("dead", 0): batch([letter("internal_error", story.at)], base=13)}, 0)
     assert seen(story, board).verdict.reason == "internal_error"
+
+
+def says(number: int, *hosts: str, waiting: int = 0, refused: int = 1) -> Remark:
+    return Remark(tuple(Circuit(host, NOW - 60_000, waiting, refused) for host in hosts), worker="one", number=number)
+
+
+def test_hosts_that_are_not_asked_are_named_and_are_wrong_once_they_cost_many_events() -> None:
+    story, board = Story(), Board(NAMES)
+    board.letters.begin({TopicPartition("dead", 0): 0})
+    story.remarks = {TopicPartition("in", 0): says(1, "cdn.example:443", "two.example:443")}
+    now = seen(story, board)
+    assert now.verdict.well
+    assert (
+        now.verdict.text
+        == "All is well. No events come in. Pictures of cdn.example:443 and 1 other host are not fetched."
+    )
+    assert [(one.host, one.refused) for one in now.open_circuits] == [("cdn.example:443", 1), ("two.example:443", 1)]
+    board.letters.take({TopicPartition("dead", 0): batch([letter("host_unavailable", story.at)] * 8)}, 0)
+    board.letters.take({TopicPartition("dead", 0): batch([letter("invalid_json", story.at)] * 1, base=8)}, 0)
+    story.remarks = {TopicPartition("in", 0): says(2, "cdn.example:443", waiting=1)}
+    assert seen(story, board).verdict.well, "below ten"
+    story.remarks = {TopicPartition("in", 0): says(3, "cdn.example:443", waiting=2)}
+    now = seen(story, board)
+    assert (
+        now.verdict.text
+        == "Pictures of cdn.example:443 are not fetched: 8 events were refused in the last five minutes, and 2 wait."
+    )
+    assert now.verdict.runbook == "docs/operate/runbook.md#pictures-of-a-host-are-not-fetched"
+    assert now.verdict.since is not None
+    assert now.verdict.since.timestamp() * 1000 == NOW - 60_000, (
+        "since the breaker opened, and not since somebody saw it"
+    )
+    assert board.overview(60, 10).open_circuits == now.open_circuits
+    story.remarks = {}
+    now = seen(story, board)
+    assert (now.verdict.well, now.open_circuits) == (True, [])
+
+
+def test_while_the_broker_is_away_nobody_knows_which_hosts_are_asked() -> None:
+    story, board = Story(), Board(NAMES)
+    story.remarks = {TopicPartition("in", 0): says(1, "cdn.example:443")}
+    assert seen(story, board).open_circuits
+    board.away(story.at + 1000, "no broker", [])
+    assert board.now.open_circuits == []
+
+
+def test_the_bundles_of_a_worker_are_those_that_it_says_last() -> None:
+    story, board = Story(), Board(NAMES)
+    assert {one.bundles for one in _workers(story, board)} == {None}
+    bundles = MemberBundles(BundleName("shop", "4.0.0", "abc"))
+    story.remarks = {TopicPartition("embedded", 1): Remark(bundles=bundles, worker="one", number=1)}
+    assert {one.group: one.bundles for one in _workers(story, board)} == {"embed": None, "profile": bundles}
+
+
+def _workers(story: Story, board: Board) -> list[WorkerBundles]:
+    seen(story, board)
+    return board.workers
 
 
 def test_the_replica_is_old() -> None:
