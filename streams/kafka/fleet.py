@@ -5,8 +5,8 @@ one without sends nothing. We add a field to the object. Faust passes over field
 version can lead the group.
 
 A worker joins again only when something else makes it: each time, all workers of the group pause. So the name and the version of
-a bundle are those at its last join; a bundle that was loaded since may have others. Its embedder version is always right, because
-a running worker never changes it.
+a bundle are those at its last join; the worker says beside its commits what it has loaded since (`streams.kafka.remarks`). Its
+embedder version is always right, because a running worker never changes it.
 """
 
 import asyncio

@@ -1,4 +1,5 @@
-"""What whoever is on call does on real Kafka: send events of dead letters again, over the API and on the page; notice a lost broker.
+"""What whoever is on call does on real Kafka: send events of dead letters again, over the API and on the page; notice a lost broker, or
+a host of pictures that is away.
 
 A picture is missing, so its event is refused. Somebody mends the web site, and sends the event again.
 """
@@ -17,11 +18,15 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 from playwright.async_api import Page, expect
+from typing_extensions import override
 
 from streams.demo.catalogue import CATALOGUE
+from streams.kafka.remarks import EVERY
+from streams.serve.overview.heard import SILENT
+from streams.web.circuit_breaker import SILENT_FAILURES_TO_OPEN
 from tests.kafka.browser import TIMEOUT, expect_usable, open_browser, open_page
 from tests.kafka.shop import Shop
-from tests.kafka.system import PATIENCE, System, picture_server, wait_until
+from tests.kafka.system import PATIENCE, PictureHandler, System, picture_server, wait_until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -199,3 +204,81 @@ async def test_see_a_lost_broker_come_and_go(shop: Shop, page: Page) -> None:
     await expect(shopper.locator(".state")).not_to_contain_text("The broker does not answer")
     drawn = await times_of(page, "Waiting")
     assert len(drawn) > 1 and drawn == sorted(set(drawn)), drawn
+
+
+# -- a host that is away
+
+
+class Flaky(PictureHandler):
+    """A picture server that can go away: it closes each connection without a response."""
+
+    away = False
+
+    @override
+    def do_GET(self) -> None:
+        if Flaky.away:
+            self.close_connection = True
+        else:
+            super().do_GET()
+
+
+def circuits(shop: Shop) -> list[dict[str, Any]]:
+    status, answer = shop.ask("/v1/overview")
+    assert status == 200, answer
+    return answer["open_circuits"]
+
+
+@pytest.fixture
+def cdn(site: Path) -> Generator[str]:
+    """The address of a picture server that has just gone away."""
+    with picture_server(site, Flaky) as base:
+        Flaky.away = True
+        yield base
+
+
+async def send(shop: Shop, cdn: str, *numbers: int) -> None:
+    """Send events whose pictures, each at an address of its own, the host has when it is back."""
+    events = [shop.event("dora", PICTURE, number) for number in numbers]
+    pictures = [{"image_url": f"{cdn}/{PICTURE}?{number}"} for number in numbers]
+    await shop.system.produce([event | picture for event, picture in zip(events, pictures, strict=True)])
+
+
+async def test_see_a_host_whose_pictures_are_not_fetched_come_and_go(shop: Shop, page: Page, cdn: str) -> None:
+    host, begun = cdn.removeprefix("http://"), time.time()
+    await page.goto("/#/now")
+    headline, rows = page.get_by_role("heading", level=1), page.locator(".hosts li")
+    await expect(page.get_by_text("None: pictures of all hosts are fetched.")).to_be_visible()
+    await send(shop, cdn, *range(100, 100 + SILENT_FAILURES_TO_OPEN + 2))
+    await expect(headline).to_contain_text(f"Pictures of {host} are not fetched")
+    [found] = circuits(shop)
+    assert (found["host"], found["workers"], found["waiting"]) == (host, 1, 0)
+    assert begun - 1 < datetime.fromisoformat(found["since"]).timestamp() < time.time()
+    await send(shop, cdn, *range(200, 220))
+    await expect(page.locator(".verdict code")).to_have_text(
+        "docs/operate/runbook.md#pictures-of-a-host-are-not-fetched"
+    )
+    await expect(headline).to_contain_text(f"Pictures of {host} are not fetched: ")
+    await expect(rows).to_contain_text(re.compile(r"\d\d refused, 0 waiting"))
+    await page.set_viewport_size({"width": 360, "height": 700})
+    await expect_usable(page, 360)
+    Flaky.away = False
+
+    def back() -> bool:
+        asyncio.run(send(shop, cdn, int(time.monotonic() * 1000)))  # the next one that is asked for closes the breaker
+        return not circuits(shop)
+
+    await asyncio.to_thread(wait_until, back, 60.0, shop.system.log, 1.0)
+    await expect(rows).to_have_count(0)
+    await expect(headline).not_to_contain_text("are not fetched")
+
+
+async def test_a_worker_that_is_stopped_takes_back_what_it_said(shop: Shop, cdn: str) -> None:
+    await send(shop, cdn, *range(300, 300 + SILENT_FAILURES_TO_OPEN + 2))
+    wait_until(lambda: bool(circuits(shop)), SOON, shop.system.log)
+    begun = time.monotonic()
+    assert shop.stop_one("embed") == 0
+    stopped = time.monotonic()
+    wait_until(lambda: not circuits(shop), SILENT * EVERY, shop.system.log)
+    gone = time.monotonic()
+    assert gone - stopped < SILENT * EVERY / 2, "it was not taken back, but expired"
+    assert stopped - begun < 15

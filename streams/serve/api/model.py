@@ -7,7 +7,7 @@ from aiohttp import hdrs, web
 
 from model.bundle import Bundle
 from streams.profile.bag import Bag
-from streams.profile.prepared import CodeState, code_state
+from streams.profile.prepared import CodeState
 from streams.profile.scoring import Recommender
 from streams.serve.api.context import Call, replica
 from streams.serve.api.parameters import NoQuery
@@ -27,11 +27,10 @@ async def model(call: Call[NoQuery, None]) -> web.StreamResponse:
     bundles, recommender = serving.bundles, serving.scorer().recommender
     with replica():
         bags = serving.bags.sample(SLOTS)
-    following = bundles.next.embedder_version if bundles.next else None
     answer = ModelAnswer(
         served=described(recommender.bundle),
         next=described(bundles.next) if bundles.next else None,
-        sample=tally(bags, recommender, following),
+        sample=tally(bags, recommender),
         rollout=progress(serving.prepared, len(serving.bags.states())) if serving.prepared else None,
         workers=list(serving.overview.workers),
     )
@@ -90,16 +89,9 @@ def progress(prepared: Prepared, partitions: int) -> RolloutAnswer:
     )
 
 
-def tally(bags: Sequence[Bag], recommender: Recommender, following: str | None) -> BagSample:
-    """Count what can be scored in some bags.
-
-    Args:
-        bags: the sample.
-        recommender: scores them.
-        following: embedder of the next bundle; None if there is none.
-    """
+def tally(bags: Sequence[Bag], recommender: Recommender) -> BagSample:
+    """Count what can be scored in some bags."""
     left: Counter[str] = Counter()
-    states: Counter[str] = Counter()
     items = scored = cold = 0
     for bag in filter(lambda one: one.slots, bags):  # an erased user has a bag without items
         reasons = [why_not(slot, recommender) for slot in bag.slots.values()]
@@ -108,16 +100,12 @@ def tally(bags: Sequence[Bag], recommender: Recommender, following: str | None) 
         items, scored, cold = items + len(reasons), scored + within, cold + (not within)
         left.update(reason for reason in reasons if reason != "beyond_bag_size")
         left["beyond_bag_size"] += usable - within
-        if following is not None:
-            found = [code_state(slot, following) for slot in bag.slots.values()]
-            states.update(state for state in found if state is not None)
     return BagSample(
         bags=sum(bool(bag.slots) for bag in bags),
         items=items,
         scored=scored,
         not_scored={reason: count for reason, count in left.items() if count},
         cold=cold,
-        next_codes=None if following is None else dict(states),
     )
 
 

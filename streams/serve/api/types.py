@@ -369,16 +369,6 @@ class BagSample(Struct, frozen=True, kw_only=True):
     scored: Annotated[int, Meta(ge=0, description="items that are scored")]
     not_scored: Annotated[dict[str, int], Meta(description="items that are not, by reason, as in a bag")]
     cold: Annotated[int, Meta(ge=0, description="bags without an item that is scored")]
-    next_codes: (
-        Annotated[
-            dict[str, int],
-            Meta(
-                description="items by the state of their code of the next bundle: native, adapted, stale (of an older picture) or "
-                "missing; null without a next bundle"
-            ),
-        ]
-        | None
-    )
 
 
 class RolloutAnswer(Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
  */
 
 const PERCENT = new Intl.NumberFormat('en', { style: 'percent', maximumFractionDigits: 0 });
+const SHARE = new Intl.NumberFormat('en', { style: 'percent', minimumFractionDigits: 1 });
 const SCORE = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const FINE = new Intl.NumberFormat('en', { minimumFractionDigits: 3, maximumFractionDigits: 3 });
 const CHANGE = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' });
@@ -22,6 +23,14 @@ export const fine = FINE.format;
 export const change = CHANGE.format;
 export const count = COUNT.format;
 export const price = PRICE.format;
+
+/**
+ * A share, rounded down: 100 % only where nothing lacks.
+ * @param {number} value
+ */
+export function down(value) {
+  return SHARE.format(Math.floor(value * 1000 + 1e-9) / 1000);
+}
 
 /**
  * A rate.

@@ -64,12 +64,15 @@
  * @typedef {{partition: number, position: number | null, events: number | null, seconds: number | null, owner: Owner | null}} PartitionLag
  * @typedef {{topic: string, group: string, state: string, members: number, partitions: PartitionLag[]}} GroupLag
  *
+ * @typedef {{host: string, since: string, workers: number, waiting: number, refused: number}} OpenCircuit
+ *
  * @typedef {object} Now
  * @property {string | null} at
  * @property {{well: boolean, reason: string, text: string, since: string | null, runbook: string}} verdict
  * @property {{at: number} | null} second
  * @property {GroupLag[]} groups
  * @property {{reason: string, count: number, newest: string}[]} dead_letters
+ * @property {OpenCircuit[]} open_circuits
  * @property {{at: string, kind: string, text: string}[]} marks
  *
  * @typedef {object} History columns of the same length
@@ -95,11 +98,13 @@
  * @property {Record<string, number>} calibration
  *
  * @typedef {{name: string, version: string}} BundleName
+ * @typedef {{items: number, native: number, adapted: number, stale: number, missing: number, share: number, needed: number, counted: boolean, partitions: number}} Rollout
  *
  * @typedef {object} ModelAnswer
  * @property {BundleAnswer} served
  * @property {BundleAnswer | null} next
- * @property {{bags: number, items: number, scored: number, not_scored: Record<string, number>, cold: number, next_codes: Record<string, number> | null}} sample
+ * @property {{bags: number, items: number, scored: number, not_scored: Record<string, number>, cold: number}} sample
+ * @property {Rollout | null} rollout
  * @property {{group: string, client: string, host: string, bundles: {served: BundleName, next: BundleName | null} | null}[]} workers
  *
  * @typedef {object} LetterSummary

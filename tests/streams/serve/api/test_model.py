@@ -10,8 +10,6 @@ from streams.serve.interface import Prepared
 from tests.streams.serve.api.conftest import Served
 from tests.streams.serve.made import DAY, NOW, OPTIONS, MadeServing, event
 
-NEXT = "embedder-of-the-next-bundle"
-
 
 async def test_the_manifest_is_told_with_its_figures(served: Served, bundle: Bundle) -> None:
     answer = await (await served.get("/v1/model")).json()
@@ -27,7 +25,6 @@ async def test_the_manifest_is_told_with_its_figures(served: Served, bundle: Bun
     assert set(told["calibration"]) <= set(told["figures"])
     assert told["calibration"]
     assert answer["next"] is None
-    assert answer["sample"]["next_codes"] is None
     assert answer["rollout"] is None
 
 
@@ -48,7 +45,7 @@ def recommender(bundle: Bundle) -> Recommender:
 def bag(bundle: Bundle, *events: object) -> Bag:
     made = Bag()
     for one in events:
-        made = fold(made, one, max_slots=128, kept={bundle.embedder_version, NEXT})  # pyright: ignore[reportArgumentType]
+        made = fold(made, one, max_slots=128, kept={bundle.embedder_version})  # pyright: ignore[reportArgumentType]
     return made
 
 
@@ -60,18 +57,9 @@ def test_each_item_that_is_not_scored_has_a_reason(bundle: Bundle, serving: Made
         event(bundle, "ada", "shoe", kind="return", timestamp=NOW),
     )
     many = bag(bundle, *(event(bundle, "bob", f"item-{number}", number=number) for number in range(70)))
-    found = tally([returned, many, Bag()], recommender(bundle), None)
+    found = tally([returned, many, Bag()], recommender(bundle))
     assert (found.bags, found.items, found.scored, found.cold) == (2, 71, 64, 1)
     assert found.not_scored == {"returned": 1, "beyond_bag_size": 6}
-
-
-def test_the_codes_of_the_next_bundle_are_counted(bundle: Bundle) -> None:
-    from msgspec.structs import replace  # noqa: PLC0415
-
-    one = event(bundle, "ada", "shoe")
-    both = replace(one, next_embedder_version=NEXT, next_embedding=one.embedding, item_id="hat", event_id="e-2")
-    found = tally([bag(bundle, one, both)], recommender(bundle), NEXT)
-    assert found.next_codes == {"missing": 1, "native": 1}
 
 
 async def test_how_far_a_rollout_is_is_told(served: Served) -> None:

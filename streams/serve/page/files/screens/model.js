@@ -6,11 +6,12 @@ import { ApiError, ask } from '../api.js';
 import { connection } from '../connection.js';
 import { fill, h, put } from '../dom.js';
 import { foreign } from '../foreign.js';
-import { count, fine, percent, score } from '../format.js';
+import { count, down, fine, percent, score } from '../format.js';
 import { texts } from '../texts.js';
 
 /** @typedef {import('../types.js').ModelAnswer} ModelAnswer */
 /** @typedef {import('../types.js').BundleAnswer} BundleAnswer */
+/** @typedef {import('../types.js').Rollout} Rollout */
 
 const EVERY = 30_000; // milliseconds between two looks
 
@@ -18,13 +19,14 @@ export class Screen extends HTMLElement {
   #heading = h('h1', {}, texts.model.title);
   #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #bundles = h('div', { class: 'bundles' });
+  #rollout = h('section', { class: 'panel rollout', hidden: true });
   #sample = h('section', { class: 'panel' });
   #workers = h('section', { class: 'panel' });
   #figures = h('section', { class: 'panel' });
   #stop = new AbortController();
 
   connectedCallback() {
-    if (!this.firstChild) this.append(this.#heading, this.#problem, this.#bundles, h('div', { class: 'lists' }, this.#sample, this.#workers), this.#figures);
+    if (!this.firstChild) this.append(this.#heading, this.#problem, this.#bundles, this.#rollout, h('div', { class: 'lists' }, this.#sample, this.#workers), this.#figures);
     this.#stop = new AbortController();
     const timer = setInterval(() => document.hidden || void this.#load(), EVERY);
     this.#stop.signal.addEventListener('abort', () => clearInterval(timer));
@@ -55,8 +57,10 @@ export class Screen extends HTMLElement {
   }
 
   /** @param {ModelAnswer} model */
-  #draw({ served, next, sample, workers }) {
+  #draw({ served, next, sample, rollout, workers }) {
     put(this.#bundles, bundle(texts.model.served, served), next ? bundle(texts.model.next, next) : null);
+    this.#rollout.hidden = !rollout;
+    if (rollout) put(this.#rollout, progress(rollout));
     put(
       this.#sample,
       h('header', {}, h('h2', {}, texts.model.sample), h('p', { class: 'small muted' }, fill(texts.model.sampled, { bags: count(sample.bags), items: count(sample.items) }))),
@@ -64,7 +68,6 @@ export class Screen extends HTMLElement {
         [texts.model.scored, share(sample.scored, sample.items)],
         ...Object.entries(sample.not_scored).map(([reason, number]) => /** @type {[string, string]} */ ([texts.notScored[/** @type {keyof typeof texts.notScored} */ (reason)] ?? reason, share(number, sample.items)])),
         [texts.model.cold, share(sample.cold, sample.bags)],
-        ...Object.entries(sample.next_codes ?? {}).map(([state, number]) => /** @type {[string, string]} */ ([fill(texts.model.nextCode, { state }).join(''), share(number, sample.items)])),
       ]),
     );
     put(
@@ -95,6 +98,22 @@ function bundle(role, told) {
       [texts.model.embedder, told.embedder_version],
     ]),
   );
+}
+
+/**
+ * How many of all items are prepared.
+ * @param {Rollout} rollout
+ */
+function progress(rollout) {
+  const { items, native, adapted, share: part, needed, counted, partitions } = rollout;
+  const ready = native + adapted;
+  const states = /** @type {(keyof typeof texts.model.states)[]} */ (Object.keys(texts.model.states));
+  return [
+    h('header', {}, h('h2', {}, texts.model.rollout), h('p', { class: 'small muted' }, counted ? fill(part >= needed ? texts.model.enough : texts.model.notEnough, { needed: down(needed) }) : texts.model.counting)),
+    h('p', {}, fill(texts.model.prepared, { ready: count(ready), items: count(items), share: down(part) })),
+    h('progress', { max: Math.max(items, 1), value: items ? ready : 1, 'aria-label': texts.model.rollout }),
+    facts([...states.map((state) => /** @type {[string, string]} */ ([texts.model.states[state], share(rollout[state], items)])), [texts.model.partitions, count(partitions)]]),
+  ];
 }
 
 /** @param {[string, string][]} pairs */

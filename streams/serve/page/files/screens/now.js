@@ -14,6 +14,7 @@ import { texts } from '../texts.js';
 /** @typedef {import('../types.js').Overview} Overview */
 /** @typedef {import('../types.js').Now} Now */
 /** @typedef {import('../types.js').GroupLag} GroupLag */
+/** @typedef {import('../types.js').OpenCircuit} OpenCircuit */
 /** @typedef {import('../types.js').PartitionLag} PartitionLag */
 
 const STEP = 10; // seconds of a point in the charts
@@ -31,6 +32,8 @@ export class Screen extends HTMLElement {
   #groups = h('div', { class: 'groups' });
   #letters = h('ul', { class: 'reasons' });
   #marks = h('ol', { class: 'marks' });
+  #hosts = h('ul', { class: 'hosts' });
+  #noHosts = h('p', { class: 'empty' }, texts.now.noHosts);
   #noLetters = h('p', { class: 'empty' }, texts.now.noLetters);
   #noMarks = h('p', { class: 'empty' }, texts.now.noMarks);
   #stop = new AbortController();
@@ -64,6 +67,7 @@ export class Screen extends HTMLElement {
       h(
         'div',
         { class: 'lists' },
+        h('section', { class: 'panel' }, h('header', {}, h('h2', {}, texts.now.hosts)), this.#hosts, this.#noHosts),
         h('section', { class: 'panel' }, h('header', {}, h('h2', {}, texts.now.letters)), this.#letters, this.#noLetters),
         h('section', { class: 'panel' }, h('header', {}, h('h2', {}, texts.now.marks)), this.#marks, this.#noMarks),
       ),
@@ -99,6 +103,8 @@ export class Screen extends HTMLElement {
     keep(this.#groups, now.groups, (group) => group.group, makeGroup, updateGroup);
     keep(this.#letters, now.dead_letters, (one) => one.reason, makeReason, (row, one) => row.lastElementChild && put(row.lastElementChild, count(one.count)));
     this.#noLetters.hidden = now.dead_letters.length > 0;
+    keep(this.#hosts, now.open_circuits, (one) => one.host, makeHost, updateHost);
+    this.#noHosts.hidden = now.open_circuits.length > 0;
     const marks = now.marks.slice(-LISTED).reverse();
     keep(this.#marks, marks, (mark) => `${mark.at} ${mark.text}`, ({ at, text }) => h('li', {}, h('time', { datetime: at, class: 'muted small' }, clock(Date.parse(at))), foreign(text, 300)), () => {});
     this.#noMarks.hidden = marks.length > 0;
@@ -124,6 +130,21 @@ export class Screen extends HTMLElement {
 function makeReason({ reason }) {
   const name = foreign(reason || texts.now.noReason, 64);
   return h('li', {}, UNNAMED.includes(reason) ? h('span', {}, name) : h('a', { href: addressOf('letters', `reason=${encodeURIComponent(reason)}&since=3600`) }, name), h('b'));
+}
+
+/** @param {OpenCircuit} one */
+function makeHost({ host }) {
+  return h('li', {}, foreign(host, 80), h('span', { class: 'muted small' }));
+}
+
+/**
+ * @param {HTMLElement} row
+ * @param {OpenCircuit} one
+ */
+function updateHost(row, { since, refused, waiting }) {
+  const told = row.lastElementChild;
+  const time = h('time', { datetime: since, title: moment(since) }, ago(since));
+  if (told) put(told, fill(texts.now.host, { ago: time, refused: count(refused), waiting: count(waiting) }));
 }
 
 /** @param {GroupLag} group */
