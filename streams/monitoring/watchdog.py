@@ -229,6 +229,7 @@ class Watchdog:
                 **self._kafka, isolation_level=ISOLATION, request_timeout_ms=int(PROBE_TIMEOUT * 1000)
             )
             await self._probe.start()
+            await asyncio.sleep(0)  # aiokafka cancels its own task in `stop`, and fails if that has not begun yet
         return self._probe
 
     def _count(self, topics: Mapping[str, DescribedTopic]) -> None:

@@ -82,6 +82,11 @@ class Shop:
         assert status == 200, body
         return json.loads(body)["bundles"][role]["version"]
 
+    def known_to_the_serve_worker(self) -> set[str]:
+        """The versions that the other workers have, as the serve worker knows it. None of them joins its group again."""
+        workers = json.loads(self.system.get("serve", "/v1/model")[1])["workers"]
+        return {one["bundles"]["served"]["version"] for one in workers}
+
     async def lines(self, part: str, since: int, count: int = len(KINDS)) -> list[str]:
         """Wait until so many workers have logged a line, and return the lines. since: length of the log before."""
 
@@ -183,6 +188,7 @@ async def test_a_switched_link_under_load_changes_the_model_and_loses_nothing(se
     async with served.under_load("load"):
         served.switch(other)
         await served.in_use("one-1")
+        await until(lambda: served.known_to_the_serve_worker() == {"one-1"}, served.system)
     models = await served.models()
     assert models.keys() == set(served.sent)
     assert {len(versions) for versions in models.values()} == {1}, "nothing is published twice"

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from streams.demo.catalogue import CATALOGUE
 from streams.features.records import Features, decode_features, encode_features, features_key
 from streams.messages import EmbeddedInteraction, parse_embedded
 from streams.profile.bag import Bag, fold
+from streams.profile.prepared import code_state
 from streams.profile.rows import header_of, user_prefix
 from streams.rollout.prepare import KEEP_UP_INTERVAL
 from streams.settings.names import BAGS_CHANGELOG
@@ -125,6 +127,32 @@ def test_prepared_bags_are_those_of_a_system_that_had_the_next_bundle_from_the_s
         assert stop(worker) == 0
     assert system.stored_bags() == bags_of(shop, shop.history(USERS, EACH, both=True))
     assert not (system.folder / "data" / "rollout" / "prepare" / "ledger").exists()
+
+
+def test_the_serve_worker_counts_all_items_as_the_command_does(system: System, shop: Shop) -> None:
+    events = shop.history(USERS, EACH)
+    slots = [slot for bag in bags_of(shop, events).values() for slot in bag.slots.values()]
+    version = shop.following.embedder_version
+    states = Counter(state for slot in slots if (state := code_state(slot, version)) is not None)
+    with serving(system, shop, events), system.worker("serve"):
+        wait_until(lambda: counted(system) == states, 60.0, system.log)
+        share(system, shop, range(PICTURES // 2))
+        assert system.command("rollout", "prepare", "--no-fetch").returncode == 1, "some have no features"
+        wait_until(lambda: counted(system)["native"] > 0, 60.0, system.log)
+        asyncio.run(system.settled("profile"))
+        said = system.command("rollout", "status").stdout
+        [row] = [line.split("│") for line in said.splitlines() if "all │" in line]
+        items, native, adapted, without = (int(cell.replace(",", "")) for cell in row[2:6])
+        wait_until(lambda: counted(system) == Counter(native=native, missing=without), 60.0, system.log)
+        assert (items, adapted) == (states.total(), 0)
+        assert native > 0 < without
+
+
+def counted(system: System) -> Counter[str]:
+    """The items by the state of their code, as the serve worker counts them."""
+    status, body = system.get("serve", "/v1/model")
+    rollout = json.loads(body)["rollout"] if status == 200 else {}
+    return Counter({name: rollout.get(name, 0) for name in ("native", "adapted", "stale", "missing")})
 
 
 def write_adapter(bundle: Bundle, served: Bundle) -> Bundle:

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.consumer.group_coordinator import NoGroupCoordinator
+from typing_extensions import override
 
 from streams.engine.in_flight import InFlightTracker
 from streams.kafka.metadata import DescribedTopic
-from streams.monitoring.watchdog import Observation, StallTimer, Watchdog
+from streams.monitoring.watchdog import SILENT, Observation, StallTimer, Watchdog
 from tests.records import record
 
 WORKING = Observation(progress=7, not_ready="", in_flight=3, lag=12)
@@ -130,6 +132,25 @@ async def test_a_request_to_live_does_not_hide_a_problem_of_the_last_check() -> 
     dog.problem = "the worker has yet to read the new topic"
     dog.seen = Observation(progress=0, not_ready=dog.problem, in_flight=0, lag=None, commits=3)
     assert dog.look()[1].has_work
+
+
+async def test_a_broker_that_goes_away_as_the_probe_has_started_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Probe(AIOKafkaConsumer):
+        """Starts as aiokafka's own does, and knows no broker afterwards."""
+
+        @override
+        async def start(self) -> None:
+            self._coordinator = NoGroupCoordinator(self._client, self._subscription)  # begins a task
+
+    monkeypatch.setattr("streams.monitoring.watchdog.AIOKafkaConsumer", Probe)
+    conf, consumer = SimpleNamespace(broker_commit_interval=1.0), SimpleNamespace(commits=3, thread_alive=True)
+    app: Any = SimpleNamespace(
+        reads="events", consumer=consumer, conf=conf, in_flight=InFlightTracker(1), should_stop=False,
+        tables=SimpleNamespace(changelog_topics=[], values=lambda: []),
+    )  # fmt: skip
+    dog = Watchdog(app, name="embed", timeout=60, kafka={"bootstrap_servers": "127.0.0.1:1"}, not_ready=lambda _: "")
+    seen = await dog._observe()
+    assert (dog.problem, seen.waits) == (SILENT, True)
 
 
 def test_an_observation_is_readable() -> None:
