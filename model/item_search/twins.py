@@ -52,7 +52,7 @@ class Twins:
         self._twin = np.zeros(0, np.int32)
         self._cosine = np.zeros(0, np.float32)
 
-    def look(self, codes: Codes, nearest: Nearest, mask: Mask) -> Generator[tuple[int, int]]:
+    def look(self, codes: Codes, nearest: Nearest, mask: Mask) -> Generator[int | None]:
         """Look at all items whose code is new. Each step takes about as long as a search.
 
         The catalogue may change between two steps. What it says of a change is right after the next call.
@@ -61,13 +61,13 @@ class Twins:
         an earlier twin, or none.
 
         Yields:
-            How many items were looked at, and of how many.
+            How many items are left; None while it reads which codes are new.
         """
         there = mask()
         hashes = np.zeros(len(there), np.int64)
         for places in _parts(np.flatnonzero(there), SCANNED):
             hashes[places] = _hashes(codes(places.tolist()))
-            yield 0, 0
+            yield None
         self._forget(hashes)
         coded = np.flatnonzero(hashes)
         _, index, inverse = np.unique(hashes[coded], return_index=True, return_inverse=True)
@@ -78,17 +78,17 @@ class Twins:
         alone = np.zeros(len(hashes), bool)
         alone[first] = True
         todo = np.flatnonzero(alone & (self._seen != hashes))
-        looked = len(coded) - len(todo)
+        left = len(todo)
         for places in _parts(todo, AT_ONCE):
-            yield looked, len(coded)
+            yield left
             rows = codes(places.tolist())
             same = _hashes(rows) == hashes[places]  # a place may have got another code during the steps before
             self._search(
                 places[same], [row for row, as_before in zip(rows, same, strict=True) if as_before], nearest, alone
             )
             self._seen[places[same]] = hashes[places[same]]
-            looked += len(places)
-        yield looked, len(coded)
+            left -= len(places)
+        yield left
 
     def groups(self) -> Groups:
         """The items that have a twin, each in one group with it."""

@@ -73,8 +73,12 @@ class Bags(Protocol):
         """The state of each served partition."""
         ...
 
-    def sample(self, slots: int) -> list[Bag]:
-        """Some bags with about so many slots, of all served partitions. The next call goes on behind them. Raises StateError."""
+    def sample(self, slots: int) -> dict[str, Bag]:
+        """Some bags with about so many slots, of all served partitions, by user. The next call goes on behind them.
+
+        Raises:
+            StateError: the disk fails.
+        """
         ...
 
     def changes(self) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Change]]]:

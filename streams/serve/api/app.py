@@ -145,7 +145,7 @@ async def _shut_down(api: Api, app: web.Application) -> None:
     del app
     api.streams.close_all()
     api.live.close_all()
-    api.close()
+    await api.close()
 
 
 async def _file(page: Page, path: str, request: web.Request) -> web.StreamResponse:

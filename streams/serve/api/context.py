@@ -16,11 +16,13 @@ from streams.exceptions import StateError
 from streams.serve.api.access import ANYBODY, Access
 from streams.serve.api.access_log import AccessLog
 from streams.serve.api.changes import Streams
+from streams.serve.api.duplicates import DuplicateSearch
 from streams.serve.api.live import Live
 from streams.serve.api.problems import Problem
 from streams.serve.api.scoring import Scoring
 from streams.serve.api.seats import Seats
 from streams.serve.api.subscribers import Subscriber, send_events
+from streams.serve.api.tastes import TasteCount
 from streams.serve.api.tokens import Scope
 from streams.serve.interface import Catalogue, Held, NotServed, Serving
 from streams.settings import Settings
@@ -91,6 +93,9 @@ class Api:
         self.live = Live(serving.overview, self.seats)
         self.scoring = Scoring()
         self._threads = ThreadPoolExecutor(limits.threads, "serve-api")
+        self._beside = ThreadPoolExecutor(1, "serve-survey")
+        self.tastes = TasteCount(serving, lambda: self.now, self._beside)
+        self.duplicates = DuplicateSearch(serving, self._beside)
         self._waiting = 0
         self._room = limits.bodies_bytes
 
@@ -136,9 +141,12 @@ class Api:
         finally:
             self._room += size
 
-    def close(self) -> None:
-        """Stop the threads."""
+    async def close(self) -> None:
+        """Stop the threads. What the surveys read is not closed under them."""
+        for survey in (self.tastes.survey, self.duplicates.survey):
+            survey.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self._beside.shutdown, cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Items that look like another item, or like a picture."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec import Struct
 
 from model.quantization import HEADER_BYTES
@@ -9,7 +9,7 @@ from streams.serve.api.item_answers import another_bundle, check_codes, describe
 from streams.serve.api.parameters import PictureForm, PictureUrl, SimilarQuery
 from streams.serve.api.pictures import pictures_of
 from streams.serve.api.problems import Problem
-from streams.serve.api.replies import etag_of, is_known, not_modified, reply
+from streams.serve.api.replies import known_or_reply, reply
 from streams.serve.api.routes import Route
 from streams.serve.api.types import RecommendedItem, SimilarItems
 from streams.text import visible
@@ -30,10 +30,7 @@ async def similar_to_item(call: Call[SimilarQuery, None]) -> web.StreamResponse:
             raise Problem("unknown_item", f"{visible(item_id)} has no picture that is known", field="item_id")
         [code] = check_codes(catalogue, [place], call.api.serving.scorer().recommender.bundle)
     items = await _like(call.api, code, call.query, item_id)
-    etag = etag_of(items)
-    if is_known(call.request, etag):
-        return not_modified(etag)
-    return reply(SimilarItems(items=items), headers={hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "private, no-cache"})
+    return known_or_reply(call.request, SimilarItems(items=items))
 
 
 async def similar_to_picture(call: Call[SimilarQuery, None]) -> web.StreamResponse:

@@ -30,7 +30,7 @@ async def model(call: Call[NoQuery, None]) -> web.StreamResponse:
     answer = ModelAnswer(
         served=described(recommender.bundle),
         next=described(bundles.next) if bundles.next else None,
-        sample=tally(bags, recommender),
+        sample=tally(list(bags.values()), recommender),
         rollout=progress(serving.prepared, len(serving.bags.states())) if serving.prepared else None,
         workers=list(serving.overview.workers),
     )

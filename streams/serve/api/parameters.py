@@ -14,6 +14,7 @@ MAX_USERS = 100  # in one request
 MAX_CANDIDATES = 1_000  # items to rank in one request
 MAX_PICTURES = 64
 MAX_LISTED = 48  # items of the catalogue in an answer, each with the item that is most like it
+MAX_GROUPS = 24  # of items with the same picture, in an answer
 MAX_EVENTS = 500  # in one request
 MAX_WAIT = 5_000  # milliseconds
 MAX_PRICE = 1e12
@@ -108,6 +109,19 @@ class ListingQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         ),
     ] = "new"
     n: Annotated[int, Meta(ge=1, le=MAX_LISTED, description="number of items")] = 24
+
+
+class ArrivalsQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many of the newest items."""
+
+    n: Annotated[int, Meta(ge=1, le=MAX_LISTED, description="number of items")] = 24
+
+
+class DuplicatesQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which groups of items."""
+
+    start: Annotated[int, Meta(ge=0, le=2**31 - 1, description="groups that are passed over")] = 0
+    n: Annotated[int, Meta(ge=1, le=MAX_GROUPS, description="number of groups")] = 12
 
 
 class ErasureQuery(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -31,3 +31,11 @@ def is_known(request: web.Request, etag: str) -> bool:
 def not_modified(etag: str) -> web.Response:
     """304."""
     return web.Response(status=304, headers={hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "private, no-cache"})
+
+
+def known_or_reply(request: web.Request, answer: Any) -> web.Response:
+    """An answer as JSON with its `ETag`; 304 if the client has it."""
+    etag = etag_of(answer)
+    if is_known(request, etag):
+        return not_modified(etag)
+    return reply(answer, headers={hdrs.ETAG: etag, hdrs.CACHE_CONTROL: "private, no-cache"})

@@ -116,16 +116,16 @@ class Replica(Bags):
         """Changes from now on, in groups. A slow reader misses some: the newest of each user stay."""
         return self._feed.reader()
 
-    def sample(self, slots: int) -> list[Bag]:
-        """Some bags with about so many slots, of all partitions. The next call goes on behind them. Raises StateError."""
+    def sample(self, slots: int) -> dict[str, Bag]:
+        """Some bags with about so many slots, of all partitions, by user. The next call goes on behind them. Raises StateError."""
         partitions = list(self._store.databases.partitions)
-        found: list[Bag] = []
+        found: dict[str, Bag] = {}
         for partition in partitions:
             least = -(-slots // len(partitions))
             rows = self.users_after(partition, self._sampled.get(partition, b""), least)
             rows = rows or self.users_after(partition, b"", least)  # from the start again
             self._sampled[partition] = prefix_of(rows[-1][0]) if rows else b""
-            found += [decode_bag(some) for _, some in groupby(rows, lambda row: user_of(row[0]))]
+            found |= {user: decode_bag(some) for user, some in groupby(rows, lambda row: user_of(row[0]))}
         return found
 
     def users_after(self, partition: int, prefix: bytes, least: int) -> list[tuple[bytes, bytes]]:

@@ -46,7 +46,7 @@ class Items:
         mask[list(self.codes)] = True
         return mask
 
-    def look(self) -> list[tuple[int, int]]:
+    def look(self) -> list[int | None]:
         return list(self.found.look(self.rows, self.nearest, self.mask))
 
     def groups(self) -> list[tuple[list[int], list[float]]]:
@@ -171,10 +171,10 @@ def test_what_changes_during_a_look_is_right_after_the_next() -> None:
 
 def test_it_says_how_far_it_is_and_whether_a_code_is_that_which_was_looked_at() -> None:
     rng, items = np.random.default_rng(3), Items()
-    assert items.look() == [(0, 0)]
+    assert items.look() == [0]
     assert items.groups() == []
     for place in range(30):
         items.put(place, code(rng))
-    assert items.look()[-1] == (30, 30)
+    assert items.look() == [None, 30, 22, 14, 6, 0]
     other = code(rng)
     assert items.found.holds([0, 1], [items.codes[0], other]).tolist() == [True, False]

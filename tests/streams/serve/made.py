@@ -109,10 +109,10 @@ class MadeBags:
     def states(self) -> list[State]:
         return [self._state(partition) for partition in range(PARTITIONS) if partition not in self.not_served]
 
-    def sample(self, slots: int) -> list[Bag]:
+    def sample(self, slots: int) -> dict[str, Bag]:
         if self.broken:
             raise StateError("RocksDB: IO error")
-        return list(self.bags.values())
+        return dict(self.bags)
 
     async def holds(self, user_id: str, event_id: str, timeout: float) -> bool:
         def held() -> bool:
@@ -169,6 +169,13 @@ class MadeCatalogue:
         self.items.append(item)
         self._codes.append(code(self._bundle, number))
         self._popularity.append(popularity)
+
+    def replace(self, item_id: str, number: int) -> None:
+        """Another item with another picture is at the place of this one."""
+        place = self.place(item_id)
+        assert place is not None
+        self.items[place] = Item(item_id=f"instead-of-{item_id}")
+        self._codes[place] = code(self._bundle, number)
 
     def __len__(self) -> int:
         return len(self.items)
