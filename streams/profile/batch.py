@@ -16,7 +16,7 @@ from streams.messages import EVENT_ID_HEADER, EmbeddedInteraction, Recommendatio
 from streams.profile.bag import Bag, Touched, fold, newest_first
 from streams.profile.rows import Changes, changes
 from streams.profile.scoring import Recommender
-from streams.trend.trend import Trend
+from streams.trend.trend import Trend, no_trend
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ def trend_for(bundle: Bundle, trend: Trend, *, of: Bundle) -> Trend:
     """
     if bundle.labels_version == of.labels_version or bundle.categories == of.categories:
         return trend
-    return Trend(None, {}, len(bundle.categories))
+    return no_trend(len(bundle.categories))
 
 
 def _records(

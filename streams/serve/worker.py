@@ -52,7 +52,7 @@ from streams.serve.tasting import PictureTaster, open_taster
 from streams.serve.watchdog import ServeWatchdog
 from streams.settings import Settings
 from streams.trend.follower import TrendFollower
-from streams.trend.trend import Trend
+from streams.trend.trend import no_trend
 
 logger = logging.getLogger(__name__)
 
@@ -194,7 +194,7 @@ class ServeWorker:
         """What scores bags now."""
         bundle = self._recommender.bundle
         if self._trend is None:
-            return Scorer(self._recommender, Trend(None, {}, len(bundle.categories)))
+            return Scorer(self._recommender, no_trend(len(bundle.categories)))
         return Scorer(self._recommender, self._trend.trend(bundle.labels_version, len(bundle.categories)))
 
     @asynccontextmanager

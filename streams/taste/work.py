@@ -25,7 +25,7 @@ from streams.serve.tasting import PictureTaster, open_taster
 from streams.settings import Settings
 from streams.taste.photos import Found, Photo, newest_first
 from streams.taste.profile import MAX_REFUSED, Because, Profile, ProfilePhoto, RefusedPhoto, UnreadablePlace
-from streams.trend.trend import Trend
+from streams.trend.trend import no_trend
 
 AT_ONCE = 4  # photos whose bytes are in memory
 MAX_BYTES = 64 * 1024**2  # of a photo; a JPEG of 50 megapixels has up to 40 MB
@@ -189,7 +189,7 @@ def answer_of(bundle: Bundle, settings: Settings, looked: Looked, now: datetime,
     """Score the photos that are used as the workers score a bag of them."""
     options = ScoringOptions(bag_size, top, settings.type_weights, settings.half_life)
     recommender = Recommender(bundle, bundle.aggregator(settings.model_threads), options)
-    trend, moment = Trend(None, {}, len(bundle.categories)), int(now.timestamp() * 1000)
+    trend, moment = no_trend(len(bundle.categories)), int(now.timestamp() * 1000)
     used = looked.used[::-1]
     shown = [Shown(tasted, photo.type, int(photo.taken.timestamp() * 1000)) for photo, tasted in used]
     taste = taste_of(recommender, trend, shown, moment)

@@ -18,7 +18,7 @@ from streams.kafka.records import Record
 from streams.settings import Settings
 from streams.trend.history import Latest
 from streams.trend.kept import KeptTrend, read_kept, write_kept
-from streams.trend.trend import Trend
+from streams.trend.trend import Trend, no_trend
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class TrendFollower:
         A trend of nothing for a bundle without labels, and for one that another has just replaced.
         """
         counted, trend = self.current
-        return trend if counted == labels and trend.categories == categories else Trend(None, {}, categories)
+        return trend if counted == labels and trend.categories == categories else no_trend(categories)
 
     @property
     def still(self) -> float:

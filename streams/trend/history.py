@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from streams.kafka.records import Record, UnreadableRecord
 from streams.trend.snapshots import MAX_PARTITIONS, Snapshot, SnapshotError, decode_snapshot, partition_in, sum_of
-from streams.trend.trend import Trend
+from streams.trend.trend import Trend, no_trend
 
 
 class Latest:
@@ -91,7 +91,7 @@ class History:
     def _at(self, version: int | None) -> Trend:
         """The trend of a version that an answer names; that of nothing for None."""
         if version is None:
-            return Trend(None, {}, self._categories)
+            return no_trend(self._categories)
         snapshots: dict[int, Snapshot] = {}
         for partition, offsets in self._offsets.items():
             place = bisect_right(offsets, version)

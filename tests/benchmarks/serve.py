@@ -10,7 +10,9 @@ Broker, load generator and worker share the processors.
 
 import argparse
 import asyncio
+import gc
 import random
+import re
 import subprocess
 import tempfile
 import time
@@ -18,9 +20,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import aiohttp
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
@@ -45,6 +46,7 @@ READ = 1200.0  # seconds that the worker has to read the bags
 QUERIES = {"categories": "", "12 items": "?items=12"}
 RATES = {"categories": (100, 250, 500, 750), "12 items": (25, 50, 100)}  # requests/s
 CONNECTIONS = 64
+LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 
 
 @dataclass(frozen=True)
@@ -85,32 +87,72 @@ async def fill(broker: KafkaBroker, users: int, items: int) -> int:
     return len(held)
 
 
-async def asked(session: aiohttp.ClientSession, url: str, due: float) -> tuple[float, bool]:
+class Connection(asyncio.Protocol):
+    """A connection that carries one request at a time. It does next to nothing: the worker is measured on the same processors."""
+
+    @classmethod
+    async def opened(cls, port: int) -> "Connection":
+        _, connection = await asyncio.get_running_loop().create_connection(cls, "127.0.0.1", port)
+        return connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._received = b""
+        self._answered: asyncio.Future[bool] | None = None
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        if (found := LENGTH.search(head)) is not None and len(body) == int(found[1]) and self._answered is not None:
+            self._answered.set_result(head.startswith(b"HTTP/1.1 200 "))
+            self._answered = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._answered is not None:
+            self._answered.set_exception(exc or ConnectionResetError("the worker closed the connection"))
+
+    async def get(self, target: str) -> bool:
+        """Whether the answer has status 200. Raises OSError if the connection ends."""
+        answered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._received, self._answered = b"", answered
+        self._transport.write(f"GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        return await answered
+
+    def close(self) -> None:
+        self._transport.abort()
+
+
+async def asked(free: asyncio.LifoQueue[Connection], port: int, target: str, due: float) -> tuple[float, bool]:
     """Milliseconds from `due` to the answer, and whether it was one."""
+    connection = await free.get()
     try:
-        async with session.get(url) as response:
-            await response.read()
-            good = response.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        good = False
-    return (time.perf_counter() - due) * 1000, good
+        good = await connection.get(target)
+    except OSError:
+        good, connection = False, await Connection.opened(port)
+    wait = (time.perf_counter() - due) * 1000
+    free.put_nowait(connection)
+    return wait, good
 
 
-async def loaded(address: str, pid: int, query: str, rate: int, *, users: int, seconds: float) -> Load:
+async def loaded(port: int, pid: int, query: str, rate: int, *, users: int, seconds: float) -> Load:
     """Ask for random users at a rate."""
     chance = random.Random(rate)
     tasks: list[asyncio.Task[tuple[float, bool]]] = []
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(30)) as session:
-        used, begun = processor_seconds(pid), time.perf_counter()
-        due = begun
-        while (due := due + chance.expovariate(rate)) < begun + seconds:
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            url = f"{address}/v1/users/user-{chance.randrange(users)}/recommendations{QUERIES[query]}"
-            tasks.append(asyncio.create_task(asked(session, url, due)))
-        found = await asyncio.gather(*tasks)
+    free = asyncio.LifoQueue[Connection]()
+    for _ in range(CONNECTIONS):
+        free.put_nowait(await Connection.opened(port))
+    gc.disable()  # a pause of the generator is none of the worker
+    used, begun = processor_seconds(pid), time.perf_counter()
+    due = begun
+    while (due := due + chance.expovariate(rate)) < begun + seconds:
+        await asyncio.sleep(due - time.perf_counter())
+        target = f"/v1/users/user-{chance.randrange(users)}/recommendations{QUERIES[query]}"
+        tasks.append(asyncio.create_task(asked(free, port, target, due)))
+    found = await asyncio.gather(*tasks)
     spent = (processor_seconds(pid) - used) / len(found) * 1000
+    gc.enable()
+    while not free.empty():
+        free.get_nowait().close()
     return Load(query, rate, [wait for wait, _ in found], spent, sum(not good for _, good in found))
 
 
@@ -159,13 +201,13 @@ def main() -> None:
         held = asyncio.run(fill(broker, arguments.users, arguments.items))
         process = stack.enter_context(system.worker("serve", ready=False))
         console.print(f"{arguments.users:,} users and {held:,} items after {ready(system, process, held):.0f} s")
-        pid, address = system.worker_pid("serve"), f"http://127.0.0.1:{system.ports['serve']}"
+        pid, port = system.worker_pid("serve"), system.ports["serve"]
         loads: list[Load] = []
         table = Table("", "requests/s", "p50 ms", "p99 ms", "max ms", "failed", "processor ms a request")
         for query, rates in RATES.items():
-            asyncio.run(loaded(address, pid, query, rates[0], users=arguments.users, seconds=3))  # warms up
+            asyncio.run(loaded(port, pid, query, rates[0], users=arguments.users, seconds=3))  # warms up
             for rate in rates:
-                load = asyncio.run(loaded(address, pid, query, rate, users=arguments.users, seconds=arguments.seconds))
+                load = asyncio.run(loaded(port, pid, query, rate, users=arguments.users, seconds=arguments.seconds))
                 loads.append(load)
                 figures = [f"{load.at(share):.1f}" for share in (0.5, 0.99, 1.0)]
                 table.add_row(query, str(rate), *figures, str(load.failed), f"{load.processor:.2f}")

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from model.bundle import Bundle
+from streams.runtime.bundle_reload import BundleReload
+from streams.serve.worker import ServeWorker
+from streams.settings import Settings
 from tests.kafka.broker import free_port
 from tests.kafka.system import stop, wait_until
 from tests.streams.serve.process import PARTITIONS, bags_on_disk, get, run, worker
@@ -35,6 +38,12 @@ def test_with_bags_it_answers_at_once_and_says_that_they_are_stale(tmp_path: Pat
             assert (one["offset"], one["lag"], one["source"]) == (41, None, "stale")
             assert one["age"] > 1e6
         assert stop(process) == 0
+
+
+def test_requests_of_a_shop_without_a_trend_have_the_same_scorer(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path})
+    worker = ServeWorker(settings, BundleReload(settings, "serve"), tmp_path)
+    assert worker.scorer() == worker.scorer()  # those with the same one are scored in one call
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from streams.trend.trend import DAY, WHOLE_ITEM, Trend
+from streams.trend.trend import DAY, WHOLE_ITEM, Trend, no_trend
 
 
 def row(*items: float) -> np.ndarray:
@@ -21,5 +21,5 @@ def test_windows_hold_the_days_that_began_before_the_moment() -> None:
 
 
 def test_a_trend_of_nothing_is_zero_at_any_moment() -> None:
-    trend = Trend(None, {}, 3)
+    trend = no_trend(3)
     assert trend.at(0).tolist() == trend.at(128 * DAY).tolist() == [[0, 0, 0]] * 3
