@@ -8,6 +8,7 @@ recovery it may be ahead of the offset.
 """
 
 import logging
+import os
 import shutil
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ def is_own(key: bytes) -> bool:
 
 OFFSET_KEY = own_key("offset")
 TOPIC_KEY = own_key("topic")  # id of the changelog topic that the offset belongs to; none if the broker has no ids
+_PARTITION = "partition-"
 _PREFIX_END = b"\x02"  # one above the last byte that follows a user's prefix
 
 
@@ -264,8 +266,10 @@ class BagDatabases:
         database = self._databases.pop(partition, None)
         if database is None:
             return
+        path = partition_path(self._folder, partition)
         try:
             database.close()
+            os.utime(path)  # `delete_left` asks when it was used last
         except Exception as error:  # noqa: BLE001 -- RocksDB's failures have no class of their own
             logger.warning(
                 "the bags of partition %s were not closed cleanly: %s; the next start recovers them from the changelog",
@@ -317,7 +321,13 @@ def _reported(path: Path) -> Generator[None]:
 
 def partition_path(folder: Path, partition: int) -> Path:
     """The folder of a partition's database under `folder`."""
-    return folder / f"partition-{partition}"
+    return folder / f"{_PARTITION}{partition}"
+
+
+def partitions_on_disk(folder: Path) -> list[int]:
+    """The partitions that have a database under `folder`, ascending."""
+    found = (path.name.removeprefix(_PARTITION) for path in folder.glob(f"{_PARTITION}*"))
+    return sorted(int(number) for number in found if number.isdecimal())
 
 
 def drop_partition(folder: Path, partition: int) -> None:

@@ -87,6 +87,11 @@ class Standby:
         )
 
     @property
+    def held(self) -> frozenset[int]:
+        """The partitions whose databases are open here."""
+        return self._databases.partitions
+
+    @property
     def warm(self) -> set[int]:
         """The partitions of others that could be taken over at once."""
         copies = list(self._copies.items())  # the thread of aiokafka's client asks, too

@@ -43,6 +43,7 @@ from streams.messages import EmbeddedInteraction, encode_embedded, parse_embedde
 from streams.profile.bag import Bag
 from streams.profile.batch import Outcome, Profile, outcome_of
 from streams.profile.databases import RocksDBMemory
+from streams.profile.left import delete_left
 from streams.profile.rows import keys_of
 from streams.profile.scoring import Recommender, ScoringOptions
 from streams.profile.standby import Standby
@@ -118,6 +119,7 @@ class ProfileWorker:
             )
             self.app.warm = lambda: standby.warm
             self.app.task(standby.run)
+        self.app.task(self._delete_left)
         self._folder, self._memory = folder, memory
         self._next_bags: tuple[int, asyncio.Task[None] | None] = 0, None  # see `follow_target`
         self._joining: asyncio.Task[None] | None = None  # see `_join_again`
@@ -136,6 +138,15 @@ class ProfileWorker:
         self._guard = FreezeGuard(settings.session_timeout)
         self.app.before_send = self._guard.check
         self.app.task(self._guard.keep)
+
+    async def _delete_left(self) -> None:
+        await delete_left(self._folder / self._settings.bags_folder, lambda: self.open_partitions)
+
+    @property
+    def open_partitions(self) -> frozenset[int]:
+        """The partitions whose bags are open: those that this worker has, and those that it keeps a copy of."""
+        standby = self.table.standby
+        return self.table.data.partitions | (standby.held if standby else frozenset())
 
     def _join_again(self) -> None:
         """Ask for a share of the partitions, if this worker has none because it had no bags."""

@@ -20,7 +20,7 @@ from streams import metrics
 from streams.exceptions import StateError
 from streams.profile.bag import Bag
 from streams.profile.changelog import Merge
-from streams.profile.databases import BagDatabases, RocksDBMemory, Watcher, own_key
+from streams.profile.databases import BagDatabases, RocksDBMemory, Watcher, own_key, partitions_on_disk
 from streams.profile.quarantine import UsableRows, stored_bag, usable_rows
 from streams.profile.recent import RecentBags
 from streams.profile.rows import (
@@ -84,8 +84,7 @@ class ReplicaStore:
 
     def on_disk(self) -> list[int]:
         """The partitions that have a database."""
-        found = (path.name.removeprefix("partition-") for path in self._folder.glob("partition-*"))
-        return sorted(int(number) for number in found if number.isdecimal())
+        return partitions_on_disk(self._folder)
 
     def begin(self, partition: int, *, gather: bool) -> None:
         """Make an open partition live, or gather it first."""
