@@ -171,16 +171,21 @@ class Tap:
             await consumer.stop()
 
     async def _partitions(self, *topics: str) -> list[TopicPartition]:
-        """All partitions of these topics. Waits for topics that were created a moment ago."""
+        """All partitions of these topics. Waits for topics that were created a moment ago, and for a broker that is away."""
+        async with asyncio.timeout(START_TIMEOUT):
+            while True:
+                with suppress(KafkaError, OSError):
+                    found = await self._described(topics)
+                    if {tp.topic for tp in found} == set(topics):
+                        return found
+                await asyncio.sleep(POLL / 1000)
+
+    async def _described(self, topics: tuple[str, ...]) -> list[TopicPartition]:
+        """The partitions of those topics that there are. Raises KafkaError and OSError."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap)
-        await admin.start()
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                while True:
-                    described = await admin.describe_topics(list(topics))
-                    if all(one["partitions"] for one in described):
-                        break
-                    await asyncio.sleep(POLL / 1000)
+            await admin.start()
+            described = await admin.describe_topics(list(topics))
         finally:
             await admin.close()
         return [TopicPartition(one["topic"], number) for one in described for number in range(len(one["partitions"]))]
