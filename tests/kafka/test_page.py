@@ -327,6 +327,9 @@ async def test_the_bundle_its_figures_and_what_it_makes_of_the_bags_are_shown(sh
     assert answer["sample"]["items"] > 0
     await expect(page.locator(".facts").nth(1)).to_contain_text("100%")
     await expect(page.locator("model-screen .marks li")).to_have_count(2)
+    facts = page.locator("model-screen .facts").first
+    await expect(facts).to_contain_text(served["sources"][1]["name"])
+    await expect(facts).not_to_contain_text("unknown")
     await expect(page.locator(".figures details")).to_have_count(len(served["figures"]))
     await page.locator(".figures summary").first.click()
     await expect(page.locator(".figures details[open] tbody tr").first).to_be_visible()

@@ -94,6 +94,7 @@
  * @property {string} trained
  * @property {string[]} categories
  * @property {{source: string, users: number, events: number} | null} data
+ * @property {{name: string}[]} sources
  * @property {Record<string, Record<string, number | null>>} figures
  * @property {Record<string, number>} calibration
  *

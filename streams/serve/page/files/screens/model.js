@@ -91,10 +91,10 @@ function bundle(role, told) {
     h('header', {}, h('h2', {}, foreign(`${told.name} ${told.version}`, 80)), h('p', { class: 'small muted' }, role)),
     facts([
       [texts.model.task, told.task],
-      [texts.model.trained, told.trained || texts.now.unknown],
-      [texts.model.learnt, told.data ? fill(texts.model.learntFrom, { events: count(told.data.events), users: count(told.data.users), source: told.data.source }).join('') : texts.now.unknown],
+      [texts.model.trained, told.trained],
+      [texts.model.learnt, learnt(told)],
       [texts.model.categories, count(told.categories.length)],
-      [texts.model.calibration, calibration.length ? `${fine(Math.min(...calibration))} – ${fine(Math.max(...calibration))}` : texts.now.unknown],
+      [texts.model.calibration, calibration.length ? `${fine(Math.min(...calibration))} – ${fine(Math.max(...calibration))}` : ''],
       [texts.model.embedder, told.embedder_version],
     ]),
   );
@@ -116,9 +116,18 @@ function progress(rollout) {
   ];
 }
 
-/** @param {[string, string][]} pairs */
+/**
+ * The events, or the collections of pictures, that a bundle has learnt from.
+ * @param {BundleAnswer} told
+ */
+function learnt(told) {
+  if (!told.data) return [...new Set(told.sources.map((one) => one.name))].join('; ');
+  return fill(texts.model.learntFrom, { events: count(told.data.events), users: count(told.data.users), source: told.data.source }).join('');
+}
+
+/** @param {[string, string][]} pairs those without a value are left out */
 function facts(pairs) {
-  return h('dl', { class: 'facts' }, pairs.map(([name, value]) => h('div', {}, h('dt', { class: 'muted' }, name), h('dd', {}, foreign(value, 200)))));
+  return h('dl', { class: 'facts' }, pairs.filter(([, value]) => value).map(([name, value]) => h('div', {}, h('dt', { class: 'muted' }, name), h('dd', {}, foreign(value, 200)))));
 }
 
 /**
