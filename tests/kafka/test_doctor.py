@@ -124,6 +124,7 @@ async def fill(system: System, settings: Settings) -> None:
 async def test_records_of_the_future_are_named_until_the_clock_has_reached_them(system: System) -> None:
     await asyncio.to_thread(create_topics, system)
     settings = settings_for(system, max_future=0)
+    found: list[Finding] = []
     async with AIOKafkaProducer(bootstrap_servers=system.broker.bootstrap) as producer:
         for ahead in AHEAD:
             reached = time.time() + ahead

@@ -146,7 +146,7 @@ async def test_a_broker_that_goes_away_as_the_probe_has_started_is_an_outage(mon
     conf, consumer = SimpleNamespace(broker_commit_interval=1.0), SimpleNamespace(commits=3, thread_alive=True)
     app: Any = SimpleNamespace(
         reads="events", consumer=consumer, conf=conf, in_flight=InFlightTracker(1), should_stop=False,
-        tables=SimpleNamespace(changelog_topics=[], values=lambda: []),
+        tables=SimpleNamespace(changelog_topics=[], values=list[Any]),
     )  # fmt: skip
     dog = Watchdog(app, name="embed", timeout=60, kafka={"bootstrap_servers": "127.0.0.1:1"}, not_ready=lambda _: "")
     seen = await dog._observe()
