@@ -387,12 +387,17 @@ def _best(values: NDArray[np.float32], count: int) -> tuple[list[list[int]], lis
     low, high = float(values.min()), float(values.max())
     if not (low > -_ROUNDING and high < 1 + _ROUNDING):  # NaN is neither
         raise _invalid(f"numbers from {low} to {high}, and not from 0 to 1")
-    rounded = values.astype(np.float64).round(DIGITS)
+    rounded = as_published(values)
     places = heaviest(rounded, count)  # [B,k]
     best = rounded[np.arange(len(rounded))[:, None], places]
     if low < 0 or high > 1:
         best = best.clip(0, 1)
     return places.tolist(), best.tolist()
+
+
+def as_published(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Scores as an answer has them, by which it ranks them: rounded to `DIGITS`."""
+    return scores.astype(np.float64).round(DIGITS)
 
 
 def _check_shape(output: str, values: NDArray[np.float32], expected: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.aggregator import Scored
 from model.quantization import dequantize
 from streams.profile.bag import Bag
-from streams.profile.scoring import DIGITS, Recommender, heaviest
+from streams.profile.scoring import DIGITS, Recommender, as_published, heaviest
 from streams.profile.subsets import Subsets
 from streams.trend.trend import Trend
 
@@ -120,11 +120,11 @@ def explain(recommender: Recommender, bag: Bag, moment: int, trend: Trend, targe
     measure = _Without(subsets, measured)
     ids = [item.item_id for item in subsets.items]
     without = measure(everything[:, None]) if ids else _Measured(np.zeros(0), np.zeros(0))
-    raises = (measured.value - without.values).astype(np.float32)
+    raises = (measured.value - without.values).round(DIGITS)
     found, exact = _smallest(measure, measured.lead, without.leads)
     return Explanation(
         score=round(measured.value, DIGITS),
-        items=[Raise(ids[place], round(float(raises[place]), DIGITS)) for place in heaviest(raises, len(ids))],
+        items=[Raise(ids[place], float(raises[place])) for place in heaviest(raises, len(ids))],
         smallest_set=None if found is None else [ids[place] for place in found],
         exact=exact,
     )
@@ -143,12 +143,12 @@ def raisers(
         return {name: [] for name in categories}
     whole = subsets.score(np.arange(size)[None]).scores
     others = np.array([np.delete(np.arange(size), place) for place in range(size)], np.intp).reshape(size, size - 1)
-    raises = whole - subsets.score(others).scores  # [m,D]
+    raises = (as_published(whole) - as_published(subsets.score(others).scores)).round(DIGITS)  # [m,D]
     places = {name: place for place, name in enumerate(recommender.bundle.categories)}
     found: dict[str, list[Raise]] = {}
     for name in categories:
         column = raises[:, places[name]]
-        ranked = [Raise(subsets.items[at].item_id, round(float(column[at]), DIGITS)) for at in heaviest(column, most)]
+        ranked = [Raise(subsets.items[at].item_id, float(column[at])) for at in heaviest(column, most)]
         found[name] = [one for one in ranked if one.raises > 0]
     return found
 
@@ -169,11 +169,11 @@ def without_item(recommender: Recommender, bag: Bag, moment: int, trend: Trend, 
     subsets = recommender.subsets(bag, moment, trend)
     everything = np.arange(len(subsets.items))
     rest = np.array([place for place in everything if subsets.items[place].item_id != item_id], np.intp)
-    scores, without = (subsets.score(kept[None]).scores[0] for kept in (everything, rest))
+    scores, without = (as_published(subsets.score(kept[None]).scores[0]) for kept in (everything, rest))
     shown = {int(place) for values in (scores, without) for place in heaviest(values, most)}
     names = recommender.bundle.categories
     changes = [
-        CategoryWithout(names[place], round(float(scores[place]), DIGITS), round(float(without[place]), DIGITS))
+        CategoryWithout(names[place], float(scores[place]), float(without[place]))
         for place in heaviest(without, len(names)).tolist()
         if place in shown
     ]
@@ -196,19 +196,19 @@ class _Quantity(NamedTuple):
 def _of_category(categories: Sequence[str], name: str, scores: NDArray[np.float32]) -> _Quantity:
     """The score of a category. Its lead is the distance to the best of those that rank below it in the whole bag.
 
-    Of equal scores the first category ranks above the others, as in `heaviest`. So it keeps a lead over them.
+    Scores count as an answer has them. Of equal ones the first category ranks above the others, so it keeps a lead over them.
     """
     try:
         place = categories.index(name)
     except ValueError:
         raise UnknownCategory(f"the bundle has no category {name!r}") from None
-    ranked = heaviest(scores, len(scores)).tolist()
+    ranked = heaviest(as_published(scores), len(scores)).tolist()
     below = np.array(ranked[ranked.index(place) + 1 :], np.intp)
 
     def measure(scored: Scored, _: NDArray[np.intp]) -> _Measured:
-        values = scored.scores[:, place].astype(np.float64)
-        rivals = scored.scores[:, below]
-        rivals = np.where(below > place, np.nextafter(rivals, np.float32(-np.inf)), rivals)
+        published = as_published(scored.scores)
+        values, rivals = published[:, place], published[:, below]
+        rivals = np.where(below > place, np.nextafter(rivals, -np.inf), rivals)
         return _Measured(values, values - rivals.max(axis=1, initial=-np.inf))
 
     [value], [lead] = measure(Scored(scores[None], np.zeros((1, 0), np.float32)), np.zeros((1, 0), np.intp))
