@@ -16,17 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.table import Table
 
 from model.bundle import Bundle
 from model.embedder import SplitEmbedder
 from model.item_search.index import CodeIndex
 from model.item_search.vectors import unit
 from model.preprocessing import decode_picture
-from model.quantization import as_stored, quantize_all
+from model.quantization import as_stored, dequantize, quantize_all
 
 BATCH = 32
-LEAST = (0.97, 0.98, 0.985, 0.99, 0.995)
+LEAST = (0.98, 0.985, 0.99, 0.995, 0.997, 0.998, 0.999)
 CLOSEST = 12  # pairs that are named
 
 Copy = Callable[[Image.Image], bytes]
@@ -71,11 +70,14 @@ COPIES: dict[str, Copy] = {
 }
 
 
-def codes_of(embedder: SplitEmbedder, contents: Sequence[bytes]) -> NDArray[np.float32]:
+def codes_of(embedder: SplitEmbedder, contents: Sequence[bytes], *, features: bool) -> NDArray[np.float32]:
+    """The codes of pictures, or their features, of length 1."""
     found: list[NDArray[np.float32]] = []
     for start in range(0, len(contents), BATCH):
-        pictures = [decode_picture(one, embedder.image_size) for one in contents[start : start + BATCH]]
-        found.append(as_stored(embedder.embed(np.stack(pictures))))
+        pictures = np.stack([decode_picture(one, embedder.image_size) for one in contents[start : start + BATCH]])
+        rows = embedder.backbone.features(pictures)
+        size = embedder.backbone.feature_size
+        found.append(dequantize(rows, size) if features else as_stored(embedder.of_features(rows)))
     return unit(np.concatenate(found))
 
 
@@ -95,24 +97,28 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=3000, help="pictures that are compared (default 3000)")
     parser.add_argument("--copies", type=int, default=500, help="pictures that are copied (default 500)")
     parser.add_argument("--features", type=Path, help="features of many pictures, as an archive of NumPy")
+    parser.add_argument(
+        "--backbone", action="store_true", help="compare the features, not the codes that follow from them"
+    )
     asked = parser.parse_args()
     rng = np.random.default_rng(0)
     paths = sorted(path for path in asked.folder.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     paths = [paths[number] for number in sorted(rng.permutation(len(paths))[: asked.pictures])]
     embedder = Bundle.load().split_embedder()
-    originals = codes_of(embedder, [path.read_bytes() for path in paths])
-    table = Table("", "min", "p1", "p5", "p50", *(f"from {least:g}" for least in LEAST), title=str(asked.folder))
+    originals = codes_of(embedder, [path.read_bytes() for path in paths], features=asked.backbone)
+    show = Console(soft_wrap=True, highlight=False).print
+    show("| | p1 | p5 | p50 |", *(f"{least:g} |" for least in LEAST))
+    show("|---|" + "---|" * (3 + len(LEAST)))
 
     def add(name: str, cosines: NDArray[np.floating]) -> None:
-        low = [f"{value:.4f}" for value in [cosines.min(), *np.percentile(cosines, [1, 5, 50])]]
-        table.add_row(name, *low, *(f"{(cosines >= least).mean():.2%}" for least in LEAST))
+        low = [f"{value:.4f} |" for value in np.percentile(cosines, [1, 5, 50])]
+        show(f"| {name} |", *low, *(f"{(cosines >= least).mean():.1%} |" for least in LEAST))
 
     copied = rng.permutation(len(paths))[: asked.copies]
     images = [Image.open(paths[number]).convert("RGB") for number in copied]
     for name, copy in COPIES.items():
-        made = codes_of(embedder, [copy(image) for image in images])
+        made = codes_of(embedder, [copy(image) for image in images], features=asked.backbone)
         add(name, (made * originals[copied]).sum(axis=1))
-    show = Console(soft_wrap=True, highlight=False).print
     others, cosines = nearest_other(originals)
     add(f"nearest of {len(paths) - 1:,} others", cosines)
     names = [path.stem for path in paths]
@@ -120,7 +126,8 @@ def main() -> None:
     if asked.features is not None:
         with np.load(asked.features) as archive:
             ids, features = archive["ids"].astype(str).tolist(), archive["emb"].astype(np.float32)
-        many = unit(as_stored(embedder.of_features(quantize_all(features))))
+        rows = quantize_all(features)
+        many = unit(as_stored(features) if asked.backbone else as_stored(embedder.of_features(rows)))
         place = {name: number for number, name in enumerate(ids)}
         both = [(number, place[name]) for number, name in enumerate(names) if name in place]
         if both:
@@ -129,7 +136,6 @@ def main() -> None:
         others, cosines = nearest_other(many)
         add(f"nearest of {len(ids) - 1:,} others", cosines)
         closest.append((ids, others, cosines))
-    show(table)
     for ids, others, cosines in closest:
         for number in np.argsort(-cosines)[:CLOSEST].tolist():
             show(f"{cosines[number]:.5f} {ids[number]} {ids[others[number]]}")

@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -236,6 +236,61 @@ async def test_a_file_that_is_no_picture_is_told_and_its_name_is_text(page: Page
 # -- the catalogue
 
 
+async def offer(shop: Shop, items: Mapping[str, dict[str, Any] | None]) -> None:
+    """Write items of the shop; None removes one."""
+    async with AIOKafkaProducer(bootstrap_servers=shop.system.broker.bootstrap) as producer:
+        for item_id, item in items.items():
+            await producer.send_and_wait("items", item and json.dumps(item).encode(), key=item_id.encode())
+
+
+async def test_whose_taste_new_items_meet_and_which_items_have_the_same_picture(shop: Shop, browser: Browser) -> None:
+    pictures = {
+        "lens": "telephoto-zoom-lens.jpg",
+        "lens-copy": "telephoto-zoom-lens.jpg?copy",
+        "ball": "tennis-ball.jpg",
+    }
+    async with open_page(browser, address(shop), viewport={"width": 360, "height": 700}) as watched:
+        page = watched.page
+        await page.goto("/#/catalogue/duplicates")
+        await expect(page.get_by_text("No two items have the same picture.")).to_be_visible()
+        await offer(shop, {name: {"image_url": f"{shop.base}/{picture}"} for name, picture in pictures.items()})
+        wait_until(lambda: len(shop.ask("/v1/items")[1]["items"]) == 3, SOON, shop.system.log)
+        found: dict[str, Any] = {}
+
+        def counted() -> bool:
+            found.update(shop.ask("/v1/items:arrivals")[1])
+            return found["sample"]["complete"] and all(one["tastes"] is not None for one in found["items"])
+
+        wait_until(counted, 60, shop.system.log)
+        users = [user for user in ("ada", "bob", MARKUP, LONG, "new shopper", "changing") if bag(shop, user)]
+        shown = [one["item_id"] for user in users for one in shop.recommended(user, "items=12")["items"]]
+        assert found["sample"]["bags"] == len(users)
+        await page.get_by_role("link", name="New arrivals").click()
+        await expect(page.locator("catalogue-screen .progress")).to_contain_text(f"A sample of {len(users)} shoppers")
+        for name in pictures:
+            card = page.locator("catalogue-screen .card", has=page.get_by_text(name, exact=True)).first
+            await expect(card.locator(".tastes")).to_have_text(f"for {shown.count(name)} of {len(users)} shoppers")
+        await expect_usable(page, 360)
+        wait_until(lambda: shop.ask("/v1/items:duplicates")[1]["found"] == 1, 60, shop.system.log)
+        await page.get_by_role("link", name="Duplicates").focus()
+        await page.keyboard.press("Enter")
+        group = page.locator(".copies > li")
+        await expect(group).to_have_count(1)
+        await expect(group.get_by_role("heading")).to_have_text("2 items with the same picture")
+        assert set(await group.locator(".title").all_text_contents()) == {"lens", "lens-copy"}
+        await expect_usable(page, 360)
+        copies = {f"copy-{number}": {"image_url": f"{shop.base}/{PICTURES[number]}?new"} for number in range(13)}
+        await offer(shop, copies)
+        wait_until(lambda: shop.ask("/v1/items:duplicates")[1]["found"] == 14, 60, shop.system.log)
+        await page.reload()
+        await expect(group).to_have_count(12)
+        await page.get_by_role("button", name="Show more groups").click()
+        await expect(group).to_have_count(14)
+        await expect(page.get_by_role("button", name="Show more groups")).to_be_hidden()
+    await offer(shop, dict.fromkeys([*pictures, *copies]))
+    wait_until(lambda: not shop.ask("/v1/items")[1]["items"], SOON, shop.system.log)
+
+
 async def test_items_are_found_by_id_and_by_picture(shop: Shop, page: Page) -> None:
     await page.goto("/#/catalogue")
     await page.get_by_role("searchbox", name="Item id").fill("pink-orchid")
@@ -262,9 +317,7 @@ async def test_new_arrivals_their_twins_and_items_without_a_picture_are_listed(s
         "second": {"image_url": f"{shop.base}/wireless-mouse.jpg", "title": MARKUP},
         "absent": {"image_url": f"{shop.base}/none.jpg"},
     }
-    async with AIOKafkaProducer(bootstrap_servers=shop.system.broker.bootstrap) as producer:
-        for item_id, item in items.items():
-            await producer.send_and_wait("items", json.dumps(item).encode(), key=item_id.encode())
+    await offer(shop, items)
     wait_until(lambda: len(shop.ask("/v1/items")[1]["items"]) == 2, SOON, shop.system.log)
     wait_until(lambda: len(shop.ask("/v1/items?which=without_picture")[1]["items"]) == 1, SOON, shop.system.log)
     await page.goto("/#/catalogue")

@@ -12,7 +12,7 @@ from time import monotonic, thread_time
 logger = logging.getLogger(__name__)
 
 SHARE = 0.25  # of one core that a survey takes at most
-REST = 60.0  # seconds after its end before it begins again
+REST = 15.0  # seconds after its end before it begins again
 
 Steps = Iterator[object]
 

@@ -60,6 +60,11 @@
  * @property {number} holders
  * @property {{item_id: string, image_url: string, score: number, holders: number} | null} nearest
  *
+ * @typedef {CatalogueItem & {tastes: number | null}} Arrival
+ * @typedef {{bags: number, recommended: number, complete: boolean, at: string | null}} TasteSample
+ * @typedef {{count: number, items: RecommendedItem[]}} DuplicateGroup
+ * @typedef {{groups: DuplicateGroup[], found: number, items: number, least: number, left: number | null}} DuplicatesAnswer
+ *
  * @typedef {{client: string, host: string, member: string}} Owner
  * @typedef {{partition: number, position: number | null, events: number | null, seconds: number | null, owner: Owner | null}} PartitionLag
  * @typedef {{topic: string, group: string, state: string, members: number, partitions: PartitionLag[]}} GroupLag

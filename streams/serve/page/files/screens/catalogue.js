@@ -1,73 +1,66 @@
 /**
- * The screen of the catalogue: what looks like an item or like a picture, what is new, what bags hold, what has no picture.
+ * The screen of the catalogue: what looks like an item or like a picture, what is new, which items have the same picture, what bags
+ * hold, what has no picture.
  */
 
-import { ApiError, ask, segment } from '../api.js';
-import { connection } from '../connection.js';
+import { ask, segment } from '../api.js';
 import { custom, fill, h, keep, put } from '../dom.js';
 import { foreign, short } from '../foreign.js';
 import { ago, count, moment, now, percent, price } from '../format.js';
+import { Duplicates } from '../parts/duplicates.js';
 import { Filter } from '../parts/filter.js';
 import { Items } from '../parts/items.js';
 import { Picker } from '../parts/picker.js';
 import { Picture } from '../parts/picture.js';
+import { BaseScreen } from '../screen.js';
 import { addressOf } from '../screens.js';
 import { texts } from '../texts.js';
 import { prepared } from '../upload.js';
 
 /**
  * @typedef {import('../types.js').CatalogueItem} CatalogueItem
- * @typedef {'new' | 'held' | 'without_picture'} Listing
+ * @typedef {import('../types.js').Arrival} Arrival
+ * @typedef {import('../types.js').TasteSample} TasteSample
+ * @typedef {'new' | 'duplicates' | 'held' | 'without_picture'} Listing
  */
 
 /** @type {Listing[]} */
-const LISTINGS = ['new', 'held', 'without_picture'];
+const LISTINGS = ['new', 'duplicates', 'held', 'without_picture'];
 const SIMILAR = 24; // items
+const AGAIN = 3000; // milliseconds until the page asks how far a count is
 const KEPT = 90 * 86_400_000; // milliseconds for which there are dead letters
 const TWIN = 0.99; // cosine above which two pictures are the same to the model
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #field = h('input', { type: 'search', name: 'id', 'aria-label': texts.catalogue.id, placeholder: texts.catalogue.id, maxlength: 256, autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search' });
   #picker = custom(Picker, { single: true });
   #tabs = h('ul', { class: 'chips', 'aria-label': texts.catalogue.listings }, LISTINGS.map((name) => h('li', {}, h('a', { class: 'button small', href: addressOf('catalogue', name), 'data-name': name }, texts.catalogue[name]))));
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #heading = h('h2');
   #how = h('p', { class: 'small muted' });
+  #progress = h('p', { class: 'small muted progress' });
   #subject = h('div', { class: 'subject' });
   #filter = custom(Filter);
   #similar = custom(Items);
   #listed = h('ul', { class: 'cards' });
+  #duplicates = custom(Duplicates);
   #empty = h('p', { class: 'empty' });
-  #results = h('section', { class: 'panel' }, h('header', {}, this.#heading, this.#how), this.#subject, this.#filter, this.#similar, this.#listed, this.#empty);
+  #results = h('section', { class: 'panel' }, h('header', {}, this.#heading, this.#how), this.#progress, this.#subject, this.#filter, this.#similar, this.#listed, this.#duplicates, this.#empty);
   /** @type {string[]} */
   #place = [];
-  #asked = new AbortController();
   /** @type {File | null} a picture that is searched by */
   #file = null;
   /** @type {string | null} its object URL */
   #url = null;
 
-  connectedCallback() {
-    if (!this.firstChild) this.#build();
-    connection.addEventListener('back', this.#again);
-  }
-
-  disconnectedCallback() {
-    connection.removeEventListener('back', this.#again);
-    this.#asked.abort();
-    this.#release();
-  }
-
   /** @param {string[]} place a listing; or `like` and an item id */
   show(place) {
     this.#place = place;
-    void this.#load();
+    void this.again();
     return place[0] === 'like' && place[1] ? short(place[1], 60) : texts.catalogue.title;
   }
 
-  #again = () => void this.#load();
-
-  #build() {
+  build() {
+    this.left.addEventListener('abort', () => this.#release());
     const search = (/** @type {Event} */ event) => {
       event.preventDefault();
       const id = this.#field.value.trim();
@@ -77,11 +70,15 @@ export class Screen extends HTMLElement {
       h('h1', {}, texts.catalogue.title),
       h('section', { class: 'panel search' }, h('form', { class: 'find', role: 'search', onsubmit: search }, h('label', {}, h('span', { class: 'small muted' }, texts.catalogue.byId), this.#field), h('button', {}, texts.catalogue.search)), this.#picker),
       this.#tabs,
-      this.#problem,
+      this.problem,
       this.#results,
     );
     this.#picker.addEventListener('files', (event) => event instanceof CustomEvent && void this.#likePicture(event.detail[0]));
-    this.#filter.addEventListener('change', () => void (this.#file ? this.#likePicture(this.#file) : this.#load()));
+    this.#duplicates.addEventListener('more', () => {
+      const signal = this.next();
+      void this.tried(this.#duplicates.read(signal, true), signal);
+    });
+    this.#filter.addEventListener('change', () => void (this.#file ? this.#likePicture(this.#file) : this.again()));
   }
 
   #release() {
@@ -89,14 +86,7 @@ export class Screen extends HTMLElement {
     this.#url = this.#file = null;
   }
 
-  /** Start a request: the one before is of no interest any more. */
-  #next() {
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    return this.#asked.signal;
-  }
-
-  async #load() {
+  async again() {
     this.#release();
     const [name, id] = this.#place;
     const isLike = name === 'like' && id;
@@ -111,19 +101,54 @@ export class Screen extends HTMLElement {
 
   /** @param {Listing} name */
   async #list(name) {
-    const signal = this.#next();
-    /** @type {{items: CatalogueItem[]} | null} */
-    const found = await this.#tried(ask(`/v1/items?which=${name}&n=48`, { signal }), signal);
+    const signal = this.next();
+    if (name === 'duplicates') return this.#listDuplicates(signal);
+    const path = name === 'new' ? '/v1/items:arrivals?n=48' : `/v1/items?which=${name}&n=48`;
+    /** @type {{items: (CatalogueItem | Arrival)[], sample?: TasteSample} | null} */
+    const found = await this.#tried(ask(path, { signal }), signal);
     if (!found) return;
+    const { items, sample } = found;
+    this.#titled(name);
+    this.#filter.offer(items);
+    keep(this.#listed, items, (item) => item.item_id, make, (card, item) => update(card, item, sample));
+    this.#none(items.length, texts.catalogue.none[name]);
+    if (sample && items.length) {
+      const counts = { bags: count(sample.bags), recommended: count(sample.recommended) };
+      put(this.#progress, fill(sample.complete ? texts.catalogue.sampled : texts.catalogue.sampling, counts));
+      if (!sample.complete) this.#later(signal);
+    }
+    if (name === 'without_picture' && items.length) await this.#explain(items, signal);
+  }
+
+  /** @param {AbortSignal} signal */
+  async #listDuplicates(signal) {
+    /** @type {import('../types.js').DuplicatesAnswer | null} */
+    const found = await this.#tried(this.#duplicates.read(signal), signal);
+    if (!found) return;
+    this.#titled('duplicates');
+    this.#duplicates.hidden = found.groups.length === 0;
+    keep(this.#listed, /** @type {CatalogueItem[]} */ ([]), (item) => item.item_id, make, update);
+    const counts = { groups: count(found.found), items: count(found.items), left: count(found.left ?? 0) };
+    const { duplicates } = texts;
+    put(this.#progress, found.found > 0 && [...fill(found.found === 1 ? duplicates.foundOne : duplicates.found, counts), ' '], found.left === null ? duplicates.begins : found.left > 0 && fill(duplicates.left, counts));
+    this.#none(found.left === 0 ? found.found : 1, texts.catalogue.none.duplicates);
+    if (found.left !== 0) this.#later(signal);
+  }
+
+  /** Ask again, as long as nothing else is asked. @param {AbortSignal} signal */
+  #later(signal) {
+    const timer = setTimeout(() => void this.again(), AGAIN);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  }
+
+  /** Say what is listed. @param {Listing} name */
+  #titled(name) {
     put(this.#heading, texts.catalogue[name]);
     put(this.#how, texts.catalogue.how[name]);
     put(this.#subject);
+    put(this.#progress);
     this.#similar.show([]);
-    this.#filter.hidden = true;
-    this.#filter.offer(found.items);
-    keep(this.#listed, found.items, (item) => item.item_id, make, update);
-    this.#none(found.items.length, texts.catalogue.none[name]);
-    if (name === 'without_picture' && found.items.length) await this.#explain(found.items, signal);
+    this.#filter.hidden = this.#duplicates.hidden = true;
   }
 
   /**
@@ -149,7 +174,7 @@ export class Screen extends HTMLElement {
   /** @param {string} id */
   async #likeItem(id) {
     this.#field.value = id;
-    const signal = this.#next();
+    const signal = this.next();
     const path = `/v1/items/${segment(id)}`;
     /** @type {[CatalogueItem, {items: import('../types.js').RecommendedItem[]}] | null} */
     const found = await this.#tried(ask(path, { signal }).then(async (item) => [item, item.pictured ? await ask(`${path}/similar?n=${SIMILAR}${this.#filter.query}`, { signal }) : { items: [] }]), signal);
@@ -163,7 +188,7 @@ export class Screen extends HTMLElement {
   /** @param {File} file */
   async #likePicture(file) {
     this.#release();
-    const signal = this.#next();
+    const signal = this.next();
     const url = URL.createObjectURL(file);
     this.#url = url;
     this.#file = file;
@@ -186,6 +211,8 @@ export class Screen extends HTMLElement {
     put(this.#heading, texts.catalogue.like);
     put(this.#how, texts.catalogue.howLike);
     put(this.#subject, subject);
+    put(this.#progress);
+    this.#duplicates.hidden = true;
     this.#similar.show(items);
     this.#filter.hidden = false;
     this.#filter.offer(items);
@@ -200,38 +227,33 @@ export class Screen extends HTMLElement {
   }
 
   /**
-   * What the API answers, or null and a sentence on why not.
+   * As `tried`, with the results hidden if they are of another question.
    * @template T
    * @param {Promise<T>} asked
    * @param {AbortSignal} signal
-   * @returns {Promise<T | null>}
    */
   async #tried(asked, signal) {
-    try {
-      const found = await asked;
-      this.#problem.hidden = true;
-      this.#results.hidden = false;
-      return signal.aborted ? null : found;
-    } catch (error) {
-      if (signal.aborted) return null;
-      if (!(error instanceof ApiError)) throw error;
-      this.#results.hidden = true; // they are of another question
-      put(this.#problem, fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
-      this.#problem.hidden = false;
-      return null;
-    }
+    const found = await this.tried(asked, signal);
+    this.#results.hidden = !this.problem.hidden;
+    return found;
   }
 }
 
 /** @param {CatalogueItem} item */
 function make({ item_id }) {
-  return h('li', { class: 'card' }, h('a', { href: addressOf('catalogue', 'like', item_id) }, custom(Picture), h('span', { class: 'title' })), h('p', { class: 'facts small muted' }), h('p', { class: 'near small muted' }));
+  return h('li', { class: 'card' }, h('a', { href: addressOf('catalogue', 'like', item_id) }, custom(Picture), h('span', { class: 'title' })), h('p', { class: 'tastes small', hidden: true }), h('p', { class: 'facts small muted' }), h('p', { class: 'near small muted' }));
 }
 
-/** @param {HTMLElement} card @param {CatalogueItem} item */
-function update(card, item) {
-  const [picture, title, facts, near] = ['taste-picture', '.title', '.facts', '.near'].map((one) => card.querySelector(one));
-  if (!(picture instanceof Picture) || !title || !facts || !near) return;
+/**
+ * @param {HTMLElement} card
+ * @param {CatalogueItem & {tastes?: number | null}} item
+ * @param {TasteSample} [sample] of the tastes that were counted
+ */
+function update(card, item, sample) {
+  const [picture, title, tastes, facts, near] = ['taste-picture', '.title', '.tastes', '.facts', '.near'].map((one) => card.querySelector(one));
+  if (!(picture instanceof Picture) || !title || !(tastes instanceof HTMLElement) || !facts || !near) return;
+  tastes.hidden = !sample;
+  put(tastes, sample && met(item.tastes ?? null, sample));
   picture.show(item.image_url, item.item_id);
   put(title, foreign(item.title || item.item_id, 70));
   const known = [
@@ -242,6 +264,13 @@ function update(card, item) {
   put(facts, known.join(' · '), Boolean(item.arrived && known.length) && ' · ', item.arrived && h('time', { datetime: item.arrived, title: moment(item.arrived) }, ago(item.arrived)));
   put(near, item.pictured ? nearest(item) : fill(texts.catalogue.from, { host: foreign(hostOf(item.image_url), 60) }));
   near.classList.toggle('twin', (item.nearest?.score ?? 0) >= TWIN);
+}
+
+/** How many tastes an item meets. @param {number | null} tastes @param {TasteSample} sample */
+function met(tastes, { bags, complete }) {
+  if (tastes === null) return [texts.catalogue.uncounted];
+  if (!complete && !tastes) return [texts.catalogue.counting];
+  return fill(texts.catalogue.met, { count: h('strong', {}, count(tastes)), bags: count(bags) });
 }
 
 /** What is said of the item that is most like another. @param {CatalogueItem} item */

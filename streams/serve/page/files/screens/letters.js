@@ -3,12 +3,12 @@
  */
 
 import { ApiError, ask } from '../api.js';
-import { connection } from '../connection.js';
 import { custom, fill, h, keep, put } from '../dom.js';
 import { foreign, short } from '../foreign.js';
 import { ago, count, moment, now } from '../format.js';
 import { bytes } from '../parts/bytes.js';
 import { Redrive } from '../parts/redrive.js';
+import { BaseScreen } from '../screen.js';
 import { addressOf } from '../screens.js';
 import { texts } from '../texts.js';
 
@@ -24,28 +24,16 @@ const PERIODS = [3600, DAY, 7 * DAY, 90 * DAY]; // seconds
 /** @type {('reason' | 'topic' | 'host' | 'user_id')[]} */
 const CONDITIONS = ['reason', 'topic', 'host', 'user_id'];
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #fields = CONDITIONS.map((name) => h('input', { type: 'search', name, list: `known-${name}`, maxlength: 256, autocomplete: 'off', spellcheck: 'false' }));
   #period = h('select', { name: 'since' }, PERIODS.map((seconds, index) => h('option', { value: seconds }, texts.letters.periods[index])));
   #known = CONDITIONS.map((name) => h('datalist', { id: `known-${name}` }));
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #heading = h('h2');
   #all = h('button', { type: 'button', class: 'small', onclick: () => this.#choose(true) }, texts.letters.all);
   #redrive = custom(Redrive);
   #list = h('ol', { class: 'letters' });
   #empty = h('p', { class: 'empty', hidden: true }, texts.letters.empty);
   #results = h('section', { class: 'panel', hidden: true }, h('header', {}, this.#heading, this.#all), this.#redrive, this.#list, this.#empty);
-  #asked = new AbortController();
-
-  connectedCallback() {
-    if (!this.firstChild) this.#build();
-    connection.addEventListener('back', this.#again);
-  }
-
-  disconnectedCallback() {
-    connection.removeEventListener('back', this.#again);
-    this.#asked.abort();
-  }
 
   /** @param {string[]} place conditions, as in the query of an address */
   show([given = '']) {
@@ -53,17 +41,15 @@ export class Screen extends HTMLElement {
     this.#fields.forEach((field) => (field.value = conditions.get(field.name) ?? ''));
     this.#period.value = conditions.get('since') ?? String(DAY);
     if (this.#period.selectedIndex < 0) this.#period.value = String(DAY);
-    void this.#load();
+    this.again();
     return texts.letters.title;
   }
 
-  #again = () => void this.#load();
-
-  #build() {
+  build() {
     const find = (/** @type {Event} */ event) => {
       event.preventDefault();
       const address = addressOf('letters', this.#conditions().toString());
-      if (location.hash === address) void this.#load();
+      if (location.hash === address) this.again();
       else location.hash = address;
     };
     const labelled = (/** @type {string} */ text, /** @type {HTMLElement} */ field) => h('label', {}, h('span', { class: 'small muted' }, text), field);
@@ -78,13 +64,13 @@ export class Screen extends HTMLElement {
         h('button', { class: 'first' }, texts.letters.find),
         this.#known,
       ),
-      this.#problem,
+      this.problem,
       this.#results,
     );
     this.#list.addEventListener('change', () => this.#chosen());
     this.#redrive.addEventListener('sent', () => {
       this.#choose(false);
-      void this.#load();
+      this.again();
     });
   }
 
@@ -94,26 +80,20 @@ export class Screen extends HTMLElement {
     return new URLSearchParams([...given, ['since', this.#period.value]]);
   }
 
-  async #load() {
-    this.#asked.abort();
-    this.#asked = new AbortController();
-    const { signal } = this.#asked;
+  async again() {
+    const signal = this.next();
     const query = this.#conditions();
     query.set('since', new Date(now() - Number(this.#period.value) * 1000).toISOString());
     query.set('limit', String(LISTED));
-    try {
-      /** @type {LettersAnswer} */
-      const answer = await ask(`/v1/dead-letters?${query}`, { signal });
-      this.#problem.hidden = true;
-      this.#draw(answer);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof ApiError)) throw error;
-      if (!error.status) return; // the frame says that the connection is lost
-      this.#results.hidden = true;
-      put(this.#problem, error.reason === 'not_permitted' ? texts.letters.notPermitted : fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
-      this.#problem.hidden = false;
-    }
+    /** @type {LettersAnswer | null} */
+    const answer = await this.tried(ask(`/v1/dead-letters?${query}`, { signal }), signal);
+    if (answer) this.#draw(answer);
+    else if (!this.problem.hidden) this.#results.hidden = true; // they are of another question
+  }
+
+  /** @param {ApiError} error */
+  refusal(error) {
+    return error.reason === 'not_permitted' ? [texts.letters.notPermitted] : super.refusal(error);
   }
 
   /** @param {LettersAnswer} answer */

@@ -2,11 +2,11 @@
  * The screen for the data scientist: the bundle, its figures, what it makes of the bags, and the next bundle beside it.
  */
 
-import { ApiError, ask } from '../api.js';
-import { connection } from '../connection.js';
+import { ask } from '../api.js';
 import { fill, h, put } from '../dom.js';
 import { foreign } from '../foreign.js';
 import { count, down, fine, percent, score } from '../format.js';
+import { BaseScreen } from '../screen.js';
 import { texts } from '../texts.js';
 
 /** @typedef {import('../types.js').ModelAnswer} ModelAnswer */
@@ -15,45 +15,29 @@ import { texts } from '../texts.js';
 
 const EVERY = 30_000; // milliseconds between two looks
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #heading = h('h1', {}, texts.model.title);
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #bundles = h('div', { class: 'bundles' });
   #rollout = h('section', { class: 'panel rollout', hidden: true });
   #sample = h('section', { class: 'panel' });
   #workers = h('section', { class: 'panel' });
   #figures = h('section', { class: 'panel' });
-  #stop = new AbortController();
 
-  connectedCallback() {
-    if (!this.firstChild) this.append(this.#heading, this.#problem, this.#bundles, this.#rollout, h('div', { class: 'lists' }, this.#sample, this.#workers), this.#figures);
-    this.#stop = new AbortController();
-    const timer = setInterval(() => document.hidden || void this.#load(), EVERY);
-    this.#stop.signal.addEventListener('abort', () => clearInterval(timer));
-    connection.addEventListener('back', this.#again);
-    void this.#load();
-  }
-
-  disconnectedCallback() {
-    connection.removeEventListener('back', this.#again);
-    this.#stop.abort();
+  build() {
+    this.append(this.#heading, this.problem, this.#bundles, this.#rollout, h('div', { class: 'lists' }, this.#sample, this.#workers), this.#figures);
+    const timer = setInterval(() => document.hidden || this.again(), EVERY);
+    this.left.addEventListener('abort', () => clearInterval(timer));
+    this.again();
   }
 
   show() {
     return texts.model.title;
   }
 
-  #again = () => void this.#load();
-
-  async #load() {
-    try {
-      this.#draw(/** @type {ModelAnswer} */ (await ask('/v1/model', { signal: this.#stop.signal })));
-      this.#problem.hidden = true;
-    } catch (error) {
-      if (!(error instanceof ApiError) || !error.status) return; // the frame says that the connection is lost
-      put(this.#problem, fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
-      this.#problem.hidden = false;
-    }
+  async again() {
+    /** @type {ModelAnswer | null} */
+    const model = await this.tried(ask('/v1/model', { signal: this.left }));
+    if (model) this.#draw(model);
   }
 
   /** @param {ModelAnswer} model */

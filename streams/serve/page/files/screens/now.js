@@ -2,12 +2,13 @@
  * The screen for whoever is on call: whether all is well, what comes in and out, how late it is, and what happened in the last hour.
  */
 
-import { ApiError, ask } from '../api.js';
+import { ask } from '../api.js';
 import { custom, fill, h, keep, put } from '../dom.js';
 import { foreign } from '../foreign.js';
 import { ago, clock, count, duration, learnClock, moment, rate } from '../format.js';
 import { Chart } from '../parts/chart.js';
 import { addressOf } from '../screens.js';
+import { BaseScreen } from '../screen.js';
 import { follow } from '../stream.js';
 import { texts } from '../texts.js';
 
@@ -21,11 +22,10 @@ const STEP = 10; // seconds of a point in the charts
 const LISTED = 12; // marks in the list
 const UNNAMED = ['', 'other', 'unread']; // what the API calls reasons that it does not name
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #sentence = h('h1', { 'aria-live': 'polite' });
   #since = h('p', { class: 'small' });
   #verdict = h('section', { class: 'panel verdict' }, this.#sentence, this.#since);
-  #problem = h('p', { class: 'problem', role: 'alert', hidden: true });
   #events = custom(Chart);
   #latency = custom(Chart);
   #lag = custom(Chart);
@@ -36,32 +36,12 @@ export class Screen extends HTMLElement {
   #noHosts = h('p', { class: 'empty' }, texts.now.noHosts);
   #noLetters = h('p', { class: 'empty' }, texts.now.noLetters);
   #noMarks = h('p', { class: 'empty' }, texts.now.noMarks);
-  #stop = new AbortController();
   #drawn = 0; // the step that the charts end with
 
-  connectedCallback() {
-    if (!this.firstChild) this.#build();
-    this.#stop = new AbortController();
-    const listener = {
-      message: (/** @type {string} */ type, /** @type {Now} */ data) => type === 'now' && this.#take(data),
-      opened: () => void this.#load(),
-      refused: (/** @type {ApiError} */ error) => this.#refuse(error),
-    };
-    void follow('/v1/overview/live', listener, this.#stop.signal);
-  }
-
-  disconnectedCallback() {
-    this.#stop.abort();
-  }
-
-  show() {
-    return texts.now.title;
-  }
-
-  #build() {
+  build() {
     this.append(
       this.#verdict,
-      this.#problem,
+      this.problem,
       h('div', { class: 'charts' }, [this.#events, this.#latency, this.#lag].map((chart) => h('section', { class: 'panel' }, chart))),
       this.#groups,
       h(
@@ -72,28 +52,29 @@ export class Screen extends HTMLElement {
         h('section', { class: 'panel' }, h('header', {}, h('h2', {}, texts.now.marks)), this.#marks, this.#noMarks),
       ),
     );
+    const listener = {
+      message: (/** @type {string} */ type, /** @type {Now} */ data) => type === 'now' && this.#take(data),
+      opened: () => void this.#load(),
+      refused: (/** @type {import('../api.js').ApiError} */ error) => this.refuse(error),
+    };
+    void follow('/v1/overview/live', listener, this.left);
+  }
+
+  show() {
+    return texts.now.title;
   }
 
   async #load() {
-    try {
-      const overview = /** @type {Overview} */ (await ask(`/v1/overview?step=${STEP}`, { signal: this.#stop.signal }));
-      this.#take(overview);
-      this.#draw(overview);
-    } catch (error) {
-      if (error instanceof ApiError) this.#refuse(error);
-    }
-  }
-
-  /** @param {ApiError} error */
-  #refuse(error) {
-    if (!error.status) return; // the frame says that the connection is lost
-    put(this.#problem, fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
-    this.#problem.hidden = false;
+    /** @type {Overview | null} */
+    const overview = await this.tried(ask(`/v1/overview?step=${STEP}`, { signal: this.left }));
+    if (!overview) return;
+    this.#take(overview);
+    this.#draw(overview);
   }
 
   /** @param {Now} now */
   #take(now) {
-    this.#problem.hidden = true;
+    this.problem.hidden = true;
     if (now.at) learnClock(now.at);
     const { well, text, since, runbook } = now.verdict;
     this.#verdict.classList.toggle('well', well);

@@ -14,6 +14,7 @@ import { Filter } from '../parts/filter.js';
 import { History, touches } from '../parts/history.js';
 import { Items } from '../parts/items.js';
 import { PERSONAL, scopes } from '../scopes.js';
+import { BaseScreen } from '../screen.js';
 import { addressOf } from '../screens.js';
 import { Shopper } from '../shopper.js';
 import { follow } from '../stream.js';
@@ -25,7 +26,7 @@ const DWELL = 4000; // milliseconds that a shopper is shown at least, while whoe
 const RECENT = 8; // shoppers who are offered
 const EVERY = 8000; // milliseconds between two readings without an event: a broker that is lost sends none
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #bag = custom(Bag);
   #categories = custom(Categories);
   #filter = custom(Filter);
@@ -52,24 +53,9 @@ export class Screen extends HTMLElement {
   #active = [];
   #since = 0; // when the shopper was shown
   #stream = new AbortController();
-  #asked = new AbortController();
   /** @type {import('../types.js').WithoutAnswer | null} */
   #without = null;
   #isHidden = false; // whether ids are pseudonyms
-  #timer = 0;
-
-  connectedCallback() {
-    if (!this.firstChild) this.#build();
-    this.#timer = setInterval(() => document.hidden || connection.since || this.#reread(), EVERY);
-    connection.addEventListener('back', this.#reread);
-  }
-
-  disconnectedCallback() {
-    connection.removeEventListener('back', this.#reread);
-    clearInterval(this.#timer);
-    this.#stream.abort();
-    this.#shopper?.close();
-  }
 
   /** @param {string[]} place the id, or nothing to follow whoever is active */
   show([id = '']) {
@@ -80,14 +66,20 @@ export class Screen extends HTMLElement {
     this.#stream.abort();
     this.#stream = new AbortController();
     const path = this.#id === null ? '/v1/stream' : `/v1/stream?user_id=${encodeURIComponent(this.#id)}`;
-    const opened = () => void (this.#whoAmI(), this.#reread());
+    const opened = () => void (this.#whoAmI(), this.again());
     void follow(path, { message: (_, data) => this.#changed(data), opened, refused: (error) => this.#drawError(error) }, this.#stream.signal);
     if (this.#id !== null) this.#look(this.#id);
     else this.#draw();
     return this.#id === null || document.documentElement.classList.contains('blurred') ? texts.shopper.title : short(id, 60);
   }
 
-  #build() {
+  build() {
+    const timer = setInterval(() => document.hidden || connection.since || this.again(), EVERY);
+    this.left.addEventListener('abort', () => {
+      clearInterval(timer);
+      this.#stream.abort();
+      this.#shopper?.close();
+    });
     const form = h('form', { class: 'find', role: 'search', onsubmit: (event) => (event.preventDefault(), this.#open(this.#field.value.trim())) }, this.#field, h('button', {}, texts.shopper.show), this.#toggle);
     this.append(
       h('div', { class: 'tools' }, form, this.#recent),
@@ -103,7 +95,7 @@ export class Screen extends HTMLElement {
     );
     this.#filter.addEventListener('change', () => {
       if (this.#shopper) this.#shopper.filter = this.#filter.query;
-      this.#reread();
+      this.again();
     });
     this.#bag.addEventListener('point', () => void this.#compare());
   }
@@ -113,7 +105,9 @@ export class Screen extends HTMLElement {
     location.hash = id ? addressOf('shopper', id) : addressOf('shopper');
   }
 
-  #reread = () => void this.#shopper?.read();
+  again() {
+    void this.#shopper?.read();
+  }
 
   /** Show a shopper. @param {string} id */
   #look(id) {
@@ -140,7 +134,7 @@ export class Screen extends HTMLElement {
   #changed({ changes }) {
     const users = changes.map((one) => one.user_id).reverse();
     if (this.#id !== null) {
-      this.#reread();
+      this.again();
       return;
     }
     this.#active = [...new Set([...users, ...this.#active])].slice(0, RECENT);
@@ -149,7 +143,7 @@ export class Screen extends HTMLElement {
     const current = this.#shopper?.id;
     const stays = current !== undefined && (Date.now() - this.#since < DWELL || this.#bag.pointed !== null);
     if (current === undefined || (!stays && !users.includes(current))) this.#look(newest);
-    else if (users.includes(current)) this.#reread();
+    else if (users.includes(current)) this.again();
     this.#drawRecent();
     if (this.#empty.isConnected && !this.#shopper) this.#draw();
   }
@@ -163,8 +157,7 @@ export class Screen extends HTMLElement {
 
   /** Ask what the categories would be without the item that somebody points at. */
   async #compare() {
-    this.#asked.abort();
-    this.#asked = new AbortController();
+    const signal = this.next();
     const { pointed } = this.#bag;
     if (pointed !== this.#without?.item) this.#without = null;
     const shopper = this.#shopper;
@@ -173,7 +166,7 @@ export class Screen extends HTMLElement {
       return;
     }
     try {
-      const answer = await shopper.without(pointed, this.#asked.signal);
+      const answer = await shopper.without(pointed, signal);
       if (shopper !== this.#shopper || this.#bag.pointed !== pointed) return;
       this.#without = answer;
       this.#drawCategories();
@@ -186,7 +179,7 @@ export class Screen extends HTMLElement {
 
   /** @param {ApiError} error */
   #drawError(error) {
-    put(this.#empty, fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
+    put(this.#empty, this.refusal(error));
     this.#empty.hidden = false;
   }
 

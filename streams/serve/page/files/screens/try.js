@@ -2,7 +2,6 @@
  * The screen to try pictures of one's own: what they say, which one spoke, and what is like them.
  */
 
-import { connection } from '../connection.js';
 import { custom, fill, h, keep, put } from '../dom.js';
 import { foreign, short } from '../foreign.js';
 import { percent } from '../format.js';
@@ -11,6 +10,7 @@ import { icon } from '../parts/icons.js';
 import { Items } from '../parts/items.js';
 import { Picker } from '../parts/picker.js';
 import { Picture } from '../parts/picture.js';
+import { BaseScreen } from '../screen.js';
 import { texts } from '../texts.js';
 import { MOST, Tray } from '../tray.js';
 
@@ -19,7 +19,7 @@ import { MOST, Tray } from '../tray.js';
 /** @type {import('../tray.js').Type[]} */
 const TYPES = ['view', 'cart', 'purchase'];
 
-export class Screen extends HTMLElement {
+export class Screen extends BaseScreen {
   #tray = new Tray();
   #picker = custom(Picker);
   #list = h('ul', { class: 'tried' });
@@ -34,41 +34,33 @@ export class Screen extends HTMLElement {
     h('p', { class: 'small muted legend', 'aria-hidden': 'true' }, TYPES.map((type) => h('span', {}, icon(type), texts.types[type]))),
     this.#clear,
   );
-  #problem = h('p', { class: 'problem', role: 'alert' });
   #sentence = h('p', { class: 'sentence', 'aria-live': 'polite' });
   #answer = h('div', { class: 'try-answer' });
   #itemsEmpty = h('p', { class: 'empty' }, texts.shopper.itemsEmpty);
-
-  connectedCallback() {
-    if (!this.firstChild) this.#build();
-    connection.addEventListener('back', this.#retry);
-  }
-
-  disconnectedCallback() {
-    connection.removeEventListener('back', this.#retry);
-    this.#tray.clear();
-  }
 
   show() {
     this.#draw();
     return texts.tried.title;
   }
 
-  #retry = () => this.#tray.retry();
+  again() {
+    this.#tray.retry();
+  }
 
-  #build() {
+  build() {
     this.#answer.append(
       h('section', { class: 'panel in-categories' }, h('header', {}, h('h2', {}, texts.categories.title)), this.#categories),
       h('section', { class: 'panel in-items' }, h('header', {}, h('h2', {}, texts.items.title)), this.#items, this.#itemsEmpty),
     );
     this.append(
       h('div', { class: 'intro' }, h('h1', {}, texts.tried.heading), h('p', { class: 'muted' }, texts.tried.nothingStored)),
-      h('section', { class: 'panel' }, this.#picker, this.#head, this.#problem, this.#list),
+      h('section', { class: 'panel' }, this.#picker, this.#head, this.problem, this.#list),
       this.#sentence,
       this.#answer,
     );
     this.#picker.addEventListener('files', (event) => event instanceof CustomEvent && this.#tray.add(event.detail));
     this.#tray.addEventListener('change', () => this.#draw());
+    this.left.addEventListener('abort', () => this.#tray.clear());
   }
 
   #draw() {
@@ -79,8 +71,8 @@ export class Screen extends HTMLElement {
     this.#picker.classList.toggle('small-drop', pictures.length > 0);
     const notes = [fill(texts.tried.count, { count: pictures.length, most: MOST }).join(''), left ? fill(texts.tried.left, { left, most: MOST }).join('') : ''];
     put(this.#count, pictures.length > 0 && notes.filter(Boolean).join(' '));
-    put(this.#problem, error && fill(texts.problem.refused, { detail: foreign(error.message, 300) }));
-    this.#problem.hidden = error === null;
+    put(this.problem, error && this.refusal(error));
+    this.problem.hidden = error === null;
     this.#answer.hidden = answer === null;
     this.#answer.classList.toggle('busy', busy);
     put(this.#sentence, answer ? sentence(answer, spoke) : busy ? texts.tried.looking : null);
