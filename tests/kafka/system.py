@@ -116,12 +116,12 @@ class System:
             yield process
 
     @contextmanager
-    def workers(self) -> Generator[None]:
-        """Run the two workers that process events during a block, each as a process. Cheaper than `worker("all")`."""
+    def workers(self) -> Generator[list[subprocess.Popen[bytes]]]:
+        """Run the embed and the profile worker during a block, each as a process. Cheaper than `worker("all")`: two of five."""
         with self._stopped_at_end([self.launch(kind) for kind in READS]) as processes:
             for kind, process in zip(READS, processes, strict=True):
                 self.wait_ready(kind, process)
-            yield
+            yield processes
 
     @contextmanager
     def _stopped_at_end(self, processes: list[subprocess.Popen[bytes]]) -> Generator[list[subprocess.Popen[bytes]]]:

@@ -42,7 +42,7 @@ async def test_every_purchase_gets_one_recommendation_and_the_final_state_is_the
     images = DATA / "hm" / "images"
     with picture_server(images) as pictures:
         events = purchases(pictures, users)
-        with system.worker("all"):
+        with system.workers():
             begun = time.monotonic()
             await system.produce(events)
             await system.settled()

@@ -112,7 +112,7 @@ async def test_two_installations_side_by_side_answer_their_own_events_and_no_oth
     for shop, partitions in zip(shops, (2, 5), strict=True):
         shop.folder.mkdir()
         shop.configure(partitions=partitions)
-    with picture_server(CATALOGUE) as pictures, shops[0].workers(), shops[1].worker("all"):
+    with picture_server(CATALOGUE) as pictures, shops[0].workers(), shops[1].workers():
         for shop in shops:
             await shop.produce(purchases(shop.named("event"), pictures, 40))
         for shop in shops:

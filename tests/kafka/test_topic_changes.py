@@ -157,7 +157,7 @@ async def test_an_input_topic_that_is_re_created_under_the_worker_is_read_from_i
     system: System, admin: AIOKafkaAdminClient, partitions: int
 ) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 120))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await recreate(admin, INPUT, partitions)
         await system.produce(second)  # more than was committed of the old topic
@@ -171,7 +171,7 @@ async def test_an_input_topic_that_is_re_created_while_the_worker_is_down_is_rea
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 120))
-    with system.worker("all"):
+    with system.workers():
         await system.produce(first, partition=0)
         await until_answered(system, ids(first))
     tp = TopicPartition(INPUT, 0)
@@ -182,7 +182,7 @@ async def test_an_input_topic_that_is_re_created_while_the_worker_is_down_is_rea
     await recreate(admin, INPUT)
     await system.produce(second, partition=0)
     await commit(system, EMBED_GROUP, tp, *committed)  # a broker may keep it: the topic has the same name
-    with system.worker("all"):
+    with system.workers():
         await until_answered(system, ids(second))
     assert system.stored_bags() == expected_bags(first, second)
 
@@ -191,7 +191,7 @@ async def test_a_group_that_has_committed_no_topic_id_keeps_its_offset(system: S
     some = events("first", 10)
     await system.produce(some, partition=0)
     await commit(system, EMBED_GROUP, TopicPartition(INPUT, 0), 4, "")
-    with system.worker("all"):
+    with system.workers():
         await until_answered(system, ids(some[4:]))
         await system.settled("embed")
     assert {one["event_id"] for one in await system.recommendations()} == ids(some[4:])
@@ -200,16 +200,16 @@ async def test_a_group_that_has_committed_no_topic_id_keeps_its_offset(system: S
 @pytest.mark.slow
 async def test_a_deleted_topic_is_awaited(system: System, admin: AIOKafkaAdminClient) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 80))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
-        workers = [system.worker_pid(kind) for kind in system.ports]
+        workers = [system.worker_pid(kind) for kind in READS]
         await delete(admin, INPUT)
         await until(lambda: not ready(system, "embed"), NOTICED, system.log)
         await until(lambda: f"topic {INPUT} does not exist" in system.get("embed", "/ready")[1], NOTICED, system.log)
         assert lag(system, "embed") == -1
         await asyncio.sleep(60)  # longer than a stall time-out would be
         assert INPUT not in await admin.list_topics()
-        assert [system.worker_pid(kind) for kind in system.ports] == workers, system.log()
+        assert [system.worker_pid(kind) for kind in READS] == workers, system.log()
         assert len(lines(system, f"topic {INPUT} does not exist")) == 1, system.log()
         assert ready(system, "profile")
         await create(admin, INPUT, 6)
@@ -223,7 +223,7 @@ async def test_a_re_created_topic_of_embedded_interactions_is_read_from_its_star
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second = events("first", 40), of_item("hat", events("second", 120))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await recreate(admin, EMBEDDED)
         await answered(system, second, NOTICED + SETTLED)
@@ -235,7 +235,7 @@ async def test_a_re_created_topic_of_embedded_interactions_is_read_from_its_star
 
 async def test_partitions_that_are_added_to_the_input_are_read(system: System, admin: AIOKafkaAdminClient) -> None:
     some = events("first", 60)
-    with system.worker("all"):
+    with system.workers():
         await system.produce(some[:20])
         await until_answered(system, ids(some[:20]))
         await add_partitions(admin, INPUT, 6)
@@ -250,7 +250,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second, third = events("a", 60), of_item("hat", events("b", 200)), of_item("sock", events("c", 200))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await add_partitions(admin, EMBEDDED, 6)
         await until_logged(system, f"topic {EMBEDDED} has 6 partitions")
@@ -262,7 +262,7 @@ async def test_partitions_that_are_added_to_embedded_interactions_change_no_bag(
     assert system.stored_bags() == expected_bags(first, second)
     system.remove_data()
     before = len(lines(system, f"topic {EMBEDDED} has 6 partitions"))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, third)
     assert len(lines(system, f"topic {EMBEDDED} has 6 partitions")) > before
     assert system.stored_bags() == expected_bags(first, second, third)
@@ -274,7 +274,7 @@ async def test_events_that_an_earlier_version_has_put_into_the_added_partitions_
 ) -> None:
     first, second = events("a", 60), of_item("hat", events("b", 60))
     await add_partitions(admin, EMBEDDED, 6)
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         with_embedding = await system.read(EMBEDDED)
         assert {record.partition for record in with_embedding} == set(range(PARTITIONS))
@@ -295,13 +295,13 @@ async def test_partitions_that_are_added_to_the_changelog_change_no_bag(
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second, third = events("a", 60), of_item("hat", events("b", 200)), of_item("sock", events("c", 200))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await add_partitions(admin, BAGS_CHANGELOG, 6)
         await until_logged(system, f"topic {BAGS_CHANGELOG} has 6 partitions")
         await answered(system, second)
     assert "ended with code" not in system.log()
-    with system.worker("all"):
+    with system.workers():
         await answered(system, third)
     assert system.stored_bags() == expected_bags(first, second, third)
 
@@ -311,7 +311,7 @@ async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second = events("a", 60), of_item("hat", events("b", 200))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
     await recreate(admin, EMBEDDED, 2)
     for kind in READS:
@@ -321,7 +321,7 @@ async def test_a_smaller_topic_of_embedded_interactions_is_refused_with_the_step
         assert f"--alter --topic {EMBEDDED} --partitions {PARTITIONS}" in line
         assert "delete" not in line
     await add_partitions(admin, EMBEDDED, PARTITIONS)
-    with system.worker("all"):
+    with system.workers():
         await answered(system, second)
     assert system.stored_bags() == expected_bags(first, second)
 
@@ -332,12 +332,12 @@ async def test_partitions_that_are_added_to_both_topics_change_no_bag(
 ) -> None:
     """The numbers are equal then. The workers still know the number at which the bags began."""
     first, second = events("a", 60), of_item("hat", events("b", 200))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await system.settled()
     for name in (EMBEDDED, BAGS_CHANGELOG):
         await add_partitions(admin, name, 6)
-    with system.worker("all"):
+    with system.workers():
         await answered(system, second)
     assert system.stored_bags() == expected_bags(first, second)
     assert {record.partition for record in await system.read(BAGS_CHANGELOG)} == set(range(PARTITIONS))
@@ -387,7 +387,7 @@ async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_tha
     system: System, admin: AIOKafkaAdminClient
 ) -> None:
     first, second = events("a", 200), of_item("hat", events("b", 40))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await system.settled()
         await delete(admin, BAGS_CHANGELOG)
@@ -396,7 +396,7 @@ async def test_a_changelog_that_is_re_created_under_the_worker_has_every_bag_tha
         await system.settled()
     assert system.stored_bags() == expected_bags(second), system.log()
     system.remove_data()
-    with system.worker("all"):
+    with system.workers():
         await until(lambda: ready(system, "profile"), SETTLED, system.log)
     assert system.stored_bags() == expected_bags(second)
 
@@ -407,17 +407,17 @@ async def test_bags_of_a_changelog_that_was_re_created_while_their_worker_was_do
 ) -> None:
     """Another worker has written more rows since than the disk holds, so that the offsets do not show it."""
     first, second = events("a", 20), of_item("hat", events("b", 200))
-    with system.worker("all"):
+    with system.workers():
         await answered(system, first)
         await system.settled()
     await delete(admin, BAGS_CHANGELOG)
     await create(admin, BAGS_CHANGELOG, PARTITIONS, cleanup="compact")
     system.configure(data_dir=system.folder / "other")
-    with system.worker("all"):
+    with system.workers():
         await answered(system, second)
         await system.settled()
     system.configure(data_dir=system.folder / "data")
-    with system.worker("all"):
+    with system.workers():
         await until(lambda: ready(system, "profile"), SETTLED, system.log)
     assert "the topic was re-created; recovering from it" in system.log()
     assert system.stored_bags() == expected_bags(second)

@@ -128,20 +128,18 @@ def play(system: System, shop: Shop) -> Story:
 
     # The third run starts without a data folder.
     system.remove_data()
-    with system.worker("all") as process:
+    with system.workers():
         shop.send("anna", "sofa", "anna buys after the disk was lost")
         shop.send("carl", "late", "an old event of carl's, again", earlier=3_600_000)
-        story.stops.append(timed_stop(process))
     for record in asyncio.run(system.read(BAGS_CHANGELOG)):
         story.changelog[record.key or b""] = record.value
 
     # The fourth run starts with a new, empty changelog topic.
     asyncio.run(delete_topic(system, BAGS_CHANGELOG))
     begins = len(system.log())
-    with system.worker("all") as process:
+    with system.workers():
         shop.send("anna", "lamp", "anna buys after the topic was lost")
         shop.send("anna", "again", "anna buys once more")
-        story.stops.append(timed_stop(process))
     story.log = system.log()[begins:]
 
     for one in asyncio.run(system.recommendations()):
@@ -247,11 +245,11 @@ def test_a_clean_stop_duplicates_no_event(story: Story) -> None:
 def test_a_clean_stop_commits_what_was_processed_since_the_last_commit(system: System, story: Story) -> None:
     events = [returned(f"emil-{n}", f"emil {n}") for n in range(20)]
     system.configure(commit_interval=60)
-    with system.worker("all") as process:
+    with system.workers() as processes:
         asyncio.run(system.produce(events))
         wait_until(lambda: {str(one["event_id"]) for one in events} <= published(system).keys(), PATIENCE, system.log)
         assert asyncio.run(system.lag()) > 0, "there is something to commit at the stop"
-        assert stop(process) == 0
+        assert [stop(process) for process in processes] == [0, 0]
     assert asyncio.run(system.lag()) == 0
 
 
@@ -276,13 +274,12 @@ def test_a_crashed_worker_is_restarted_and_processes_events_again(story: Story) 
 
 def test_records_of_the_changelog_that_are_no_rows_stop_no_worker(system: System, story: Story) -> None:
     system.configure(commit_interval=0.2)
-    with system.worker("all"):
-        before = system.worker_pid("profile")
+    with system.workers() as (_, profile):
         for number in range(3):
             asyncio.run(system.produce(returned(f"fay-{user}", f"fay {user} {number}") for user in range(20)))
             asyncio.run(system.settled())
             asyncio.run(write_garbage(system))
-        assert system.worker_pid("profile") == before
+        assert profile.poll() is None
         text = system.get("profile", "/metrics")[1]
     passed_over = float(text.split("\ntastestream_quarantined_rows_total ")[1].split()[0])
     assert passed_over >= 2 * len(GARBAGE), "the last round has no event behind it in some partitions"
