@@ -58,6 +58,16 @@ def replay(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 
 @pytest.fixture
+def pageless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write no page of a run, for tests that do not look at one."""
+
+    def without_jinja(name: str) -> object:
+        return None if name == "jinja2" else object()
+
+    monkeypatch.setattr(written, "find_spec", without_jinja)
+
+
+@pytest.fixture
 def measured(replay: Command) -> None:
     """Evaluate both runs. A test that changes one works on a copy."""
     if Path("other", "results.json").exists():
@@ -122,7 +132,9 @@ def test_a_bundle_with_other_categories_is_refused_first(replay: Command, place:
     assert not Path("new").exists()
 
 
-def test_the_targets_of_some_users_are_measured(replay: Command, measured: None, tmp_path: Path) -> None:
+def test_the_targets_of_some_users_are_measured(
+    replay: Command, measured: None, pageless: None, tmp_path: Path
+) -> None:
     some = tmp_path / "some.txt"
     some.write_text("user-1\n\nuser-3\n")
     done = replay("shop", "--out", copied("run", "part"), "--measured-users", str(some))
@@ -239,11 +251,7 @@ def test_markup_in_names_is_escaped(replay: Command, place: Path) -> None:
     assert folder.is_dir()
 
 
-def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without_jinja(name: str) -> object:
-        return None if name == "jinja2" else object()
-
-    monkeypatch.setattr(written, "find_spec", without_jinja)
+def test_without_jinja_or_matplotlib_it_says_what_to_install(replay: Command, pageless: None) -> None:
     Path(copied("run", "plain"), "report.html").unlink(missing_ok=True)
     done = replay("shop", "--out", "plain")
     assert done.code == 0
@@ -368,7 +376,7 @@ def test_without_the_targets_of_both_runs_there_are_no_paired_intervals(replay: 
     ],
 )
 def test_runs_of_other_rules_are_not_comparable(
-    replay: Command, measured: None, options: tuple[str, ...], said: str
+    replay: Command, measured: None, pageless: None, options: tuple[str, ...], said: str
 ) -> None:
     changed = copied("other", "changed")
     assert replay("shop", "--out", changed, *options, TASTESTREAM_BUNDLE="reversed").code == 0
@@ -378,7 +386,7 @@ def test_runs_of_other_rules_are_not_comparable(
     assert re.search(said, found), found
 
 
-def test_runs_of_other_events_are_not_comparable(replay: Command, measured: None, place: Path) -> None:
+def test_runs_of_other_events_are_not_comparable(replay: Command, measured: None, pageless: None, place: Path) -> None:
     if not Path("smaller").exists():
         shop(place / "smaller", users=USERS, each=EACH - 1)
         finish(place / "smaller", place / "third")
@@ -415,7 +423,9 @@ def test_a_run_without_any_recommendation_ends_with_code_1_and_the_reasons(repla
     )
 
 
-def test_reads_are_measured_for_a_bundle_that_uses_the_trend_only(replay: Command, place: Path, measured: None) -> None:
+def test_reads_are_measured_for_a_bundle_that_uses_the_trend_only(
+    replay: Command, place: Path, measured: None, pageless: None
+) -> None:
     if not (place / "trending").exists():
         finish(place / "shop", place / "trended", write_trending(place / "trending"), dead=DEAD)
     done = replay("shop", "--out", "trended", "--beside", str(DEFAULT_BUNDLE), TASTESTREAM_BUNDLE="trending")

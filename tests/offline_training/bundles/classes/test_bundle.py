@@ -1,6 +1,7 @@
 """From a folder of classes to a bundle that names them, and says how sure it is."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
 from model.quantization import as_stored
+from offline_training.bundles.classes import bundle
 from offline_training.bundles.classes.bundle import make_class_bundle
 from offline_training.bundles.classes.folder import ClassPictures
 from offline_training.bundles.classes.head import FOLDS, STRENGTHS, Share, deal, fit_head, in_words, sureness
@@ -21,6 +23,14 @@ from tests.offline_training.bundles.small_shop import KINDS, done, run
 from tests.offline_training.silent import step
 
 pytestmark = pytest.mark.training
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_users() -> Iterator[None]:
+    """Simulate a tenth of the users: there are only three classes to learn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "USERS", bundle.USERS // 10)
+        yield
 
 
 def photo(kind: str, rng: np.random.Generator) -> Image.Image:
