@@ -266,6 +266,9 @@ async def connect(settings: Settings) -> AIOKafkaAdminClient:
         except (KafkaConnectionError, NodeNotReadyError):
             await admin.close()
             raise
+        if admin._client.get_random_node() is None:  # a broker that starts answers, but lists none, not even itself
+            await admin.close()
+            raise NodeNotReadyError("a broker answers, but none is ready yet")
         return admin
 
     return await until_answered(settings, started, (KafkaConnectionError, NodeNotReadyError))
