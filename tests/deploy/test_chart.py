@@ -17,6 +17,9 @@ from tests.deploy.queries import DEPLOY
 CHART = DEPLOY / "helm" / "tastestream"
 EVERYTHING = CHART / "ci" / "everything.yaml"
 KUBERNETES = "1.34"
+OLDEST = (
+    yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
+)
 OPERATORS = ("keda.sh/v1alpha1", "monitoring.coreos.com/v1")  # their kinds are not Kubernetes' own
 Manifest = dict[str, Any]
 
@@ -33,8 +36,8 @@ def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["helm", *arguments], capture_output=True, text=True, timeout=60)
 
 
-def rendered(*arguments: str) -> list[Manifest]:
-    done = helm("template", "shop", str(CHART), "--kube-version", KUBERNETES, *arguments)
+def rendered(*arguments: str, version: str = KUBERNETES) -> list[Manifest]:
+    done = helm("template", "shop", str(CHART), "--kube-version", version, *arguments)
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
 
@@ -75,10 +78,13 @@ def test_helm_finds_nothing_wrong(values: tuple[str, ...]) -> None:
 
 
 @validates
-def test_the_manifests_are_valid(manifests: list[Manifest], tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [OLDEST, KUBERNETES])
+@pytest.mark.parametrize("values", [(), ("--values", str(EVERYTHING))], ids=["default", "everything"])
+def test_the_manifests_are_valid(values: tuple[str, ...], version: str, tmp_path: Path) -> None:
     file = tmp_path / "manifests.yaml"
+    manifests = rendered(*values, version=version)
     file.write_text(yaml.safe_dump_all([one for one in manifests if one["apiVersion"] not in OPERATORS]))
-    assert_valid(file)
+    assert_valid(file, version)
 
 
 @validates
@@ -86,8 +92,8 @@ def test_the_job_that_trains_is_valid() -> None:
     assert_valid(DEPLOY / "retrain-cronjob.yaml")
 
 
-def assert_valid(file: Path) -> None:
-    words = ["kubernetes-validate", "--strict", "--kubernetes-version", KUBERNETES, str(file)]
+def assert_valid(file: Path, version: str = KUBERNETES) -> None:
+    words = ["kubernetes-validate", "--strict", "--kubernetes-version", version, str(file)]
     checked = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
