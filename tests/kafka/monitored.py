@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from tests.faults.load import Load, Mix, Produced, events
 from tests.faults.pictures import CHUNK, PictureServer, dripping
 from tests.kafka.prometheus import Prometheus
 from tests.kafka.shop import Shop
-from tests.kafka.system import System, wait_until
+from tests.kafka.system import READS, System, wait_until
 
 KINDS = ("embed", "profile", "serve")
 FACTOR = 30  # how many times as fast time runs for the alerts: a minute is two seconds
@@ -35,6 +36,7 @@ SLOW = 12.0  # seconds of the answer of a slow picture host, at least; the alert
 DISK = 2500 * 1024**2  # bytes of the disk of the serve worker
 BALLAST = 1024**3  # bytes
 READY = 90.0  # seconds
+MISSED = 3.0  # seconds since a commit that a worker would have made long ago
 
 
 def instance(kind: str) -> str:
@@ -102,6 +104,12 @@ class Stack:
 
         asyncio.run(send())
 
+    def commit_age(self, kind: str) -> float:
+        """Seconds since the last commit of a worker, as it says itself."""
+        page = self.system.get(kind, "/metrics")[1]
+        ages = re.findall(r"^tastestream_commit_age_seconds\{.*\} (.+)$", page, re.MULTILINE)
+        return max(map(float, ages), default=0.0)
+
     def decoders(self) -> list[int]:
         """Ids of the decoder processes of the embed worker."""
         listed = subprocess.run(
@@ -155,15 +163,27 @@ def profile_killed(stack: Stack) -> Generator[None]:
 
 @contextmanager
 def broker_killed(stack: Stack) -> Generator[None]:
-    """With so many events that some are finished and not committed."""
-    with stack.load("busy", 60):
-        time.sleep(2)
-        stack.system.broker.kill()
+    """While a worker has events that are finished and not committed: one that has nothing to commit misses nothing."""
+    with stack.load("busy", 60) as load:
         try:
+            while not killed_before_a_commit(stack, load):
+                stack.system.broker.start()
+                stack.ready()
             yield
         finally:
             stack.system.broker.start()
     stack.ready()
+
+
+def killed_before_a_commit(stack: Stack, load: Load) -> bool:
+    """Kill the broker as soon as the load has come up. Returns whether a worker cannot commit then."""
+    before = load.acknowledged
+    wait_until(lambda: load.acknowledged > before + 60, READY)
+    stack.system.broker.kill()
+    with suppress(AssertionError):
+        wait_until(lambda: any(stack.commit_age(kind) > MISSED for kind in READS), 3 * MISSED)
+        return True
+    return False
 
 
 @contextmanager
