@@ -141,7 +141,17 @@ class Consumer(driver.Consumer):
 
     @override
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Read until Faust's fetcher stops."""
+        """Read until Faust's fetcher stops.
+
+        Returns when it is cancelled then: amid a rebalance, Faust would take that for a crash of the fetcher.
+        """
+        try:
+            await self._drain(fetcher)
+        except asyncio.CancelledError:
+            if not fetcher.should_stop:
+                raise
+
+    async def _drain(self, fetcher: Any) -> None:
         tracker = self.app.in_flight
         while not (self.should_stop or fetcher.should_stop):
             await self.can_resume_flow.wait()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from aiokafka import OffsetAndMetadata, TopicPartition
 from aiokafka.errors import OffsetMetadataTooLargeError
+from faust.transport.consumer import Fetcher
 
 from streams.engine.consumer import CHUNK, Consumer
 from streams.engine.in_flight import InFlightTracker, Room
@@ -288,3 +289,17 @@ async def test_a_remark_of_the_worker_before_goes_when_reading_begins(consumer: 
     consumer._client.metadata = "says={} topic-id=of-now"
     assert await consumer._seek_to_committed(NEW) == {TP: 3}
     assert consumer._client.commits == [{TP: OffsetAndMetadata(3, "topic-id=of-now")}]
+
+
+async def test_a_fetcher_that_is_stopped_amid_a_rebalance_does_not_crash(
+    consumer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two workers are stopped at the same time: the second one learns that the first has left while it stops itself."""
+    monkeypatch.setattr(Consumer, "should_stop", False)
+    consumer.can_resume_flow = asyncio.Event()  # never set: the flow is stopped
+    consumer.app = SimpleNamespace(consumer=consumer, rebalancing=True, in_flight=InFlightTracker(1))
+    fetcher = Fetcher(consumer.app)
+    await fetcher.start()
+    await asyncio.sleep(0)
+    await fetcher.stop()
+    assert fetcher.crash_reason is None
