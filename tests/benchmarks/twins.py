@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000, help="items in the catalogue (default 100,000)")
     parser.add_argument("--size", type=int, default=163, help="numbers in a code (default 163)")
     parser.add_argument("--looked", type=int, default=4000, help="items that are looked at (default 4000)")
-    parser.add_argument("--least", type=float, default=0.995, help="cosine of a twin (default 0.995)")
+    parser.add_argument("--least", type=float, default=0.997, help="cosine of a twin (default 0.997)")
     asked = parser.parse_args()
     items: int = asked.items
     rng = np.random.default_rng(0)

@@ -7,7 +7,7 @@ from model.item_search.twins import Twins
 from streams.serve.api.survey import Survey
 from streams.serve.interface import Catalogue, Serving, Wanted
 
-ALIKE = 0.99  # cosine; `docs/design/items.md` has what copies of a picture have, and what two products have
+ALIKE = 0.997  # cosine; `docs/design/items.md` has what copies of a picture have, and what two products have
 
 
 class DuplicateSearch:

@@ -131,7 +131,7 @@ export const texts = {
     holder: 'in {count} bag',
     holders: 'in {count} bags',
     nearest: 'most like {item} ({share})',
-    twin: 'the same picture as {item}',
+    twin: 'the same picture as {item}, or nearly',
     from: 'from {host}',
     because: 'from {host}: {why}',
   },

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from streams.serve.api.duplicates import ALIKE
 from streams.serve.interface import Item
+from streams.serve.page.static import FILES
 from tests.streams.serve.api.conftest import Served
 
 PATH = "/v1/items:duplicates"
@@ -36,7 +38,7 @@ async def test_a_catalogue_without_duplicates_has_none(served: Served) -> None:
     first = await (await served.get(PATH)).json()
     assert (first["groups"], first["left"]) == ([], None)
     answer = await searched(served)
-    assert answer == {"groups": [], "found": 0, "items": 0, "least": 0.99, "left": 0}
+    assert answer == {"groups": [], "found": 0, "items": 0, "least": ALIKE, "left": 0}
 
 
 async def test_items_with_one_picture_are_a_group_the_largest_first(served: Served) -> None:
@@ -53,7 +55,7 @@ async def test_an_item_is_in_the_list_if_the_one_that_is_most_like_it_is_near_en
     listed = {item for group in ids(await searched(served)) for item in group}
     for number in range(10):
         one = await (await served.get(f"/v1/items/item-{number}")).json()
-        assert (one["nearest"]["score"] >= 0.99) == (f"item-{number}" in listed)
+        assert (one["nearest"]["score"] >= ALIKE) == (f"item-{number}" in listed)
 
 
 async def test_the_list_has_pages_and_a_group_names_some_of_its_items(served: Served) -> None:
@@ -76,6 +78,10 @@ async def test_items_that_are_gone_since_are_not_listed(served: Served) -> None:
     answer = await searched(served)
     assert ids(answer) == [["item-7", "copy-2"]]
     assert answer["groups"][0]["count"] == 2
+
+
+def test_the_page_marks_a_twin_from_the_same_cosine_on() -> None:
+    assert f"const TWIN = {ALIKE}; " in (FILES / "screens/catalogue.js").read_text()
 
 
 async def test_the_same_answer_is_not_sent_twice(served: Served) -> None:

@@ -29,7 +29,7 @@ const LISTINGS = ['new', 'duplicates', 'held', 'without_picture'];
 const SIMILAR = 24; // items
 const AGAIN = 3000; // milliseconds until the page asks how far a count is
 const KEPT = 90 * 86_400_000; // milliseconds for which there are dead letters
-const TWIN = 0.99; // cosine above which two pictures are the same to the model
+const TWIN = 0.997; // cosine from which two pictures are nearly the same: `least` of the API
 
 export class Screen extends BaseScreen {
   #field = h('input', { type: 'search', name: 'id', 'aria-label': texts.catalogue.id, placeholder: texts.catalogue.id, maxlength: 256, autocomplete: 'off', spellcheck: 'false', enterkeyhint: 'search' });
@@ -278,7 +278,7 @@ function nearest({ nearest }) {
   if (!nearest) return [];
   const picture = custom(Picture, { class: 'thumb' });
   picture.show(nearest.image_url, nearest.item_id);
-  const values = { item: h('a', { href: addressOf('catalogue', 'like', nearest.item_id) }, foreign(nearest.item_id, 40)), share: percent(nearest.score) };
+  const values = { item: h('a', { href: addressOf('catalogue', 'like', nearest.item_id) }, foreign(nearest.item_id, 40)), share: percent(Math.floor(nearest.score * 100) / 100) };
   return [picture, h('span', {}, fill(nearest.score >= TWIN ? texts.catalogue.twin : texts.catalogue.nearest, values), nearest.holders > 0 && `, ${held(nearest.holders)}`)];
 }
 
