@@ -67,9 +67,9 @@ async def try_it(page: Page) -> None:
 
 
 async def catalogue(page: Page) -> None:
-    """The newest items."""
+    """The newest items, with the tastes that they meet."""
     await page.goto("/#/catalogue")
-    await expect(page.locator("catalogue-screen .card").first).to_be_visible()
+    await expect(page.locator("catalogue-screen .progress")).to_contain_text("A sample of")
 
 
 async def now(page: Page) -> None:

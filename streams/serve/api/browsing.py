@@ -83,6 +83,7 @@ async def duplicates(call: Call[DuplicatesQuery, None]) -> web.StreamResponse:
     """Groups of items whose pictures are the same, or nearly."""
     api, catalogue, search = call.api, call.api.catalogue, call.api.duplicates
     search.survey.ask()
+    left = search.left  # before the groups: none left means that they are complete
     groups = await api.in_thread(search.twins.groups)
     chosen = range(len(groups))[call.query.start :][: call.query.n]
     with replica():
@@ -92,7 +93,7 @@ async def duplicates(call: Call[DuplicatesQuery, None]) -> web.StreamResponse:
         found=len(groups),
         items=len(groups.places),
         least=ALIKE,
-        left=search.left,
+        left=left,
     )
     return known_or_reply(call.request, answer)
 

@@ -14,7 +14,7 @@ import { Items } from './items.js';
  */
 
 const PAGE = 12; // groups
-const SAME = 0.9995; // cosine above which a picture is the same: rounding takes a little of 1
+export const SAME = 0.9995; // cosine above which a picture is the same: rounding takes a little of 1
 
 export class Duplicates extends HTMLElement {
   #list = h('ul', { class: 'copies' });

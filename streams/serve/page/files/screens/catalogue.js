@@ -7,7 +7,7 @@ import { ask, segment } from '../api.js';
 import { custom, fill, h, keep, put } from '../dom.js';
 import { foreign, short } from '../foreign.js';
 import { ago, count, moment, now, percent, price } from '../format.js';
-import { Duplicates } from '../parts/duplicates.js';
+import { Duplicates, SAME } from '../parts/duplicates.js';
 import { Filter } from '../parts/filter.js';
 import { Items } from '../parts/items.js';
 import { Picker } from '../parts/picker.js';
@@ -279,7 +279,7 @@ function nearest({ nearest }) {
   const picture = custom(Picture, { class: 'thumb' });
   picture.show(nearest.image_url, nearest.item_id);
   const values = { item: h('a', { href: addressOf('catalogue', 'like', nearest.item_id) }, foreign(nearest.item_id, 40)), share: percent(Math.floor(nearest.score * 100) / 100) };
-  return [picture, h('span', {}, fill(nearest.score >= TWIN ? texts.catalogue.twin : texts.catalogue.nearest, values), nearest.holders > 0 && `, ${held(nearest.holders)}`)];
+  return [picture, h('span', {}, fill(nearest.score >= SAME ? texts.catalogue.twin : nearest.score >= TWIN ? texts.catalogue.nearTwin : texts.catalogue.nearest, values), nearest.holders > 0 && `, ${held(nearest.holders)}`)];
 }
 
 /** @param {number} holders */
