@@ -4,7 +4,7 @@ A whole catalogue takes a search for each distinct code. After that, only items 
 searched for. What is kept takes 16 bytes for each place, whatever is found.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -163,5 +163,5 @@ def _hashes(rows: Sequence[bytes]) -> NDArray[np.int64]:
     return np.array([hash(row) or 1 for row in rows], np.int64)
 
 
-def _parts(places: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
-    return [places[start : start + size] for start in range(0, len(places), size)]
+def _parts(places: NDArray[np.intp], size: int) -> Iterator[NDArray[np.intp]]:
+    return (places[start : start + size] for start in range(0, len(places), size))

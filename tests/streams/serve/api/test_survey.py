@@ -4,11 +4,12 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, thread_time
 from typing import Any
 
 import pytest
 
-from streams.serve.api.survey import Survey
+from streams.serve.api.survey import SHARE, Survey
 
 
 class Work:
@@ -94,6 +95,28 @@ async def test_a_run_that_fails_is_logged_and_tried_again(
     work.now = 60.0
     survey.ask()
     await until(lambda: work.runs == 2)
+
+
+async def test_it_takes_no_more_than_its_share_of_a_core() -> None:
+    used: list[float] = []
+
+    def steps() -> Iterator[None]:
+        for _ in range(5):
+            began = thread_time()
+            while thread_time() < began + 0.02:
+                pass
+            used.append(thread_time() - began)
+            yield
+
+    async def begin() -> Iterator[None]:
+        return steps()
+
+    with ThreadPoolExecutor(1) as thread:
+        survey = Survey("the work", begin, thread)
+        began = monotonic()
+        survey.ask()
+        await until(lambda: not survey.running)
+    assert sum(used) <= SHARE * (monotonic() - began)
 
 
 async def test_no_step_follows_the_end(made: tuple[Work, Survey]) -> None:
