@@ -297,8 +297,8 @@ async def test_a_fetcher_that_is_stopped_amid_a_rebalance_does_not_crash(
     """As when two workers are stopped at the same time: the second one learns that the first has left while it stops itself."""
     monkeypatch.setattr(Consumer, "should_stop", False)
     consumer.can_resume_flow = asyncio.Event()  # never set: the flow is stopped
-    consumer.app = SimpleNamespace(consumer=consumer, rebalancing=True, in_flight=InFlightTracker(1))
-    fetcher = Fetcher(consumer.app)
+    app: Any = SimpleNamespace(consumer=consumer, rebalancing=True, in_flight=InFlightTracker(1))
+    consumer.app, fetcher = app, Fetcher(app)
     await fetcher.start()
     await asyncio.sleep(0)
     await fetcher.stop()
