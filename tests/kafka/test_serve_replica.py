@@ -75,7 +75,7 @@ def files_with(folder: Path, words: set[bytes]) -> dict[bytes, set[str]]:
     while paths != listed():
         paths = listed()
         with suppress(FileNotFoundError):  # then the files are others already
-            contents = {path.name: path.read_bytes() for path in paths}
+            contents = {str(path): path.read_bytes() for path in paths}  # partitions have files of the same names
     return {word: names for word in words if (names := {name for name, text in contents.items() if word in text})}
 
 
