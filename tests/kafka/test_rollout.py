@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 from msgspec.structs import replace
+from playwright.async_api import expect
 
 from model.bundle import Bundle
 from model.preprocessing import decode_picture
@@ -28,6 +29,7 @@ from streams.profile.rows import header_of, user_prefix
 from streams.rollout.prepare import KEEP_UP_INTERVAL
 from streams.settings.names import BAGS_CHANGELOG
 from tests.kafka.broker import KafkaBroker
+from tests.kafka.browser import TIMEOUT, expect_usable, open_browser, open_page
 from tests.kafka.conftest import clean
 from tests.kafka.system import COMMAND_TIMEOUT, PictureHandler, System, picture_server, stop, wait_until
 from tests.model.bundle.adapted import adapter_of, put_adapter
@@ -146,6 +148,18 @@ def test_the_serve_worker_counts_all_items_as_the_command_does(system: System, s
         wait_until(lambda: counted(system) == Counter(native=native, missing=without), 60.0, system.log)
         assert (items, adapted) == (states.total(), 0)
         assert native > 0 < without
+        asyncio.run(see_progress(system, f"{native:,} of {items:,} items have a code of the next bundle"))
+
+
+async def see_progress(system: System, text: str) -> None:
+    """Look at the page."""
+    base = f"http://127.0.0.1:{system.ports['serve']}"
+    async with open_browser() as browser, open_page(browser, base, viewport={"width": 360, "height": 700}) as watched:
+        await watched.page.goto("/#/model")
+        panel = watched.page.locator(".rollout")
+        await expect(panel).to_contain_text(text, timeout=TIMEOUT)
+        await expect(panel).to_contain_text("A promotion needs 99.0%.")
+        await expect_usable(watched.page, 360)
 
 
 def counted(system: System) -> Counter[str]:

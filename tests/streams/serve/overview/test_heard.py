@@ -37,7 +37,7 @@ def test_what_is_taken_back_is_gone_at_once() -> None:
 
 def test_only_the_newest_of_a_worker_counts_in_whatever_partition_it_is() -> None:
     heard = Heard()
-    heard.look(NOW, [remark("one", 2, circuit("b")), remark("one", 1, circuit("a")), remark("one", 2, circuit("b"))])
+    heard.look(NOW, [remark("one", 2, circuit("b")), remark("one", 2, circuit("b")), remark("one", 1, circuit("a"))])
     [found] = heard.circuits(NOW)
     assert (found.host, found.workers, found.refused) == ("b", 1, 1)
 
