@@ -53,7 +53,7 @@ class ListError(TastestreamError):
 
 
 class BrokerUnreachable(TastestreamError):
-    """No broker answers within `BROKER_TIMEOUT`."""
+    """No broker answers within `BROKER_TIMEOUT`, or the one that answered went away."""
 
 
 class StateError(TastestreamError):

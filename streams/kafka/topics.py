@@ -203,7 +203,7 @@ async def ensure_topics(
     admin = await connect(settings)
     try:
         specs = topic_specs(settings, trend=trend)
-        existing = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        existing = await _partition_counts(admin, settings)
         await check_groups(admin, settings, groups, existing)  # first: what it says explains what the topics have
         states = await describe_topics(admin, specs, existing)
         if apply:
@@ -240,7 +240,7 @@ async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[s
     """
     admin = await connect(settings)
     try:
-        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        found = await _partition_counts(admin, settings)
     finally:
         await admin.close()
     for name, variable in wanted.items():
@@ -250,6 +250,14 @@ async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[s
                 f"{variable} or TASTESTREAM_NAMESPACE names another"
             )
     return found
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
+    """Number of partitions of all topics, by name. Raises BrokerUnreachable if the broker went away since it answered."""
+    try:
+        return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    except (KafkaConnectionError, NodeNotReadyError) as error:
+        raise BrokerUnreachable(f"the broker at {settings.broker} went away (TASTESTREAM_BROKER): {error!r}") from error
 
 
 async def connect(settings: Settings) -> AIOKafkaAdminClient:

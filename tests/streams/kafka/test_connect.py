@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from streams.exceptions import BrokerUnreachable
-from streams.kafka.topics import connect
+from streams.kafka.topics import connect, partitions_of
 from streams.settings import read_settings
 
 API_VERSIONS, METADATA = 18, 3
@@ -21,11 +21,14 @@ class StartingBroker:
         self.ready = ready
         self.port = 0
         self.asked = 0
+        self.gone = 1_000  # questions that it answers
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while size := await reader.read(4):
             request = await reader.readexactly(int.from_bytes(size))
             key, _, correlation = struct.unpack_from(">hhi", request)
+            if key == METADATA and self.asked == self.gone:
+                break
             body = (
                 self.metadata() if key == METADATA else struct.pack(">hi6h", 0, 2, API_VERSIONS, 0, 0, METADATA, 0, 0)
             )
@@ -60,3 +63,12 @@ async def test_a_broker_that_never_lists_one_is_unreachable() -> None:
     async with starting(ready=False) as broker:
         with pytest.raises(BrokerUnreachable, match="none is ready yet"):
             await connect(read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=0.5))
+
+
+async def test_a_broker_that_goes_away_after_the_connection_is_unreachable() -> None:
+    async with starting(ready=True) as broker:
+        settings = read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=60)
+        await (await connect(settings)).close()
+        broker.asked, broker.gone = 1, broker.asked
+        with pytest.raises(BrokerUnreachable, match="went away"):
+            await partitions_of(settings, {})
