@@ -44,6 +44,7 @@ CONSOLE_TOOLS = {
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
+# A broker looks every five minutes for records that are older than the retention of their topic. The events of tests are years old.
 # A broker without processor time for the length of its session counts as dead: topics cannot be created then. After a SIGKILL the
 # controller keeps the restarted broker out for as long.
 PROPERTIES = """\
@@ -70,6 +71,7 @@ share.coordinator.state.topic.min.isr=1
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=12000
 log.retention.ms=-1
+log.retention.check.interval.ms=86400000
 log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
 """
