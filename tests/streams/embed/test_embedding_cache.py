@@ -695,8 +695,10 @@ async def test_pictures_that_take_long_to_decode_do_not_delay_those_of_other_hos
         had = sum(task.done() for task in hostile)
         await asyncio.gather(*(cache.codes(f"{good_url}/{n}") for n in range(10)))
         # Two are being decoded, and on a busy machine each good picture lets one pass. First come, first served: over 20.
-        assert sum(task.done() for task in hostile) <= had + 12
-        assert asked < 50 or hosts > 1  # of 60: pictures that wait for a decoder hold the slots of their host
+        done = sum(task.done() for task in hostile)
+        assert done <= had + 12
+        # Pictures that wait for a decoder hold the slots of their host: 40 of 60, and a few that the model has.
+        assert asked - done < pool.PER_HOST + HostLimits().per_host + 10 or hosts > 1
         for task in hostile:
             task.cancel()
         await asyncio.gather(*hostile, return_exceptions=True)
