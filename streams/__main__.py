@@ -8,11 +8,17 @@ import signal
 import sys
 
 TERMINATED = 143  # exit code of a command that SIGTERM has ended, as a shell reports it
+AGAIN = 0.01  # seconds
 
 
 def main() -> None:
     """Entry point of `tastestream`."""
-    signal.signal(signal.SIGTERM, _stop_worker if "worker" in sys.argv[1:] else _stop_command)
+    if "worker" in sys.argv[1:]:
+        signal.signal(signal.SIGTERM, _stop_worker)
+    else:
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, _stop_command)
+        sys.unraisablehook = _stop_again
     from streams.cli import main as run  # noqa: PLC0415 -- see above
 
     run()
@@ -26,6 +32,14 @@ def _stop_worker(*_: object) -> None:
 def _stop_command(*_: object) -> None:
     """End a command, with what it has to clean up."""
     raise SystemExit(TERMINATED)
+
+
+def _stop_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """End a command whose signal came amid a `__del__`: Python ignores what is raised there."""
+    if isinstance(unraisable.exc_value, SystemExit):
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,30 @@ def test_a_command_that_waits_for_the_broker_ends_at_sigterm(environment: dict[s
     assert all("no broker at" in line for line in output.splitlines()), "no traceback"
 
 
+AMID_A_DEL = """
+import signal, time
+import streams.cli
+from streams.__main__ import main
+
+class Dying:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0)
+
+def run():
+    Dying()
+    time.sleep(60)
+
+streams.cli.main = run
+main()
+"""
+
+
+def test_a_command_ends_if_the_signal_comes_amid_a_del_which_loses_exceptions() -> None:
+    ended = subprocess.run([sys.executable, "-c", AMID_A_DEL], capture_output=True, text=True, timeout=PATIENCE)
+    assert (ended.returncode, ended.stderr) == (143, "")
+
+
 def test_modules_of_the_working_folder_are_not_imported_instead_of_ours(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
