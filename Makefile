@@ -38,7 +38,7 @@ demo: $(VENV)/.demo ## Watch three shoppers: broker, workers, pictures and event
 test: $(VENV)/.test ## Everything that CI checks (needs java and mvn for the tests on Kafka)
 	@echo "two checks at a time; each prints its results when it ends"
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target compiled lint types docs unit-and-training kafka-parallel
-	@$(MAKE) --no-print-directory kafka-alone
+	@$(MAKE) --no-print-directory alone
 
 # One process compiles torch and the tests, before five import them at the same time.
 compiled: $(VENV)/.test
@@ -47,21 +47,21 @@ compiled: $(VENV)/.test
 
 # One run imports torch once for each process.
 unit-and-training: compiled
-	@$(PYTEST) $(PARALLEL) -m 'not slow' $(WITHOUT_KAFKA)
+	@$(PYTEST) $(PARALLEL) -m 'not slow and not alone' $(WITHOUT_KAFKA)
 
 unit: $(VENV)/.test ## The quick tests: no Kafka, no training; COVERAGE=yes measures
-	@$(PYTEST) $(PARALLEL) -m 'not training and not slow' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
+	@$(PYTEST) $(PARALLEL) -m 'not training and not slow and not alone' $(WITHOUT_KAFKA) $(if $(COVERAGE),--cov --cov-report=)
 
 training: $(VENV)/.test ## The tests that train networks from end to end; COVERAGE=yes adds to what unit measured, and fails below the floor
 	@$(PYTEST) $(PARALLEL) -m 'training and not slow' tests/offline_training $(if $(COVERAGE),--cov --cov-append --cov-report=term:skip-covered --cov-fail-under=$(FLOOR))
 
-kafka: kafka-parallel kafka-alone ## The tests on real Kafka: side by side, and then those that measure time
+kafka: kafka-parallel alone ## The tests on real Kafka: side by side, and then those that measure time
 
 kafka-parallel: compiled
 	@$(PYTEST) $(WAITING) -m 'not alone and not slow' tests/kafka tests/faults
 
-kafka-alone: $(VENV)/.test
-	@$(PYTEST) -m alone tests/kafka tests/faults
+alone: $(VENV)/.test
+	@$(PYTEST) -m alone tests/kafka tests/faults tests/streams/profile
 
 slow: $(VENV)/.test ## The tests that take minutes, and that CI leaves out
 	@$(PYTEST) $(WAITING) -m slow tests --ignore=tests/image
@@ -146,4 +146,4 @@ $(VENV)/.test: $(VENV)/.demo requirements/dev.txt
 	@$(call install,--require-hashes -r requirements/dev.txt)
 	@touch $@
 
-.PHONY: help demo test compiled unit training unit-and-training kafka kafka-parallel kafka-alone slow image-test lint format types docs screenshots dashboards reference faults bench fuzz lock sbom audit clean
+.PHONY: help demo test compiled unit training unit-and-training kafka kafka-parallel alone slow image-test lint format types docs screenshots dashboards reference faults bench fuzz lock sbom audit clean
