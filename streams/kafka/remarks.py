@@ -7,14 +7,16 @@ Pure apart from a clock.
 
 from collections.abc import Callable
 from time import monotonic
+from typing import Annotated
 from uuid import uuid4
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from streams.kafka.fleet import MemberBundles
 from streams.kafka.metadata import SAYS
+from streams.messages import MAX_TIMESTAMP
 
 EVERY = 5.0  # seconds between two remarks at least, while there is something to say
 MAX_CIRCUITS = 20  # in a remark
@@ -27,9 +29,9 @@ class Circuit(Struct, frozen=True, array_like=True):
     """A host whose pictures a worker does not ask for, because its circuit breaker is open."""
 
     host: str  # and port
-    since: int  # milliseconds since the epoch, by the worker's clock
-    waiting: int  # events and items that wait for its pictures now
-    refused: int  # those that were refused since then
+    since: Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]  # milliseconds since the epoch, by the worker's clock
+    waiting: Annotated[int, Meta(ge=0)]  # events and items that wait for its pictures now
+    refused: Annotated[int, Meta(ge=0)]  # those that were refused since then
 
 
 class Said(Struct, frozen=True, omit_defaults=True):

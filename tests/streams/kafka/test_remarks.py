@@ -96,9 +96,16 @@ def test_the_id_of_the_topic_is_found_behind_a_remark(host: str) -> None:
     assert marked_id(text) == ""
 
 
+IMPOSSIBLE = ["99999999999999999,1,1", "-1,1,1", "1,-1,1", "1,1,-1"]  # since, waiting, refused
+
+
 @pytest.mark.parametrize(
-    "text", [None, "", MARK, "of another tool", "says=", "says={", "says=[] ", 'says={"circuits":7} x']
-)
+    "text",
+    [
+        None, "", MARK, "of another tool", "says=", "says={", "says=[] ", 'says={"circuits":7} x',
+        *(f'says={{"circuits":[["a.example:443",{numbers}]]}} x' for numbers in IMPOSSIBLE),
+    ],
+)  # fmt: skip
 def test_text_that_is_no_remark_is_none(text: str | None) -> None:
     assert remark_in(text) is None
 
