@@ -66,5 +66,7 @@ async def delete_left(
             logger.warning("the bags of partitions that moved to other workers are not deleted: %s", error)
             continue
         if left:
-            logger.info("deleting the bags of the partitions %s: others have had them for %g h", left, away / 3600)
+            logger.info(
+                "deleting the bags of the partitions %s: they left this worker %g h ago or earlier", left, away / 3600
+            )
         await asyncio.to_thread(delete_aside, folder)

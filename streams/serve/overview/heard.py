@@ -29,8 +29,9 @@ class Heard:
         for remark in remarks:
             best, before = found.get(remark.worker), self._newest.get(remark.worker)
             if best is None or remark.number > best.remark.number:
-                known = before is not None and before.remark.number == remark.number
-                found[remark.worker] = before if known and before is not None else _Heard(at, remark)
+                if before is None or before.remark.number != remark.number:
+                    before = _Heard(at, remark)
+                found[remark.worker] = before
         self._newest = found
 
     def live(self, now: int) -> list[Remark]:
