@@ -127,6 +127,11 @@ class Catalogue(Protocol):
         """Whether the items of an earlier run are in memory. Before that, ask nothing else but the number of items."""
         ...
 
+    @property
+    def embedder_version(self) -> str:
+        """Of the embedder that made the codes."""
+        ...
+
     def __len__(self) -> int:
         """The number of items."""
         ...

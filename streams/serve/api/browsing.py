@@ -12,7 +12,7 @@ from model.quantization import dequantize
 from streams.messages import as_datetime
 from streams.serve.api.context import Api, Call, replica
 from streams.serve.api.duplicates import ALIKE, DuplicateSearch
-from streams.serve.api.item_answers import check_codes, described
+from streams.serve.api.item_answers import check_embedder, described
 from streams.serve.api.parameters import ArrivalsQuery, DuplicatesQuery, ListingQuery, NoQuery
 from streams.serve.api.problems import Problem
 from streams.serve.api.replies import known_or_reply, reply
@@ -36,7 +36,7 @@ NAMED = 8  # items of a group in an answer
 
 async def items(call: Call[ListingQuery, None]) -> web.StreamResponse:
     """Some items of the catalogue."""
-    catalogue, query = call.api.serving.catalogue, call.query
+    catalogue, query = call.api.catalogue, call.query
     with replica():
         places = catalogue.listing(query.which, query.n)
         coded = [] if query.which == "without_picture" else places
@@ -50,7 +50,7 @@ async def items(call: Call[ListingQuery, None]) -> web.StreamResponse:
 
 async def item(call: Call[NoQuery, None]) -> web.StreamResponse:
     """One item."""
-    catalogue, item_id = call.api.serving.catalogue, call.item_id
+    catalogue, item_id = call.api.catalogue, call.item_id
     with replica():
         found, place = catalogue.get(item_id), catalogue.place(item_id)
         if found is None:
@@ -114,7 +114,8 @@ async def _neighbours(api: Api, places: Sequence[int]) -> dict[int, Neighbour]:
     if not places:
         return {}
     catalogue, bundle = api.serving.catalogue, api.serving.scorer().recommender.bundle
-    codes = check_codes(catalogue, places, bundle)
+    check_embedder(catalogue, bundle)
+    codes = catalogue.codes(places)
     found = await api.in_thread(partial(_nearest, catalogue, codes, places, bundle.embedding_size))
     holders = catalogue.popularity
     others = catalogue.at([other for _, other, _ in found])
@@ -169,7 +170,7 @@ ROUTES = [
         handler=items,
         query=ListingQuery,
         answer=CatalogueItems,
-        problems=("state_unreadable", "not_ready", "busy"),
+        problems=("state_unreadable", "not_ready", "catalogue_not_ready", "busy"),
     ),
     Route(
         method="GET",
@@ -203,6 +204,6 @@ ROUTES = [
         scope="read",
         handler=item,
         answer=CatalogueItem,
-        problems=("unknown_item", "state_unreadable", "not_ready", "busy"),
+        problems=("unknown_item", "state_unreadable", "not_ready", "catalogue_not_ready", "busy"),
     ),
 ]

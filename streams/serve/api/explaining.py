@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import UNSET
 
 from streams.serve.api.context import Call, replica
-from streams.serve.api.item_answers import check_codes
+from streams.serve.api.item_answers import check_embedder
 from streams.serve.api.parameters import ExplanationQuery, WithoutQuery
 from streams.serve.api.problems import Problem
 from streams.serve.api.replies import reply
@@ -31,10 +31,11 @@ async def explanation(call: Call[ExplanationQuery, None]) -> web.StreamResponse:
     code = None
     if item is not None:
         with replica():
+            check_embedder(api.catalogue, recommender.bundle)
             place = api.catalogue.place(item)
             if place is None:
                 raise Problem("unknown_item", f"{visible(item)} has no picture that is known", field="item")
-            [code] = check_codes(api.catalogue, [place], recommender.bundle)
+            [code] = api.catalogue.codes([place])
     target = Target(category, code)
     found = await api.in_thread(explain, recommender, held.bag, api.now, scorer.trend, target)
     answer = ExplanationAnswer(

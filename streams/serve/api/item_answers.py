@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.bundle import Bundle
 from model.item_search.ranking import Options, Taste, rank_items, recommend_items
-from model.quantization import HEADER_BYTES, dequantize
+from model.quantization import dequantize
 from streams.profile.bag import Bag
 from streams.profile.scoring import InFull, Recommender
 from streams.serve.api.parameters import ItemFilter, TasteQuery
@@ -101,12 +101,10 @@ def as_answer(item: Item, score: float, because: str | None) -> RecommendedItem:
     )
 
 
-def check_codes(catalogue: Catalogue, places: Sequence[int], bundle: Bundle) -> list[bytes]:
-    """The codes of items. Raises Problem while the catalogue has those of another bundle: it is about to be replaced."""
-    codes = catalogue.codes(places)
-    if any(len(code) != HEADER_BYTES + bundle.embedding_size for code in codes):
+def check_embedder(catalogue: Catalogue, bundle: Bundle) -> None:
+    """Raises Problem while the catalogue has the codes of another bundle: it is about to be replaced."""
+    if catalogue.embedder_version != bundle.embedder_version:
         raise another_bundle()
-    return codes
 
 
 def another_bundle() -> Problem:

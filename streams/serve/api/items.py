@@ -3,9 +3,9 @@
 from aiohttp import web
 from msgspec import Struct
 
-from model.quantization import HEADER_BYTES
+from model.bundle import Bundle
 from streams.serve.api.context import Api, Call, replica
-from streams.serve.api.item_answers import another_bundle, check_codes, described, similar, wanted_of
+from streams.serve.api.item_answers import check_embedder, described, similar, wanted_of
 from streams.serve.api.parameters import PictureForm, PictureUrl, SimilarQuery
 from streams.serve.api.pictures import pictures_of
 from streams.serve.api.problems import Problem
@@ -28,30 +28,29 @@ async def similar_to_item(call: Call[SimilarQuery, None]) -> web.StreamResponse:
         place = catalogue.place(item_id)
         if place is None:
             raise Problem("unknown_item", f"{visible(item_id)} has no picture that is known", field="item_id")
-        [code] = check_codes(catalogue, [place], call.api.serving.scorer().recommender.bundle)
-    items = await _like(call.api, code, call.query, item_id)
+        [code] = catalogue.codes([place])
+    items = await _like(call.api, code, call.api.serving.scorer().recommender.bundle, call.query, item_id)
     return known_or_reply(call.request, SimilarItems(items=items))
 
 
 async def similar_to_picture(call: Call[SimilarQuery, None]) -> web.StreamResponse:
     """Items that look like a picture of the caller."""
+    bundle = call.api.serving.scorer().recommender.bundle
     async with pictures_of(call, OnePicture, most=1) as pictures:
         [tasted] = await call.api.serving.taster.taste([one.picture for one in pictures])
     if not tasted.code:
         raise Problem("unusable_picture", f"{tasted.reason}: {visible(tasted.detail)}", field="picture")
-    return reply(SimilarItems(items=await _like(call.api, tasted.code, call.query)))
+    return reply(SimilarItems(items=await _like(call.api, tasted.code, bundle, call.query)))
 
 
-async def _like(api: Api, code: bytes, query: SimilarQuery, *without: str) -> list[RecommendedItem]:
-    bundle = api.serving.scorer().recommender.bundle
-    if len(code) != HEADER_BYTES + bundle.embedding_size:
-        raise another_bundle()
+async def _like(api: Api, code: bytes, bundle: Bundle, query: SimilarQuery, *without: str) -> list[RecommendedItem]:
+    """The items that look like what a bundle made a code of. Raises Problem if another one was loaded since."""
     catalogue = api.catalogue
+    check_embedder(catalogue, bundle)
     with replica():
         mask = catalogue.mask(wanted_of(query, without))
         if not mask.any():
             return []
-        check_codes(catalogue, [int(mask.argmax())], bundle)
         found = await api.in_thread(similar, catalogue, code, bundle.embedding_size, mask, query.n)
         return described(catalogue, found)
 

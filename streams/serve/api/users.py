@@ -12,7 +12,7 @@ from streams.messages import Model, as_datetime
 from streams.profile.bag import Bag, Moment, Slot
 from streams.profile.scoring import InFull, Recommender
 from streams.serve.api.context import Api, Call, replica
-from streams.serve.api.item_answers import asked_of, check_codes, described, left_out, ranked, wanted_of
+from streams.serve.api.item_answers import asked_of, check_embedder, described, left_out, ranked, wanted_of
 from streams.serve.api.parameters import (
     Candidates,
     NoQuery,
@@ -106,7 +106,7 @@ async def best_items(
         mask = catalogue.mask(wanted)
         if not mask.any():
             return []
-        check_codes(catalogue, [int(mask.argmax())], recommender.bundle)
+        check_embedder(catalogue, recommender.bundle)
         asked = asked_of(full, recommender.bundle)
         found = await api.in_thread(
             partial(ranked, recommender, catalogue, asked, mask=mask, options=options, only=only)

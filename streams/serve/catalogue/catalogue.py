@@ -203,6 +203,11 @@ class ItemCatalogue:
 
     # -- `Catalogue`
 
+    @property
+    def embedder_version(self) -> str:
+        """Of the embedder that made the codes."""
+        return self._embedder.version
+
     def __len__(self) -> int:
         """The number of items."""
         return len(self._memory.index)

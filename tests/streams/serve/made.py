@@ -159,6 +159,7 @@ class MadeCatalogue:
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
+        self.embedder_version = bundle.embedder_version
         self.items: list[Item] = []
         self._codes: list[bytes] = []
         self._popularity: list[int] = []
