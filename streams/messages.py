@@ -65,7 +65,7 @@ class InteractionMessage(Struct, frozen=True, kw_only=True):
     image_url: ImageUrl | None = None
 
 
-class Interaction(Struct, frozen=True, kw_only=True):
+class Interaction(Struct, frozen=True, kw_only=True, gc=False):
     """A valid interaction: the timestamp is in milliseconds since the epoch, and there always is an event id.
 
     `item_id` is "" for an `erase`. `image_url` is "" for an `erase`, and may be "" for a `return`.
@@ -87,7 +87,7 @@ class Code(NamedTuple):
     adapted: bool  # whether it was made from the embedding of another embedder, and not from the picture
 
 
-class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An interaction with the embeddings of its picture, as the embed worker publishes it (MessagePack).
 
     `embedding` holds the bytes of `model.quantization`, and `embedder_version` says which embedder made them. Both
@@ -121,35 +121,35 @@ class EmbeddedInteraction(Struct, frozen=True, kw_only=True, omit_defaults=True)
         return [code for code in found if code.embedding]
 
 
-class Model(Struct, frozen=True):
+class Model(Struct, frozen=True, gc=False):
     """The bundle that made a recommendation."""
 
     name: str
     version: str
 
 
-class CategoryScore(Struct, frozen=True):
+class CategoryScore(Struct, frozen=True, gc=False):
     """How likely it is that the user wants this category next."""
 
     category: str
     score: Annotated[float, Meta(ge=0, le=1)]
 
 
-class FieldScores(Struct, frozen=True):
+class FieldScores(Struct, frozen=True, gc=False):
     """The best values of a field: of categories that exclude each other, such as the colours."""
 
     field: str
     values: Annotated[list[CategoryScore], Meta(description="best first; the scores of all values of a field sum to 1")]
 
 
-class ItemAttention(Struct, frozen=True):
+class ItemAttention(Struct, frozen=True, gc=False):
     """How much an item of the bag contributed to the scores. The weights of a bag sum to 1."""
 
     item_id: str
     weight: Annotated[float, Meta(ge=0, le=1)]
 
 
-class Recommendation(Struct, frozen=True, kw_only=True):
+class Recommendation(Struct, frozen=True, kw_only=True, gc=False):
     """A recommendation, as it is published to `user-recommendations`, keyed by user. The value is null after an erasure."""
 
     user_id: str

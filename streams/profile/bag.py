@@ -12,6 +12,9 @@ The bag is a state-based CRDT (Shapiro et al., 2011): a map of last-writer-wins 
 Merging is commutative, associative and idempotent. `fold` merges one event, so any permutation of the events, with any
 duplicates, gives the same bag. At-least-once delivery therefore loses nothing and counts nothing twice, and replaying a
 topic changes nothing.
+
+Nothing here can be part of a reference cycle, so garbage collection passes over it (`gc=False`). A worker holds hundreds of
+thousands of these objects: to visit them would pause it for 50 ms now and then.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -24,7 +27,7 @@ from msgspec.structs import replace
 from streams.messages import EmbeddedInteraction
 
 
-class Moment(NamedTuple):
+class Moment(Struct, frozen=True, order=True, array_like=True, gc=False):
     """The place of an event in the total order. Timestamps often tie, so the order uses the other fields as well."""
 
     timestamp: int  # milliseconds since the epoch
@@ -43,7 +46,7 @@ class Embedder(NamedTuple):
     row_bytes: int  # length of its embeddings, encoded
 
 
-class Picture(Struct, frozen=True, array_like=True):
+class Picture(Struct, frozen=True, array_like=True, gc=False):
     """A picture of an item, as one embedder sees it."""
 
     moment: Moment
@@ -53,7 +56,7 @@ class Picture(Struct, frozen=True, array_like=True):
     adapted: bool = False  # whether it was made from the embedding of another embedder, and not from the picture
 
 
-class Slot(Struct, frozen=True):
+class Slot(Struct, frozen=True, gc=False):
     """One item: the newest moment of each interaction type, and the newest picture of each embedder in use."""
 
     item_id: str
@@ -94,7 +97,7 @@ class Slot(Struct, frozen=True):
         return Slot(self.item_id, newest, pictures) if newest else None
 
 
-class Bag(Struct, frozen=True):
+class Bag(Struct, frozen=True, gc=False):
     """Everything that is kept of one user. A bag without slots belongs to a user who is unknown or was erased."""
 
     slots: Mapping[str, Slot] = {}

@@ -51,7 +51,7 @@ def counted(slot: Slot, *, embedder: Embedder, hundredths: Mapping[Any, int]) ->
     if len(embedding) != row_bytes or not since:
         return None
     weight = max([hundredths[kind] for kind in since])
-    return Counted(max(since.values())[0] // DAY, weight, embedding) if weight else None
+    return Counted(max(since.values()).timestamp // DAY, weight, embedding) if weight else None
 
 
 def in_hundredths(type_weights: Mapping[Any, float]) -> dict[Any, int]:

@@ -34,7 +34,7 @@ MAX_ROW_BYTES = 896 * 1024  # of a value: a worker has to be able to send it aga
 _TYPES = frozenset({"view", "cart", "purchase", "return"})
 
 
-class _Slot1(Struct, frozen=True, array_like=True):
+class _Slot1(Struct, frozen=True, array_like=True, gc=False):
     """A slot in format 1."""
 
     item_id: str
@@ -42,7 +42,7 @@ class _Slot1(Struct, frozen=True, array_like=True):
     picture: Picture | None = None
 
 
-class _Pictures(Struct, frozen=True, array_like=True, omit_defaults=True):
+class _Pictures(Struct, frozen=True, array_like=True, omit_defaults=True, gc=False):
     """The pictures of one moment and URL, in format 2."""
 
     type: str
@@ -51,7 +51,7 @@ class _Pictures(Struct, frozen=True, array_like=True, omit_defaults=True):
     event: tuple[int, str] | None = None  # timestamp and id; None if it is the newest event of this type
 
 
-class _Slot2(Struct, frozen=True, array_like=True):
+class _Slot2(Struct, frozen=True, array_like=True, gc=False):
     """A slot in format 2. The key names the item."""
 
     newest: dict[str, tuple[int, str]]  # timestamp and id of the newest event, by type
@@ -106,13 +106,13 @@ def encode_floor(floor: Moment) -> bytes:
 
 def encode_slot(slot: Slot) -> bytes:
     """The value of a slot's row."""
-    newest = {kind: moment[:2] for kind, moment in slot.newest.items()}
+    newest = {kind: (moment.timestamp, moment.event_id) for kind, moment in slot.newest.items()}
     groups: list[_Pictures] = []
     before: Picture | None = None
     for picture in slot.pictures:
         moment = picture.moment
         if before is None or before.moment != moment or before.image_url != picture.image_url:
-            event = None if slot.newest.get(moment.type) == moment else moment[:2]
+            event = None if slot.newest.get(moment.type) == moment else (moment.timestamp, moment.event_id)
             groups.append(_Pictures(moment.type, picture.image_url, [], event))
         groups[-1].embeddings.append((picture.embedder_version, picture.embedding, picture.adapted))
         before = picture
@@ -195,9 +195,9 @@ def _parsed(suffix: bytes, value: bytes) -> Moment | Slot:
         raise _RowFault("the key is not that of a row")
     slot = _slot(suffix[1:].decode(), value)
     newest = slot.newest
-    times = [moment[0] for moment in newest.values()]
+    times = [moment.timestamp for moment in newest.values()]
     for picture in slot.pictures:
-        times.append(picture.moment[0])
+        times.append(picture.moment.timestamp)
         if not is_finite(picture.embedding):
             raise _RowFault("the embedding is too short or not finite")
     if not newest or min(times) < 0 or max(times) > MAX_TIMESTAMP:

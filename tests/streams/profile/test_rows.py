@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from model.quantization import quantize
 from streams.messages import EmbeddedInteraction
@@ -104,7 +105,7 @@ def slot(item_id: str = "shoe", kind: str = "view", moment: Moment = MOMENT, emb
 
 def early_slot(item_id: str = "shoe", *, pictured: bool = True) -> bytes:
     """A row of format 1."""
-    moment = MOMENT._replace(item_id=item_id)
+    moment = replace(MOMENT, item_id=item_id)
     picture = [moment, "v1", "https://a.example/", EMBEDDING] if pictured else None
     return b"\x01" + msgspec.msgpack.encode([item_id, {"view": moment}, picture])
 
@@ -178,8 +179,8 @@ FAULTS: dict[str, tuple[bytes | None, bytes | None]] = {
         b"\x02" + msgspec.msgpack.encode([{"view": [1, "e1"]}, [["view", "", [["v1", EMBEDDING, False]] * 2]]]),
     ),
     "an unknown type": (SLOT, slot(kind="stare")),
-    "a negative time": (SLOT, slot(moment=MOMENT._replace(timestamp=-1))),
-    "a time after 9999": (SLOT, slot(moment=MOMENT._replace(timestamp=10**15))),
+    "a negative time": (SLOT, slot(moment=replace(MOMENT, timestamp=-1))),
+    "a time after 9999": (SLOT, slot(moment=replace(MOMENT, timestamp=10**15))),
     "no event": (SLOT, encode_slot(Slot("shoe", {}))),
     "an embedding that no record can hold": (SLOT, slot(embedding=bytes(MAX_ROW_BYTES))),
     "a short embedding": (SLOT, slot(embedding=b"abc")),
