@@ -3,9 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+T = TypeVar("T")
 
 JSON_LIST = re.compile(r"""\[\s*(["'].*|[\d,\s]*\])""", re.DOTALL)  # and not `[::1]:9092`, a broker
 NEEDS_NO_QUOTES = re.compile(r"[\w.,:/=+@%*-]*")
@@ -33,6 +36,10 @@ def parts(value: Any) -> Any:
     if JSON_LIST.fullmatch(value.strip()):
         return _from_json(value, list, '["a", "b"], or a, b')
     return [part.strip() for part in value.split(",") if part.strip()]
+
+
+Listed = Annotated[tuple[T, ...], NoDecode, BeforeValidator(parts)]
+"""The type of a setting that is a list, such as `Listed[int]`."""
 
 
 def pairs(value: Any) -> Any:

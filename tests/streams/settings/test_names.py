@@ -71,6 +71,15 @@ def test_with_a_namespace_every_name_has_its_prefix_and_fits(namespace: str) -> 
     assert max(map(len, names)) <= MAX_TOPIC
 
 
+def test_validated_again_a_name_gets_no_second_prefix() -> None:
+    settings = Settings.model_validate({"namespace": "shop", "worker_host": "web1"})
+    assert settings.model_dump() == read_settings(namespace="shop", worker_host="web1").model_dump()
+    second = settings.of_generation(2)
+    assert second.embedded_topic == "shop-embedded-interactions-g2"
+    assert Settings.model_validate(second).embedded_topic == second.embedded_topic
+    assert Settings.model_validate(settings.model_dump()).model_dump() == settings.model_dump()
+
+
 def test_two_namespaces_have_no_name_in_common() -> None:
     spaces = ["", "shop", "shop-eu", "tastestream", "user", "user-interactions", "tastestream-profile-bags"]
     names = [name for space in spaces for name in names_of(read_settings(namespace=space, next_bundle="next"))]

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from streams.exceptions import StartupError
 from streams.settings import Settings, read_settings
@@ -365,6 +366,13 @@ def test_a_dotenv_that_is_not_text_is_refused(folder: Path) -> None:
 def test_every_default_is_valid() -> None:
     defaults = read_settings().model_dump()
     assert Settings.model_validate(defaults).model_dump() == defaults
+
+
+def test_no_two_areas_have_a_field_or_a_rule_of_the_same_name() -> None:
+    names = [
+        name for area in Settings.__bases__ for name in {*vars(area), *area.__annotations__} - {*vars(BaseSettings)}
+    ]
+    assert len(names) == len(set(names)) >= len(Settings.model_fields)
 
 
 def test_an_event_may_be_five_minutes_ahead_of_the_clock() -> None:
