@@ -13,7 +13,8 @@ from streams.kafka.topics import connect, topic_specs
 from streams.send.answers import Erased
 from streams.send.events import checked_event, event_value
 from streams.send.sending import EventSender
-from streams.serve.api.types import ExplanationAnswer, ExportAnswer, UserAnswer
+from streams.serve.api.types.privacy import ExportAnswer
+from streams.serve.api.types.users import ExplanationAnswer, UserAnswer
 from streams.settings import Settings
 from streams.text import visible, visible_json
 from streams.users.api import ask

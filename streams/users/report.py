@@ -5,7 +5,7 @@ from datetime import datetime
 
 from rich.table import Column, Table
 
-from streams.serve.api.types import BagEntry, ExplanationAnswer, UserAnswer
+from streams.serve.api.types.users import BagEntry, ExplanationAnswer, UserAnswer
 from streams.serve.interface import State
 from streams.users.remains import Remainder
 

@@ -18,7 +18,7 @@ from streams.serve.api.problems import Problem
 from streams.serve.api.replies import known_or_reply, reply
 from streams.serve.api.routes import Route
 from streams.serve.api.tastes import RECOMMENDED
-from streams.serve.api.types import (
+from streams.serve.api.types.catalogue import (
     Arrival,
     Arrivals,
     CatalogueItem,

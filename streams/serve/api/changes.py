@@ -13,7 +13,7 @@ import msgspec
 from streams.serve.api.access import ANYBODY
 from streams.serve.api.seats import Seats
 from streams.serve.api.subscribers import Subscriber
-from streams.serve.api.types import StreamedChange, StreamedChanges
+from streams.serve.api.types.stream import StreamedChange, StreamedChanges
 from streams.serve.interface import Bags, Change
 
 INTERVAL = 0.25  # seconds of changes in one message

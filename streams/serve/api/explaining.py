@@ -11,7 +11,7 @@ from streams.serve.api.parameters import ExplanationQuery, WithoutQuery
 from streams.serve.api.problems import Problem
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import ExplanationAnswer, WithoutAnswer
+from streams.serve.api.types.users import ExplanationAnswer, WithoutAnswer
 from streams.serve.api.users import known_user, model_of
 from streams.serve.explanation import Target, explain, without_item
 from streams.text import visible

@@ -17,7 +17,7 @@ from streams.serve.api.parameters import MAX_EVENTS, NoQuery
 from streams.serve.api.problems import Problem, RefusedEvent
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route, body_value
-from streams.serve.api.types import InteractionsAnswer, WrittenEvent
+from streams.serve.api.types.interactions import InteractionsAnswer, WrittenEvent
 from streams.serve.interface import Sent
 from streams.text import visible
 

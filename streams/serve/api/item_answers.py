@@ -14,7 +14,7 @@ from streams.profile.bag import Bag
 from streams.profile.scoring import InFull, Recommender
 from streams.serve.api.parameters import ItemFilter, TasteQuery
 from streams.serve.api.problems import Problem
-from streams.serve.api.types import RecommendedItem
+from streams.serve.api.types.items import RecommendedItem
 from streams.serve.interface import Catalogue, Item, Wanted
 
 

@@ -11,7 +11,7 @@ from streams.serve.api.pictures import pictures_of
 from streams.serve.api.problems import Problem
 from streams.serve.api.replies import known_or_reply, reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import RecommendedItem, SimilarItems
+from streams.serve.api.types.items import RecommendedItem, SimilarItems
 from streams.text import visible
 
 

@@ -17,7 +17,7 @@ from streams.serve.api.parameters import LettersQuery, NoQuery, Redrive
 from streams.serve.api.problems import Problem
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import LettersAnswer, LetterSummary, RedriveAnswer
+from streams.serve.api.types.letters import LettersAnswer, LetterSummary, RedriveAnswer
 from streams.serve.interface import Busy, FoundLetter, SearchTooLong
 
 PAST = timedelta(days=1)  # that is searched if nobody says otherwise

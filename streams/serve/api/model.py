@@ -13,7 +13,7 @@ from streams.serve.api.context import Call, replica
 from streams.serve.api.parameters import NoQuery
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import BagSample, BundleAnswer, LearntFrom, ModelAnswer, RolloutAnswer, SourceAnswer
+from streams.serve.api.types.model import BagSample, BundleAnswer, LearntFrom, ModelAnswer, RolloutAnswer, SourceAnswer
 from streams.serve.api.users import why_not
 from streams.serve.interface import Prepared
 

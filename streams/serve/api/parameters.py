@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from streams.messages import EventId, ImageUrl, ItemId, UserId
-from streams.serve.api.types import PicturedType
+from streams.serve.api.types.taste import PicturedType
 from streams.serve.interface import Listing
 
 MAX_K, MAX_ITEMS = 100, 200  # categories and items in an answer

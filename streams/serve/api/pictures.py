@@ -23,7 +23,7 @@ from streams.serve.api.routes import (
     read_body,
     too_large,
 )
-from streams.serve.api.types import PicturedType
+from streams.serve.api.types.taste import PicturedType
 from streams.serve.interface import Uploaded
 from streams.text import visible
 

@@ -15,7 +15,7 @@ from streams.serve.api.interactions import send
 from streams.serve.api.parameters import ErasureQuery, NoQuery
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import (
+from streams.serve.api.types.privacy import (
     ErasureAnswer,
     ErasureStarted,
     ExportAnswer,

@@ -11,7 +11,7 @@ from streams.serve.api.parameters import NoQuery
 from streams.serve.api.problems import PROBLEMS, Problem
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import LiveAnswer, ProblemPage, ReadyAnswer, StatusAnswer
+from streams.serve.api.types.status import LiveAnswer, ProblemPage, ReadyAnswer, StatusAnswer
 from streams.serve.api.users import model_of
 from streams.text import visible
 

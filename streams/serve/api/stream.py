@@ -8,7 +8,7 @@ from streams.serve.api.parameters import StreamQuery
 from streams.serve.api.routes import EVENTS, Route
 from streams.serve.api.subscribers import events_response
 from streams.serve.api.tokens import Scope
-from streams.serve.api.types import StreamedChanges
+from streams.serve.api.types.stream import StreamedChanges
 
 SCOPE: Scope = "read"
 

@@ -14,7 +14,7 @@ from streams.serve.api.parameters import MAX_PICTURES, PictureForm, PictureList,
 from streams.serve.api.pictures import Given, pictures_of
 from streams.serve.api.replies import reply
 from streams.serve.api.routes import Route
-from streams.serve.api.types import PictureFate, TasteAnswer
+from streams.serve.api.types.taste import PictureFate, TasteAnswer
 from streams.serve.api.users import items_for, model_of
 from streams.serve.interface import Tasted
 from streams.text import visible

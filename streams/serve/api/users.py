@@ -25,13 +25,13 @@ from streams.serve.api.problems import Problem
 from streams.serve.api.replies import etag_of, is_known, not_modified, reply
 from streams.serve.api.routes import Route
 from streams.serve.api.scoring import score_bags
-from streams.serve.api.types import (
+from streams.serve.api.types.items import RecommendedItem
+from streams.serve.api.types.users import (
     BagEntry,
     NotScored,
     RankedItems,
     RecommendationAnswer,
     RecommendationList,
-    RecommendedItem,
     UserAnswer,
 )
 from streams.serve.interface import Held, Scorer, Wanted

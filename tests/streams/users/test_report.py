@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from streams.serve.api.types import BagEntry
+from streams.serve.api.types.users import BagEntry
 from streams.users import report
 
 
