@@ -143,15 +143,17 @@ class KafkaSettings(BaseSettings):
         Raises:
             ValueError: One of them is missing or is not what it has to be.
         """
-        for name in ("tls_ca_file", "tls_cert_file", "tls_key_file"):
-            path: Path | None = getattr(self, name)
-            if path and not path.is_file():
-                raise ValueError(f"{name.upper()} is {path}, but there is no such file")
+        files: dict[str, Path] = {
+            name: path for name in ("tls_ca_file", "tls_cert_file", "tls_key_file") if (path := getattr(self, name))
+        }
         try:
-            _ = self.ssl_context
+            missing = [name for name, path in files.items() if not path.is_file()]
+            _ = None if missing else self.ssl_context
         except OSError as error:  # what ssl raises too
-            named = ", ".join(str(path) for path in (self.tls_ca_file, self.tls_cert_file, self.tls_key_file) if path)
+            named = ", ".join(map(str, files.values()))
             raise ValueError(f"the TLS files cannot be loaded ({error}): {named}") from error
+        if missing:
+            raise ValueError(f"{missing[0].upper()} is {files[missing[0]]}, but there is no such file")
 
     @property
     def bootstrap_servers(self) -> list[str]:

@@ -293,6 +293,15 @@ def test_a_tls_file_that_is_not_pem_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert message.endswith(__file__)
 
 
+def test_a_tls_file_that_cannot_be_looked_at_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/" + 300 * "x"  # longer than a file name may be; a folder that may not be read is another case
+    monkeypatch.setenv("TASTESTREAM_TLS_KEY_FILE", path)
+    monkeypatch.setenv("TASTESTREAM_TLS_CERT_FILE", path)
+    message = refusal()
+    assert message.startswith("settings: the TLS files cannot be loaded")
+    assert message.endswith(f"{path}, {path}")
+
+
 def test_a_key_without_a_certificate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASTESTREAM_TLS_KEY_FILE", __file__)
     assert refusal() == "settings: TLS_KEY_FILE is set, so TLS_CERT_FILE is needed"
