@@ -139,10 +139,9 @@ class TopicSettings(BaseSettings):
     def _topics_are_in_the_namespace(self) -> Self:
         for name in TOPICS:
             default = type(self).model_fields[name].default
-            if (
-                self.follows_namespace(name) and getattr(self, name) == default
-            ):  # not yet: `model_validate` comes here twice
-                object.__setattr__(self, name, in_namespace(self.namespace, default))  # frozen for everybody else
+            has_prefix = getattr(self, name) != default  # already: `model_validate` comes here twice
+            if self.follows_namespace(name) and not has_prefix:  # the model is frozen for everybody else
+                object.__setattr__(self, name, in_namespace(self.namespace, default))
         self._check_topics_differ()
         return self
 

@@ -75,8 +75,7 @@ def test_validated_again_a_name_gets_no_second_prefix() -> None:
     settings = Settings.model_validate({"namespace": "shop", "worker_host": "web1"})
     assert settings.model_dump() == read_settings(namespace="shop", worker_host="web1").model_dump()
     second = settings.of_generation(2)
-    assert second.embedded_topic == "shop-embedded-interactions-g2"
-    assert Settings.model_validate(second).embedded_topic == second.embedded_topic
+    assert Settings.model_validate(second).embedded_topic == "shop-embedded-interactions-g2"
     assert Settings.model_validate(settings.model_dump()).model_dump() == settings.model_dump()
 
 
