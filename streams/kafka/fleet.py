@@ -23,7 +23,7 @@ from model.bundle import Bundle
 from streams.bundles import Bundles
 from streams.exceptions import BrokerUnreachable, TopicsError
 from streams.kafka.groups import PAUSE, REBALANCING, describe_group
-from streams.kafka.topics import connect
+from streams.kafka.topics import connected
 from streams.settings import PREFIX, Settings
 
 # In the JSON object; no attribute of Faust's `ClientMetadata` may have these names.
@@ -115,15 +115,12 @@ async def fleet(settings: Settings) -> list[Member]:
         BrokerUnreachable: No broker answered within `broker_timeout`, or a group was rebalancing all the time.
         TopicsError: A group may not be described.
     """
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         return [
             member
             for group in (settings.embed_group, settings.profile_group)
             for member in await members(admin, group, settings.broker_timeout)
         ]
-    finally:
-        await admin.close()
 
 
 async def members(admin: AIOKafkaAdminClient, group: str, patience: float) -> list[Member]:

@@ -5,7 +5,8 @@ A start creates missing topics. It refuses an existing topic that cannot work, a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Literal, TypeVar
@@ -200,10 +201,9 @@ async def ensure_topics(
         BrokerUnreachable: No broker answered within `broker_timeout`.
         TopicsError: A topic cannot work, or cannot be created, or a group belongs to another topic.
     """
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         specs = topic_specs(settings, trend=trend)
-        existing = await _partition_counts(admin, settings)
+        existing = await _partition_counts(admin)
         await check_groups(admin, settings, groups, existing)  # first: what it says explains what the topics have
         states = await describe_topics(admin, specs, existing)
         if apply:
@@ -223,8 +223,6 @@ async def ensure_topics(
                     continue
                 states[spec.name] = TopicState(partitions, spec.cleanup)
         return {spec.name: (states[spec.name], spec.name in created) for spec in specs if spec.name in states}
-    finally:
-        await admin.close()
 
 
 async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[str, int]:
@@ -238,11 +236,8 @@ async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[s
         BrokerUnreachable: No broker answered within `broker_timeout`.
         TopicsError: One of `wanted` is missing.
     """
-    admin = await connect(settings)
-    try:
-        found = await _partition_counts(admin, settings)
-    finally:
-        await admin.close()
+    async with connected(settings) as admin:
+        found = await _partition_counts(admin)
     for name, variable in wanted.items():
         if name not in found:
             raise TopicsError(
@@ -252,20 +247,33 @@ async def partitions_of(settings: Settings, wanted: Mapping[str, str]) -> dict[s
     return found
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, settings: Settings) -> dict[str, int]:
-    """Number of partitions of all topics, by name. Raises BrokerUnreachable if the broker went away since it answered."""
-    try:
-        return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
-    except (KafkaConnectionError, NodeNotReadyError) as error:
-        raise BrokerUnreachable(f"the broker at {settings.broker} went away (TASTESTREAM_BROKER): {error!r}") from error
+async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
+    """Number of partitions of all topics, by name."""
+    return {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
 
 
-async def connect(settings: Settings) -> AIOKafkaAdminClient:
-    """Connect an admin client. Logs each failed attempt, and the end of the wait.
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncGenerator[AIOKafkaAdminClient]:
+    """An admin client, while the block runs. Logs each failed attempt to connect it, and the end of the wait.
 
     Raises:
-        BrokerUnreachable: No broker answered within `broker_timeout`.
+        BrokerUnreachable: No broker answered within `broker_timeout`, or it went away while the block ran.
+        TopicsError: The broker refused something that the block asked for.
     """
+    admin = await _connect(settings)
+    try:
+        yield admin
+    except KafkaError as error:
+        if error.retriable:
+            raise BrokerUnreachable(
+                f"the broker at {settings.broker} went away (TASTESTREAM_BROKER): {error!r}"
+            ) from error
+        raise TopicsError(f"the broker at {settings.broker} refuses: {error!r}") from error
+    finally:
+        await admin.close()
+
+
+async def _connect(settings: Settings) -> AIOKafkaAdminClient:
 
     async def started() -> AIOKafkaAdminClient:
         admin = AIOKafkaAdminClient(**settings.aiokafka(), request_timeout_ms=10_000)

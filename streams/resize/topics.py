@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
 from streams.exceptions import TopicsError
 from streams.kafka.generations import Layout
 from streams.kafka.producing import make_producer, sending_failed, start_producer, stop_producer
-from streams.kafka.topics import connect, create_topic, ensure_topics, generations_spec
+from streams.kafka.topics import connected, create_topic, ensure_topics, generations_spec
 from streams.settings import Settings
 from streams.settings.names import check_topic
 from streams.trend.snapshots import partition_key
@@ -24,12 +24,9 @@ def check_names(settings: Settings) -> None:
 
 async def create_generations_topic(settings: Settings) -> None:
     """Create the topic that says which generation is in use, if there is none. Raises TopicsError and BrokerUnreachable."""
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         if settings.generations_topic not in await admin.list_topics():
             await create_topic(admin, generations_spec(settings), 1, settings.replication_factor)
-    finally:
-        await admin.close()
 
 
 async def create_generation(settings: Settings, partitions: int) -> None:
@@ -57,8 +54,7 @@ async def delete_unused(settings: Settings, layout: Layout) -> list[str]:
     """Delete the topics of the generations that are not in use. Returns their names. Raises TopicsError and BrokerUnreachable."""
     unused = [settings.of_generation(number) for number in range(1, layout.last + 1) if number not in layout.in_use]
     names = [name for one in unused for name in (one.embedded_topic, one.bags_changelog)]
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         existing = set(await admin.list_topics())
         gone = [name for name in names if name in existing]
         if gone:
@@ -68,8 +64,6 @@ async def delete_unused(settings: Settings, layout: Layout) -> list[str]:
                     reason: Any = for_code(code)
                     raise TopicsError(f"topic {name} could not be deleted: {reason.__name__}")
         return gone
-    finally:
-        await admin.close()
 
 
 async def forget_trend(settings: Settings, partitions: int, before: int) -> None:
@@ -84,12 +78,9 @@ async def forget_trend(settings: Settings, partitions: int, before: int) -> None
         DeliveryError: the broker refuses.
         BrokerUnreachable: it does not answer.
     """
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         if partitions >= before or settings.category_trend_topic not in await admin.list_topics():
             return
-    finally:
-        await admin.close()
     producer = make_producer(settings)
     await start_producer(producer, settings)
     try:

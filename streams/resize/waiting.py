@@ -13,7 +13,7 @@ from streams.kafka.fleet import Member, fleet, members
 from streams.kafka.groups import GroupUse, group_uses
 from streams.kafka.lag import GroupLag
 from streams.kafka.observing import Observer
-from streams.kafka.topics import connect
+from streams.kafka.topics import connected
 from streams.settings import Settings
 from streams.text import visible
 
@@ -51,8 +51,7 @@ async def until_all_send(settings: Settings, generation: int, console: Console) 
         TastestreamError: the broker does not answer, or refuses.
     """
     deadline, told = monotonic() + PATIENCE, monotonic() + TELL
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         while lines := late(await members(admin, settings.embed_group, settings.broker_timeout), generation):
             if monotonic() > deadline:
                 raise StallError(f"{lines[0]} does not send to the other topics within {PATIENCE:.0f} s: restart it")
@@ -60,8 +59,6 @@ async def until_all_send(settings: Settings, generation: int, console: Console) 
                 say(console, f"waiting for {lines[0]}")
                 told = monotonic() + TELL
             await asyncio.sleep(LOOK)
-    finally:
-        await admin.close()
 
 
 async def until_worked_off(settings: Settings, console: Console, *, enough: int = 0) -> bool:

@@ -23,7 +23,7 @@ from model.item_search.index import CodeIndex
 from streams.bundles import Bundles
 from streams.exceptions import BagsMoved, StateError
 from streams.kafka.generations import FIRST, Layout, follow_layout
-from streams.kafka.topics import connect
+from streams.kafka.topics import connected
 from streams.monitoring.vitals import showing_vitals
 from streams.profile.databases import remove_other_generations
 from streams.profile.scoring import Recommender, ScoringOptions
@@ -225,7 +225,8 @@ class ServeWorker:
 
     async def _work(self, opened: Opened) -> None:
         if not self.bags.known.is_set():
-            await (await connect(self._settings)).close()  # only so that a wrong address is an error
+            async with connected(self._settings):  # only so that a wrong address is an error
+                pass
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(self.watchdog.run())
             self._group.create_task(self.bags.run())

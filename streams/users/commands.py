@@ -9,7 +9,7 @@ from model.exceptions import TastestreamError
 from streams.console import PlainConsole, say
 from streams.kafka.configs import topic_configs
 from streams.kafka.generations import Layout, read_layout
-from streams.kafka.topics import connect, topic_specs
+from streams.kafka.topics import connected, topic_specs
 from streams.send.answers import Erased
 from streams.send.events import checked_event, event_value
 from streams.send.sending import EventSender
@@ -137,12 +137,9 @@ async def _remaining(settings: Settings, now: datetime) -> list[Remainder]:
         settings.next_recommendations_topic: "replaced recommendations",
         settings.dlq_topic: "dead letters, if there are any",
     }
-    admin = await connect(settings)
-    try:
+    async with connected(settings) as admin:
         existing = set(await admin.list_topics())
         configs = await topic_configs(admin, [spec.name for spec in specs if spec.name in existing])
-    finally:
-        await admin.close()
     return remainders(specs, configs, personal, now)
 
 

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError
 
-from streams.exceptions import BrokerUnreachable
-from streams.kafka.topics import connect, partitions_of
+from streams.exceptions import BrokerUnreachable, TopicsError
+from streams.kafka.topics import connected, partitions_of
 from streams.settings import read_settings
 
 API_VERSIONS, METADATA = 18, 3
@@ -52,23 +53,36 @@ async def starting(*, ready: bool) -> AsyncGenerator[StartingBroker]:
 
 
 async def test_a_broker_that_lists_none_yet_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    async with starting(ready=True) as broker:
-        admin = await connect(read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=60))
+    async with (
+        starting(ready=True) as broker,
+        connected(read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=60)) as admin,
+    ):
         assert admin._client.get_random_node() == 7
-        await admin.close()
     assert "yet; trying for another" in caplog.text
 
 
 async def test_a_broker_that_never_lists_one_is_unreachable() -> None:
     async with starting(ready=False) as broker:
         with pytest.raises(BrokerUnreachable, match="none is ready yet"):
-            await connect(read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=0.5))
+            await connected(read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=0.5)).__aenter__()
 
 
 async def test_a_broker_that_goes_away_after_the_connection_is_unreachable() -> None:
     async with starting(ready=True) as broker:
         settings = read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=60)
-        await (await connect(settings)).close()
-        broker.asked, broker.gone = 1, broker.asked
+        async with connected(settings) as admin:
+            asked = broker.asked
+            broker.gone = asked
+            with pytest.raises(KafkaError):
+                await admin.describe_topics()
+        broker.asked, broker.gone = 1, asked
         with pytest.raises(BrokerUnreachable, match="went away"):
             await partitions_of(settings, {})
+
+
+async def test_what_a_broker_refuses_is_no_broker_that_went_away() -> None:
+    async with starting(ready=True) as broker:
+        settings = read_settings(broker=f"127.0.0.1:{broker.port}", broker_timeout=60)
+        with pytest.raises(TopicsError, match=r"refuses: .*ClusterAuthorizationFailed"):
+            async with connected(settings):
+                raise ClusterAuthorizationFailedError
