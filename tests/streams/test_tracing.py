@@ -142,7 +142,7 @@ def test_a_collector_that_is_away_costs_spans_and_little_time() -> None:
     span.end()
     closing = threading.Thread(target=tracing.close)
     closing.start()
-    closing.join(10)
+    closing.join(30)
     assert not closing.is_alive()
 
 

@@ -177,7 +177,7 @@ def test_an_interrupted_run_keeps_its_work_and_the_next_run_continues(
         try:
             wait_until(lambda: shop.asked.total() >= 20 + IN_FLIGHT)
             process.send_signal(number)
-            _, err = process.communicate(timeout=30)
+            _, err = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == 130, err

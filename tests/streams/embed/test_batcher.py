@@ -30,7 +30,7 @@ class Model:
     def run(self, pictures: Sequence[Picture]) -> Sequence[NDArray[np.float32]]:
         self.calls.append(len(pictures))
         self.called.set()
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if sum(self.calls) == 20:
             self.twenty.set()
         if self.broken:
@@ -74,7 +74,7 @@ async def test_the_model_goes_on_while_the_event_loop_is_busy(
     asked = [asyncio.create_task(batcher.made(picture(grey))) for grey in range(20)]
     assert await asyncio.to_thread(model.called.wait, 10)
     model.gate.set()
-    assert model.twenty.wait(10)  # the event loop is blocked meanwhile
+    assert model.twenty.wait(60)  # the event loop is blocked meanwhile
     await asyncio.gather(*asked)
 
 

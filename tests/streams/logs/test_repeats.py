@@ -98,7 +98,7 @@ def test_a_thread_writes_the_sum_when_it_is_due() -> None:
     for number in range(3):
         logger.warning("letter %d", number, extra=summed(LETTERS, "shop"))
     logger.warning("another line")
-    assert summary.wait(10)
+    assert summary.wait(60)
     handler.close()
     assert written.getvalue().splitlines() == [
         "letter 0",

@@ -104,7 +104,7 @@ async def test_a_batch_that_is_being_scored_is_scored_by_one_bundle_to_its_end(
     def slow(caused: Any, orders: Any, **rest: Any) -> list[Recommendation | None]:
         first = recommend(caused[:1], orders=orders[:1], **rest)
         scoring.set()
-        assert swapped.wait(30)
+        assert swapped.wait(60)
         return first + recommend(caused[1:], orders=orders[1:], **rest)
 
     monkeypatch.setattr(worker._recommender, "recommend", slow)

@@ -436,7 +436,7 @@ async def test_asking_ends_the_pause_between_two_looks(installation: Installatio
     for version in ("2", "3"):
         installation.switch(installation.version(version))
         reload.ask()
-        await asyncio.wait_for(swapped.wait(), 30)
+        await asyncio.wait_for(swapped.wait(), 60)
         swapped.clear()
     assert installation.served == ["2", "3"]
     running.cancel()
@@ -450,7 +450,7 @@ async def test_a_change_is_found_without_being_asked(installation: Installation)
 
     running = asyncio.create_task(reload.run(swap, interval=0.01))
     installation.switch(installation.version("2"))
-    await asyncio.wait_for(swapped.wait(), 30)
+    await asyncio.wait_for(swapped.wait(), 60)
     running.cancel()
 
 
@@ -463,7 +463,7 @@ async def test_asking_for_the_bundle_in_the_package_says_that_it_never_changes(
     reload.look = _telling(looked)  # pyright: ignore[reportAttributeAccessIssue]
     reload.ask()
     running = asyncio.create_task(reload.run(_no_swap))
-    await asyncio.wait_for(looked.wait(), 30)
+    await asyncio.wait_for(looked.wait(), 60)
     assert [record.getMessage() for record in caplog.records if "nothing to load" in record.getMessage()]
     running.cancel()
 

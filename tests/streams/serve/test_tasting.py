@@ -130,24 +130,24 @@ async def test_too_many_pictures_and_too_many_bytes_are_refused(
 async def test_at_the_deadline_a_request_has_what_is_done(bundle: Bundle) -> None:
     async with tasting_of(bundle) as (taster, url, pictures):
         taster._deadline = 1.0
-        async with asyncio.timeout(8):  # sooner than a fetch gives up
-            slow, quick = await taster.taste([f"{url}/slow/1", uploaded(PHOTOS[0])])
+        slow, quick = await taster.taste([f"{url}/slow/1", uploaded(PHOTOS[0])])
         assert taster._pipeline._fetcher.open_connections == 0
         assert pictures.reached.is_set()
     assert (slow.reason, slow.code) == ("timeout", b"")
+    assert "not made within 1 s" in slow.detail
     assert quick.code
 
 
 async def test_a_request_that_is_cancelled_gives_back_all_that_it_holds(bundle: Bundle) -> None:
     async with tasting_of(bundle, fetch_connections=2) as (taster, url, pictures):
         waiting = asyncio.create_task(taster.taste([f"{url}/slow/{number}" for number in range(8)]))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await pictures.reached.wait()
         waiting.cancel()
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(60):
             await asyncio.gather(waiting, return_exceptions=True)
         assert taster._pipeline._fetcher.open_connections == 0
-        async with asyncio.timeout(10):  # each of the two places is free again
+        async with asyncio.timeout(60):  # each of the two places is free again
             found = await taster.taste([f"{url}/{path.name}" for path in PHOTOS] + [uploaded(PHOTOS[0])])
     assert all(one.code for one in found)
     assert waiting.cancelled()

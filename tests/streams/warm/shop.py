@@ -72,7 +72,7 @@ def open_shop() -> Generator[Shop]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert opened.wait(10)
+        assert opened.wait(60)
         yield shop
     finally:
         close.set()

@@ -21,7 +21,7 @@ def numbers(count: int) -> Generator[int]:
 @pytest.mark.parametrize("count", [0, 1, MAX_AHEAD, 5 * MAX_AHEAD + 1])
 async def test_all_items_come_in_order(count: int) -> None:
     ahead = ReadAhead(numbers(count))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert await collected(ahead.items()) == list(range(count))
     assert (ahead.read, ahead.ended) == (count, True)
 
@@ -53,7 +53,7 @@ async def test_a_source_that_blocks_does_not_block_the_loop_and_each_item_comes_
             yield byte[0]
 
     items = ReadAhead(source()).items()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for number in range(3):
             waiting = asyncio.ensure_future(anext(items))
             assert not (await asyncio.wait([waiting], timeout=0.05))[0]
@@ -76,5 +76,5 @@ async def test_the_source_is_closed_when_the_consumer_stops() -> None:
 
     async with aclosing(ReadAhead(source()).items()) as items:
         await anext(items)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await closed.wait()

@@ -15,6 +15,7 @@ from tests.streams.web.servers import LOOPBACK, PICTURE, failure, name_server, p
 SMALL = FetchLimits(max_bytes=1000)
 SHORT = FetchLimits(total_timeout=0.5)
 SHORT_CONNECT = FetchLimits(connect_timeout=0.3)
+PATIENT = FetchLimits(connect_timeout=300, total_timeout=300)
 
 
 # Responses
@@ -277,17 +278,17 @@ async def test_a_name_server_that_does_not_answer_times_out() -> None:
 async def test_names_whose_look_up_hangs_do_not_delay_other_names(hanging: int) -> None:
     async with name_server("127.0.0.1") as names, serving(picture) as address:
         port = address.rpartition(":")[2]
-        async with Fetcher(policy=LOOPBACK, resolver=NameResolver(3, [names.where])) as fetcher:
+        async with Fetcher(PATIENT, LOOPBACK, NameResolver(300, [names.where])) as fetcher:
             waiting = [asyncio.create_task(failure(fetcher, f"http://hangs-{n}.example/")) for n in range(hanging)]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(set(names.asked)) < hanging:
                     await asyncio.wait(waiting, timeout=0.01)
-                start = time.monotonic()
                 for number in range(5):
                     assert await fetcher.fetch(f"http://shop-{number}.example:{port}/a.jpg") == PICTURE
-                took = time.monotonic() - start
-                assert {error.reason for error in await asyncio.gather(*waiting)} == {"timeout"}
-    assert took < 2
+            assert not any(task.done() for task in waiting), "they still wait for the name server"
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_a_name_is_found_although_the_first_question_was_lost() -> None:
@@ -366,8 +367,8 @@ async def test_the_error_carries_the_retry_after_of_the_response(status: int) ->
 async def test_the_time_before_the_body_is_read_does_not_count() -> None:
     async with (
         serving(picture) as url,
-        Fetcher(FetchLimits(total_timeout=0.2), LOOPBACK) as fetcher,
+        Fetcher(FetchLimits(total_timeout=1.5), LOOPBACK) as fetcher,
         fetcher.stream(url) as response,
     ):
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.6)
         assert await response.read() == PICTURE

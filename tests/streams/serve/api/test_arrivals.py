@@ -36,7 +36,7 @@ def serving(serving: MadeServing) -> MadeServing:
 
 async def counted(served: Served, path: str = PATH) -> dict[str, Any]:
     """The answer, once all bags of the sample were looked at."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             response = await served.get(path)
             assert response.status == 200, await response.text()
@@ -96,7 +96,7 @@ async def test_a_disk_that_fails_leaves_the_items_without_a_count(
     served.serving.bags.broken = True
     answer = await (await served.get(PATH)).json()
     assert {one["tastes"] for one in answer["items"]} == {None}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while "IO error" not in caplog.text:  # noqa: ASYNC110 -- the log tells nobody
             await asyncio.sleep(0.01)
 

@@ -15,7 +15,7 @@ PATH = "/v1/items:duplicates"
 
 async def searched(served: Served, query: str = "") -> dict[str, Any]:
     """The answer, once all items were compared."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             response = await served.get(f"{PATH}{query}")
             assert response.status == 200, await response.text()

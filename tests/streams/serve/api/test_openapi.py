@@ -96,11 +96,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(60)
     token, url = found
     yield Server(url, {"Authorization": f"Bearer {token}"})
     loop.call_soon_threadsafe(stop.set)
-    thread.join(30)
+    thread.join(60)
     loop.close()
 
 

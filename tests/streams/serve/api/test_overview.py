@@ -64,7 +64,7 @@ async def test_a_stream_ends_when_the_worker_stops(serve: Serve) -> None:
         found = lines(response)
         await next_data(found)
         served.api.live.close_all()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(aiohttp.ClientPayloadError):
                 await response.read()
 

@@ -30,7 +30,7 @@ class Work:
 
     def _steps(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         for _ in range(3):
-            self.gate.wait(30)
+            self.gate.wait(60)
             self.steps += 1
             self.threads.add(threading.current_thread().name)
             yield
@@ -50,7 +50,7 @@ async def made() -> AsyncGenerator[tuple[Work, Survey]]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 -- a run that has ended tells nobody
             await asyncio.sleep(0.001)
 

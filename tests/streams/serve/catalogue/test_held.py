@@ -138,7 +138,7 @@ async def test_the_items_are_those_that_a_count_of_all_bags_finds(
                 disk.write(partition, some_event(partition))
             if chance.random() < 0.3:
                 await asyncio.sleep(0.001)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while told(made) != disk.counts() or not held.counted:  # noqa: ASYNC110 -- it tells nobody when it is done
                 await asyncio.sleep(0.01)
         await held._jobs.join()

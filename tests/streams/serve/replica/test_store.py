@@ -279,7 +279,7 @@ async def test_an_erased_user_leaves_the_files(
         store.databases.open(0)
         store.begin(0, gather=False)
     compacting = asyncio.create_task(store.compact_erased())
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while store.databases.row(0, ERASED_KEY) or files_with(tmp_path, *words):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     compacting.cancel()
