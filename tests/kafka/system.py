@@ -32,6 +32,7 @@ from streams.kafka.reading import read_past_damage
 from streams.profile.bag import Bag
 from streams.settings import Settings
 from streams.settings.names import EMBED_GROUP, PROFILE_GROUP, in_namespace
+from tests.forked import Forked, run_forked
 from tests.kafka.broker import KafkaBroker, free_port
 from tests.stored import bags_of, rows_on_disk
 
@@ -87,18 +88,11 @@ class System:
 
     def command(self, *arguments: str, timeout: float = COMMAND_TIMEOUT) -> subprocess.CompletedProcess[str]:
         """Run a `tastestream` command until it ends."""
-        return subprocess.run(
-            [sys.executable, "-m", "streams", *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return run_forked(arguments, self.environment, timeout=timeout)
 
     def begin(self, *arguments: str, through: Sequence[str] = ("streams",)) -> subprocess.Popen[str]:
         """Start a `tastestream` command without waiting. Its output is to be read with `communicate`. `through`: as for `launch`."""
-        return subprocess.Popen(
+        return Forked(
             [sys.executable, "-m", *through, *arguments],
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -142,7 +136,7 @@ class System:
             through: the module to run, and its own arguments.
         """
         with (self.folder / "worker.log").open("ab") as log:
-            return subprocess.Popen(
+            return Forked(
                 [sys.executable, "-m", *through, "worker", which, "--with-parent"],
                 env=self.environment,
                 stdin=subprocess.PIPE,

@@ -3,13 +3,13 @@
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from streams.demo.catalogue import CATALOGUE
+from tests.forked import run_forked
 from tests.kafka.system import COMMAND_TIMEOUT, PATIENCE, READS, System, picture_server, stop, wait_until
 
 PHOTO = "compact-digital-camera.jpg"
@@ -31,17 +31,9 @@ def shop(workers: subprocess.Popen[bytes]) -> Iterator[str]:
         yield f"{pictures}/"
 
 
-def sent(system: System, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+def sent(system: System, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Run `tastestream send` to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "streams", "send", *arguments],
-        env=system.environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_TIMEOUT,
-        check=False,
-    )
+    return run_forked(("send", *arguments), system.environment, timeout=COMMAND_TIMEOUT, text=stdin)
 
 
 def event(user: str, item: str, image: str, **fields: object) -> str:
@@ -121,8 +113,7 @@ def test_a_missing_topic_gets_one_line_and_an_event_that_nobody_answers_is_given
     nobody = system.environment | {"TASTESTREAM_NAMESPACE": "nobody", "TASTESTREAM_PARTITIONS": "1"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "streams", *arguments]
-        return subprocess.run(command, env=nobody, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False)
+        return run_forked(arguments, nobody, timeout=COMMAND_TIMEOUT)
 
     missing = run("send", "--user", "ada", "--type", "erase")
     assert (missing.returncode, missing.stdout) == (1, "")
@@ -149,11 +140,8 @@ def served(system: System, shop: str) -> str:
 
 
 def user(system: System, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "streams", "user", *arguments],
-        env=system.environment | {f"TASTESTREAM_{name}": value for name, value in settings.items()},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
-    )  # fmt: skip
+    changed = {f"TASTESTREAM_{name}": value for name, value in settings.items()}
+    return run_forked(("user", *arguments), system.environment | changed, timeout=COMMAND_TIMEOUT)
 
 
 def test_a_bag_is_shown_and_explained(system: System, served: str) -> None:

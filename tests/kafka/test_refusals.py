@@ -13,6 +13,7 @@ import pytest
 
 from model.bundle import DEFAULT_BUNDLE
 from streams.demo.broker import free_port
+from tests.forked import Forked, run_forked
 from tests.kafka.system import COMMAND_TIMEOUT, stop, wait_until
 from tests.model.bundle.networks import write_colours
 
@@ -45,18 +46,13 @@ def damaged(tmp_path: Path) -> Path:
 
 def run(which: str, environment: dict[str, str]) -> tuple[int, list[str]]:
     """Run a worker to its end. Returns its exit code, and the lines that it printed without time, level and logger."""
-    done = subprocess.run(
-        [sys.executable, "-m", "streams", "worker", which],
-        env=environment, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
-    )  # fmt: skip
+    done = run_forked(("worker", which), environment, timeout=COMMAND_TIMEOUT)
     return done.returncode, [line.split(": ", 1)[-1] for line in (done.stdout + done.stderr).splitlines()]
 
 
 @contextmanager
 def running(which: str, environment: dict[str, str]) -> Generator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streams", "worker", which], env=environment, stderr=subprocess.DEVNULL
-    )
+    process = Forked([sys.executable, "-m", "streams", "worker", which], env=environment, stderr=subprocess.DEVNULL)
     try:
         yield process
     finally:

@@ -28,6 +28,7 @@ from streams.profile.prepared import code_state
 from streams.profile.rows import header_of, user_prefix
 from streams.rollout.prepare import KEEP_UP_INTERVAL
 from streams.settings.names import BAGS_CHANGELOG
+from tests.forked import Forked
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.browser import TIMEOUT, expect_usable, open_browser, open_page
 from tests.kafka.conftest import clean
@@ -87,7 +88,7 @@ def prepared(system: System) -> list[EmbeddedInteraction]:
 
 
 def start_prepare(system: System, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return Forked(
         [sys.executable, "-m", "streams", "rollout", "prepare", *options],
         env=system.environment,
         stdout=subprocess.PIPE,

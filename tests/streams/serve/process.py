@@ -12,6 +12,7 @@ from pathlib import Path
 
 from streams.profile.databases import BagDatabases, RocksDBMemory
 from streams.serve.replica.store import HELD_KEY, SPREAD_KEY
+from tests.forked import Forked, run_forked
 from tests.kafka.broker import free_port
 from tests.kafka.system import COMMAND_TIMEOUT, stop
 
@@ -33,11 +34,7 @@ def environment(folder: Path, port: int, **settings: object) -> dict[str, str]:
 
 def run(folder: Path, **settings: object) -> subprocess.CompletedProcess[str]:
     """Run a worker that ends by itself."""
-    command = [sys.executable, "-m", "streams", "worker", "serve"]
-    variables = environment(folder, free_port(), **settings)
-    return subprocess.run(
-        command, env=variables, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, stdin=subprocess.DEVNULL
-    )
+    return run_forked(("worker", "serve"), environment(folder, free_port(), **settings), timeout=COMMAND_TIMEOUT)
 
 
 @contextmanager
@@ -47,7 +44,7 @@ def worker(
     """Run a worker while this is open, which logs to `log` in the folder. `through`: a command that runs its arguments."""
     command = [*through, sys.executable, "-m", "streams", "worker", "serve", "--with-parent"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = Forked(
             command,
             env=environment(folder, port, **settings),
             stdin=subprocess.PIPE,

@@ -120,7 +120,7 @@ def test_each_route_is_in_it_with_its_statuses_and_its_scope() -> None:
 
 
 def check(case: Case[Any], server: Server) -> None:
-    response = case.call(base_url=server.url, headers=server.headers, timeout=10)
+    response = case.call(base_url=server.url, headers=server.headers, timeout=60)
     # A part of a form is any bytes: what is no picture and no address is accepted, and its fate is in the answer.
     unchecked = [negative_data_rejection] if case.media_type == FORM else []
     case.validate_response(response, checks=CHECKS, excluded_checks=unchecked)
