@@ -11,6 +11,7 @@ import pytest
 from model.bundle.manifest import Field
 from offline_training.replay.answers.table import Answers
 from offline_training.replay.evaluation.baselines import MONTH, POPULARITY, WEEK
+from offline_training.replay.evaluation.evaluate import same_by_field
 from offline_training.replay.evaluation.field_summaries import ALL, NEW, FieldLead, field_summaries
 from offline_training.replay.evaluation.fields import BITS, FINE, MACRO1, MACRO3, fields_for
 from offline_training.replay.evaluation.prequential import SERVED, MeasuredTargets, MethodAnswers, Rules, measure
@@ -254,3 +255,16 @@ def test_a_field_of_which_a_message_tells_nothing_has_no_bits() -> None:
     labels = {"b": [4, 11]}
     of_other = found_of(events, answers_of(2, p0=([4, 11], [(9, 0.5)])), labels, fields=FIELDS[:1])
     assert np.isnan(column(of_other, BITS)).all()
+
+
+def test_figures_are_the_same_although_rounded_scores_leave_another_rest() -> None:
+    events = stream(("ada", "a", "view", 0), ("ada", "b", "purchase", 9))
+
+    def with_share(share: float) -> MeasuredTargets:
+        answers = answers_of(2, p0=([1, 0], [(1, share), (0, 0.3), (2, 0.1)]))
+        return found_of(events, answers, {"b": [4]}, fields=FIELDS[:1])
+
+    one, other, third = (with_share(share) for share in (0.599998, 0.599996, 0.5))
+    assert column(one, BITS)[0] > column(other, BITS)[0] + 0.5
+    assert same_by_field(one.by_field, other.by_field, SERVED)
+    assert not same_by_field(one.by_field, third.by_field, SERVED)
