@@ -46,7 +46,7 @@ CONSOLE_TOOLS = {
 
 # A broker looks every five minutes for records that are older than the retention of their topic. The events of tests are years old.
 # A broker without processor time for the length of its session counts as dead: topics cannot be created then. After a SIGKILL the
-# controller keeps the restarted broker out for as long.
+# controller keeps the restarted broker out for as long. It writes nothing while nothing changes: by default it does twice a second.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -70,6 +70,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=12000
+metadata.max.idle.interval.ms=0
 log.retention.ms=-1
 log.retention.check.interval.ms=86400000
 log.cleaner.dedupe.buffer.size=8388608

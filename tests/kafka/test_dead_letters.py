@@ -25,6 +25,7 @@ from model.bundle import Bundle
 from streams.demo.processes import free_port
 from streams.messages import Interaction, derived_event_id, parse_interaction
 from streams.profile.bag import Bag
+from tests.forked import run_forked
 from tests.kafka.system import COMMAND_TIMEOUT, PATIENCE, PictureHandler, Record, System, picture_server
 from tests.kafka.test_bad_input import embedded
 from tests.oracle import Oracle
@@ -383,11 +384,8 @@ def test_what_a_killed_run_has_not_noted_is_sent_once_more_and_reported(story: S
 
 @pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["redrive", "--all"], ["replay", "--all"]])
 def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: System, command: list[str]) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "streams", "dlq", *command],
-        env=system.environment | {"TASTESTREAM_DLQ_TOPIC": "nowhere"},
-        capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
-    )  # fmt: skip
+    nowhere = system.environment | {"TASTESTREAM_DLQ_TOPIC": "nowhere"}
+    ended = run_forked(("dlq", *command), nowhere, timeout=COMMAND_TIMEOUT)
     [line] = ended.stderr.splitlines()
     assert (ended.returncode, ended.stdout) == (1, "")
     assert line.startswith(
@@ -398,11 +396,8 @@ def test_a_missing_topic_gets_one_line_and_is_not_created(story: Story, system: 
 
 
 def test_an_unreachable_broker_ends_with_code_69(system: System) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "streams", "dlq", "list"],
-        env=system.environment | {"TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}", "TASTESTREAM_BROKER_TIMEOUT": "1"},
-        capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False,
-    )  # fmt: skip
+    nobody = {"TASTESTREAM_BROKER": f"127.0.0.1:{free_port()}", "TASTESTREAM_BROKER_TIMEOUT": "1"}
+    ended = run_forked(("dlq", "list"), system.environment | nobody, timeout=COMMAND_TIMEOUT)
     assert (ended.returncode, ended.stdout) == (69, "")
     assert ended.stderr.splitlines()[-1].startswith("error: no broker at 127.0.0.1:")
 

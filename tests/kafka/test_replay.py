@@ -24,6 +24,7 @@ from offline_training.replay.play.events import EventSelection, PreparedDataset
 from offline_training.replay.play.messages import Naming
 from streams.settings import read_settings
 from tests.bundles import write_trending
+from tests.forked import Forked
 from tests.kafka.system import System, wait_until
 from tests.offline_training.replay.made import shop
 from tests.offline_training.replay.ranked import ranked_anew
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def replaying(system: System, folder: Path, out: Path, *options: str) -> Generator[subprocess.Popen[str]]:
     """Run `tastestream replay` in its own process, and kill it at the end if it is still running."""
-    process = subprocess.Popen(
+    process = Forked(
         [sys.executable, "-m", "streams", "replay", str(folder), "--out", str(out), *options],
         env=system.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

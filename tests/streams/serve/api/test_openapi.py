@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -35,13 +36,7 @@ from streams.serve.api.server import Connections, open_server
 from streams.serve.api.tokens import Tokens, create_token
 from tests.streams.serve.made import NOW, fill, make_serving
 
-DOCUMENT: dict[str, Any] = json.loads(OPENAPI)
-for endless in ("/v1/stream", "/v1/overview/live"):  # `test_stream.py` and `test_overview.py` test them
-    del DOCUMENT["paths"][endless]
-for operations in DOCUMENT["paths"].values():
-    for operation in operations.values():
-        del operation["security"]  # each request has a token; `test_access.py` tests those without
-schema = schemathesis.openapi.from_dict(DOCUMENT)
+schema = schemathesis.pytest.from_fixture("document")  # makes requests when the test runs, not when it is collected
 
 # What a valid document cannot say: that the user is known, that the time is not too old, and that a parameter is needed if another
 # one is missing. So good requests may be answered with these problems.
@@ -66,6 +61,18 @@ class Server(NamedTuple):
 
     url: str
     headers: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def document() -> BaseSchema:
+    """What a request can reach that ends and has a token."""
+    whole: dict[str, Any] = json.loads(OPENAPI)
+    for endless in ("/v1/stream", "/v1/overview/live"):  # `test_stream.py` and `test_overview.py` test them
+        del whole["paths"][endless]
+    for operations in whole["paths"].values():
+        for operation in operations.values():
+            del operation["security"]  # each request has a token; `test_access.py` tests those without
+    return schemathesis.openapi.from_dict(whole)
 
 
 @pytest.fixture(scope="module")
