@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis import Case
 from schemathesis.checks import not_a_server_error
-from schemathesis.schemas import BaseSchema
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     negative_data_rejection,
@@ -36,7 +35,13 @@ from streams.serve.api.server import Connections, open_server
 from streams.serve.api.tokens import Tokens, create_token
 from tests.streams.serve.made import NOW, fill, make_serving
 
-schema = schemathesis.pytest.from_fixture("document")  # makes requests when the test runs, not when it is collected
+DOCUMENT: dict[str, Any] = json.loads(OPENAPI)
+for endless in ("/v1/stream", "/v1/overview/live"):  # `test_stream.py` and `test_overview.py` test them
+    del DOCUMENT["paths"][endless]
+for operations in DOCUMENT["paths"].values():
+    for operation in operations.values():
+        del operation["security"]  # each request has a token; `test_access.py` tests those without
+schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 # What a valid document cannot say: that the user is known, that the time is not too old, and that a parameter is needed if another
 # one is missing. So good requests may be answered with these problems.
@@ -46,6 +51,8 @@ HEALTH = [
     HealthCheck.data_too_large,
     HealthCheck.function_scoped_fixture,
 ]
+# The requests that follow from the document are made when the test is collected, in seconds. The quick test makes them.
+MANY = [phase for phase in Phase if phase is not Phase.explicit]
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -61,18 +68,6 @@ class Server(NamedTuple):
 
     url: str
     headers: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def document() -> BaseSchema:
-    """What a request can reach that ends and has a token."""
-    whole: dict[str, Any] = json.loads(OPENAPI)
-    for endless in ("/v1/stream", "/v1/overview/live"):  # `test_stream.py` and `test_overview.py` test them
-        del whole["paths"][endless]
-    for operations in whole["paths"].values():
-        for operation in operations.values():
-            del operation["security"]  # each request has a token; `test_access.py` tests those without
-    return schemathesis.openapi.from_dict(whole)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +136,6 @@ def test_each_route_keeps_to_the_document(case: Case[Any], server: Server) -> No
 
 @pytest.mark.slow
 @schema.parametrize()
-@settings(max_examples=300, deadline=None, suppress_health_check=HEALTH)
+@settings(max_examples=300, deadline=None, suppress_health_check=HEALTH, phases=MANY)
 def test_each_route_keeps_to_the_document_for_long(case: Case[Any], server: Server) -> None:
     check(case, server)
