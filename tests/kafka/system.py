@@ -110,10 +110,11 @@ class System:
             yield process
 
     @contextmanager
-    def workers(self) -> Generator[list[subprocess.Popen[bytes]]]:
-        """Run the embed and the profile worker during a block, each as a process. Cheaper than `worker("all")`: two of five."""
-        with self._stopped_at_end([self.launch(kind) for kind in READS]) as processes:
-            for kind, process in zip(READS, processes, strict=True):
+    def workers(self, *kinds: str) -> Generator[list[subprocess.Popen[bytes]]]:
+        """Run workers during a block, by default embed and profile. Cheaper than `worker("all")`, which starts each with Python."""
+        kinds = kinds or tuple(READS)
+        with self._stopped_at_end([self.launch(kind) for kind in kinds]) as processes:
+            for kind, process in zip(kinds, processes, strict=True):
                 self.wait_ready(kind, process)
             yield processes
 

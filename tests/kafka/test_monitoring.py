@@ -28,8 +28,7 @@ def exposed(system: System) -> dict[str, set[str]]:
     folder = system.folder / "pictures"
     folder.mkdir()
     Image.new("RGB", (64, 64), "red").save(folder / "boot.png")
-    with picture_server(folder) as pictures, system.worker("all"):
-        system.wait_ready("serve")
+    with picture_server(folder) as pictures, system.workers(*KINDS):
         event = {"user_id": "ada", "item_id": "boot", "type": "view", "timestamp": 1_400_000_000_000}
         asyncio.run(system.produce([event | {"image_url": f"{pictures}/boot.png"}, event | {"image_url": "none"}]))
         asyncio.run(system.settled())

@@ -125,7 +125,11 @@ def other_items(system: System, wanted: dict[str, list[tuple[str, float, str | N
 
 async def test_online_equals_offline_and_dead_letters_are_counted(system: System, folder: Path, tmp_path: Path) -> None:
     events = list(PreparedDataset(folder).events(EventSelection()))
-    with system.worker("all"), replaying(system, folder, tmp_path / "run", "--check", "--tag", "plain-") as process:
+    run = tmp_path / "run"
+    with (
+        system.workers("embed", "profile", "serve"),
+        replaying(system, folder, run, "--check", "--tag", "plain-") as process,
+    ):
         code, printed = ended(process)
         assert code == 0, printed
         found = check(tmp_path / "run", len(events))

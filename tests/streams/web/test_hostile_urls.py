@@ -30,7 +30,8 @@ from tests.streams.web.servers import (
     to,
 )
 
-QUICK = FetchLimits(connect_timeout=0.5, idle_timeout=0.3, total_timeout=1.0)
+PATIENT = FetchLimits(connect_timeout=60, idle_timeout=60, total_timeout=60)
+SHORT = FetchLimits(idle_timeout=0.3)
 
 INSIDE = {
     # Spellings of an address that is not public.
@@ -262,7 +263,7 @@ async def test_a_hostile_url_reaches_no_server(url: str, reason: str) -> None:
     with canary() as bird:
         url = url.replace("{port}", str(bird.port))
         policy = AddressPolicy(ports=(80, 443, bird.port))
-        async with Fetcher(QUICK, policy, resolver=Answers(["127.0.0.1", "::1"])) as fetcher:
+        async with Fetcher(PATIENT, policy, resolver=Answers(["127.0.0.1", "::1"])) as fetcher:
             failed = await failure(fetcher, url)
         assert bird.connections == 0
     assert (failed.reason, failed.transient) == (reason, False)
@@ -274,7 +275,7 @@ async def test_a_hostile_url_reaches_no_server(url: str, reason: str) -> None:
 @pytest.mark.parametrize("url", NO_SCHEME.values(), ids=NO_SCHEME)
 async def test_a_url_without_a_scheme_reaches_no_server(url: str) -> None:
     with canary() as bird:
-        async with Fetcher(QUICK, AddressPolicy(ports=(bird.port,)), resolver=Answers(["127.0.0.1"])) as fetcher:
+        async with Fetcher(PATIENT, AddressPolicy(ports=(bird.port,)), resolver=Answers(["127.0.0.1"])) as fetcher:
             failed = await failure(fetcher, url.replace("{port}", str(bird.port)))
         assert bird.connections == 0
     assert failed.reason == "url_scheme"
@@ -288,7 +289,7 @@ async def test_a_hostile_redirect_reaches_no_server(location: str, reason: str) 
 
         async with (
             talking(redirecting(location), "127.0.0.2") as url,
-            Fetcher(QUICK, policy, resolver=Answers(["127.0.0.1", "::1"])) as fetcher,
+            Fetcher(PATIENT, policy, resolver=Answers(["127.0.0.1", "::1"])) as fetcher,
         ):
             failed = await failure(fetcher, url)
         assert bird.connections == 0
@@ -299,7 +300,7 @@ async def test_a_hostile_redirect_reaches_no_server(location: str, reason: str) 
 
 async def test_the_canary_notices_every_connection() -> None:
     with canary() as bird:
-        async with Fetcher(QUICK, LOOPBACK) as fetcher:
+        async with Fetcher(SHORT, LOOPBACK) as fetcher:
             assert (await failure(fetcher, f"http://127.0.0.1:{bird.port}/")).reason == "timeout"
         assert bird.connections == 1
         with socket.create_connection(("127.0.0.1", bird.port)):
@@ -315,9 +316,9 @@ async def test_a_name_that_later_resolves_to_an_internal_address_is_refused() ->
     resolver = Answers(["127.0.0.2"], ["127.0.0.1"])
     with canary() as bird:
         async with serving(picture, "127.0.0.2") as url:
-            async with Fetcher(QUICK, ONLY_2, resolver=resolver) as fetcher:
+            async with Fetcher(PATIENT, ONLY_2, resolver=resolver) as fetcher:
                 assert await fetcher.fetch(url.replace("127.0.0.2", "rebound.example")) == PICTURE
-            async with Fetcher(QUICK, ONLY_2, resolver=resolver) as fetcher:
+            async with Fetcher(PATIENT, ONLY_2, resolver=resolver) as fetcher:
                 failed = await failure(fetcher, f"http://rebound.example:{bird.port}/")
         assert bird.connections == 0
     assert failed.reason == "address_not_public"
@@ -330,7 +331,7 @@ async def test_a_redirect_to_a_name_that_now_resolves_to_an_internal_address_is_
 
     resolver = Answers(["127.0.0.2"], ["127.0.0.1"])
     with canary() as bird:
-        async with serving(redirect, "127.0.0.2") as url, Fetcher(QUICK, ONLY_2, resolver=resolver) as fetcher:
+        async with serving(redirect, "127.0.0.2") as url, Fetcher(PATIENT, ONLY_2, resolver=resolver) as fetcher:
             failed = await failure(fetcher, url.replace("127.0.0.2", "rebound.example"))
         assert bird.connections == 0
     assert failed.reason == "address_not_public"
@@ -344,7 +345,7 @@ async def test_an_address_that_changes_after_the_check_is_refused_at_the_socket(
     """The address of the socket decides, whatever the resolver returned."""
     monkeypatch.setattr(GuardedResolver, "resolve", Answers(answer).resolve)
     with canary() as bird:
-        async with Fetcher(QUICK, ONLY_2) as fetcher:
+        async with Fetcher(PATIENT, ONLY_2) as fetcher:
             failed = await failure(fetcher, f"http://rebound.example:{bird.port}/")
         assert bird.connections == 0
     assert (failed.reason, failed.transient) == ("address_not_public", False)
@@ -355,7 +356,7 @@ async def test_a_name_is_resolved_once_and_that_address_is_connected() -> None:
     async with (
         serving(picture, "127.0.0.2") as url,
         name_server("127.0.0.2", "127.0.0.1") as names,
-        Fetcher(QUICK, ONLY_2, NameResolver(3, [names.where])) as fetcher,
+        Fetcher(PATIENT, ONLY_2, NameResolver(3, [names.where])) as fetcher,
     ):
         assert await fetcher.fetch(url.replace("127.0.0.2", "rebound.example")) == PICTURE
     assert names.asked == ["rebound.example"]
@@ -364,7 +365,7 @@ async def test_a_name_is_resolved_once_and_that_address_is_connected() -> None:
 @pytest.mark.parametrize("answer", [["127.0.0.1", "127.0.0.2"], ["127.0.0.2", "127.0.0.1"], ["::1", "127.0.0.2"]])
 async def test_only_the_permitted_address_of_a_mixed_answer_is_called(answer: list[str]) -> None:
     with canary() as bird, socket.create_server(("127.0.0.2", bird.port)) as permitted:
-        async with Fetcher(QUICK, ONLY_2, resolver=Answers(answer)) as fetcher:
+        async with Fetcher(SHORT, ONLY_2, resolver=Answers(answer)) as fetcher:
             url = f"http://mixed.example:{bird.port}/"
             assert (await failure(fetcher, url)).reason == "timeout"  # it listens but does not answer
         permitted.setblocking(False)
@@ -374,7 +375,7 @@ async def test_only_the_permitted_address_of_a_mixed_answer_is_called(answer: li
 
 async def test_no_other_address_of_a_mixed_answer_is_tried_when_the_permitted_one_is_closed() -> None:
     with canary() as bird:
-        async with Fetcher(QUICK, ONLY_2, resolver=Answers(["127.0.0.2", "127.0.0.1", "::1"])) as fetcher:
+        async with Fetcher(PATIENT, ONLY_2, resolver=Answers(["127.0.0.2", "127.0.0.1", "::1"])) as fetcher:
             failed = await failure(fetcher, f"http://mixed.example:{bird.port}/")
         await asyncio.sleep(0.3)  # aiohttp starts a parallel attempt after 0.25 s
         assert bird.connections == 0

@@ -17,7 +17,7 @@ from streams.web.guards import OnlyProxy
 from streams.web.limits import FetchLimits
 from tests.streams.web.servers import ONLY_2, PICTURE, Answers, canary, failure, talking
 
-QUICK = FetchLimits(connect_timeout=0.5, idle_timeout=0.5, total_timeout=1.0)
+PATIENT = FetchLimits(connect_timeout=60, idle_timeout=60, total_timeout=60)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
 
 
@@ -38,7 +38,7 @@ async def proxying(answer: bytes = OK) -> AsyncGenerator[tuple[str, list[str]], 
 async def test_a_picture_is_fetched_through_the_proxy() -> None:
     async with (
         proxying() as (proxy, asked),
-        Fetcher(QUICK, resolver=Answers(["8.8.8.8", "1.1.1.1"]), proxy=proxy) as fetcher,
+        Fetcher(PATIENT, resolver=Answers(["8.8.8.8", "1.1.1.1"]), proxy=proxy) as fetcher,
     ):
         assert await fetcher.fetch("http://shop.example/a.jpg") == PICTURE
         assert await fetcher.fetch("http://8.8.8.8/b.jpg") == PICTURE
@@ -48,7 +48,7 @@ async def test_a_picture_is_fetched_through_the_proxy() -> None:
 async def test_https_uses_a_tunnel_that_the_proxy_may_refuse() -> None:
     forbidden = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
     resolver = Answers(["8.8.8.8"])
-    async with proxying(forbidden) as (proxy, asked), Fetcher(QUICK, resolver=resolver, proxy=proxy) as fetcher:
+    async with proxying(forbidden) as (proxy, asked), Fetcher(PATIENT, resolver=resolver, proxy=proxy) as fetcher:
         failed = await failure(fetcher, "https://shop.example/a.jpg")
     assert asked == ["CONNECT shop.example:443 HTTP/1.1"]
     assert failed.reason == "response_broken"
@@ -79,7 +79,7 @@ async def test_the_proxy_is_not_asked_for_internal_addresses(
     moved = f"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
     async with (
         proxying(moved.encode()) as (proxy, asked),
-        Fetcher(QUICK, resolver=Answers(answer), proxy=proxy) as fetcher,
+        Fetcher(PATIENT, resolver=Answers(answer), proxy=proxy) as fetcher,
     ):
         failed = await failure(fetcher, start if redirected else location)
     assert (failed.reason, failed.transient) == (reason, False)
@@ -89,7 +89,7 @@ async def test_the_proxy_is_not_asked_for_internal_addresses(
 async def test_the_proxy_may_be_asked_for_any_port_in_an_allowed_network() -> None:
     async with (
         proxying() as (proxy, asked),
-        Fetcher(QUICK, ONLY_2, resolver=Answers(["127.0.0.2"]), proxy=proxy) as fetcher,
+        Fetcher(PATIENT, ONLY_2, resolver=Answers(["127.0.0.2"]), proxy=proxy) as fetcher,
     ):
         assert await fetcher.fetch("http://cdn.example:6379/a.jpg") == PICTURE
     assert asked == ["GET http://cdn.example:6379/a.jpg HTTP/1.1"]
@@ -98,7 +98,7 @@ async def test_the_proxy_may_be_asked_for_any_port_in_an_allowed_network() -> No
 async def test_the_proxy_is_not_asked_for_a_host_that_is_not_allowed() -> None:
     async with proxying() as (proxy, asked):
         policy = AddressPolicy(allow_hosts=("cdn.example",))
-        async with Fetcher(QUICK, policy, resolver=Answers(["8.8.8.8"]), proxy=proxy) as fetcher:
+        async with Fetcher(PATIENT, policy, resolver=Answers(["8.8.8.8"]), proxy=proxy) as fetcher:
             assert (await failure(fetcher, "http://other.example/")).reason == "host_not_allowed"
     assert asked == []
 
@@ -108,14 +108,14 @@ async def test_no_other_server_is_called_when_the_proxy_is_down() -> None:
         pass
     with canary() as bird:
         policy = AddressPolicy((*ONLY_2.allow_networks,), ports=(bird.port,))
-        async with Fetcher(QUICK, policy, resolver=Answers(["127.0.0.2"]), proxy=down) as fetcher:
+        async with Fetcher(PATIENT, policy, resolver=Answers(["127.0.0.2"]), proxy=down) as fetcher:
             failed = await failure(fetcher, f"http://cdn.example:{bird.port}/")
         assert bird.connections == 0
     assert (failed.reason, failed.transient) == ("host_unreachable", True)
 
 
 async def test_the_proxy_is_not_asked_for_a_name_that_does_not_resolve_here() -> None:
-    async with proxying() as (proxy, asked), Fetcher(QUICK, proxy=proxy) as fetcher:
+    async with proxying() as (proxy, asked), Fetcher(PATIENT, proxy=proxy) as fetcher:
         failed = await failure(fetcher, "http://nowhere.invalid/")
     assert (failed.reason, failed.transient, asked) == ("host_unreachable", True, [])
 
