@@ -28,6 +28,7 @@ from streams.runtime.process import locked_folder
 from streams.warm import commands
 from streams.web.circuit_breaker import OUTCOMES_TO_JUDGE
 from tests.command import Command, Done
+from tests.forked import Forked
 from tests.streams.warm.shop import Shop, open_shop, wait_until
 
 REPOSITORY = Path(__file__).parents[3]
@@ -340,25 +341,14 @@ def test_a_cache_that_cannot_be_written_stops_the_run(
 # Stopping, and going on
 
 
-PROGRAM = """
-import sys
-
-from streams import cli
-from streams.warm import commands
-
-commands.DRAIN_TIMEOUT = float(sys.argv.pop(1))
-cli.main()
-"""
-
-
 @contextmanager
 def started(
     folder: Path, *arguments: str, stdin: int | None = None, drain_timeout: float = 4.0, **others: str
 ) -> Generator[subprocess.Popen[str]]:
     """Run the command as a process of its own."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TASTESTREAM_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(drain_timeout), "warm", *arguments],
+    process = Forked(
+        [sys.executable, "-m", "tests.streams.warm.impatient", str(drain_timeout), "warm", *arguments],
         cwd=folder,
         env={**inherited, **settings(**others), "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
         stdin=stdin,
