@@ -3,15 +3,13 @@
 The bytes are untrusted. Pictures that cost too much are refused from the header, before decoding. The decoder gets only
 the parts of the file that determine the pixels (`model.containers`). The Pillow class of the format is called directly,
 because `PIL.Image.open` uses limits and warnings that are global to the process. Colour profiles are ignored.
-Nothing here is shared between threads.
+Nothing here is shared between threads. The processes that decode for a worker do without numpy, which takes most of their start.
 """
 
 import io
 from collections.abc import Callable, Mapping
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -23,6 +21,10 @@ from PIL.WebPImagePlugin import WebPImageFile
 from model.containers import exif_orientation, open_container, picture_format
 from model.exceptions import PictureError
 from model.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PREPROCESSING = "fit-white-1"
 """Name of what `decode_picture` does. It is part of the embedder version: change it whenever the pixels change."""
@@ -66,7 +68,7 @@ _ORIENTATIONS = {
 
 def decode_picture(
     data: bytes, size: int, max_pixels: int = MAX_PIXELS, decoders: Mapping[str, Decoder] = DECODERS
-) -> NDArray[np.uint8]:
+) -> "NDArray[np.uint8]":
     """Decode a JPEG, PNG, WebP, GIF or AVIF file and fit it into a square. Of an animation, decode the first frame.
 
     Args:
@@ -77,6 +79,17 @@ def decode_picture(
 
     Returns:
         uint8 [size, size, 3], RGB.
+
+    Raises:
+        PictureError: With one of the reasons that the class lists.
+    """
+    import numpy as np  # noqa: PLC0415 -- see above
+
+    return np.asarray(fitted_picture(data, size, max_pixels, decoders))
+
+
+def fitted_picture(data: bytes, size: int, max_pixels: int, decoders: Mapping[str, Decoder]) -> Image.Image:
+    """As `decode_picture`, but an image of Pillow.
 
     Raises:
         PictureError: With one of the reasons that the class lists.
@@ -98,7 +111,7 @@ def decode_picture(
     orientation = _ORIENTATIONS.get(exif_orientation(exif or picture.info.get("exif") or b""))
     if orientation is not None:  # after fitting, on a small square: flips and quarter turns give the same result there
         fitted = fitted.transpose(orientation)
-    return np.asarray(fitted)
+    return fitted
 
 
 def _open(data: bytes, max_pixels: int, decoders: Mapping[str, Decoder]) -> tuple[ImageFile, bytes]:
@@ -154,9 +167,10 @@ def _with_plain_mode(picture: Image.Image) -> Image.Image:
     """Convert to `RGB`, or to `RGBA` if any pixel may be transparent."""
     if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
         return picture
-    if picture.mode.startswith("I"):  # 16 bits: Pillow clips or divides, depending on its version
-        eight_bits = (np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(eight_bits).convert("RGB")
+    if (
+        picture.mode == "I;16"
+    ):  # Pillow clips or divides, depending on its version. Little-endian, so the upper byte is the second
+        return Image.frombytes("L", picture.size, picture.tobytes()[1::2]).convert("RGB")
     transparent = picture.has_transparency_data
     return picture.convert("RGBA" if transparent else "RGB")
 

@@ -18,7 +18,7 @@ from PIL import AvifImagePlugin, ImageColor, ImagePalette, TiffImagePlugin
 
 from model.exceptions import PictureError
 from model.heic import decoders_with_heic
-from model.preprocessing import DECODERS, Decoder, decode_picture
+from model.preprocessing import DECODERS, Decoder, fitted_picture
 from streams.embed.decoding import messages, sandbox
 from streams.embed.decoding.limits import DecoderLimits
 
@@ -84,7 +84,7 @@ def _decoded(
     """Kind and body of the answer."""
     refused_allocation.reset()
     try:
-        return messages.PIXELS, decode_picture(data, size, max_pixels, decoders).tobytes()
+        return messages.PIXELS, fitted_picture(data, size, max_pixels, decoders).tobytes()
     except MemoryError:
         return messages.REFUSED, _out_of_memory(data, limits)
     except PictureError as error:
