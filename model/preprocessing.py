@@ -167,9 +167,8 @@ def _with_plain_mode(picture: Image.Image) -> Image.Image:
     """Convert to `RGB`, or to `RGBA` if any pixel may be transparent."""
     if picture.mode in ("RGB", "RGBA") and "transparency" not in picture.info:
         return picture
-    if (
-        picture.mode == "I;16"
-    ):  # Pillow clips or divides, depending on its version. Little-endian, so the upper byte is the second
+    if picture.mode == "I;16":
+        # Pillow clips or divides, depending on its version. The upper byte is the second: it has them as little-endian.
         return Image.frombytes("L", picture.size, picture.tobytes()[1::2]).convert("RGB")
     transparent = picture.has_transparency_data
     return picture.convert("RGBA" if transparent else "RGB")
