@@ -187,5 +187,10 @@ def _well(facts: Facts) -> str:
     coming = facts.second.events_in if facts.second else None
     if not coming:
         return f"All is well. No events come in.{hosts}"
-    took = "" if facts.latency.p50 is None else f", half of them are answered within {facts.latency.p50:.2f} s"
+    took = "" if facts.latency.p50 is None else f", half of them are answered within {_duration(facts.latency.p50)}"
     return f"All is well. {coming:,.1f} events a second come in{took}.{hosts}"
+
+
+def _duration(seconds: float) -> str:
+    """As the charts write it."""
+    return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

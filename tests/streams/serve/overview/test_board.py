@@ -10,7 +10,7 @@ from streams.kafka.fleet import BundleName, MemberBundles
 from streams.kafka.remarks import Circuit, Remark
 from streams.serve.overview import verdict
 from streams.serve.overview.board import Board
-from streams.serve.overview.types import Now, WorkerBundles
+from streams.serve.overview.types import Latency, Now, WorkerBundles
 from streams.serve.state import State
 from tests.docs.test_claims import ROOT, anchors
 from tests.streams.kafka.made import batch
@@ -44,6 +44,18 @@ def test_all_is_well() -> None:
     assert now.verdict.text == "All is well. 10.0 events a second come in."
     assert now.verdict.well
     assert now.marks == []
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0.0149, "15 ms"), (2.46, "2.5 s")])
+def test_how_long_half_of_the_events_take_is_said_as_the_charts_say_it(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, written: str
+) -> None:
+    story, board = Story(), Board(NAMES)
+    seen(story, board)
+    monkeypatch.setattr(board.sampler, "latency", lambda _: Latency(p50=seconds, p99=seconds, samples=1))
+    story.grow("in", 10)
+    text = seen(story, board).verdict.text
+    assert text == f"All is well. 10.0 events a second come in, half of them are answered within {written}."
 
 
 def test_the_broker_is_away_and_comes_back() -> None:
