@@ -105,9 +105,7 @@ def main() -> None:
     parser.add_argument("--without", action="store_true", help="without STANDBY, for comparison")
     arguments = parser.parse_args()
     logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns that new topics have no leader yet, and retries
-    table = Table(
-        "users", STOP, KILL, title=f"longest silence of a partition in s, {PARTITIONS} partitions, session time-out 6 s"
-    )
+    table = Table("users", STOP, KILL)
     with tempfile.TemporaryDirectory() as temporary, KafkaBroker(Path(temporary) / "kafka") as broker:
         for users in map(int, arguments.users.split(",")):
             rounds = [
@@ -121,7 +119,9 @@ def main() -> None:
             ]  # fmt: skip
             values = {what: [one[what] for one in rounds] for what in (STOP, KILL)}
             table.add_row(f"{users:,}", *(_spread(values[what]) for what in (STOP, KILL)))
-    Console(width=100).print(table)
+    console = Console(width=100)
+    console.print(f"longest silence of a partition, s; {PARTITIONS} partitions, session time-out 6 s")
+    console.print(table)
 
 
 def _spread(values: list[float]) -> str:
