@@ -52,7 +52,11 @@ def test_how_long_half_of_the_events_take_is_said_as_the_charts_say_it(
 ) -> None:
     story, board = Story(), Board(NAMES)
     seen(story, board)
-    monkeypatch.setattr(board.sampler, "latency", lambda _: Latency(p50=seconds, p99=seconds, samples=1))
+
+    def latency(_: int) -> Latency:
+        return Latency(p50=seconds, p99=seconds, samples=1)
+
+    monkeypatch.setattr(board.sampler, "latency", latency)
     story.grow("in", 10)
     text = seen(story, board).verdict.text
     assert text == f"All is well. 10.0 events a second come in, half of them are answered within {written}."
