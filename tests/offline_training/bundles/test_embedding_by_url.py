@@ -182,11 +182,12 @@ def test_an_interrupted_run_keeps_its_work_and_the_next_run_continues(
             process.kill()
     assert process.returncode == 130, err
     assert "Traceback" not in err
-    assert len(found(tmp_path)) == 20
+    kept = len(found(tmp_path))
+    assert 0 < kept <= 20, "some of those that were made may not have been noted yet"
     shop.patience = 1_000_000
     shop.asked.clear()
     assert embed().code == 0
-    assert shop.asked.total() == 20
+    assert shop.asked.total() == 40 - kept
     assert found(tmp_path).keys() == set(shop.urls(40))
 
 

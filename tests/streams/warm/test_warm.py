@@ -375,8 +375,10 @@ def test_a_run_after_a_kill_goes_on_where_the_last_one_stopped(
     assert set(shop.asked.values()) == {1}
     shop.patience = 1_000_000
     done = warm(source)
-    assert (done.code, counts(done)) == (0, Counts(80, 40, 40, 0))
-    assert sum(count - 1 for count in shop.asked.values()) == IN_FLIGHT  # only what was in flight is fetched again
+    kept = counts(done).found
+    assert 0 < kept <= 40, "some of those that were made may not have been written yet"
+    assert (done.code, counts(done)) == (0, Counts(80, 80 - kept, kept, 0))
+    assert sum(count - 1 for count in shop.asked.values()) == 40 + IN_FLIGHT - kept  # only the others are fetched again
     assert len(shop.asked) == 80
 
 
