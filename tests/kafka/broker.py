@@ -44,7 +44,8 @@ CONSOLE_TOOLS = {
     "groups": "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
 }
 
-# A broker looks every five minutes for records that are older than the retention of their topic. The events of tests are years old.
+# A broker looks 30 s after its start, and then every five minutes, for records that are older than the retention of their topic. The
+# events of tests are years old.
 # A broker without processor time for the length of its session counts as dead: topics cannot be created then. After a SIGKILL the
 # controller keeps the restarted broker out for as long. It writes nothing while nothing changes: by default it does twice a second.
 PROPERTIES = """\
@@ -73,6 +74,7 @@ broker.session.timeout.ms=12000
 metadata.max.idle.interval.ms=0
 log.retention.ms=-1
 log.retention.check.interval.ms=86400000
+log.initial.task.delay.ms=86400000
 log.cleaner.dedupe.buffer.size=8388608
 log.cleaner.backoff.ms=1000
 """
