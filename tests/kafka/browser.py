@@ -71,6 +71,7 @@ async def open_page(browser: Browser, base: str, **options: Any) -> AsyncGenerat
     watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
     yield watched
     assert await watched.complaints() == []
+    await watched.page.unroute_all(behavior="wait")  # an answer that a test changes may be under way
     await context.close()
 
 
