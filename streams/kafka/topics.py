@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
@@ -260,7 +261,7 @@ async def connected(settings: Settings) -> AsyncGenerator[AIOKafkaAdminClient]:
         BrokerUnreachable: No broker answered within `broker_timeout`, or it went away while the block ran.
         TopicsError: The broker refused something that the block asked for.
     """
-    admin = await _connect(settings)
+    admin = await until_answered(settings, partial(_started, settings), (KafkaConnectionError, NodeNotReadyError))
     try:
         yield admin
     except KafkaError as error:
@@ -273,21 +274,18 @@ async def connected(settings: Settings) -> AsyncGenerator[AIOKafkaAdminClient]:
         await admin.close()
 
 
-async def _connect(settings: Settings) -> AIOKafkaAdminClient:
-
-    async def started() -> AIOKafkaAdminClient:
-        admin = AIOKafkaAdminClient(**settings.aiokafka(), request_timeout_ms=10_000)
-        try:
-            await admin.start()
-        except (KafkaConnectionError, NodeNotReadyError):
-            await admin.close()
-            raise
-        if admin._client.get_random_node() is None:  # a broker that starts answers, but lists none, not even itself
-            await admin.close()
-            raise NodeNotReadyError("a broker answers, but none is ready yet")
-        return admin
-
-    return await until_answered(settings, started, (KafkaConnectionError, NodeNotReadyError))
+async def _started(settings: Settings) -> AIOKafkaAdminClient:
+    """A client that a broker has answered. Raises KafkaConnectionError or NodeNotReadyError if none has."""
+    admin = AIOKafkaAdminClient(**settings.aiokafka(), request_timeout_ms=10_000)
+    try:
+        await admin.start()
+    except (KafkaConnectionError, NodeNotReadyError):
+        await admin.close()
+        raise
+    if admin._client.get_random_node() is None:  # a broker that starts answers, but lists none, not even itself
+        await admin.close()
+        raise NodeNotReadyError("a broker answers, but none is ready yet")
+    return admin
 
 
 async def until_answered(
