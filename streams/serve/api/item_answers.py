@@ -80,6 +80,28 @@ def ranked(
     return [(one.place, one.score, None if one.because is None else asked.item_ids[one.because]) for one in found]
 
 
+def best(
+    recommender: Recommender,
+    catalogue: Catalogue,
+    full: InFull,
+    *,
+    wanted: Wanted,
+    options: Options,
+    only: Sequence[int] | None,
+) -> list[RecommendedItem]:
+    """The best of the items that are wanted, for a user who was scored. Reads the disk. The others are those of `ranked`.
+
+    Raises:
+        Problem: the catalogue has the codes of another bundle.
+    """
+    mask = catalogue.mask(wanted)
+    if not mask.any():
+        return []
+    check_embedder(catalogue, recommender.bundle)
+    asked = asked_of(full, recommender.bundle)
+    return described(catalogue, ranked(recommender, catalogue, asked, mask=mask, options=options, only=only))
+
+
 def described(catalogue: Catalogue, found: Sequence[tuple[int, float, str | None]]) -> list[RecommendedItem]:
     """Ranked items as an answer has them."""
     items = catalogue.at([place for place, _, _ in found])
@@ -112,10 +134,8 @@ def another_bundle() -> Problem:
     return Problem("not_ready", "a bundle is being loaded", retry_after=1)
 
 
-def similar(
-    catalogue: Catalogue, code: bytes, size: int, mask: NDArray[np.bool_], count: int
-) -> list[tuple[int, float, str | None]]:
-    """The items that look most like a picture: place and cosine."""
-    places, cosines = catalogue.nearest(dequantize([code], size), count, mask)
+def similar(catalogue: Catalogue, code: bytes, size: int, wanted: Wanted, count: int) -> list[RecommendedItem]:
+    """The items that look most like a picture. Reads the disk."""
+    places, cosines = catalogue.nearest(dequantize([code], size), count, catalogue.mask(wanted))
     pairs = zip(places[0].tolist(), cosines[0].tolist(), strict=True)
-    return [(place, cosine, None) for place, cosine in pairs if np.isfinite(cosine)]
+    return described(catalogue, [(place, cosine, None) for place, cosine in pairs if np.isfinite(cosine)])

@@ -5,7 +5,7 @@ from msgspec import Struct
 
 from model.bundle import Bundle
 from streams.serve.api.context import Api, Call, replica
-from streams.serve.api.item_answers import check_embedder, described, similar, wanted_of
+from streams.serve.api.item_answers import check_embedder, similar, wanted_of
 from streams.serve.api.parameters import PictureForm, PictureUrl, SimilarQuery
 from streams.serve.api.pictures import pictures_of
 from streams.serve.api.problems import Problem
@@ -48,11 +48,7 @@ async def _like(api: Api, code: bytes, bundle: Bundle, query: SimilarQuery, *wit
     catalogue = api.catalogue
     check_embedder(catalogue, bundle)
     with replica():
-        mask = catalogue.mask(wanted_of(query, without))
-        if not mask.any():
-            return []
-        found = await api.in_thread(similar, catalogue, code, bundle.embedding_size, mask, query.n)
-        return described(catalogue, found)
+        return await api.in_thread(similar, catalogue, code, bundle.embedding_size, wanted_of(query, without), query.n)
 
 
 ROUTES = [

@@ -12,7 +12,7 @@ from streams.messages import Model, as_datetime
 from streams.profile.bag import Bag, Moment, Slot
 from streams.profile.scoring import InFull, Recommender
 from streams.serve.api.context import Api, Call, replica
-from streams.serve.api.item_answers import asked_of, check_embedder, described, left_out, ranked, wanted_of
+from streams.serve.api.item_answers import best, left_out, wanted_of
 from streams.serve.api.parameters import (
     Candidates,
     NoQuery,
@@ -101,17 +101,11 @@ async def best_items(
     only: Sequence[int] | None = None,
 ) -> list[RecommendedItem]:
     """The best of the items that are wanted. `only`: places, which are all ranked; None to look for the best."""
-    catalogue, recommender = api.catalogue, scorer.recommender
+    catalogue = api.catalogue
     with replica():
-        mask = catalogue.mask(wanted)
-        if not mask.any():
-            return []
-        check_embedder(catalogue, recommender.bundle)
-        asked = asked_of(full, recommender.bundle)
-        found = await api.in_thread(
-            partial(ranked, recommender, catalogue, asked, mask=mask, options=options, only=only)
+        return await api.in_thread(
+            partial(best, scorer.recommender, catalogue, full, wanted=wanted, options=options, only=only)
         )
-        return described(catalogue, found)
 
 
 async def recommendations(call: Call[RecommendationQuery, None]) -> web.StreamResponse:

@@ -1,6 +1,8 @@
 """What is said of a user: the answer of the topic, its items, its state, and nothing of anybody else."""
 
 import asyncio
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from model.bundle import Bundle
 from streams.messages import EmbeddedInteraction, encode_recommendation
 from streams.profile.bag import Bag, fold
 from streams.profile.scoring import Recommender
-from streams.serve.interface import Scorer
+from streams.serve.interface import Item, Scorer
 from streams.trend.trend import WHOLE_ITEM, Trend
 from tests.bundles import write_sibling, write_trending
 from tests.streams.serve.api.conftest import Serve, Served, problem_of
@@ -313,6 +315,27 @@ async def test_a_disk_that_fails_is_a_problem_of_the_worker(served: Served) -> N
         response = await served.get(path)
         assert (response.status, (await problem_of(response))["reason"]) == (503, "state_unreadable")
         assert "RocksDB" not in await response.text()
+
+
+@pytest.mark.parametrize("path", ["/v1/users/ada/recommendations?items=3", "/v1/items/item-0/similar"])
+async def test_while_items_are_read_from_disk_other_answers_do_not_wait(
+    served: Served, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    catalogue, reading, others = served.serving.catalogue, threading.Event(), threading.Event()
+    read = catalogue.at
+
+    def slow(places: Sequence[int]) -> list[Item]:
+        reading.set()
+        assert others.wait(60)
+        return read(places)
+
+    monkeypatch.setattr(catalogue, "at", slow)
+    waiting = asyncio.create_task(served.get(path))
+    assert await asyncio.to_thread(reading.wait, 60)
+    assert not waiting.done()
+    assert (await served.get("/v1/users/ada/recommendations")).status == 200
+    others.set()
+    assert len((await (await waiting).json())["items"]) >= 3
 
 
 async def test_with_a_trend_the_moment_of_the_event_gives_the_answer_of_the_topic(
