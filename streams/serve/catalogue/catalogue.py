@@ -165,6 +165,7 @@ class ItemCatalogue:
             self._memory.columns.recent.reach(max(map(newest_week, after.values()), default=NEVER))
         for some in chunks(dict.fromkeys([*touched, *seen])):
             with self._update() as update:
+                update.read(some)
                 for item_id in some:
                     update.hold(item_id, touched[item_id], seen.get(item_id))
 
