@@ -307,12 +307,14 @@ def _allowed(block: _Block, mask: NDArray[np.bool_] | None, number: int) -> NDAr
 
 def _by_block(places: NDArray[np.intp]) -> list[tuple[int, NDArray[np.intp]]]:
     """The number of each block that has a place, with where its places are in `places`, in their order."""
+    if not len(places):
+        return []
     numbers = places // BLOCK
-    if len(places) and (numbers == numbers[0]).all():
+    if (numbers == numbers[0]).all():  # of few they mostly are, and the rest takes several times as long
         return [(int(numbers[0]), np.arange(len(places)))]
     order = np.argsort(numbers, kind="stable")
     found, starts = np.unique(numbers[order], return_index=True)
-    return list(zip(found.tolist(), np.split(order, starts[1:]), strict=True)) if len(places) else []
+    return list(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def _empty(size: int) -> _Block:

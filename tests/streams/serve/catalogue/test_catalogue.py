@@ -188,6 +188,9 @@ def test_the_newest_picture_that_bags_have_of_an_item_counts(made: Made, newer_f
     for user in bags if newer_first else reversed(bags):
         made.catalogue.written(0, {}, {user: bags[user]})
     assert code(made, "a") == code_of("new")
+    item = made.catalogue.get("a")
+    assert item is not None
+    assert (item.item_id, item.image_url) == ("a", url("new"))
 
 
 @pytest.mark.parametrize("other", [Embedder("another", HEADER_BYTES + SIZE), Embedder("embedder", HEADER_BYTES + 9)])
